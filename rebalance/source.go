@@ -1,0 +1,43 @@
+package rebalance
+
+import (
+	"context"
+	"net/netip"
+)
+
+// Source tells who else serves: the pods of this service.
+type Source interface {
+	// Run watches until ctx is done and calls report with each new view, from
+	// one goroutine at a time. It reports again, unchanged, at least as often as
+	// it can be sure that the view still holds: a view that is not renewed
+	// becomes stale. An error that leaves the source blind is reported as a
+	// Membership with Err set; Run itself returns only with ctx, or for an error that
+	// no retry can mend.
+	Run(ctx context.Context, report func(Membership)) error
+	// String names the source for people: "dns hello.test", "static (3 addresses)".
+	String() string
+}
+
+// Membership is who serves, as a Source sees it.
+type Membership struct {
+	// Members are the pods, each once, in any order, this one possibly among them.
+	Members []Member
+	// Err, if not nil, says why the source sees nothing now. Members is ignored
+	// then and the last good view ages.
+	Err error
+}
+
+// Member is one pod of the service.
+type Member struct {
+	// Pod is its name, if the source knows it.
+	Pod string
+	// Addrs are its addresses; at least one. The first names the pod where Pod is empty.
+	Addrs []netip.Addr
+	// Port is the port of its health endpoint; 0: peers.port.
+	Port int
+	// Terminating: it is on its way out and no longer counts as a member.
+	Terminating bool
+	// Unproven: the source cannot know whether it serves (a static list): it
+	// counts as a member only while its health endpoint answers.
+	Unproven bool
+}
