@@ -1,0 +1,130 @@
+package lookup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// parallel bounds the lookups that one call has under way.
+const parallel = 8
+
+// Lookuper is what a [Resolver] offers to those who ask for addresses alone.
+type Lookuper interface {
+	Addrs(ctx context.Context, name string) ([]netip.Addr, error)
+}
+
+// Result is the answer for one of many names.
+type Result struct {
+	Addrs []netip.Addr
+	Err   error
+}
+
+// AddrsOfAll looks up names, a few at a time, and returns the results in the same
+// order. ctx bounds it as a whole.
+func AddrsOfAll(ctx context.Context, l Lookuper, names []string) []Result {
+	results := make([]Result, len(names))
+	next := make(chan int, len(names))
+	for i := range names {
+		next <- i
+	}
+	close(next)
+	var wg sync.WaitGroup
+	for range min(parallel, len(names)) {
+		wg.Go(func() {
+			for i := range next {
+				results[i].Addrs, results[i].Err = l.Addrs(ctx, names[i])
+			}
+		})
+	}
+	wg.Wait()
+	return results
+}
+
+// Pods tells how many pods the addresses of one host are. A host with at most one
+// address of each family is one pod with two addresses; with more, each address
+// is a pod by itself: the DNS does not say which belong together.
+func Pods(addrs []netip.Addr) [][]netip.Addr {
+	var v4, v6 int
+	for _, a := range addrs {
+		if a.Unmap().Is4() {
+			v4++
+		} else {
+			v6++
+		}
+	}
+	if v4 == 1 && v6 == 1 {
+		return [][]netip.Addr{addrs}
+	}
+	pods := make([][]netip.Addr, len(addrs))
+	for i := range addrs {
+		pods[i] = addrs[i : i+1 : i+1]
+	}
+	return pods
+}
+
+// SplitHostPort takes apart "host", "host:port", "[v6]", "[v6]:port" and a bare
+// IPv6 address. port is 0 if there is none. It fails if host is neither an address
+// nor can be a name, or port is not from 1 to 65535.
+func SplitHostPort(s string) (host string, port int, err error) {
+	if host, ok := bare(s); ok {
+		return host, 0, checkHost(host)
+	}
+	host, service, err := net.SplitHostPort(s)
+	if err != nil {
+		// The text of Go repeats s, which the caller names already.
+		return "", 0, errors.New("not of the form host or host:port")
+	}
+	p, err := strconv.ParseUint(service, 10, 16)
+	if err != nil || p == 0 {
+		return "", 0, fmt.Errorf("port %q is not from 1 to 65535", service)
+	}
+	return host, int(p), checkHost(host)
+}
+
+// bare tells whether s has no port.
+func bare(s string) (host string, ok bool) {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return s, true
+	}
+	if inner, found := strings.CutPrefix(s, "["); found {
+		inner, found = strings.CutSuffix(inner, "]")
+		return inner, found
+	}
+	return s, !strings.Contains(s, ":")
+}
+
+func checkHost(host string) error {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
+	return checkName(host)
+}
+
+// checkName refuses what can be no name (RFC 1035, section 2.3.4), and what Go's
+// resolver would report as a name that does not exist.
+func checkName(name string) error {
+	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
+	if len(name) > 254 {
+		return errors.New("name is longer than 253 characters")
+	}
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInName) {
+			return errors.New("not a domain name")
+		}
+	}
+	return nil
+}
+
+func notInName(r rune) bool {
+	switch {
+	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':
+		return false
+	}
+	return true
+}
