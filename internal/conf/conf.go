@@ -1,0 +1,181 @@
+// Package conf fills a struct from layers: defaults, a YAML file, the
+// environment and -set flags, each over the one before.
+//
+// The struct is its own schema. Its json tags name the keys, nested structs join
+// them with dots ("peers.dns.interval"), and what it holds beforehand are the
+// defaults. Nothing wrong is passed over in silence and nothing stops at the
+// first mistake: all that is wrong in all layers comes back as one joined error,
+// because each round of "fix one, see the next" costs a rollout.
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxErrors bounds what one load reports. A file of garbage has a mistake per
+// line; nobody reads beyond the first few.
+const maxErrors = 50
+
+// Error is one thing wrong with one key.
+type Error struct {
+	// Key is the dotted path of the key, or, where no key is meant, what the
+	// user wrote in its place. Empty: the layer as a whole is wrong.
+	Key string
+	// Where it was written: "config.yaml:7", "environment NAME", "-set". Empty:
+	// not known.
+	Where string
+	// Text says what is wrong and, where possible, what to write instead.
+	Text string
+}
+
+// Error puts the key first, so that a list of errors can be read down its left
+// side.
+func (e *Error) Error() string {
+	switch {
+	case e.Key == "" && e.Where == "":
+		return e.Text
+	case e.Key == "":
+		return e.Where + ": " + e.Text
+	case e.Where == "":
+		return e.Key + ": " + e.Text
+	}
+	return e.Key + ": " + e.Text + " (" + e.Where + ")"
+}
+
+// Tree is a struct seen as dotted keys. It is not safe for concurrent use.
+type Tree struct {
+	leaves  map[string]reflect.Value
+	groups  map[string]bool
+	order   []string // of the leaves, as the struct has them
+	origin  map[string]string
+	errs    []error
+	dropped int
+}
+
+// New returns the tree of the struct that dst points to; the layers write
+// straight into it. It panics if dst is anything else or holds a field of a kind
+// that has no text form: that is a mistake in the program, not in its input.
+func New(dst any) *Tree {
+	v := reflect.ValueOf(dst)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		panic(fmt.Sprintf("conf: %T is no pointer to a struct", dst))
+	}
+	t := &Tree{
+		leaves: map[string]reflect.Value{},
+		groups: map[string]bool{},
+		origin: map[string]string{},
+	}
+	t.walk("", v.Elem())
+	return t
+}
+
+func (t *Tree) walk(prefix string, v reflect.Value) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || name == "-" {
+			panic(fmt.Sprintf("conf: field %s of %s has no json tag", f.Name, v.Type()))
+		}
+		key := join(prefix, name)
+		if f.Type.Kind() == reflect.Struct {
+			t.groups[key] = true
+			t.walk(key, v.Field(i))
+			continue
+		}
+		if kindOf(f.Type) == "" {
+			panic(fmt.Sprintf("conf: %s is a %s, which has no text form", key, f.Type))
+		}
+		t.leaves[key] = v.Field(i)
+		t.order = append(t.order, key)
+	}
+}
+
+// Keys returns all keys in the order of the struct.
+func (t *Tree) Keys() []string { return slices.Clone(t.order) }
+
+// Get returns the value of a key, or nil if there is no such key.
+func (t *Tree) Get(key string) any {
+	if v, ok := t.leaves[key]; ok {
+		return v.Interface()
+	}
+	return nil
+}
+
+// Origin says where the value of a key was written, in the form of Error.Where;
+// empty for a default.
+func (t *Tree) Origin(key string) string { return t.origin[key] }
+
+// Add reports an error from outside, such as a value out of its range, beside
+// those of the layers. Where is filled in from the key's origin if it is empty.
+func (t *Tree) Add(key, where, text string) {
+	if len(t.errs) >= maxErrors {
+		t.dropped++
+		return
+	}
+	if where == "" {
+		where = t.origin[key]
+	}
+	t.errs = append(t.errs, &Error{Key: printable(key), Where: where, Text: text})
+}
+
+// Err returns all errors so far, joined, each of them an *Error; nil if there
+// are none.
+func (t *Tree) Err() error {
+	if t.dropped == 0 {
+		return errors.Join(t.errs...)
+	}
+	more := &Error{Text: fmt.Sprintf("and %d more", t.dropped)}
+	return errors.Join(append(slices.Clone(t.errs), more)...)
+}
+
+// full says that no further error will be kept: work done only for its message
+// can be saved.
+func (t *Tree) full() bool { return len(t.errs) >= maxErrors }
+
+// setText sets a key from the text of a layer that knows nothing but texts.
+func (t *Tree) setText(key, text, where string) {
+	v, err := parse(t.leaves[key].Type(), text)
+	if err != nil {
+		t.Add(key, where, err.Error())
+		return
+	}
+	t.set(key, v, where)
+}
+
+func (t *Tree) set(key string, v any, where string) {
+	t.leaves[key].Set(reflect.ValueOf(v).Convert(t.leaves[key].Type()))
+	t.origin[key] = where
+}
+
+// Errors returns every *Error inside err, however it is joined or wrapped.
+func Errors(err error) []*Error {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *Error:
+		return []*Error{e}
+	case interface{ Unwrap() []error }:
+		var all []*Error
+		for _, one := range e.Unwrap() {
+			all = append(all, Errors(one)...)
+		}
+		return all
+	}
+	return Errors(errors.Unwrap(err))
+}
+
+func join(prefix, name string) string {
+	if prefix == "" {
+		return name
+	}
+	return prefix + "." + name
+}
+
+func last(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+
+var durationType = reflect.TypeFor[time.Duration]()
