@@ -1,0 +1,278 @@
+package h2conn
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/net/http2"
+)
+
+const (
+	frameHeaderLen = 9
+	maxStreamID    = 1<<31 - 1
+)
+
+// event is what a frame, once it has passed as a whole, means to a connection.
+type event uint8
+
+const (
+	nothing      event = iota
+	streamOpened       // client HEADERS; id is the stream
+	streamReset        // client RST_STREAM
+	streamEnded        // END_STREAM or RST_STREAM of the server
+	pingAcked          // the ACK of a PING of ours
+	goAwayPassed       // GOAWAY of the server; last is its stream id
+	framesLost
+)
+
+// cursor finds the frames in a sequence of bytes that is cut anywhere.
+type cursor struct {
+	header [frameHeaderLen]byte // as far as it has come, if cut
+	have   uint8                // bytes in header
+	typ    http2.FrameType
+	flags  http2.Flags
+	id     uint32
+	left   uint32 // bytes of the payload still to come
+}
+
+// between tells whether the next byte begins a frame.
+func (c *cursor) between() bool { return c.have == 0 && c.left == 0 }
+
+// take consumes the rest of the frame's header, or as much of its payload as
+// there is. began: the header is complete; ended: so is the frame.
+func (c *cursor) take(p []byte) (body, rest []byte, began, ended bool) {
+	if c.left > 0 {
+		n := min(uint64(len(p)), uint64(c.left))
+		c.left -= uint32(n)
+		return p[:n], p[n:], false, c.left == 0
+	}
+	if c.have == 0 && len(p) >= frameHeaderLen {
+		c.parse(p)
+		return nil, p[frameHeaderLen:], true, c.left == 0
+	}
+	n := copy(c.header[c.have:], p)
+	c.have += uint8(n)
+	if c.have < frameHeaderLen {
+		return nil, nil, false, false
+	}
+	c.have = 0
+	c.parse(c.header[:])
+	return nil, p[n:], true, c.left == 0
+}
+
+func (c *cursor) parse(h []byte) {
+	_ = h[frameHeaderLen-1]
+	c.left = uint32(h[0])<<16 | uint32(h[1])<<8 | uint32(h[2])
+	c.typ = http2.FrameType(h[3])
+	c.flags = http2.Flags(h[4])
+	c.id = binary.BigEndian.Uint32(h[5:]) & maxStreamID
+}
+
+// inbound follows what the client sends.
+type inbound struct {
+	cursor
+	preface uint8 // bytes of the preface that have come
+	match   uint8 // bytes of the PING's payload that are ours
+	lost    bool
+}
+
+// next consumes bytes up to the end of a frame at most, and says what it means.
+func (f *inbound) next(p []byte) ([]byte, event) {
+	if f.lost {
+		return nil, nothing
+	}
+	if f.preface < uint8(len(http2.ClientPreface)) {
+		return f.greet(p)
+	}
+	body, rest, began, ended := f.take(p)
+	if f.typ == http2.FramePing {
+		f.matchPing(body, began)
+	}
+	if !ended {
+		return rest, nothing
+	}
+	switch f.typ {
+	case http2.FrameHeaders:
+		return rest, streamOpened
+	case http2.FrameRSTStream:
+		return rest, streamReset
+	case http2.FramePing:
+		if f.match == uint8(len(pingData)) && f.flags.Has(http2.FlagPingAck) && f.id == 0 {
+			return rest, pingAcked
+		}
+	}
+	return rest, nothing
+}
+
+// greet compares with the client's connection preface.
+func (f *inbound) greet(p []byte) ([]byte, event) {
+	want := http2.ClientPreface[f.preface:]
+	n := min(len(p), len(want))
+	if string(p[:n]) != want[:n] {
+		f.lost = true
+		return nil, framesLost
+	}
+	f.preface += uint8(n)
+	return p[n:], nothing
+}
+
+// noMatch is more than any payload can reach.
+const noMatch = 0xff
+
+// matchPing compares the payload with ours as it comes, without keeping it.
+func (f *inbound) matchPing(body []byte, began bool) {
+	if began {
+		f.match = 0
+		if f.left != uint32(len(pingData)) {
+			f.match = noMatch
+		}
+		return
+	}
+	if f.match == noMatch {
+		return
+	}
+	// A body never exceeds the eight bytes that were announced.
+	if string(body) != pingPayload[f.match:int(f.match)+len(body)] {
+		f.match = noMatch
+		return
+	}
+	f.match += uint8(len(body))
+}
+
+// outbound follows what the server writes.
+type outbound struct {
+	cursor
+	block uint32 // the stream whose header block is not complete, or 0
+	last  uint32 // the id of the GOAWAY that passes
+	got   uint8  // bytes of last that have come
+	// settled: the server's SETTINGS, the first frame of all, has passed.
+	settled bool
+	fin     bool // the stream of block ends with it
+	lost    bool
+}
+
+// gap tells whether a frame of ours may stand here.
+func (f *outbound) gap() bool {
+	return f.settled && f.block == 0 && f.between() && !f.lost
+}
+
+// cut returns the first place in p, its end included, where a frame of ours may
+// stand and no GOAWAY has gone before.
+func (f *outbound) cut(p []byte) (at int, ok bool) {
+	probe := *f
+	for rest := p; ; {
+		if probe.gap() {
+			return len(p) - len(rest), true
+		}
+		if len(rest) == 0 {
+			return 0, false
+		}
+		var ev event
+		if rest, ev = probe.next(rest); ev == goAwayPassed || ev == framesLost {
+			return 0, false
+		}
+	}
+}
+
+// next consumes bytes up to the end of a frame at most, and says what it means.
+func (f *outbound) next(p []byte) ([]byte, event) {
+	if f.lost {
+		return nil, nothing
+	}
+	body, rest, began, ended := f.take(p)
+	if began && !f.legal() {
+		f.lost = true
+		return nil, framesLost
+	}
+	if f.typ == http2.FrameGoAway {
+		f.collect(body, began)
+	}
+	if !ended {
+		return rest, nothing
+	}
+	return rest, f.end()
+}
+
+// collect takes the last stream id from a GOAWAY.
+func (f *outbound) collect(body []byte, began bool) {
+	if began {
+		f.last, f.got = 0, 0
+	}
+	for _, b := range body {
+		if f.got == 4 {
+			return
+		}
+		f.last = f.last<<8 | uint32(b)
+		f.got++
+	}
+}
+
+// end is the end of a frame.
+func (f *outbound) end() event {
+	f.settled = true
+	switch f.typ {
+	case http2.FrameData:
+		return endedIf(f.flags.Has(http2.FlagDataEndStream))
+	case http2.FrameHeaders, http2.FramePushPromise:
+		f.block = f.id
+		f.fin = f.typ == http2.FrameHeaders && f.flags.Has(http2.FlagHeadersEndStream)
+		return f.endBlock()
+	case http2.FrameContinuation:
+		return f.endBlock()
+	case http2.FrameRSTStream:
+		return streamEnded
+	case http2.FrameGoAway:
+		f.last &= maxStreamID
+		return goAwayPassed
+	}
+	return nothing
+}
+
+// endBlock ends the header block if the frame says so. The flag has the same
+// value on all three types of frame.
+func (f *outbound) endBlock() event {
+	if !f.flags.Has(http2.FlagHeadersEndHeaders) {
+		return nothing
+	}
+	f.block = 0
+	return endedIf(f.fin)
+}
+
+func endedIf(yes bool) event {
+	if yes {
+		return streamEnded
+	}
+	return nothing
+}
+
+// legal tells whether a server can write such a frame here: the order of RFC
+// 9113, sections 3.4 and 6.10, and the lengths and streams of section 6. What
+// it rejects is no HTTP/2, or a place in it that we do not know.
+func (f *outbound) legal() bool {
+	if !f.settled && (f.typ != http2.FrameSettings || f.flags.Has(http2.FlagSettingsAck)) {
+		return false
+	}
+	if f.block != 0 && (f.typ != http2.FrameContinuation || f.id != f.block) {
+		return false
+	}
+	switch f.typ {
+	case http2.FrameContinuation:
+		return f.block != 0
+	case http2.FrameData, http2.FrameHeaders:
+		return f.id != 0
+	case http2.FramePushPromise:
+		return f.id != 0 && f.left >= 4
+	case http2.FramePriority:
+		return f.id != 0 && f.left == 5
+	case http2.FrameRSTStream:
+		return f.id != 0 && f.left == 4
+	case http2.FrameWindowUpdate:
+		return f.left == 4
+	case http2.FrameSettings:
+		return f.id == 0 && f.left%6 == 0
+	case http2.FramePing:
+		return f.id == 0 && f.left == 8
+	case http2.FrameGoAway:
+		return f.id == 0 && f.left >= 8
+	}
+	return true // unknown types are ignored by who receives them
+}

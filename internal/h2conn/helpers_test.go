@@ -1,0 +1,109 @@
+package h2conn
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// recorder is an observer that keeps what it was told.
+type recorder struct {
+	mu    sync.Mutex
+	lines []string
+	how   chan How
+}
+
+func newRecorder() *recorder { return &recorder{how: make(chan How, 8)} }
+
+func (r *recorder) add(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) OnGoAway(own bool) { r.add("goaway own=%t", own) }
+func (r *recorder) OnState(s State)   { r.add("%v", s) }
+func (r *recorder) OnLost(err error)  { r.add("lost: %v", err) }
+func (r *recorder) OnClose(h How)     { r.add("closed: %v", h); r.how <- h }
+
+func (r *recorder) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.lines)
+}
+
+func (r *recorder) want(t testing.TB, lines ...string) {
+	t.Helper()
+	if got := r.all(); !slices.Equal(got, lines) {
+		t.Fatalf("the observer was told\n%q, want\n%q", got, lines)
+	}
+}
+
+// wire composes frames.
+type wire struct {
+	bytes.Buffer
+	*http2.Framer
+}
+
+func newWire() *wire {
+	w := &wire{}
+	w.Framer = http2.NewFramer(&w.Buffer, nil)
+	w.AllowIllegalWrites = true
+	return w
+}
+
+func (w *wire) take() []byte {
+	b := bytes.Clone(w.Bytes())
+	w.Reset()
+	return b
+}
+
+// headers writes a HEADERS frame with an opaque header block.
+func (w *wire) headers(id uint32, endHeaders, endStream bool) {
+	_ = w.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: id, BlockFragment: []byte("block"), EndHeaders: endHeaders, EndStream: endStream,
+	})
+}
+
+// memConn is a connection whose reads come from a script and whose writes are
+// kept. Nothing in it blocks.
+type memConn struct {
+	net.Conn
+	in  []byte
+	out bytes.Buffer
+	// limit, if positive, is how many bytes may be written in all.
+	limit  int
+	closed bool
+}
+
+func (m *memConn) Read(p []byte) (int, error) {
+	n := copy(p, m.in)
+	m.in = m.in[n:]
+	return n, nil
+}
+
+func (m *memConn) Write(p []byte) (int, error) {
+	if m.limit > 0 && m.out.Len()+len(p) > m.limit {
+		n, _ := m.out.Write(p[:m.limit-m.out.Len()])
+		return n, net.ErrClosed
+	}
+	return m.out.Write(p)
+}
+
+func (m *memConn) Close() error                     { m.closed = true; return nil }
+func (m *memConn) RemoteAddr() net.Addr             { return memAddr{} }
+func (m *memConn) LocalAddr() net.Addr              { return memAddr{} }
+func (m *memConn) SetDeadline(time.Time) error      { return nil }
+func (m *memConn) SetReadDeadline(time.Time) error  { return nil }
+func (m *memConn) SetWriteDeadline(time.Time) error { return nil }
+
+type memAddr struct{}
+
+func (memAddr) Network() string { return "mem" }
+func (memAddr) String() string  { return "mem" }

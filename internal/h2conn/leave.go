@@ -1,0 +1,365 @@
+package h2conn
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+const (
+	// proofWait is how long after the linger a quiet connection waits for a
+	// client to acknowledge that it has read the last trailers.
+	proofWait = 5 * time.Second
+	// eofWait is how long a half-closed connection waits for the client's EOF.
+	// Without it, a frame that the client still sends would be answered with a
+	// reset, which destroys what the client has not read yet.
+	eofWait = 5 * time.Second
+)
+
+// exit is what only a connection on its way out needs.
+type exit struct {
+	debug   string
+	leaving chan struct{} // nil until somebody asks for it
+	left    bool          // leaving is closed
+	grace   *time.Timer
+	linger  *time.Timer // then the wait for the proof, then for EOF
+	turn    uint64      // counts the timers that linger has been
+	waited  bool        // the linger is over, the proof is missing
+}
+
+func (c *Conn) exitLocked() *exit {
+	if c.exit == nil {
+		c.exit = new(exit)
+	}
+	return c.exit
+}
+
+// Leave asks the client to leave: GOAWAY(2^31-1, NO_ERROR, debug) and a PING.
+// It never blocks: if the writer is stuck, or in the middle of a frame, the
+// writer sends both later. debug beyond 1 KiB is cut off.
+//
+// grace, if positive, is the time after which the connection is closed even
+// with streams open (Forced). If none is open by then it is closed as a quiet
+// one is, which gives the client up to 5 s more (Clean).
+//
+// Leave reports whether this call was the one that asked: false if it was asked
+// before, is closed or lost, or the server itself has sent a GOAWAY. If the
+// server sends one after Leave but before ours could be written, ours is not
+// written; the grace stands.
+func (c *Conn) Leave(debug string, grace time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != Open || c.lost != 0 || c.broken {
+		return false
+	}
+	x := c.exitLocked()
+	x.debug = debug[:min(len(debug), maxDebug)]
+	if grace > 0 {
+		x.grace = time.AfterFunc(grace, c.graceOver)
+	}
+	c.need |= needGoAway
+	c.moveLocked(Asked)
+	go c.flush() // the caller may hold locks that its observer wants
+	return true
+}
+
+// Leaving returns a channel that is closed once the connection has been asked
+// to leave, by Leave or by a GOAWAY of the server itself, or has ended. It costs
+// nothing until it is called.
+func (c *Conn) Leaving() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.exitLocked()
+	if x.leaving == nil {
+		x.leaving = make(chan struct{})
+		if c.state != Open {
+			x.leaveLocked()
+		}
+	}
+	return x.leaving
+}
+
+func (x *exit) leaveLocked() {
+	if x.leaving != nil && !x.left {
+		x.left = true
+		close(x.leaving)
+	}
+}
+
+// onRead takes what the client has sent.
+func (c *Conn) onRead(ev event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost != 0 || c.state == Closed {
+		return
+	}
+	switch ev {
+	case streamOpened:
+		c.streams.add(c.in.id, c.in.id > c.limit)
+	case streamReset:
+		c.streams.remove(c.in.id)
+	case pingAcked:
+		c.acks = min(c.acks+1, c.pings)
+	case framesLost:
+		c.loseLocked(lostPreface)
+	}
+	c.advanceLocked()
+}
+
+// onWritten takes what the server has written.
+func (c *Conn) onWritten(ev event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost != 0 || c.state == Closed {
+		return
+	}
+	switch ev {
+	case streamEnded:
+		if c.streams.remove(c.out.id) {
+			c.unread = true
+		}
+	case goAwayPassed:
+		c.serverGoAwayLocked(c.out.last)
+	case framesLost:
+		c.loseLocked(lostFrame)
+	}
+	c.advanceLocked()
+}
+
+// serverGoAwayLocked is a GOAWAY of the server itself. Ours, if it has not been
+// written, never will be: its id could be the higher one. Streams above the id
+// are dropped by grpc-go without a word.
+func (c *Conn) serverGoAwayLocked(last uint32) {
+	c.limit = min(c.limit, last)
+	c.streams.removeAbove(c.limit)
+	c.need &^= needGoAway
+	if c.goAway {
+		return
+	}
+	c.goAway = true
+	if c.state == Open {
+		c.moveLocked(Asked)
+	}
+	c.news.Store(true)
+}
+
+// injected is called when our frames are on the wire.
+func (c *Conn) injected() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.goAway {
+		c.goAway, c.own = true, true
+		c.news.Store(true)
+	}
+	c.advanceLocked()
+}
+
+// advanceLocked moves a connection that has our GOAWAY to where it is now.
+func (c *Conn) advanceLocked() {
+	if !c.own || c.lost != 0 || c.closing || c.state == Closed {
+		return
+	}
+	if c.acks == 0 && !c.broken {
+		return
+	}
+	if len(c.streams.open) > 0 {
+		c.moveLocked(Acknowledged)
+		return
+	}
+	c.moveLocked(Quiet)
+	c.proveLocked()
+}
+
+// proveLocked sees to it that the client has read the end of the last stream
+// before a quiet connection is closed: another PING, if streams have ended since
+// the one before. At most one is on its way.
+func (c *Conn) proveLocked() {
+	if c.acks < c.pings {
+		return
+	}
+	if c.unread {
+		if c.need&needPing != 0 {
+			return
+		}
+		c.need |= needPing
+		if !c.writing {
+			go c.flush()
+		}
+		return
+	}
+	if c.exit.waited && c.exit.linger.Stop() {
+		c.closing = true
+		go c.closeQuiet()
+	}
+}
+
+// moveLocked changes the state.
+func (c *Conn) moveLocked(to State) {
+	if c.state == to {
+		return
+	}
+	x := c.exitLocked()
+	if c.state == Quiet && !c.closing {
+		x.linger.Stop()
+	}
+	c.state = to
+	c.news.Store(true)
+	x.leaveLocked()
+	if to == Quiet {
+		x.waited = false
+		c.lingerLocked(c.linger)
+	}
+}
+
+// lingerLocked sets the timer of a quiet connection. One that could not be
+// stopped in time finds that there has been another turn since.
+func (c *Conn) lingerLocked(d time.Duration) {
+	c.exit.turn++
+	turn := c.exit.turn
+	c.exit.linger = time.AfterFunc(d, func() { c.lingered(turn) })
+}
+
+// lingered is called when a quiet connection has been left to its client for
+// long enough.
+func (c *Conn) lingered(turn uint64) {
+	c.mu.Lock()
+	x := c.exit
+	if c.state != Quiet || c.closing || x.turn != turn {
+		c.mu.Unlock()
+		return
+	}
+	proved := c.acks == c.pings && !c.unread
+	if !proved && !c.broken && !x.waited {
+		x.waited = true
+		c.lingerLocked(proofWait)
+		c.mu.Unlock()
+		return
+	}
+	c.closing = true
+	c.mu.Unlock()
+	c.closeQuiet()
+}
+
+// closeQuiet closes a connection without streams: half of it first, so that a
+// client that is still sending gets no reset. A writer that is stuck has nothing
+// to tell the client any more; half-closing would only wait for it.
+func (c *Conn) closeQuiet() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		_ = c.Close()
+		return
+	}
+	c.mu.Lock()
+	if c.state != Closed {
+		c.exit.linger = time.AfterFunc(eofWait, func() { _ = c.Close() })
+	}
+	c.mu.Unlock()
+	if c.tryWrite() {
+		_ = half.CloseWrite()
+		c.endWrite()
+	}
+}
+
+// graceOver is called when the grace that Leave gave is over.
+func (c *Conn) graceOver() {
+	c.mu.Lock()
+	if c.state == Closed || c.closing {
+		c.mu.Unlock()
+		return
+	}
+	c.closing = true
+	forced := len(c.streams.open) > 0
+	c.mu.Unlock()
+	if forced {
+		_ = c.Close()
+		return
+	}
+	c.closeQuiet()
+}
+
+// Close closes the connection below. The server's reader fails with it, and so
+// the transport ends.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	if c.state != Closed {
+		c.how = c.howLocked()
+		c.moveLocked(Closed)
+		c.stopLocked()
+	}
+	c.mu.Unlock()
+	err := c.Conn.Close()
+	c.tellNews()
+	return err
+}
+
+// howLocked says who is ending the connection.
+func (c *Conn) howLocked() How {
+	switch {
+	case c.broken:
+		return ByClient
+	case c.closing && len(c.streams.open) > 0:
+		return Forced
+	case c.closing:
+		return Clean
+	}
+	return ByServer
+}
+
+// stopLocked lets go of what a closed connection does not need.
+func (c *Conn) stopLocked() {
+	for _, t := range []*time.Timer{c.exit.grace, c.exit.linger} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	c.streams.open = nil
+	c.need = 0
+}
+
+// loseLocked gives up following the frames. What has been told to the client
+// stands, but the connection is not closed from here any more, unless a grace
+// was given.
+func (c *Conn) loseLocked(why uint8) {
+	if c.lost != 0 || c.closing || c.state == Closed {
+		return
+	}
+	c.lost = why
+	c.need = 0
+	c.news.Store(true)
+	if c.state == Quiet {
+		c.exit.linger.Stop()
+		c.exit.turn++
+	}
+}
+
+// readFailed is called with each error of a read. EOF proves as well as an ACK
+// that the client has left, or will find out.
+func (c *Conn) readFailed(err error) {
+	if !peerGone(err) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing || c.state == Closed {
+		return
+	}
+	c.broken = true
+	c.advanceLocked()
+}
+
+// writeFailed is called when not all of a write went out.
+func (c *Conn) writeFailed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loseLocked(lostWrite)
+	if err != nil && peerGone(err) && !c.closing {
+		c.broken = true
+	}
+}
+
+// peerGone tells the errors that the other side caused from those that were
+// made here: a deadline, or a connection closed under our feet.
+func peerGone(err error) bool {
+	return !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed)
+}

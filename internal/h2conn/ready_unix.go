@@ -1,0 +1,88 @@
+//go:build unix
+
+package h2conn
+
+import (
+	"io"
+	"net"
+	"syscall"
+
+	"google.golang.org/grpc/mem"
+)
+
+// rawReader waits for a socket to become readable before it takes a buffer.
+// Request and answer are fields, so that the callback is made once per
+// connection and not once per read.
+type rawReader struct {
+	raw  syscall.RawConn
+	read func(fd uintptr) bool
+
+	pool mem.BufferPool
+	size int
+
+	buf   *[]byte
+	n     int
+	errno syscall.Errno
+}
+
+// newRawReader returns nil if nc is no socket itself. Other types may have a
+// SyscallConn, too, but what is read from it need not be what they return: TLS
+// wrappers have one for channelz.
+func newRawReader(nc net.Conn) readyReader {
+	var sc syscall.Conn
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		sc = nc
+	case *net.UnixConn:
+		sc = nc
+	default:
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	r := &rawReader{raw: raw}
+	r.read = r.tryRead
+	return r
+}
+
+// tryRead returns false if there is nothing to read yet: it is then called
+// again when there is. The standard syscall package is used because net uses
+// it: the race detector knows of its reads and writes.
+func (r *rawReader) tryRead(fd uintptr) bool {
+	r.buf = r.pool.Get(r.size)
+	n, err := syscall.Read(int(fd), *r.buf)
+	for err == syscall.EINTR {
+		n, err = syscall.Read(int(fd), *r.buf)
+	}
+	r.n, r.errno = max(n, 0), 0
+	if err == nil {
+		return true
+	}
+	r.pool.Put(r.buf)
+	r.buf = nil
+	r.errno, _ = err.(syscall.Errno)
+	return r.errno != syscall.EAGAIN && r.errno != syscall.EWOULDBLOCK
+}
+
+// ReadOnReady returns no buffer with an error; the end of the stream is io.EOF.
+func (r *rawReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, error) {
+	r.pool, r.size = pool, bufSize
+	err := r.raw.Read(r.read)
+	buf, n, errno := r.buf, r.n, r.errno
+	r.pool, r.buf, r.n, r.errno = nil, nil, 0, 0
+	switch {
+	case err == nil && errno != 0:
+		err = errno
+	case err == nil && n == 0:
+		err = io.EOF
+	}
+	if err == nil {
+		return buf, n, nil
+	}
+	if buf != nil {
+		pool.Put(buf)
+	}
+	return nil, 0, err
+}

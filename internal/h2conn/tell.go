@@ -1,0 +1,66 @@
+package h2conn
+
+// tellNews tells the observer what it does not know yet. One goroutine does so
+// at a time, others leave their news to it: that keeps the order without a lock
+// held and without a queue that could grow.
+func (c *Conn) tellNews() {
+	if !c.news.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.telling {
+		return
+	}
+	c.telling = true
+	for tell := c.nextLocked(); tell != nil; tell = c.nextLocked() {
+		c.mu.Unlock()
+		tell()
+		c.mu.Lock()
+	}
+	c.telling = false
+}
+
+// nextLocked returns the next thing to tell, nil if there is none.
+func (c *Conn) nextLocked() func() {
+	obs := c.obs
+	if obs == nil || c.toldClosed {
+		c.news.Store(false)
+		return nil
+	}
+	switch {
+	case c.lost != 0 && !c.toldLost:
+		c.toldLost = true
+		return tellLost(obs, losses[c.lost])
+	case c.goAway && !c.toldGoAway:
+		c.toldGoAway = true
+		own := c.own
+		return func() { obs.OnGoAway(own) }
+	case c.told != c.state && c.state != Closed:
+		c.told = nextState(c.told, c.state)
+		told := c.told
+		return func() { obs.OnState(told) }
+	case c.state == Closed:
+		c.toldClosed = true
+		how := c.how
+		return func() { obs.OnClose(how) }
+	}
+	c.news.Store(false)
+	return nil
+}
+
+// nextState goes down the list step by step, and up at once.
+func nextState(told, state State) State {
+	if told < state {
+		return told + 1
+	}
+	return state
+}
+
+func tellLost(obs Observer, err error) func() {
+	return func() {
+		if lo, ok := obs.(LossObserver); ok {
+			lo.OnLost(err)
+		}
+	}
+}
