@@ -1,0 +1,187 @@
+package peerz
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// DefaultTimeout bounds one request.
+	DefaultTimeout = time.Second
+	// maxAnswer bounds an answer without keys; it is some 200 bytes, and may grow.
+	maxAnswer = 64 << 10
+	// maxPerKey bounds what each key adds: itself, a number, quotes and a comma.
+	maxPerKey = MaxKeyLen + 24
+	// maxIdle bounds connections that are kept between rounds, idleTimeout for how
+	// long: a handful of peers that are asked each round keep theirs, chance
+	// acquaintances do not.
+	maxIdle     = 32
+	idleTimeout = 30 * time.Second
+)
+
+// Client asks peers. The zero value works; it is safe for concurrent use, and its
+// fields must not change after the first question.
+type Client struct {
+	// Timeout bounds one request: dialling, waiting and reading. Zero or less:
+	// [DefaultTimeout].
+	Timeout time.Duration
+	// TLS, if not nil, is used to ask over HTTPS. Its GetClientCertificate is called
+	// for each new connection, so that certificates can be reloaded.
+	TLS *tls.Config
+
+	once sync.Once
+	http *http.Client
+}
+
+// Ask asks the pod at addr (host:port of its health endpoint); keys, already
+// hashed, may be empty. More than [MaxKeys] of them take several requests, one
+// after the other, each with its own Timeout, all bounded by ctx; the totals are
+// those of the last answer then. All errors are of type [*Error].
+func (c *Client) Ask(ctx context.Context, addr string, keys []string) (Report, error) {
+	rep, err := c.askAll(ctx, addr, keys)
+	if err != nil {
+		return Report{}, &Error{Why: Why(err), Addr: addr, Err: err}
+	}
+	return rep, nil
+}
+
+// Close drops idle connections. The Client can be used again.
+func (c *Client) Close() { c.client().CloseIdleConnections() }
+
+// askAll asks in parts of MaxKeys, at least one.
+func (c *Client) askAll(ctx context.Context, addr string, keys []string) (Report, error) {
+	if err := checkQuestion(addr, keys); err != nil {
+		return Report{}, err
+	}
+	var last Report
+	counts := make(map[string]int)
+	for rest := keys; ; {
+		part := rest[:min(MaxKeys, len(rest))]
+		rest = rest[len(part):]
+		rep, err := c.ask(ctx, addr, part)
+		if err != nil {
+			return Report{}, err
+		}
+		if err := rep.CheckPod(last.Pod); err != nil {
+			return Report{}, err
+		}
+		maps.Copy(counts, rep.Keys)
+		last = rep
+		if len(rest) == 0 {
+			last.Keys = counts
+			return last, nil
+		}
+	}
+}
+
+func checkQuestion(addr string, keys []string) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil || strings.ContainsAny(addr, "/?#@\\ ") {
+		return errors.New("not of the form host:port")
+	}
+	for _, key := range keys {
+		if !validKey(key) {
+			return fmt.Errorf("key %.80q: %w", key, errKey)
+		}
+	}
+	return nil
+}
+
+// ask is one request.
+func (c *Client) ask(ctx context.Context, addr string, keys []string) (Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	resp, err := c.client().Do(c.request(ctx, addr, keys))
+	if err != nil {
+		// Go's text begins with the URL, and that may hold 512 keys.
+		var withURL *url.Error
+		if errors.As(err, &withURL) {
+			err = withURL.Err
+		}
+		return Report{}, err
+	}
+	defer resp.Body.Close()
+	if err := checkHeader(resp); err != nil {
+		return Report{}, err
+	}
+	limit := int64(maxAnswer + maxPerKey*len(keys))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return Report{}, fmt.Errorf("answer breaks off: %w", err)
+	}
+	if int64(len(body)) > limit {
+		return Report{}, &Error{Why: Size, Err: fmt.Errorf("answer of more than %d bytes", limit)}
+	}
+	return decode(body, keys)
+}
+
+// request is made by hand, since an address with a zone does not survive being
+// made a URL and parsed again.
+func (c *Client) request(ctx context.Context, addr string, keys []string) *http.Request {
+	u := &url.URL{Scheme: "http", Host: addr, Path: Path}
+	if c.TLS != nil {
+		u.Scheme = "https"
+	}
+	if len(keys) > 0 {
+		u.RawQuery = "keys=" + strings.Join(keys, ",") // hex needs no escaping
+	}
+	// With DisableCompression, Go would leave it to the peer to compress.
+	header := http.Header{
+		"Accept":          {"application/json"},
+		"Accept-Encoding": {"identity"},
+		"User-Agent":      {"evenkeel"},
+	}
+	return (&http.Request{Method: http.MethodGet, URL: u, Host: addr, Header: header}).WithContext(ctx)
+}
+
+// checkHeader refuses an answer before it is read.
+func checkHeader(resp *http.Response) error {
+	if resp.StatusCode != http.StatusOK {
+		return &Error{Why: Status, Err: fmt.Errorf("status %d", resp.StatusCode)}
+	}
+	if enc := resp.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return &Error{Why: JSON, Err: fmt.Errorf("encoded as %.40q", enc)}
+	}
+	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return &Error{Why: JSON, Err: fmt.Errorf("content type %.40q", resp.Header.Get("Content-Type"))}
+	}
+	return nil
+}
+
+func (c *Client) timeout() time.Duration { return cmp.Or(max(c.Timeout, 0), DefaultTimeout) }
+
+// client makes the HTTP client with the first question. It is ours alone: no proxy
+// from the environment stands between pods, no cookie, no redirect.
+func (c *Client) client() *http.Client {
+	c.once.Do(func() {
+		dialer := &net.Dialer{Timeout: c.timeout(), KeepAlive: -1}
+		c.http = &http.Client{
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport: &http.Transport{
+				DialContext:            dialer.DialContext,
+				TLSClientConfig:        c.TLS,
+				TLSHandshakeTimeout:    c.timeout(),
+				DisableCompression:     true,
+				MaxIdleConns:           maxIdle,
+				MaxIdleConnsPerHost:    1,
+				MaxConnsPerHost:        2,
+				IdleConnTimeout:        idleTimeout,
+				ResponseHeaderTimeout:  c.timeout(),
+				MaxResponseHeaderBytes: 16 << 10,
+			},
+		}
+	})
+	return c.http
+}
