@@ -75,6 +75,18 @@ type inbound struct {
 	lost    bool
 }
 
+// missing returns how many bytes are missing to a complete frame header: 0 in
+// a payload, and where the frames are lost.
+func (f *inbound) missing() int {
+	switch {
+	case f.left > 0 || f.lost:
+		return 0
+	case f.preface < uint8(len(http2.ClientPreface)):
+		return min(len(http2.ClientPreface)-int(f.preface), frameHeaderLen)
+	}
+	return frameHeaderLen - int(f.have)
+}
+
 // next consumes bytes up to the end of a frame at most, and says what it means.
 func (f *inbound) next(p []byte) ([]byte, event) {
 	if f.lost {

@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -38,7 +37,7 @@ func (r *recorder) all() []string {
 	return slices.Clone(r.lines)
 }
 
-func (r *recorder) want(t testing.TB, lines ...string) {
+func (r *recorder) want(t tb, lines ...string) {
 	t.Helper()
 	if got := r.all(); !slices.Equal(got, lines) {
 		t.Fatalf("the observer was told\n%q, want\n%q", got, lines)
@@ -107,3 +106,10 @@ type memAddr struct{}
 
 func (memAddr) Network() string { return "mem" }
 func (memAddr) String() string  { return "mem" }
+
+// tb is what *testing.T and *rapid.T have in common.
+type tb interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}

@@ -1,9 +1,6 @@
 package h2conn
 
 import (
-	"io"
-	"net"
-
 	"google.golang.org/grpc/mem"
 )
 
@@ -28,11 +25,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 // read. Without any bytes there is no buffer; bytes that come with an error count.
 //
 // TCP and Unix sockets are waited for; a connection below that has a
-// ReadOnReady of its own is asked; any other one (TLS) is read with a buffer in
-// hand.
+// ReadOnReady of its own is asked. Any other one (TLS) is read up to the end of
+// a frame header without a buffer: the payload that the header announces is
+// sure to come, and what comes with it fills the buffer.
 func (c *Conn) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, error) {
 	if c.ready == nil {
-		c.ready = readyReaderOf(c.Conn)
+		c.ready = c.readyReader()
 	}
 	buf, n, err := c.ready.ReadOnReady(bufSize, pool)
 	if buf != nil {
@@ -43,22 +41,41 @@ func (c *Conn) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, erro
 	return buf, n, err
 }
 
-func readyReaderOf(nc net.Conn) readyReader {
-	if r, ok := nc.(readyReader); ok {
+func (c *Conn) readyReader() readyReader {
+	if r, ok := c.Conn.(readyReader); ok {
 		return r
 	}
-	if r := newRawReader(nc); r != nil {
+	if r := newRawReader(c.Conn); r != nil {
 		return r
 	}
-	return blockingReader{nc}
+	return &headerReader{c: c}
 }
 
-type blockingReader struct{ r io.Reader }
+// headerReader reads from a connection that can only be read with a buffer in
+// hand. That of an idle connection has room for a frame header and no more.
+type headerReader struct {
+	c      *Conn
+	header [frameHeaderLen]byte
+}
 
-func (b blockingReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, error) {
+func (r *headerReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, error) {
+	missing := min(r.c.in.missing(), bufSize)
+	if missing == 0 {
+		buf := pool.Get(bufSize)
+		n, err := r.c.Conn.Read(*buf)
+		return giveBack(buf, n, err, pool)
+	}
+	n, err := r.c.Conn.Read(r.header[:missing])
+	if n <= 0 {
+		return nil, 0, err
+	}
 	buf := pool.Get(bufSize)
-	n, err := b.r.Read(*buf)
-	if err != nil && n == 0 {
+	return buf, copy(*buf, r.header[:n]), err
+}
+
+// giveBack gives a buffer without data back.
+func giveBack(buf *[]byte, n int, err error, pool mem.BufferPool) (*[]byte, int, error) {
+	if n <= 0 {
 		pool.Put(buf)
 		return nil, 0, err
 	}

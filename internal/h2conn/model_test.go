@@ -1,0 +1,263 @@
+package h2conn
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"golang.org/x/net/http2"
+)
+
+// rawFrame is a frame as the reference parser sees it.
+type rawFrame struct {
+	typ, flags byte
+	id         uint32
+	payload    []byte
+	start, end int // its bytes in the whole
+}
+
+// parseRaw is the reference for cursor: it has all bytes at once, and so needs
+// no state. The rest is what is no complete frame; announced tells whether that
+// at least has a complete header.
+func parseRaw(b []byte) (frames []rawFrame, rest rawFrame, announced bool) {
+	at := 0
+	for len(b)-at >= 9 {
+		length := int(binary.BigEndian.Uint32(append([]byte{0}, b[at:at+3]...)))
+		f := rawFrame{
+			typ: b[at+3], flags: b[at+4],
+			id:    binary.BigEndian.Uint32(b[at+5:]) &^ (1 << 31),
+			start: at, end: at + 9 + length,
+		}
+		if f.end > len(b) {
+			return frames, f, true
+		}
+		f.payload = b[at+9 : f.end]
+		frames = append(frames, f)
+		at = f.end
+	}
+	return frames, rawFrame{start: at, end: len(b)}, false
+}
+
+func (f rawFrame) has(flag http2.Flags) bool { return f.flags&byte(flag) != 0 }
+func (f rawFrame) is(t http2.FrameType) bool { return f.typ == byte(t) }
+
+// effect is what a frame does to the reference model once its last byte, at
+// offset end, has passed.
+type effect struct {
+	end  int
+	what event
+	id   uint32
+}
+
+// clientEffects is the reference for inbound. ok is false if the preface is not
+// one; then nothing counts.
+func clientEffects(b []byte) (effects []effect, ok bool) {
+	const n = len(http2.ClientPreface)
+	if len(b) < n {
+		return nil, bytes.HasPrefix([]byte(http2.ClientPreface), b)
+	}
+	if string(b[:n]) != http2.ClientPreface {
+		return nil, false
+	}
+	frames, _, _ := parseRaw(b[n:])
+	for _, f := range frames {
+		e := effect{end: n + f.end, id: f.id}
+		switch {
+		case f.is(http2.FrameHeaders):
+			e.what = streamOpened
+		case f.is(http2.FrameRSTStream):
+			e.what = streamReset
+		case f.is(http2.FramePing) && f.has(http2.FlagPingAck) && f.id == 0 && string(f.payload) == "evenkeel":
+			e.what = pingAcked
+		default:
+			continue
+		}
+		effects = append(effects, e)
+	}
+	return effects, true
+}
+
+// serverState is the reference for outbound's idea of order.
+type serverState struct {
+	first bool
+	block uint32
+	fin   bool
+}
+
+// serverEffects is the reference for outbound. lostAt is the offset at which
+// the header of an impossible frame is complete, or -1.
+func serverEffects(b []byte) (effects []effect, lostAt int) {
+	frames, rest, announced := parseRaw(b)
+	if announced {
+		frames = append(frames, rest)
+	}
+	st := serverState{first: true}
+	for _, f := range frames {
+		if !st.possible(f) {
+			return effects, f.start + 9
+		}
+		if f.end > len(b) {
+			break
+		}
+		if e := st.effect(f); e.what != nothing {
+			effects = append(effects, e)
+		}
+	}
+	return effects, -1
+}
+
+// fixedLength are the lengths that RFC 9113, section 6, fixes.
+var fixedLength = map[http2.FrameType]int{
+	http2.FramePriority: 5, http2.FrameRSTStream: 4, http2.FramePing: 8, http2.FrameWindowUpdate: 4,
+}
+
+func (st *serverState) possible(f rawFrame) bool {
+	length := f.end - f.start - 9
+	t := http2.FrameType(f.typ)
+	if want, fixed := fixedLength[t]; fixed && length != want {
+		return false
+	}
+	onConn := t == http2.FrameSettings || t == http2.FramePing || t == http2.FrameGoAway
+	onStream := t <= http2.FrameContinuation && !onConn && t != http2.FrameWindowUpdate
+	if (onConn && f.id != 0) || (onStream && f.id == 0) {
+		return false
+	}
+	if (t == http2.FrameSettings && length%6 != 0) || (t == http2.FrameGoAway && length < 8) ||
+		(t == http2.FramePushPromise && length < 4) {
+		return false
+	}
+	if st.first && (t != http2.FrameSettings || f.has(http2.FlagSettingsAck)) {
+		return false
+	}
+	if inBlock := st.block != 0; inBlock != (t == http2.FrameContinuation) {
+		return false
+	}
+	return st.block == 0 || f.id == st.block
+}
+
+func (st *serverState) effect(f rawFrame) effect {
+	st.first = false
+	none, ended := effect{}, effect{f.end, streamEnded, f.id}
+	switch http2.FrameType(f.typ) {
+	case http2.FrameData:
+		if f.has(http2.FlagDataEndStream) {
+			return ended
+		}
+	case http2.FrameRSTStream:
+		return ended
+	case http2.FrameGoAway:
+		return effect{f.end, goAwayPassed, binary.BigEndian.Uint32(f.payload) &^ (1 << 31)}
+	case http2.FrameHeaders, http2.FramePushPromise:
+		st.block, st.fin = f.id, f.is(http2.FrameHeaders) && f.has(http2.FlagHeadersEndStream)
+		fallthrough
+	case http2.FrameContinuation:
+		if !f.has(http2.FlagHeadersEndHeaders) {
+			return none
+		}
+		st.block = 0
+		if st.fin {
+			return ended
+		}
+	}
+	return none
+}
+
+// refStreams is the reference for streams.
+type refStreams struct {
+	open   map[uint32]bool
+	newest uint32
+	opened uint64
+	limit  uint32
+}
+
+func newRefStreams() *refStreams {
+	return &refStreams{open: map[uint32]bool{}, limit: maxStreamID}
+}
+
+func (r *refStreams) apply(e effect) {
+	switch e.what {
+	case streamOpened:
+		if e.id%2 == 1 && e.id > r.newest {
+			r.newest = e.id
+			r.opened++
+			r.open[e.id] = e.id <= r.limit
+		}
+	case streamReset, streamEnded:
+		delete(r.open, e.id)
+	case goAwayPassed:
+		r.limit = min(r.limit, e.id)
+	}
+	for id, counts := range r.open {
+		if !counts || id > r.limit {
+			delete(r.open, id)
+		}
+	}
+}
+
+// pass applies the effects whose last byte has passed and returns the others.
+func (r *refStreams) pass(effects []effect, passed int) []effect {
+	for len(effects) > 0 && effects[0].end <= passed {
+		r.apply(effects[0])
+		effects = effects[1:]
+	}
+	return effects
+}
+
+func (r *refStreams) compare(t tb, c *Conn) {
+	t.Helper()
+	if open, opened := c.Streams(); open != len(r.open) || opened != r.opened {
+		t.Fatalf("%d streams open, %d ever opened; the reference has %d, %d", open, opened, len(r.open), r.opened)
+	}
+}
+
+// withoutOurs takes our frames out of what the client got, and checks where
+// they stand: between frames, outside header blocks, after SETTINGS, before any
+// other GOAWAY, a GOAWAY and a PING together and the GOAWAY only once. server is
+// what the server wrote.
+func withoutOurs(t tb, wire, server []byte, debug string) (injected bool) {
+	t.Helper()
+	w := newWire()
+	_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(debug))
+	_ = w.WritePing(false, pingData)
+	ours := w.take()
+	at := 0
+	for at < len(server) && at < len(wire) && wire[at] == server[at] {
+		at++
+	}
+	// A common prefix may reach into our frames: they begin at a boundary before.
+	for from := at; ; from-- {
+		if bytes.HasPrefix(wire[from:], ours) && bytes.Equal(wire[from+len(ours):], server[from:]) {
+			checkPlace(t, server[:from])
+			return true
+		}
+		if from == 0 {
+			break
+		}
+	}
+	if !bytes.Equal(wire, server) {
+		t.Fatalf("what the client got is not what the server wrote:\n%q\n%q", wire, server)
+	}
+	return false
+}
+
+// checkPlace checks that before may stand before our frames.
+func checkPlace(t tb, before []byte) {
+	t.Helper()
+	frames, rest, announced := parseRaw(before)
+	if announced || rest.start != rest.end {
+		t.Fatalf("our frames stand in the middle of a frame")
+	}
+	if len(frames) == 0 || !frames[0].is(http2.FrameSettings) {
+		t.Fatalf("our frames stand before SETTINGS")
+	}
+	for _, f := range frames {
+		if f.is(http2.FrameGoAway) {
+			t.Fatalf("our frames stand after another GOAWAY")
+		}
+	}
+	last := frames[len(frames)-1]
+	if typ := http2.FrameType(last.typ); typ == http2.FrameHeaders || typ == http2.FrameContinuation || typ == http2.FramePushPromise {
+		if !last.has(http2.FlagHeadersEndHeaders) {
+			t.Fatalf("our frames stand in a header block")
+		}
+	}
+}
