@@ -2,93 +2,284 @@ package rebalance
 
 import (
 	"context"
-	"log/slog"
-	"net"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/evenkeel-go/evenkeel/internal/peerz"
-	"google.golang.org/grpc/credentials"
+	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/lookup"
+	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
-// Balancer decides which connections of this server leave, and when.
-type Balancer struct{ cfg Config }
+// linger is how long a connection that has become quiet is left to its client to
+// close: long enough for most to do it, so that the port in TIME_WAIT is theirs.
+const linger = time.Second
 
-// Option of New.
-type Option interface{ apply(*options) }
+// ErrRunning is returned by Run when it is already running: a Balancer has one loop.
+var ErrRunning = errors.New("rebalance: Run is already running")
 
-type options struct{}
-type optionFunc func(*options)
+// Balancer decides which connections of one server leave, and when. Make it with
+// New, hand it to serveropts.Options and health, and call Run.
+//
+// Its methods may be called from any goroutine.
+type Balancer struct {
+	opts     options
+	reg      *conns.Registry
+	gate     *lookup.Gate    // nil: the name that clients resolve is not known
+	resolver lookup.Lookuper // the gate's
+	self     netip.Addr      // not valid: not known
+	begun    time.Time
 
-func (f optionFunc) apply(o *options) { f(o) }
+	conds     conditions
+	running   atomic.Bool
+	firstConn sync.Once
+	untracked atomic.Uint64
+	wake      chan struct{}
+	stopping  chan struct{}
+	stopOnce  sync.Once
 
-// ConnInfo is what is known of a connection when it is accepted.
-type ConnInfo struct {
-	// RemoteAddr is the client's address, LocalAddr ours.
-	RemoteAddr, LocalAddr net.Addr
-	// AuthInfo is what the credentials' handshake found, nil without credentials.
-	AuthInfo credentials.AuthInfo
+	peers peerBook
+
+	mu         sync.Mutex
+	cfg        Config
+	healthPort int
+	verdict    Verdict
+	why        string
+	generation uint64
+	decisions  []DecisionRecord
+	plans      uint64
+	planTime   time.Duration
+
+	// Of the loop alone.
+	state plan.State
+	conns []plan.Conn
 }
 
-// WithPeers sets who is asked for the other pods.
-func WithPeers(s Source) Option { return optionFunc(func(*options) {}) }
+// New returns a Balancer for one server. It checks cfg as Config.Validate does and
+// the options against it; nothing runs before Run.
+func New(cfg Config, opts ...Option) (*Balancer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	b := &Balancer{
+		opts:     newOptions(opts),
+		reg:      conns.NewRegistry(linger),
+		begun:    time.Now(),
+		wake:     make(chan struct{}, 1),
+		stopping: make(chan struct{}),
+		cfg:      cfg,
+		verdict:  Waiting,
+		why:      "Run has not planned yet",
+	}
+	b.conds.log = b.opts.log
+	if err := b.findSelf(); err != nil {
+		return nil, err
+	}
+	return b, b.makeGate(cfg)
+}
 
-// WithLogger sets the logger. Default: silent.
-func WithLogger(l *slog.Logger) Option { return optionFunc(func(*options) {}) }
+func (b *Balancer) findSelf() error {
+	if b.opts.addr == "" {
+		return nil
+	}
+	addr, err := netip.ParseAddr(b.opts.addr)
+	if err != nil {
+		return fmt.Errorf("rebalance: this pod's own address ($POD_IP or WithSelf): %w", err)
+	}
+	b.self = addr.Unmap()
+	return nil
+}
 
-// WithSelf names this pod and its own address (an IP) among the peers.
-func WithSelf(pod, addr string) Option { return optionFunc(func(*options) {}) }
-
-// WithKey sets what tells one client from another.
-func WithKey(f func(ConnInfo) string) Option { return optionFunc(func(*options) {}) }
-
-// New returns a Balancer; nothing runs before Run.
-func New(cfg Config, opts ...Option) (*Balancer, error) { return &Balancer{cfg: cfg}, nil }
+// makeGate prepares the look at DNS, by the name that clients use.
+func (b *Balancer) makeGate(cfg Config) error {
+	name, server := cfg.Clients.DNS.Name, cfg.Clients.DNS.Server
+	if name == "" && cfg.Peers.Source == "dns" {
+		name, server = cfg.Peers.DNS.Name, cfg.Peers.DNS.Server
+	}
+	if name == "" {
+		return nil
+	}
+	resolver, err := lookup.New(server)
+	if err != nil {
+		return fmt.Errorf("rebalance: clients.dns.server: %w", err)
+	}
+	b.resolver = resolver
+	b.gate = lookup.NewGate(resolver, name, lookup.GateConfig{})
+	return nil
+}
 
 // Config returns the configuration in force.
-func (b *Balancer) Config() Config { return b.cfg }
-
-// Apply puts a changed configuration in force.
-func (b *Balancer) Apply(cfg Config) error { return nil }
-
-// Run decides and acts until ctx is done.
-func (b *Balancer) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-
-// Track wraps the plaintext side of an accepted connection.
-func (b *Balancer) Track(nc net.Conn, info ConnInfo) net.Conn { return nc }
-
-// Server is what Shutdown needs of a *grpc.Server.
-type Server interface {
-	GracefulStop()
-	Stop()
+func (b *Balancer) Config() Config {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cfg
 }
 
-// Shutdown stops srv without failing an RPC: lame duck, GOAWAYs spread over the time
-// there is, GracefulStop, and Stop at the end of shutdown.timeout.
-func (b *Balancer) Shutdown(ctx context.Context, srv Server) error { return nil }
+// Apply puts a changed configuration in force, at once; rebalance.enabled false is
+// the kill switch. Keys that only a new process can take up are kept as they
+// were, and a condition names them. An invalid cfg changes nothing and is
+// returned as an error.
+func (b *Balancer) Apply(cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	late := RestartNeeded(b.cfg, cfg)
+	b.cfg.Rebalance = cfg.Rebalance
+	b.cfg.Policy.MaxConnectionAge = cfg.Policy.MaxConnectionAge
+	b.cfg.Policy.MaxConnectionAgeGrace = cfg.Policy.MaxConnectionAgeGrace
+	b.cfg.Shutdown = cfg.Shutdown
+	b.mu.Unlock()
+	b.conds.set("restart-needed", Info, 0, restartText(late))
+	b.decided("configured", 0, "a changed configuration is in force")
+	b.poke()
+	return nil
+}
 
-// Status is one look at everything.
-func (b *Balancer) Status() Status { return Status{} }
+func restartText(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the configuration changed in keys that only a new process takes up: %v", keys)
+}
 
-// Report answers a peer that asks GET /peerz.
-func (b *Balancer) Report(hashedKeys []string) peerz.Report { return peerz.Report{} }
+// Run watches the peers, decides and acts until ctx is done, then returns nil. It
+// is called once. Without it connections are tracked but never moved, and the
+// backstop age does not act.
+func (b *Balancer) Run(ctx context.Context) error {
+	if !b.running.CompareAndSwap(false, true) {
+		return ErrRunning
+	}
+	defer b.running.Store(false)
+	b.conds.set("not-running", Error, 0, "")
+	defer b.peers.close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if b.opts.source != nil {
+		wg.Go(func() { b.runSource(ctx) })
+		wg.Go(func() { b.runPolls(ctx) })
+	}
+	if b.gate != nil {
+		wg.Go(func() { b.gate.Run(ctx) })
+	}
+	b.loop(ctx, &wg)
+	return nil
+}
 
-// Ready is false once Shutdown has begun. ReadyChanged is closed then.
-func (b *Balancer) Ready() bool { return true }
+// lookAgain is the longest pause between two looks, so that what changes without a
+// signal (a view that ages) is noticed.
+const lookAgain = time.Second
 
-// Stopping returns a channel that is closed when Shutdown begins.
-func (b *Balancer) Stopping() <-chan struct{} { return nil }
+func (b *Balancer) loop(ctx context.Context, wg *sync.WaitGroup) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var gateChanged <-chan struct{}
+	if b.gate != nil {
+		gateChanged = b.gate.Changed()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-b.wake:
+		case <-gateChanged:
+		}
+		timer.Reset(b.tick(ctx, wg))
+	}
+}
 
-// SetHealthPort tells the port of the health endpoint, on which peers answer
-// too unless peers.port is set.
-func (b *Balancer) SetHealthPort(port int) {}
+// tick looks, decides and acts once, and returns how long it may rest.
+func (b *Balancer) tick(ctx context.Context, wg *sync.WaitGroup) time.Duration {
+	if !b.Ready() {
+		b.publish(Disabled, "this pod is stopping")
+		return lookAgain
+	}
+	view, policy := b.view()
+	start := time.Now()
+	var step plan.Step
+	b.state, step = plan.Next(b.state, view, policy)
+	b.planned(time.Since(start))
+	b.act(&step)
+	if step.Ask != nil {
+		b.peers.ask(ctx, wg, b, step.Ask)
+	}
+	b.publish(Verdict(step.Verdict), step.Why)
+	b.watchConditions()
+	b.reg.Sweep()
+	if step.Wake > 0 {
+		return min(step.Wake, lookAgain)
+	}
+	return lookAgain
+}
 
-// Seen notes that an RPC with this context was served. If its connection is not
-// tracked, the Balancer says so: log, condition. It reports whether it is.
-func (b *Balancer) Seen(ctx context.Context) bool { return true }
+// act does what was decided.
+func (b *Balancer) act(step *plan.Step) {
+	for _, n := range step.Notes {
+		b.decided(n.Action, n.Count, n.Why)
+	}
+	if len(step.Moves) == 0 {
+		return
+	}
+	ids := make([]uint64, len(step.Moves))
+	why := make(map[uint64]*plan.Move, len(step.Moves))
+	for i := range step.Moves {
+		m := &step.Moves[i]
+		ids[i], why[m.ID] = m.ID, m
+	}
+	cfg := b.Config()
+	for _, c := range b.reg.Pick(ids) {
+		m := why[c.ID()]
+		grace := cfg.Rebalance.Grace
+		if m.Reason == plan.ReasonAge {
+			grace = cfg.Policy.MaxConnectionAgeGrace
+		}
+		c.Leave(conns.Reason(m.Reason), m.Why, grace)
+	}
+}
 
-// LeaveAll asks every connection to leave (reason "manual"), spread over the
-// given time, and returns how many were asked.
-func (b *Balancer) LeaveAll(ctx context.Context) int { return 0 }
+// poke makes the loop look now.
+func (b *Balancer) poke() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
 
-// SetCondition shows (text not empty) or clears a condition of the caller's, such as a
-// configuration file that cannot be read.
-func (b *Balancer) SetCondition(code string, sev Severity, text string) {}
+func (b *Balancer) planned(took time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.plans++
+	b.planTime += took
+	b.generation = b.state.Generation
+}
+
+// publish shows the verdict; the log hears of changes only.
+func (b *Balancer) publish(v Verdict, why string) {
+	b.mu.Lock()
+	changed := v != b.verdict
+	b.verdict, b.why = v, why
+	b.mu.Unlock()
+	if changed {
+		b.opts.log.Info("verdict", "verdict", v, "why", why)
+	}
+}
+
+// keptDecisions is how many decisions /statusz shows.
+const keptDecisions = 64
+
+// decided books one decision, for the log and for /statusz.
+func (b *Balancer) decided(action string, count int, why string) {
+	b.opts.log.Info("decision", "action", action, "count", count, "why", why)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.decisions) == keptDecisions {
+		b.decisions = append(b.decisions[:0], b.decisions[1:]...)
+	}
+	b.decisions = append(b.decisions, DecisionRecord{At: time.Now(), Action: action, Count: count, Why: why})
+}

@@ -1,22 +1,67 @@
-// Package serveropts is what a server hands to grpc.NewServer.
 package serveropts
 
 import (
-	"github.com/evenkeel-go/evenkeel/rebalance"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// Option of Options.
+// Option changes what Options returns.
 type Option interface{ apply(*options) }
 
-type options struct{}
+type options struct {
+	creds credentials.TransportCredentials
+}
+
 type optionFunc func(*options)
 
 func (f optionFunc) apply(o *options) { f(o) }
 
-// Credentials are the user's own transport credentials (TLS, mTLS, ALTS).
-func Credentials(c credentials.TransportCredentials) Option { return optionFunc(func(*options) {}) }
+// Credentials are the server's own transport credentials (TLS, mTLS, ALTS). They
+// do their handshake unchanged, and what they say of the peer reaches the
+// handlers unchanged. Default, or nil: plaintext.
+func Credentials(c credentials.TransportCredentials) Option {
+	return optionFunc(func(o *options) { o.creds = c })
+}
 
-// Options returns the options for grpc.NewServer.
-func Options(bal *rebalance.Balancer, opts ...Option) []grpc.ServerOption { return nil }
+// Options returns the options for grpc.NewServer: credentials that track every
+// connection for bal, and the keepalive policy of bal's configuration.
+//
+// The keepalive policy is grpc's keepalive.ServerParameters and
+// EnforcementPolicy (gRFC A8, A9) from policy.*: a user's own
+// grpc.KeepaliveParams after these options replaces it and works as ever. Only
+// the connection age is not handed to grpc: the Balancer applies
+// policy.maxConnectionAge itself, since grpc-go's jitter of 10 % lets
+// connections that were opened in one moment leave in one.
+func Options(bal *rebalance.Balancer, opts ...Option) []grpc.ServerOption {
+	var o options
+	for _, opt := range opts {
+		opt.apply(&o)
+	}
+	p := bal.Config().Policy
+	return []grpc.ServerOption{
+		grpc.Creds(&tracked{creds: o.creds, bal: bal}),
+		grpc.KeepaliveParams(ServerParameters(p)),
+		grpc.KeepaliveEnforcementPolicy(EnforcementPolicy(p)),
+	}
+}
+
+// ServerParameters is the keepalive of p as grpc takes it. Zero values are
+// grpc's own defaults: infinity for the idle time, 2 h and 20 s for keepalive.
+func ServerParameters(p rebalance.PolicyConfig) keepalive.ServerParameters {
+	return keepalive.ServerParameters{
+		MaxConnectionIdle: p.MaxConnectionIdle,
+		Time:              p.KeepaliveTime,
+		Timeout:           p.KeepaliveTimeout,
+	}
+}
+
+// EnforcementPolicy is what p allows clients' own pings.
+func EnforcementPolicy(p rebalance.PolicyConfig) keepalive.EnforcementPolicy {
+	return keepalive.EnforcementPolicy{
+		MinTime:             p.MinClientPing,
+		PermitWithoutStream: p.PermitWithoutStream,
+	}
+}

@@ -1,0 +1,362 @@
+package conns
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
+)
+
+// Reason says why a connection was asked to leave. It is the label of
+// evenkeel_goaways_total.
+type Reason string
+
+// The reasons. Server is not ours: the gRPC server wrote the GOAWAY by itself
+// (GracefulStop, MaxConnectionIdle, a user's own MaxConnectionAge).
+const (
+	Reach    Reason = "reach"
+	Even     Reason = "even"
+	Age      Reason = "age"
+	Overload Reason = "overload"
+	Shutdown Reason = "shutdown"
+	Manual   Reason = "manual"
+	Server   Reason = "server"
+)
+
+// Reasons lists every Reason.
+func Reasons() []Reason {
+	return []Reason{Reach, Even, Age, Overload, Shutdown, Manual, Server}
+}
+
+// Registry holds the live connections of one server.
+type Registry struct {
+	epoch time.Time
+	h2    h2conn.Config
+
+	mu      sync.Mutex
+	list    []*Conn // in no order; a Conn knows its place
+	keys    map[string]*keyState
+	leaving int
+	nextID  uint64
+	goaways map[Reason]uint64
+	closed  map[h2conn.How]uint64
+	lost    uint64 // connections on which the frames were lost
+}
+
+// keyState is what is known of one client: the connections that carry its key.
+type keyState struct {
+	key       string
+	serving   int           // connections not leaving
+	leaving   int           // connections asked to leave, not closed yet
+	lastAsked time.Duration // since the epoch; 0: never
+	owed      int           // asked, and not yet seen to come back
+	asked     uint64
+	returned  uint64
+}
+
+// Conn is one live connection.
+type Conn struct {
+	reg      *Registry
+	h2       *h2conn.Conn
+	key      *keyState
+	id       uint64
+	opened   time.Duration
+	pos      int // in reg.list; -1 once removed
+	reason   Reason
+	leaving  bool
+	returned bool
+}
+
+// Info is one connection at one moment, as planning needs it.
+type Info struct {
+	// ID is unique in the registry and rises with time.
+	ID uint64
+	// Key names the client.
+	Key string
+	// Opened is when it was accepted, since the registry's epoch.
+	Opened time.Duration
+	// Returned: it came back after its key had been asked to leave.
+	Returned bool
+	// Leaving: it has been asked to leave.
+	Leaving bool
+	// Streams is the number in flight, StreamsOpened those ever opened.
+	Streams       int
+	StreamsOpened uint64
+}
+
+// Totals are the registry's sums.
+type Totals struct {
+	Connections, Leaving, Streams, Keys int
+	// Opened is how many connections were ever tracked.
+	Opened uint64
+	// Lost is on how many the frames could not be followed to the end.
+	Lost    uint64
+	GoAways map[Reason]uint64
+	Closed  map[h2conn.How]uint64
+}
+
+// NewRegistry returns an empty registry whose epoch is now. linger is how long a
+// connection that has become quiet is left to its client to close.
+func NewRegistry(linger time.Duration) *Registry {
+	return &Registry{
+		epoch:   time.Now(),
+		h2:      h2conn.Config{Linger: linger},
+		keys:    make(map[string]*keyState),
+		goaways: make(map[Reason]uint64),
+		closed:  make(map[h2conn.How]uint64),
+	}
+}
+
+// Now is the time since the epoch, by the monotonic clock.
+func (r *Registry) Now() time.Duration { return time.Since(r.epoch) }
+
+// At is t since the epoch.
+func (r *Registry) At(t time.Time) time.Duration { return t.Sub(r.epoch) }
+
+// returnWindow is how long after a GOAWAY a new connection of the same key counts as
+// its return: the 30 s for which resolvers may delay, and a little more.
+const returnWindow = 45 * time.Second
+
+// Add wraps and registers nc, on which no HTTP/2 byte has passed yet.
+func (r *Registry) Add(nc net.Conn, key string) net.Conn {
+	c := &Conn{reg: r, opened: r.Now()}
+	c.h2 = h2conn.New(nc, &r.h2, c)
+	// Before the first RPC, so that its handler finds the connection.
+	indexAdd(c.h2.RemoteAddr(), c)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nextID++
+	c.id = r.nextID
+	c.pos = len(r.list)
+	r.list = append(r.list, c)
+	c.key = r.keyLocked(key)
+	c.key.serving++
+	c.returned = c.key.returnedLocked(c.opened)
+	return c.h2
+}
+
+func (r *Registry) keyLocked(key string) *keyState {
+	k := r.keys[key]
+	if k == nil {
+		k = &keyState{key: key}
+		r.keys[key] = k
+	}
+	return k
+}
+
+// returnedLocked books a connection opened now as a return if one is owed.
+func (k *keyState) returnedLocked(now time.Duration) bool {
+	if k.owed == 0 || now-k.lastAsked > returnWindow {
+		return false
+	}
+	k.owed--
+	k.returned++
+	return true
+}
+
+// SetKey gives the connection another key, such as one found in a header of its first
+// RPC.
+func (c *Conn) SetKey(key string) {
+	r := c.reg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.pos < 0 || c.key.key == key {
+		return
+	}
+	c.key.addLocked(c.leaving, -1)
+	r.forgetLocked(c.key)
+	c.key = r.keyLocked(key)
+	c.key.addLocked(c.leaving, 1)
+}
+
+func (k *keyState) addLocked(leaving bool, n int) {
+	if leaving {
+		k.leaving += n
+	} else {
+		k.serving += n
+	}
+}
+
+// forgetLocked drops a key that no connection carries and that no return is owed
+// to; Sweep drops the others in time.
+func (r *Registry) forgetLocked(k *keyState) {
+	if k.serving+k.leaving == 0 && k.owed == 0 {
+		delete(r.keys, k.key)
+	}
+}
+
+// Sweep forgets the keys of clients that went and did not come back.
+func (r *Registry) Sweep() {
+	now := r.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.keys {
+		if k.owed > 0 && now-k.lastAsked > returnWindow {
+			k.owed = 0
+			r.forgetLocked(k)
+		}
+	}
+}
+
+// ID is the connection's number in its registry.
+func (c *Conn) ID() uint64 { return c.id }
+
+// Leaving returns a channel that is closed when the connection has been asked to
+// leave, by whomever.
+func (c *Conn) Leaving() <-chan struct{} { return c.h2.Leaving() }
+
+// Leave asks the connection to leave for the given reason and says so to the
+// client in words. It never blocks. It reports whether this call was the one
+// that asked.
+func (c *Conn) Leave(why Reason, text string, grace time.Duration) bool {
+	if !c.markLeaving(why) {
+		return false
+	}
+	return c.h2.Leave("evenkeel: "+text, grace)
+}
+
+// markLeaving books the connection as leaving, once.
+func (c *Conn) markLeaving(why Reason) bool {
+	r := c.reg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.leaving || c.pos < 0 {
+		return false
+	}
+	c.leaving = true
+	c.reason = why
+	r.leaving++
+	k := c.key
+	k.serving--
+	k.leaving++
+	k.owed++
+	k.asked++
+	k.lastAsked = r.Now()
+	return true
+}
+
+// OnGoAway counts a GOAWAY that is on the wire.
+func (c *Conn) OnGoAway(own bool) {
+	if !own {
+		c.markLeaving(Server)
+	}
+	r := c.reg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if own {
+		r.goaways[c.reason]++
+	} else {
+		r.goaways[Server]++
+	}
+}
+
+// OnState is part of h2conn.Observer.
+func (c *Conn) OnState(h2conn.State) {}
+
+// OnClose takes the connection out of the registry.
+func (c *Conn) OnClose(how h2conn.How) {
+	indexRemove(c.h2.RemoteAddr())
+	r := c.reg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.pos < 0 {
+		return
+	}
+	r.closed[how]++
+	last := r.list[len(r.list)-1]
+	r.list[c.pos], last.pos = last, c.pos
+	r.list[len(r.list)-1] = nil
+	r.list = r.list[:len(r.list)-1]
+	c.pos = -1
+	if c.leaving {
+		r.leaving--
+	}
+	c.key.addLocked(c.leaving, -1)
+	r.forgetLocked(c.key)
+}
+
+// Each calls f for every live connection. f must not call the registry.
+func (r *Registry) Each(f func(*Info)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var i Info
+	for _, c := range r.list {
+		i = Info{
+			ID: c.id, Key: c.key.key, Opened: c.opened,
+			Returned: c.returned, Leaving: c.leaving,
+		}
+		i.Streams, i.StreamsOpened = c.h2.Streams()
+		f(&i)
+	}
+}
+
+// Pick returns the live connections with the given IDs, in their order; those that
+// are gone are left out.
+func (r *Registry) Pick(ids []uint64) []*Conn {
+	want := make(map[uint64]int, len(ids))
+	for i, id := range ids {
+		want[id] = i
+	}
+	found := make([]*Conn, len(ids))
+	r.mu.Lock()
+	for _, c := range r.list {
+		if i, ok := want[c.id]; ok {
+			found[i] = c
+		}
+	}
+	r.mu.Unlock()
+	out := found[:0]
+	for _, c := range found {
+		if c != nil {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// All returns every live connection that has not been asked to leave.
+func (r *Registry) All() []*Conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]*Conn, 0, len(r.list)-r.leaving)
+	for _, c := range r.list {
+		if !c.leaving {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// EachKey calls f for every key with the number of its connections that are not
+// leaving, until f returns false. f must not call the registry.
+func (r *Registry) EachKey(f func(key string, serving int) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.keys {
+		if k.serving > 0 && !f(k.key, k.serving) {
+			return
+		}
+	}
+}
+
+// Totals returns the sums.
+func (r *Registry) Totals() Totals {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := Totals{
+		Connections: len(r.list), Leaving: r.leaving, Keys: len(r.keys), Opened: r.nextID, Lost: r.lost,
+		GoAways: make(map[Reason]uint64, len(r.goaways)), Closed: make(map[h2conn.How]uint64, len(r.closed)),
+	}
+	for k, v := range r.goaways {
+		t.GoAways[k] = v
+	}
+	for k, v := range r.closed {
+		t.Closed[k] = v
+	}
+	for _, c := range r.list {
+		open, _ := c.h2.Streams()
+		t.Streams += open
+	}
+	return t
+}

@@ -1,0 +1,77 @@
+package plan
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// ager applies the backstop age: a connection leaves at MaxAge, 10 % earlier or
+// later, and never more than a fifteenth of the connections in a second, so that
+// connections that were opened in one moment do not leave in one.
+type ager struct {
+	from time.Duration // the next may leave from then on
+}
+
+const (
+	ageJitter = 0.1
+	// ageShare is the part of all connections that may leave in a second. A tenth is
+	// the promise; a fifteenth keeps it for any second, however it is cut.
+	ageShare = 1.0 / 15
+	// ageLook is how often ages are looked at.
+	ageLook = time.Second
+)
+
+// next asks those to leave whose age has come, the oldest first.
+func (a *ager) next(v *View, p *Policy, st *Step) {
+	if p.MaxAge <= 0 {
+		return
+	}
+	st.wakeAt(v.Now+ageLook, v.Now)
+	due := dueConns(v, p.MaxAge)
+	if len(due) == 0 {
+		return
+	}
+	gap := min(time.Duration(float64(time.Second)/(ageShare*float64(len(v.Conns)))), time.Second)
+	a.from = max(a.from, v.Now-gap)
+	for _, d := range due {
+		if a.from > v.Now {
+			st.wakeAt(a.from, v.Now)
+			return
+		}
+		st.Moves = append(st.Moves, Move{ID: d.id, Reason: ReasonAge, Why: "max connection age"})
+		a.from += gap
+	}
+}
+
+type dueConn struct {
+	id uint64
+	at time.Duration
+}
+
+func dueConns(v *View, age time.Duration) []dueConn {
+	var due []dueConn
+	for i := range v.Conns {
+		c := &v.Conns[i]
+		if c.Leaving {
+			continue
+		}
+		if at := dueAt(c, v.Self, age); at <= v.Now {
+			due = append(due, dueConn{c.ID, at})
+		}
+	}
+	slices.SortFunc(due, func(x, y dueConn) int {
+		return cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.id, y.id))
+	})
+	return due
+}
+
+// dueAt is when the connection has reached its age; each has a jitter of its own.
+func dueAt(c *Conn, self string, age time.Duration) time.Duration {
+	b := binary.LittleEndian.AppendUint64([]byte(self), c.ID)
+	f := float64(xxhash.Sum64(b)) / (1 << 64)
+	return c.Opened + age + time.Duration((2*f-1)*ageJitter*float64(age))
+}

@@ -1,0 +1,249 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Verdict is one word on the state of the balance. It mirrors
+// rebalance.Verdict, which is the documented one.
+type Verdict string
+
+// The verdicts that planning comes to.
+const (
+	Balanced Verdict = "balanced"
+	Moving   Verdict = "moving"
+	Waiting  Verdict = "waiting"
+	Stale    Verdict = "stale"
+	Disabled Verdict = "disabled"
+)
+
+// Policy is what a person may tune, and the few constants that follow from how
+// clients behave.
+type Policy struct {
+	// Enabled is the kill switch: false stops everything but the backstop age.
+	Enabled bool
+	// Settle is how long the membership must have been quiet.
+	Settle time.Duration
+	// Spread is the time over which one round's GOAWAYs are spread.
+	Spread time.Duration
+	// Cooldown is how long a client that came back is not asked again.
+	Cooldown time.Duration
+	// MaxPerSecond bounds the GOAWAYs of rebalancing per second.
+	MaxPerSecond float64
+	// MaxFractionPerMinute bounds them per minute, as a share of the connections.
+	MaxFractionPerMinute float64
+	// CheckAfter is how long after a round its reach is looked at: resolvers may
+	// delay a request by 30 s, and the clients need a moment to connect.
+	CheckAfter time.Duration
+	// MaxRounds is how often reach is tried for one growth.
+	MaxRounds int
+	// MaxAge is the backstop age; 0: off.
+	MaxAge time.Duration
+}
+
+// DefaultCheckAfter is 30 s, the shortest time between two look-ups of the common
+// resolvers, and 5 s for the connections to come up.
+const DefaultCheckAfter = 35 * time.Second
+
+// DefaultMaxRounds: the owner, and two more for what DNS caches held back.
+const DefaultMaxRounds = 3
+
+// Conn is one own connection.
+type Conn struct {
+	ID       uint64
+	Key      string
+	Opened   time.Duration
+	Returned bool
+	Leaving  bool
+}
+
+// Gate is whether DNS answers clients with every ready member.
+type Gate struct {
+	// Needed: the name that clients resolve is known.
+	Needed bool
+	// Open: DNS answers in full; OpenSince is since when.
+	Open      bool
+	OpenSince time.Duration
+	// Why says what is missing while it is not.
+	Why string
+}
+
+// View is everything that a decision depends on.
+type View struct {
+	Now  time.Duration
+	Self string
+	// Members are the pods that serve, sorted, Self among them.
+	Members []string
+	// NoPeers says why there is nobody to balance with (no source); empty: there is.
+	NoPeers string
+	// Stale says why Members must not be acted upon; empty: they may.
+	Stale string
+	Gate  Gate
+	// Conns are the live connections. Only consulted when something may have to move.
+	Conns []Conn
+	// Counts are the answers to the last Step.Ask, nil until they are all there.
+	Counts *Counts
+}
+
+// Counts are the connections for each key on other pods.
+type Counts struct {
+	// Ask is the Step.Ask that these answer.
+	Ask uint64
+	// ByPod holds, for each pod that answered, the number of connections per key.
+	ByPod map[string]map[string]int
+}
+
+// Ask are questions to other pods, put once for each ID.
+type Ask struct {
+	ID uint64
+	// Keys are the keys to ask each pod for.
+	Keys map[string][]string
+}
+
+// Move is a connection that leaves now.
+type Move struct {
+	ID     uint64
+	Reason string
+	Why    string
+}
+
+// The reasons of moves, labels of evenkeel_goaways_total.
+const (
+	ReasonReach = "reach"
+	ReasonAge   = "age"
+)
+
+// Step is what to do now.
+type Step struct {
+	Verdict Verdict
+	// Why is a sentence for a person. It changes only when the situation does.
+	Why string
+	// Moves leave now.
+	Moves []Move
+	// Ask, if not nil, is to be asked; the answers go into View.Counts.
+	Ask *Ask
+	// Notes are decisions worth a line in the log, each once.
+	Notes []Note
+	// Wake is when planning has something to do again, at the latest; 0: only when
+	// the view changes.
+	Wake time.Duration
+}
+
+// Note is a decision, for the log and for /statusz.
+type Note struct {
+	Action string
+	Count  int
+	Why    string
+}
+
+// State is what planning remembers. The zero value is the start.
+type State struct {
+	// Generation counts the growths taken note of.
+	Generation uint64
+
+	seen    []string // the membership as last seen
+	seenAt  time.Duration
+	settled []string // the membership last acted upon
+	started bool
+	changed time.Duration // when settled changed last
+
+	growth    *growth
+	unreached int
+	asks      uint64
+	pace      pacer
+	age       ager
+}
+
+// Next decides. It does not keep v, and returns s changed.
+func Next(s State, v *View, p *Policy) (State, Step) {
+	var st Step
+	s.age.next(v, p, &st)
+	s.rebalance(v, p, &st)
+	return s, st
+}
+
+// Busy reports whether Next needs View.Conns and View.Gate for these members: a growth
+// is under way, or may be found in this step.
+func (s *State) Busy(members []string) bool {
+	return s.growth != nil || !slices.Equal(s.settled, members)
+}
+
+// Unreached is how many connections' clients had not come to the new pods when the last
+// growth was given up; 0 once another has begun.
+func (s *State) Unreached() int { return s.unreached }
+
+// rebalance runs the rules that move connections between pods.
+func (s *State) rebalance(v *View, p *Policy, st *Step) {
+	switch {
+	case !p.Enabled:
+		s.forget()
+		st.is(Disabled, "rebalance.enabled is false: nothing is moved, the backstop age stays in force")
+	case v.NoPeers != "":
+		s.forget()
+		st.is(Disabled, v.NoPeers)
+	case v.Stale != "":
+		// Fail static: what was under way is dropped, not finished on an old view.
+		s.drop(st, "dropped: the view of the peers became stale")
+		st.is(Stale, v.Stale)
+	default:
+		s.watch(v, p, st)
+		s.reach(v, p, st)
+	}
+}
+
+func (st *Step) is(v Verdict, why string) { st.Verdict, st.Why = v, why }
+
+func (st *Step) note(action string, n int, format string, args ...any) {
+	st.Notes = append(st.Notes, Note{Action: action, Count: n, Why: fmt.Sprintf(format, args...)})
+}
+
+// wakeAt asks to plan again at t at the latest.
+func (st *Step) wakeAt(t, now time.Duration) {
+	d := max(t-now, time.Millisecond)
+	if st.Wake == 0 || d < st.Wake {
+		st.Wake = d
+	}
+}
+
+// forget returns to the start: when planning is switched on again, the
+// membership of then is the one to compare with.
+func (s *State) forget() {
+	s.growth = nil
+	s.started = false
+	s.seen, s.settled = nil, nil
+}
+
+func (s *State) drop(st *Step, why string) {
+	if s.growth != nil {
+		st.note("abandoned", len(s.growth.queue), "%s", why)
+		s.growth = nil
+	}
+}
+
+func without(all, drop []string) []string {
+	var out []string
+	for _, m := range all {
+		if _, found := slices.BinarySearch(drop, m); !found {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func both(a, b []string) []string {
+	var out []string
+	for _, m := range a {
+		if _, found := slices.BinarySearch(b, m); found {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+func union(a, b []string) []string {
+	out := slices.Concat(a, b)
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,76 @@
+package rebalance
+
+import (
+	"cmp"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// Option changes what New makes.
+type Option interface{ apply(*options) }
+
+type options struct {
+	source Source
+	log    *slog.Logger
+	pod    string
+	addr   string
+	key    func(ConnInfo) string
+}
+
+type optionFunc func(*options)
+
+func (f optionFunc) apply(o *options) { f(o) }
+
+// ConnInfo is what is known of a connection when it is accepted.
+type ConnInfo struct {
+	// RemoteAddr is the client's address, LocalAddr ours.
+	RemoteAddr, LocalAddr net.Addr
+	// AuthInfo is what the credentials' handshake found, nil without credentials.
+	AuthInfo credentials.AuthInfo
+}
+
+// WithPeers sets who tells of the other pods. Without it nothing is moved between
+// pods; the backstop age works all the same.
+func WithPeers(s Source) Option { return optionFunc(func(o *options) { o.source = s }) }
+
+// WithLogger sets where decisions are logged. Default: nowhere.
+func WithLogger(l *slog.Logger) Option { return optionFunc(func(o *options) { o.log = l }) }
+
+// WithSelf names this pod and its own IP address, by which it finds itself among
+// the peers. Defaults: $POD_NAME, else the host's name; $POD_IP.
+func WithSelf(pod, addr string) Option {
+	return optionFunc(func(o *options) { o.pod, o.addr = pod, addr })
+}
+
+// WithKey sets what tells one client from another; connections with the same key
+// are taken for those of one client. f is called once for each connection,
+// when it has been accepted, and must not block. Default: the remote IP
+// address. For a key that stands in a header of an RPC see SetKey.
+func WithKey(f func(ConnInfo) string) Option { return optionFunc(func(o *options) { o.key = f }) }
+
+func newOptions(opts []Option) options {
+	o := options{log: slog.New(slog.DiscardHandler), key: remoteIP}
+	for _, opt := range opts {
+		opt.apply(&o)
+	}
+	host, _ := os.Hostname()
+	o.pod = cmp.Or(o.pod, os.Getenv("POD_NAME"), host, "unnamed")
+	o.addr = cmp.Or(o.addr, os.Getenv("POD_IP"))
+	return o
+}
+
+// remoteIP is the key by default.
+func remoteIP(i ConnInfo) string {
+	if a, ok := i.RemoteAddr.(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().String()
+	}
+	s := i.RemoteAddr.String()
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap().String()
+	}
+	return s
+}

@@ -1,0 +1,207 @@
+package rebalance
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
+)
+
+// Status is one look at everything, for /statusz, the metrics and the page.
+func (b *Balancer) Status() Status {
+	t := b.reg.Totals()
+	s := Status{
+		Pod: b.opts.pod, Uptime: time.Since(b.begun).Round(time.Second).String(),
+		Connections: t.Connections, Draining: t.Leaving, Streams: t.Streams, Opened: t.Opened, Keys: t.Keys,
+		Source: "none", Peers: b.peerStatus(t), PeerErrors: b.peers.errorCounts(),
+		GoAways: goawayCounts(t), Closed: closedCounts(t),
+		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.untracked.Load(), Ready: b.Ready(),
+	}
+	if b.opts.source != nil {
+		s.Source = b.opts.source.String()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.Generation, s.Verdict, s.Why = b.generation, b.verdict, b.why
+	s.Decisions = slices.Clone(b.decisions)
+	slices.Reverse(s.Decisions)
+	s.Plans, s.PlanSeconds = b.plans, b.planTime.Seconds()
+	return s
+}
+
+func goawayCounts(t conns.Totals) map[string]uint64 {
+	out := make(map[string]uint64)
+	for _, r := range conns.Reasons() {
+		out[string(r)] = t.GoAways[r]
+	}
+	return out
+}
+
+func closedCounts(t conns.Totals) map[string]uint64 {
+	return map[string]uint64{
+		"client": t.Closed[h2conn.ByClient],
+		"clean":  t.Closed[h2conn.Clean],
+		"forced": t.Closed[h2conn.Forced],
+		"server": t.Closed[h2conn.ByServer],
+	}
+}
+
+func (p *peerBook) errorCounts() map[string]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.errors)
+}
+
+// peerStatus lists the pods that the source knows, this one with its own figures.
+func (b *Balancer) peerStatus(t conns.Totals) []PeerStatus {
+	members, _, _ := b.peers.membership()
+	out := make([]PeerStatus, 0, len(members))
+	for i := range members {
+		out = append(out, b.onePeer(&members[i], t))
+	}
+	slices.SortFunc(out, func(x, y PeerStatus) int { return strings.Compare(x.Address, y.Address) })
+	return out
+}
+
+func (b *Balancer) onePeer(m *Member, t conns.Totals) PeerStatus {
+	addr := slices.MinFunc(m.Addrs, netip.Addr.Compare)
+	s := PeerStatus{Pod: m.Pod, Address: portText(addr, b.peerPort(m.Port))}
+	if b.isSelf(m) {
+		s.Pod, s.Ready, s.Connections, s.Self = b.opts.pod, b.Ready(), t.Connections, true
+		return s
+	}
+	b.peers.mu.Lock()
+	r := b.peers.reports[addr.String()]
+	b.peers.mu.Unlock()
+	if r.err != nil {
+		s.Error = r.err.Error()
+	}
+	if !r.at.IsZero() {
+		s.Pod, s.Connections = r.report.Pod, r.report.Connections
+		s.Ready = r.report.Ready && r.err == nil
+	}
+	return s
+}
+
+// Report answers a peer that asks GET /peerz; hashedKeys are those it asks for.
+func (b *Balancer) Report(hashedKeys []string) peerz.Report {
+	t := b.reg.Totals()
+	r := peerz.Report{
+		Pod: b.opts.pod, Ready: b.Ready(), UptimeMillis: time.Since(b.begun).Milliseconds(),
+		Connections: t.Connections, Draining: t.Leaving, Streams: t.Streams,
+	}
+	b.mu.Lock()
+	r.Generation = b.generation
+	b.mu.Unlock()
+	if len(hashedKeys) > 0 {
+		r.Keys = b.keyCounts(hashedKeys)
+	}
+	return r
+}
+
+func (b *Balancer) keyCounts(hashed []string) map[string]int {
+	counts := make(map[string]int, len(hashed))
+	for _, h := range hashed {
+		counts[h] = 0
+	}
+	b.reg.EachKey(func(key string, serving int) bool {
+		if h := peerz.HashKey(key); len(counts) > 0 {
+			if _, asked := counts[h]; asked {
+				counts[h] += serving
+			}
+		}
+		return true
+	})
+	return counts
+}
+
+// How long a condition must have held before it shows.
+const (
+	holdStale  = 10 * time.Second
+	holdDNS    = 30 * time.Second
+	holdSilent = 10 * time.Second
+)
+
+// watchConditions holds the conditions against how things are now.
+func (b *Balancer) watchConditions() {
+	b.mu.Lock()
+	verdict, why := b.verdict, b.why
+	b.mu.Unlock()
+	b.conds.set("stale-view", Warning, holdStale, onlyIf(verdict == Stale,
+		"the view of the peers cannot be acted upon, nothing is moved: "+why))
+	b.conds.set("dns-behind", Warning, holdDNS, b.dnsBehind())
+	b.conds.set("unreached", Warning, 0, onlyIf(b.state.Unreached() > 0, fmt.Sprintf(
+		"clients of %d connections have not come to the pods added last: their resolver may cache for long, or they do not use round_robin",
+		b.state.Unreached())))
+	b.conds.set("peers-silent", Warning, holdSilent, b.silentText())
+	b.conds.set("duplicate-name", Warning, 0, b.duplicateText())
+	b.conds.set("frames-lost", Warning, 0, b.framesLostText())
+}
+
+func onlyIf(cond bool, text string) string {
+	if cond {
+		return text
+	}
+	return ""
+}
+
+func (b *Balancer) dnsBehind() string {
+	if b.gate == nil {
+		return ""
+	}
+	if s := b.gate.Status(); s.Wanted == 0 || s.Open {
+		return ""
+	}
+	return "connections stay where they are until DNS answers in full: " + b.gateText() +
+		"; check that clients.dns.name is the headless name that clients resolve"
+}
+
+func (b *Balancer) silentText() string {
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	var silent []string
+	for id, r := range b.peers.reports {
+		if r.err != nil {
+			silent = append(silent, fmt.Sprintf("%s (%v)", id, r.err))
+		}
+	}
+	if len(silent) == 0 {
+		return ""
+	}
+	slices.Sort(silent)
+	n := len(silent)
+	return fmt.Sprintf("%d of %d peers do not answer on their health port: %s", n, len(b.peers.reports), strings.Join(silent[:min(n, 3)], "; "))
+}
+
+// duplicateText names pods that go by one name: a person could not tell them apart.
+func (b *Balancer) duplicateText() string {
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	by := map[string][]string{b.opts.pod: {"this one"}}
+	for id, r := range b.peers.reports {
+		if !r.at.IsZero() {
+			by[r.report.Pod] = append(by[r.report.Pod], id)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		if ids := by[name]; len(ids) > 1 {
+			slices.Sort(ids)
+			return fmt.Sprintf("%d pods call themselves %q (%s): give each its own -name or $POD_NAME; they are told apart by address meanwhile",
+				len(ids), name, strings.Join(ids, ", "))
+		}
+	}
+	return ""
+}
+
+func (b *Balancer) framesLostText() string {
+	if n := b.reg.Totals().Lost; n > 0 {
+		return fmt.Sprintf("on %d connections the HTTP/2 frames could not be followed; they are served but cannot be asked to leave", n)
+	}
+	return ""
+}

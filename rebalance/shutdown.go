@@ -1,0 +1,142 @@
+package rebalance
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/conns"
+)
+
+// Server is what Shutdown needs of a *grpc.Server.
+type Server interface {
+	GracefulStop()
+	Stop()
+}
+
+// Ready is false once Shutdown has begun.
+func (b *Balancer) Ready() bool {
+	select {
+	case <-b.stopping:
+		return false
+	default:
+		return true
+	}
+}
+
+// Stopping returns a channel that is closed when Shutdown begins.
+func (b *Balancer) Stopping() <-chan struct{} { return b.stopping }
+
+// Shutdown stops srv without failing an RPC, and returns when it has stopped, within
+// shutdown.timeout:
+//
+//  1. lame duck: not ready any more, still serving, until the peers' source and DNS
+//     have forgotten this pod (a third of the time at most; not without a source);
+//  2. every connection is asked to leave, spread over a third of the time at
+//     most, each at a moment of chance: pods that stop together must not drain one
+//     client at the same moment;
+//  3. srv.GracefulStop for those that came back or stayed;
+//  4. srv.Stop when the time is over, or ctx is done. Only this can fail RPCs.
+//
+// It returns nil if srv stopped by itself, else context.DeadlineExceeded or ctx's
+// error. A second call returns at once. Run should go on meanwhile, so that peers
+// and people see how it goes.
+func (b *Balancer) Shutdown(ctx context.Context, srv Server) error {
+	first := false
+	b.stopOnce.Do(func() { first = true; close(b.stopping) })
+	if !first {
+		return nil
+	}
+	timeout := b.Config().Shutdown.Timeout
+	b.decided("shutdown", b.reg.Totals().Connections, "this pod stops within "+timeout.String())
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	b.waitForgotten(ctx, timeout/3)
+	b.drainSpread(ctx, timeout/3)
+	return stopServer(ctx, srv)
+}
+
+func stopServer(ctx context.Context, srv Server) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		srv.GracefulStop()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		srv.Stop()
+		<-done
+		return ctx.Err()
+	}
+}
+
+// forgottenPoll is how often it is looked whether others have forgotten this pod.
+const forgottenPoll = 100 * time.Millisecond
+
+// waitForgotten waits until no newcomer is sent here any more.
+func (b *Balancer) waitForgotten(ctx context.Context, most time.Duration) {
+	if b.opts.source == nil || !b.self.IsValid() || b.reg.Totals().Connections == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	tick := time.NewTicker(forgottenPoll)
+	defer tick.Stop()
+	for b.listed() || b.inDNS(ctx) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// listed: the source lists this pod as serving. A static list always does and proves
+// nothing.
+func (b *Balancer) listed() bool {
+	members, _, _ := b.peers.membership()
+	return slices.ContainsFunc(members, func(m Member) bool {
+		return !m.Unproven && !m.Terminating && b.isSelf(&m)
+	})
+}
+
+// inDNS: clients are still sent here. A DNS that cannot be asked is not waited for.
+func (b *Balancer) inDNS(ctx context.Context) bool {
+	if b.gate == nil {
+		return false
+	}
+	addrs, err := b.resolver.Addrs(ctx, b.gate.Name())
+	return err == nil && slices.Contains(addrs, b.self)
+}
+
+// drainSpread asks every connection, each at a moment of chance, and returns when all
+// have been asked.
+func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
+	all := b.reg.All()
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	cfg := b.Config()
+	window := min(most, max(cfg.Rebalance.Spread, time.Duration(float64(len(all))/cfg.Rebalance.MaxPerSecond*float64(time.Second))))
+	start := time.Now()
+	for _, at := range momentsIn(window, len(all)) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Until(start.Add(at))):
+		}
+		all[0].Leave(conns.Shutdown, "this pod is stopping", 0)
+		all = all[1:]
+	}
+}
+
+// momentsIn returns n moments of chance in [0, window), sorted.
+func momentsIn(window time.Duration, n int) []time.Duration {
+	out := make([]time.Duration, n)
+	for i := range out {
+		out[i] = time.Duration(rand.Float64() * float64(window))
+	}
+	slices.Sort(out)
+	return out
+}

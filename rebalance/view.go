@@ -1,0 +1,174 @@
+package rebalance
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/plan"
+)
+
+// staleAfter is how old the source's last good view may be. Sources renew theirs
+// every few seconds.
+const staleAfter = 30 * time.Second
+
+// view gathers what planning looks at.
+func (b *Balancer) view() (*plan.View, *plan.Policy) {
+	cfg := b.Config()
+	v := &plan.View{Now: b.reg.Now(), NoPeers: b.noPeers(&cfg), Counts: b.peers.counts()}
+	members, stale := b.members()
+	v.Stale = stale
+	for _, m := range members {
+		v.Members = append(v.Members, m.id)
+		if m.self {
+			v.Self = m.id
+		}
+	}
+	slices.Sort(v.Members)
+	busy := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.state.Busy(v.Members)
+	b.lookAtDNS(v, members, busy)
+	if busy || cfg.Policy.MaxConnectionAge > 0 {
+		v.Conns = b.ownConns()
+	}
+	return v, policyOf(&cfg)
+}
+
+func (b *Balancer) noPeers(cfg *Config) string {
+	if b.opts.source == nil {
+		return fmt.Sprintf("nothing to balance with: peers.source is %q and no rebalance.WithPeers was given", cfg.Peers.Source)
+	}
+	return ""
+}
+
+func policyOf(cfg *Config) *plan.Policy {
+	r := &cfg.Rebalance
+	return &plan.Policy{
+		Enabled: r.Enabled, Settle: r.Settle, Spread: r.Spread, Cooldown: r.Cooldown,
+		MaxPerSecond: r.MaxPerSecond, MaxFractionPerMinute: r.MaxFractionPerMinute,
+		CheckAfter: plan.DefaultCheckAfter, MaxRounds: plan.DefaultMaxRounds,
+		MaxAge: cfg.Policy.MaxConnectionAge,
+	}
+}
+
+// ownConns fills the loop's own buffer, used again at each tick.
+func (b *Balancer) ownConns() []plan.Conn {
+	b.conns = b.conns[:0]
+	b.reg.Each(func(i *conns.Info) {
+		b.conns = append(b.conns, plan.Conn{
+			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Leaving: i.Leaving,
+		})
+	})
+	return b.conns
+}
+
+// lookAtDNS asks the gate for these very members before it reads it, so that an answer
+// for others never counts.
+func (b *Balancer) lookAtDNS(v *plan.View, members []member, busy bool) {
+	if b.gate == nil {
+		return
+	}
+	if !busy {
+		b.gate.Want(nil)
+		return
+	}
+	var groups [][]netip.Addr
+	for _, m := range members {
+		groups = append(groups, m.addrs)
+	}
+	b.gate.Want(groups)
+	s := b.gate.Status()
+	v.Gate = plan.Gate{Needed: true, Open: s.Open, Why: b.gateText()}
+	if s.Open {
+		v.Gate.OpenSince = b.reg.At(s.OpenSince)
+	}
+}
+
+// gateText says what DNS still lacks.
+func (b *Balancer) gateText() string {
+	s := b.gate.Status()
+	switch {
+	case s.Err != nil:
+		return fmt.Sprintf("which cannot be asked: %v", s.Err)
+	case len(s.Missing) > 0:
+		return fmt.Sprintf("%s does not answer with %d of %d pods yet (%s)",
+			b.gate.Name(), len(s.Missing), s.Wanted, someAddrs(s.Missing))
+	}
+	return fmt.Sprintf("%s must answer in full a few times in a row", b.gate.Name())
+}
+
+func someAddrs(addrs []netip.Addr) string {
+	var out []string
+	for i, a := range addrs {
+		if i == 5 {
+			out = append(out, "...")
+			break
+		}
+		out = append(out, a.String())
+	}
+	return strings.Join(out, " ")
+}
+
+// member is a pod that serves.
+type member struct {
+	id    string // its first address: the same on every pod that looks
+	addrs []netip.Addr
+	self  bool
+}
+
+// members returns the pods that serve, this one among them, or why the view cannot be
+// acted upon.
+func (b *Balancer) members() (out []member, stale string) {
+	m, at, err := b.peers.membership()
+	switch {
+	case at.IsZero() && err != nil:
+		return nil, fmt.Sprintf("%v: %v", b.opts.source, err)
+	case at.IsZero():
+		return nil, fmt.Sprintf("%v has not answered yet", b.opts.source)
+	case time.Since(at) > staleAfter && err != nil:
+		return nil, fmt.Sprintf("%v: no good view for more than %v: %v", b.opts.source, staleAfter, err)
+	case time.Since(at) > staleAfter:
+		return nil, fmt.Sprintf("%v: no view for more than %v", b.opts.source, staleAfter)
+	}
+	found := false
+	for _, one := range m {
+		mem, ok := b.toMember(one)
+		found = found || mem.self
+		if ok {
+			out = append(out, mem)
+		}
+	}
+	if !found {
+		return nil, fmt.Sprintf("%v does not list this pod (%s): it is not ready yet, or its own address ($POD_IP) is wrong",
+			b.opts.source, cmp.Or(b.opts.addr, "address unknown"))
+	}
+	return out, ""
+}
+
+// toMember tells whether one serves: what the source cannot know, its own report must.
+func (b *Balancer) toMember(one Member) (member, bool) {
+	addrs := slices.Clone(one.Addrs)
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	mem := member{id: addrs[0].String(), addrs: addrs, self: b.isSelf(&one)}
+	if mem.self {
+		return mem, true
+	}
+	if one.Terminating {
+		return mem, false
+	}
+	r, fresh := b.peers.fresh(mem.id)
+	if fresh {
+		return mem, r.Ready
+	}
+	return mem, !one.Unproven
+}
+
+func (b *Balancer) isSelf(m *Member) bool {
+	if b.self.IsValid() {
+		return slices.Contains(m.Addrs, b.self)
+	}
+	return m.Pod != "" && m.Pod == b.opts.pod
+}

@@ -1,0 +1,15 @@
+// Package serveropts is what a server hands to grpc.NewServer so that its
+// connections can be moved:
+//
+//	srv := grpc.NewServer(serveropts.Options(bal, serveropts.Credentials(creds))...)
+//
+// It stands at the one public place that reaches a single connection for
+// plaintext and TLS alike, the handshake of the transport credentials. Nothing
+// stands in the path of an RPC: no interceptor, no stats handler.
+//
+// A user's own options keep working beside it, in any order, with one
+// exception: a grpc.Creds that comes after Options replaces its credentials and
+// with them the tracking. Pass the credentials through Credentials instead. The
+// mistake is noticed with the first health check or call to a handler that asks
+// rebalance about its connection, and said loudly.
+package serveropts
