@@ -1,19 +1,31 @@
-// Package health is what people, kubelets and peers look at.
 package health
 
 import (
 	"context"
-	"net/http"
 
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/rebalance"
-	"google.golang.org/grpc"
 )
 
-// Register registers grpc.health.v1 on srv.
-func Register(srv grpc.ServiceRegistrar, bal *rebalance.Balancer) {}
+// source is what this package needs of a [rebalance.Balancer].
+type source interface {
+	Status() rebalance.Status
+	Report(hashedKeys []string) peerz.Report
+	Ready() bool
+	Stopping() <-chan struct{}
+	SetHealthPort(port int)
+	Seen(ctx context.Context) bool
+}
 
-// Handler serves /livez /readyz /metrics /statusz /peerz and /.
-func Handler(bal *rebalance.Balancer) http.Handler { return http.NotFoundHandler() }
+var _ source = (*rebalance.Balancer)(nil)
 
-// ListenAndServe serves Handler on addr until ctx is done.
-func ListenAndServe(ctx context.Context, addr string, bal *rebalance.Balancer) error { return nil }
+// stopping reports whether the lame duck has begun. Either sign will do: which
+// of the two a Balancer sets first is its own affair.
+func stopping(src source) bool {
+	select {
+	case <-src.Stopping():
+		return true
+	default:
+		return !src.Ready()
+	}
+}

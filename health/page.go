@@ -1,0 +1,286 @@
+package health
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	_ "embed" // the page's template and style
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
+)
+
+const (
+	// refreshSeconds is how often the page loads itself again. A plain meta refresh
+	// needs no script; ?pause, a link on the page, does without, for those who read
+	// with a screen reader or want to copy something.
+	refreshSeconds = 5
+	// maxPeerRows bounds the page: a table of thousands helps nobody.
+	maxPeerRows = 200
+)
+
+var (
+	//go:embed page.html
+	pageHTML string
+	//go:embed page.css
+	pageCSS string
+
+	pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+		"clock":  func(t time.Time) string { return t.UTC().Format(time.TimeOnly) },
+		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"moment": newMoment,
+		"tone":   severityTone,
+	}).Parse(pageHTML))
+
+	pagePolicy = basePolicy + "; img-src data:; style-src '" + styleHash(pageCSS) + "'"
+)
+
+// styleHash names the one style sheet that the policy lets through, so that no
+// text that got into the page could bring its own.
+func styleHash(css string) string {
+	sum := sha256.Sum256([]byte(css))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// page serves the page for people.
+func page(src source) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var b bytes.Buffer
+		data := newPageData(look(src), time.Now(), !r.URL.Query().Has("pause"))
+		if err := pageTemplate.Execute(&b, data); err != nil {
+			http.Error(w, "the page cannot be shown: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Security-Policy", pagePolicy)
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = b.WriteTo(w) // the client is gone: nobody is left to tell
+	})
+}
+
+// pageData is what the template shows.
+type pageData struct {
+	Now     time.Time
+	Refresh int // seconds, 0: paused
+	Style   template.CSS
+	Status  rebalance.Status
+
+	Verdict, Why, Tone string
+	Facts              []fact
+	Peers              []peerRow
+	Hidden             int     // peers beyond maxPeerRows
+	Mean               string  // connections per ready pod, "" if unknown
+	MeanAt             float64 // where in the bars, in percent
+	GoAways, Closed    []tally
+	PeerErrors         []tally
+	Decisions          []rebalance.DecisionRecord // the latest first
+}
+
+type (
+	fact   struct{ Name, Value, Note string }
+	tally  struct{ Label, Count, Meaning string }
+	moment struct {
+		At         time.Time
+		Clock, Ago string
+	}
+	peerRow struct {
+		Name, Address, State, Tone string
+		Self, Known                bool
+		Connections                string
+		Delta                      string  // to the mean
+		Width                      float64 // of the bar, in percent
+	}
+)
+
+func newPageData(st rebalance.Status, now time.Time, refresh bool) pageData {
+	d := pageData{
+		Now:        now,
+		Style:      template.CSS(pageCSS), //nolint:gosec // a constant of this package
+		Status:     st,
+		Verdict:    cmp.Or(string(st.Verdict), "starting"),
+		Why:        cmp.Or(st.Why, "No plan has been made yet."),
+		Tone:       verdictTone(st.Verdict),
+		Facts:      facts(st),
+		GoAways:    tallies(st.GoAways, goAwayReasons, goAwayMeanings),
+		Closed:     tallies(st.Closed, closedHows, closedMeanings),
+		PeerErrors: tallies(above0(st.PeerErrors), nil, nil),
+		Decisions:  latestFirst(st.Decisions),
+	}
+	if refresh {
+		d.Refresh = refreshSeconds
+	}
+	d.setPeers(st.Peers)
+	return d
+}
+
+// newMoment shows the date, too, once the time of day alone would mislead.
+func newMoment(now, at time.Time) moment {
+	layout := time.TimeOnly
+	if now.Sub(at) > 12*time.Hour {
+		layout = time.DateTime
+	}
+	return moment{at, at.UTC().Format(layout), ago(now, at)}
+}
+
+func facts(st rebalance.Status) []fact {
+	draining := ""
+	if st.Draining > 0 {
+		draining = strconv.Itoa(st.Draining) + " draining"
+	}
+	return []fact{
+		{"Connections", strconv.Itoa(st.Connections), draining},
+		{"Clients", strconv.Itoa(st.Keys), ""},
+		{"Streams in flight", strconv.Itoa(st.Streams), ""},
+		{"Pods ready", strconv.Itoa(readyPeers(st.Peers)), fmt.Sprintf("of %d", len(st.Peers))},
+		{"Up", cmp.Or(st.Uptime, "?"), ""},
+	}
+}
+
+// setPeers fills the table of pods: sorted by name, since rows that jump about
+// with each refresh cannot be read.
+func (d *pageData) setPeers(peers []rebalance.PeerStatus) {
+	peers = slices.SortedFunc(slices.Values(peers), func(a, b rebalance.PeerStatus) int {
+		return cmp.Or(cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Address, b.Address))
+	})
+	mean, fullest := spread(peers)
+	if mean > 0 {
+		d.Mean = strconv.FormatFloat(mean, 'f', 1, 64)
+		d.MeanAt = percent(mean, fullest)
+	}
+	if len(peers) > maxPeerRows {
+		d.Hidden = len(peers) - maxPeerRows
+		peers = peers[:maxPeerRows]
+	}
+	for _, p := range peers {
+		d.Peers = append(d.Peers, newPeerRow(p, mean, fullest))
+	}
+}
+
+// spread returns the mean over the ready pods whose count is known, and the
+// highest count of all.
+func spread(peers []rebalance.PeerStatus) (mean, fullest float64) {
+	n, sum := 0, 0
+	for _, p := range peers {
+		if p.Error != "" {
+			continue
+		}
+		fullest = max(fullest, float64(p.Connections))
+		if p.Ready {
+			n++
+			sum += p.Connections
+		}
+	}
+	return float64(sum) / float64(max(n, 1)), fullest
+}
+
+func newPeerRow(p rebalance.PeerStatus, mean, fullest float64) peerRow {
+	row := peerRow{
+		Name:        cmp.Or(p.Pod, p.Address),
+		Address:     p.Address,
+		State:       peerState(p),
+		Tone:        "warn",
+		Self:        p.Self,
+		Known:       p.Error == "",
+		Connections: peerCount(p),
+		Width:       percent(float64(p.Connections), fullest),
+	}
+	if row.Known && p.Ready {
+		row.Tone = "good"
+		row.Delta = delta(float64(p.Connections), mean)
+	}
+	return row
+}
+
+// delta is a share of the mean as people say it: "+12 %".
+func delta(n, mean float64) string {
+	if mean == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%+.0f %%", (n/mean-1)*100)
+}
+
+func percent(n, whole float64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return min(max(n/whole*100, 0), 100)
+}
+
+// latestFirst is robust against either order of the records.
+func latestFirst(ds []rebalance.DecisionRecord) []rebalance.DecisionRecord {
+	return slices.SortedStableFunc(slices.Values(ds), func(a, b rebalance.DecisionRecord) int {
+		return b.At.Compare(a.At)
+	})
+}
+
+var (
+	goAwayMeanings = map[string]string{
+		"reach":    "spread clients that must learn of new pods",
+		"even":     "moved from a fuller pod to an emptier one",
+		"age":      "MaxConnectionAge, the backstop",
+		"overload": "shed above the fair share",
+		"shutdown": "this pod is stopping",
+		"manual":   "asked for by a handler or an operator",
+		"server":   "sent by gRPC itself",
+	}
+	closedMeanings = map[string]string{
+		"clean":  "asked to leave, all RPCs finished",
+		"forced": "grace was over; RPCs in flight failed",
+		"client": "closed by the client, or lost",
+		"server": "closed by gRPC itself",
+	}
+)
+
+// tallies lists the known labels in their own order, then the rest by name.
+func tallies(by map[string]uint64, known []string, meanings map[string]string) []tally {
+	var out []tally
+	add := func(label string) {
+		out = append(out, tally{label, strconv.FormatUint(by[label], 10), meanings[label]})
+	}
+	for _, label := range known {
+		add(label)
+	}
+	for _, label := range slices.Sorted(maps.Keys(by)) {
+		if !slices.Contains(known, label) {
+			add(label)
+		}
+	}
+	return out
+}
+
+// above0 leaves out the kinds of errors that have not happened.
+func above0(by map[string]uint64) map[string]uint64 {
+	maps.DeleteFunc(by, func(_ string, n uint64) bool { return n == 0 })
+	return by
+}
+
+// verdictTone returns the style of a verdict. The word is always shown with it.
+func verdictTone(v rebalance.Verdict) string {
+	switch v {
+	case rebalance.Balanced:
+		return "good"
+	case rebalance.Moving, rebalance.Waiting:
+		return "busy"
+	case rebalance.Unbalanceable, rebalance.Stale, rebalance.Overloaded:
+		return "warn"
+	default:
+		return "calm"
+	}
+}
+
+func severityTone(s rebalance.Severity) string {
+	switch s {
+	case rebalance.Error:
+		return "bad"
+	case rebalance.Warning:
+		return "warn"
+	default:
+		return "calm"
+	}
+}

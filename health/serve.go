@@ -1,0 +1,124 @@
+package health
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
+)
+
+// Limits of the server. Everything it is asked fits in one packet and everything
+// it answers in a few hundred KiB, so they are tight: a client that is slower than
+// this is broken or hostile.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 30 * time.Second // beyond Prometheus' usual scrape_timeout of 10 s
+	idleTimeout       = 2 * time.Minute  // beyond the usual scrape interval: scrapers keep their connection
+	maxHeaderBytes    = 64 << 10         // /peerz?keys= is the longest of requests
+
+	// closeTimeout is how long requests may take to finish once ctx is done.
+	closeTimeout = 2 * time.Second
+)
+
+// ListenAndServe serves [Handler] on addr, such as ":8080", until ctx is done;
+// requests under way are then given up to 2 s. It returns nil then, and an error
+// that names the address if it cannot listen (errors.Is syscall.EADDRINUSE if
+// the port is taken).
+//
+// Let ctx outlive [rebalance.Balancer.Shutdown]: during the lame duck the
+// kubelet must be able to read that the pod is not ready, and peers that it is
+// leaving.
+func ListenAndServe(ctx context.Context, addr string, bal *rebalance.Balancer, opts ...Option) error {
+	return listenAndServe(ctx, addr, bal, newOptions(opts))
+}
+
+// Serve is ListenAndServe on a listener of yours, which it closes. It tells bal
+// the listener's port: that is where peers, alike as pods of one fleet are, are
+// asked unless peers.port says otherwise.
+func Serve(ctx context.Context, ln net.Listener, bal *rebalance.Balancer, opts ...Option) error {
+	return serve(ctx, ln, bal, newOptions(opts))
+}
+
+func listenAndServe(ctx context.Context, addr string, src source, o options) error {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	switch {
+	case ctx.Err() != nil:
+		if ln != nil {
+			_ = ln.Close()
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("health: %w", err)
+	}
+	return serve(ctx, ln, src, o)
+}
+
+func serve(ctx context.Context, ln net.Listener, src source, o options) error {
+	srv, err := newServer(src, o)
+	if err != nil {
+		_ = ln.Close()
+		return err
+	}
+	if tcp, ok := ln.Addr().(*net.TCPAddr); ok {
+		src.SetHealthPort(tcp.Port)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- serveOn(srv, ln) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("health: %w", err)
+	case <-ctx.Done():
+		shutdown(ctx, srv)
+		<-failed
+		return nil
+	}
+}
+
+// newServer returns the server with its limits, or what is wrong with the options.
+func newServer(src source, o options) (*http.Server, error) {
+	if o.tls != nil && !hasCertificate(o.tls) {
+		return nil, errors.New("health: WithTLSConfig: no certificate in the tls.Config")
+	}
+	h, err := newHandler(src, o)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Server{
+		Handler:           h,
+		TLSConfig:         o.tls,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(o.logger.Handler(), slog.LevelWarn),
+	}, nil
+}
+
+func hasCertificate(cfg *tls.Config) bool {
+	return len(cfg.Certificates) > 0 || cfg.GetCertificate != nil || cfg.GetConfigForClient != nil
+}
+
+func serveOn(srv *http.Server, ln net.Listener) error {
+	if srv.TLSConfig != nil {
+		return srv.ServeTLS(ln, "", "")
+	}
+	return srv.Serve(ln)
+}
+
+// shutdown lets requests finish for a moment, then closes what is left.
+func shutdown(ctx context.Context, srv *http.Server) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if srv.Shutdown(ctx) != nil {
+		_ = srv.Close()
+	}
+}

@@ -1,0 +1,224 @@
+package health
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/rebalance"
+)
+
+// The labels that counters have from the start, at 0: rate() and increase() miss
+// the first event of a series that appears together with it.
+var (
+	goAwayReasons = []string{"reach", "even", "age", "overload", "shutdown", "manual", "server"}
+	closedHows    = []string{"clean", "forced", "client", "server"}
+)
+
+// look returns the source's Status made fit to be shown: every known reason is
+// there, lists are not null in JSON, and all text is valid UTF-8 (names may come
+// from other pods). The source's own slices and maps stay as they are.
+func look(src source) rebalance.Status {
+	st := src.Status()
+	st.Pod, st.Source, st.Uptime, st.Why = valid(st.Pod), valid(st.Source), valid(st.Uptime), valid(st.Why)
+	st.Verdict = valid(st.Verdict)
+	st.GoAways = counts(st.GoAways, goAwayReasons)
+	st.Closed = counts(st.Closed, closedHows)
+	st.PeerErrors = counts(st.PeerErrors, peerz.Whys())
+	st.Peers = each(st.Peers, func(p *rebalance.PeerStatus) {
+		p.Pod, p.Address, p.Error = valid(p.Pod), valid(p.Address), valid(p.Error)
+	})
+	st.Conditions = each(st.Conditions, func(c *rebalance.Condition) {
+		c.Code, c.Severity, c.Text = valid(c.Code), valid(c.Severity), valid(c.Text)
+	})
+	st.Decisions = each(st.Decisions, func(d *rebalance.DecisionRecord) {
+		d.Action, d.Why = valid(d.Action), valid(d.Why)
+	})
+	return st
+}
+
+// each returns a copy of list, never nil, with fix applied to its elements.
+func each[T any](list []T, fix func(*T)) []T {
+	out := append(make([]T, 0, len(list)), list...)
+	for i := range out {
+		fix(&out[i])
+	}
+	return out
+}
+
+// counts returns a copy of by, never nil, with every known label.
+func counts(by map[string]uint64, known []string) map[string]uint64 {
+	out := make(map[string]uint64, len(by)+len(known))
+	for _, label := range known {
+		out[label] = 0
+	}
+	for label, n := range by {
+		out[valid(label)] += n // two labels may become one
+	}
+	return out
+}
+
+func valid[S ~string](s S) S { return S(strings.ToValidUTF8(string(s), "\uFFFD")) }
+
+// oneLine keeps text from other places from forging lines or steering a terminal.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// goodVerdict reports whether nothing is wrong with the balance or the way to it.
+func goodVerdict(v rebalance.Verdict) bool {
+	switch v {
+	case rebalance.Balanced, rebalance.Moving, rebalance.Waiting, rebalance.Disabled:
+		return true
+	default:
+		return false
+	}
+}
+
+func verdictLine(st rebalance.Status) string {
+	if st.Why == "" {
+		return string(st.Verdict)
+	}
+	return string(st.Verdict) + ": " + st.Why
+}
+
+func readyPeers(peers []rebalance.PeerStatus) int {
+	n := 0
+	for _, p := range peers {
+		if p.Ready {
+			n++
+		}
+	}
+	return n
+}
+
+// statusz serves the Status as JSON, or with ?text for a terminal.
+func statusz(src source) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		st := look(src)
+		if r.URL.Query().Has("text") {
+			var b bytes.Buffer
+			writeText(&b, st, time.Now())
+			plain(w, http.StatusOK, b.String())
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		_ = enc.Encode(st) // fails only if the client is gone
+	})
+}
+
+// writeText writes st for people at a terminal.
+func writeText(w io.Writer, st rebalance.Status, now time.Time) {
+	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	defer t.w.Flush()
+	t.row("pod", fmt.Sprintf("%s, up %s, %s", st.Pod, st.Uptime, readyWord(st.Ready)))
+	t.row("verdict", verdictLine(st))
+	t.row("connections", fmt.Sprintf("%d, %d of them draining; %d ever", st.Connections, st.Draining, st.Tracked))
+	t.row("streams", strconv.Itoa(st.Streams))
+	t.row("clients", strconv.Itoa(st.Keys))
+	t.row("source", st.Source)
+	t.row("goaways", countsLine(st.GoAways))
+	t.row("closed", countsLine(st.Closed))
+	t.row("peer errors", countsLine(st.PeerErrors))
+	t.head("CONDITION", "SEVERITY", "SINCE", "TEXT")
+	for _, c := range st.Conditions {
+		t.row(c.Code, string(c.Severity), ago(now, c.Since), c.Text)
+	}
+	t.head("PEER", "ADDRESS", "STATE", "CONNECTIONS")
+	for _, p := range st.Peers {
+		t.row(p.Pod, p.Address, peerState(p), peerCount(p))
+	}
+	t.head("DECIDED", "ACTION", "COUNT", "WHY")
+	for _, d := range st.Decisions {
+		t.row(ago(now, d.At), d.Action, strconv.Itoa(d.Count), d.Why)
+	}
+}
+
+// table writes rows whose columns line up.
+type table struct{ w *tabwriter.Writer }
+
+func (t table) row(cells ...string) {
+	for i, c := range cells {
+		cells[i] = oneLine(c)
+	}
+	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
+
+func (t table) head(cells ...string) {
+	fmt.Fprintln(t.w)
+	t.row(cells...)
+}
+
+func countsLine(by map[string]uint64) string {
+	parts := make([]string, 0, len(by))
+	for _, label := range slices.Sorted(maps.Keys(by)) {
+		if by[label] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", label, by[label]))
+		}
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func readyWord(ready bool) string {
+	if ready {
+		return "ready"
+	}
+	return "stopping"
+}
+
+func peerState(p rebalance.PeerStatus) string {
+	switch {
+	case p.Error != "":
+		return p.Error
+	case p.Ready:
+		return "ready"
+	default:
+		return "not ready"
+	}
+}
+
+// peerCount is "?" where a 0 would claim to know.
+func peerCount(p rebalance.PeerStatus) string {
+	if p.Error != "" {
+		return "?"
+	}
+	return strconv.Itoa(p.Connections)
+}
+
+// ago says how long before now t was, in the coarsest words that still tell.
+func ago(now, t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	d := max(now.Sub(t), 0)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm %ds ago", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh %dm ago", int(d.Hours()), int(d.Minutes())%60)
+	default:
+		return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+	}
+}
