@@ -2,7 +2,36 @@ package rebalance
 
 import "time"
 
+// What rebalance.weight may be: by which measure a pod is fuller than another.
+const (
+	// WeightConnections counts connections. It is the default: it needs no
+	// history, and is right wherever clients are alike.
+	WeightConnections = "connections"
+	// WeightRequests counts streams opened per second.
+	WeightRequests = "requests"
+	// WeightStreams counts streams in flight.
+	WeightStreams = "streams"
+)
+
+// What peers.source may be: who knows the other pods of the service.
+const (
+	// PeersNone knows nobody: connections are counted and drained at shutdown, and
+	// never moved for balance. It is the default.
+	PeersNone = "none"
+	// PeersStatic is the list peers.static.
+	PeersStatic = "static"
+	// PeersDNS is the name peers.dns.name.
+	PeersDNS = "dns"
+	// PeersKubernetes is the EndpointSlices of the Service
+	// peers.kubernetes.service.
+	PeersKubernetes = "kubernetes"
+)
+
 // Config is everything that can be tuned, one struct and one YAML tree.
+//
+// Start from DefaultConfig or LoadConfig: the zero value is not valid. Validate
+// holds the limits named here; docs/settings.md says what a value too low or too
+// high does.
 type Config struct {
 	Policy    PolicyConfig    `json:"policy"`
 	Rebalance RebalanceConfig `json:"rebalance"`
@@ -12,50 +41,115 @@ type Config struct {
 }
 
 // PolicyConfig is how long connections live and how they are kept alive.
+//
+// The five fields from MaxConnectionIdle on are handed to grpc.NewServer, which
+// knows no way to change them later: a new process is needed.
 type PolicyConfig struct {
-	MaxConnectionAge      time.Duration `json:"maxConnectionAge"`
+	// MaxConnectionAge is how old a connection may be before it is asked to leave,
+	// give or take a tenth. It is a backstop for what balancing does not see, and
+	// 30m or more is advised. Default 0: no limit. Else from 1s to 1 year.
+	MaxConnectionAge time.Duration `json:"maxConnectionAge"`
+	// MaxConnectionAgeGrace is how long a connection that was asked to leave for
+	// its age may take before it is closed, in-flight RPCs or not. Default 0: as
+	// long as it needs. Else from 1s to 1 year.
 	MaxConnectionAgeGrace time.Duration `json:"maxConnectionAgeGrace"`
-	MaxConnectionIdle     time.Duration `json:"maxConnectionIdle"`
-	KeepaliveTime         time.Duration `json:"keepaliveTime"`
-	KeepaliveTimeout      time.Duration `json:"keepaliveTimeout"`
-	MinClientPing         time.Duration `json:"minClientPing"`
-	PermitWithoutStream   bool          `json:"permitWithoutStream"`
+	// MaxConnectionIdle is how long a connection may be without a stream before it
+	// is asked to leave (keepalive.ServerParameters). Default 0: no limit. Else
+	// from 1s to 1 year.
+	MaxConnectionIdle time.Duration `json:"maxConnectionIdle"`
+	// KeepaliveTime is the silence after which the server pings a client (gRFC A8,
+	// A9). Default 2h, that of gRPC; 0 means the same. Else from 1s, below which
+	// gRPC does not go, to 1 year.
+	KeepaliveTime time.Duration `json:"keepaliveTime"`
+	// KeepaliveTimeout is how long a pinged client may take to answer before its
+	// connection is closed. Default 20s, that of gRPC; 0 means the same. Else from
+	// 1s to 1h.
+	KeepaliveTimeout time.Duration `json:"keepaliveTimeout"`
+	// MinClientPing is how often a client may ping
+	// (keepalive.EnforcementPolicy.MinTime, gRFC A8); one that does so more often
+	// is thrown out with too_many_pings. Default 5s, half of the shortest interval
+	// that grpc-go and grpc-java clients can be set to. 0 means gRPC's own 5m.
+	// Else from 100ms to 24h.
+	MinClientPing time.Duration `json:"minClientPing"`
+	// PermitWithoutStream lets clients ping while they have no stream open; without
+	// it, one that does so more often than every 2h is thrown out. Default true.
+	PermitWithoutStream bool `json:"permitWithoutStream"`
 }
 
-// RebalanceConfig is when, how fast and how far connections are moved.
+// RebalanceConfig is when, how fast and how far connections are moved. All of it
+// can change while the process runs.
 type RebalanceConfig struct {
-	Enabled              bool          `json:"enabled"`
-	Weight               string        `json:"weight"`
-	Tolerance            float64       `json:"tolerance"`
-	Floor                float64       `json:"floor"`
-	Spread               time.Duration `json:"spread"`
-	MaxPerSecond         float64       `json:"maxPerSecond"`
-	MaxFractionPerMinute float64       `json:"maxFractionPerMinute"`
-	Cooldown             time.Duration `json:"cooldown"`
-	Settle               time.Duration `json:"settle"`
-	Grace                time.Duration `json:"grace"`
+	// Enabled false stops all moving at once. Default true.
+	Enabled bool `json:"enabled"`
+	// Weight is the measure of a pod's load: WeightConnections (the default),
+	// WeightRequests or WeightStreams.
+	Weight string `json:"weight"`
+	// Tolerance is how far above the mean a pod is over-loaded, as a share of the
+	// mean. Default 0.1. From 0.01 to 1.
+	Tolerance float64 `json:"tolerance"`
+	// Floor is the share of the mean below which a pod is under-loaded. Default
+	// 0.7. From 0, which turns this side off, to 0.95.
+	Floor float64 `json:"floor"`
+	// Spread is the time over which one pod spreads the GOAWAYs of one round.
+	// Default 2s. From 0, all at once, to 1m.
+	Spread time.Duration `json:"spread"`
+	// MaxPerSecond is how many GOAWAYs one pod sends in a second. Default 100.
+	// From 0.1, one in ten seconds, to 100000.
+	MaxPerSecond float64 `json:"maxPerSecond"`
+	// MaxFractionPerMinute is the share of its connections that one pod asks to
+	// leave in a minute. Default 1: no ceiling beyond MaxPerSecond. From 0.01.
+	MaxFractionPerMinute float64 `json:"maxFractionPerMinute"`
+	// Cooldown is how long a client that came back after a GOAWAY is not asked
+	// again. Default 30s, which is how long resolvers sit on an answer. From 1s to
+	// 1h.
+	Cooldown time.Duration `json:"cooldown"`
+	// Settle is how long the membership must have been quiet before connections
+	// are moved. Default 2s. From 0, at once, to 5m.
+	Settle time.Duration `json:"settle"`
+	// Grace is how long a connection that was asked to leave for balance may take
+	// before it is closed, in-flight RPCs or not. Default 0: as long as it needs,
+	// which is reported. Else from 1s to 1 year.
+	Grace time.Duration `json:"grace"`
 }
 
-// PeersConfig is how the other pods of the service are found.
+// PeersConfig is how the other pods of the service are found. It is read once: a
+// change needs a new process.
 type PeersConfig struct {
-	Source     string                `json:"source"`
-	Static     []string              `json:"static"`
-	DNS        PeersDNSConfig        `json:"dns"`
+	// Source is who knows them: PeersNone (the default), PeersStatic, PeersDNS or
+	// PeersKubernetes.
+	Source string `json:"source"`
+	// Static is the list for PeersStatic: "host", "host:port", IPv6 addresses with
+	// or without brackets. Without a port, Port holds. Default empty.
+	Static []string `json:"static"`
+	// DNS is for PeersDNS.
+	DNS PeersDNSConfig `json:"dns"`
+	// Kubernetes is for PeersKubernetes.
 	Kubernetes PeersKubernetesConfig `json:"kubernetes"`
-	Port       int                   `json:"port"`
+	// Port is that of the peers' health endpoints. Default 0: the same as here. To
+	// 65535.
+	Port int `json:"port"`
 }
 
 // PeersDNSConfig finds peers by a name.
 type PeersDNSConfig struct {
-	Name     string        `json:"name"`
-	Server   string        `json:"server"`
+	// Name has an address for each pod: that of a headless Service. Default empty.
+	Name string `json:"name"`
+	// Server is the DNS server, "host" or "host:port" (port 53). Default empty: the
+	// system's.
+	Server string `json:"server"`
+	// Interval is the time from one answer to the next question. Default 2s. From
+	// 100ms to 1h.
 	Interval time.Duration `json:"interval"`
 }
 
 // PeersKubernetesConfig finds peers by the EndpointSlices of a Service.
 type PeersKubernetesConfig struct {
-	Namespace  string `json:"namespace"`
-	Service    string `json:"service"`
+	// Namespace is that of the Service. Default empty: that of this pod.
+	Namespace string `json:"namespace"`
+	// Service is its name. Default empty.
+	Service string `json:"service"`
+	// Kubeconfig is a file, for a process outside the cluster. Default empty: the
+	// pod's service account.
 	Kubeconfig string `json:"kubeconfig"`
 }
 
@@ -64,13 +158,48 @@ type ClientsConfig struct {
 	DNS ClientsDNSConfig `json:"dns"`
 }
 
-// ClientsDNSConfig is the name that clients resolve, for the DNS gate.
+// ClientsDNSConfig is the name that clients resolve, for the DNS gate: nothing
+// is moved before this name answers with the new pods. It is read once: a change
+// needs a new process.
 type ClientsDNSConfig struct {
-	Name   string `json:"name"`
+	// Name is what stands behind dns:/// in the clients' target, without the port.
+	// Default empty: that of Peers.DNS, or the headless Service.
+	Name string `json:"name"`
+	// Server is the DNS server that clients ask, "host" or "host:port" (port 53).
+	// Default empty: that of Peers.DNS.
 	Server string `json:"server"`
 }
 
 // ShutdownConfig is how a pod stops.
 type ShutdownConfig struct {
+	// Timeout is the time from the signal to the end: waiting for the endpoints to
+	// forget this pod, draining, and then closing what is left. Default 30s. From
+	// 1s to 1h.
 	Timeout time.Duration `json:"timeout"`
+}
+
+// DefaultConfig returns the configuration that holds where nothing is set. It
+// is valid, finds no peers, and so moves nothing.
+func DefaultConfig() Config {
+	return Config{
+		Policy: PolicyConfig{
+			KeepaliveTime:       2 * time.Hour,
+			KeepaliveTimeout:    20 * time.Second,
+			MinClientPing:       5 * time.Second,
+			PermitWithoutStream: true,
+		},
+		Rebalance: RebalanceConfig{
+			Enabled:              true,
+			Weight:               WeightConnections,
+			Tolerance:            0.1,
+			Floor:                0.7,
+			Spread:               2 * time.Second,
+			MaxPerSecond:         100,
+			MaxFractionPerMinute: 1,
+			Cooldown:             30 * time.Second,
+			Settle:               2 * time.Second,
+		},
+		Peers:    PeersConfig{Source: PeersNone, DNS: PeersDNSConfig{Interval: 2 * time.Second}},
+		Shutdown: ShutdownConfig{Timeout: 30 * time.Second},
+	}
 }

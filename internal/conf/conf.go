@@ -106,6 +106,10 @@ func (t *Tree) Get(key string) any {
 	return nil
 }
 
+// Put sets a key to a value of the type of its field. It panics if there is no
+// such key or the type is another one.
+func (t *Tree) Put(key string, value any) { t.leaves[key].Set(reflect.ValueOf(value)) }
+
 // Origin says where the value of a key was written, in the form of Error.Where;
 // empty for a default.
 func (t *Tree) Origin(key string) string { return t.origin[key] }

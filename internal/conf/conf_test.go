@@ -308,11 +308,15 @@ func TestDurationsReadWell(t *testing.T) {
 
 func TestNewRefusesWhatHasNoTextForm(t *testing.T) {
 	for name, dst := range map[string]any{
-		"no pointer":    sample{},
-		"no struct":     new(int),
-		"no tag":        &struct{ A int }{},
-		"no text form":  &struct{ A chan int `json:"a"` }{},
-		"list of texts": &struct{ A []int `json:"a"` }{},
+		"no pointer": sample{},
+		"no struct":  new(int),
+		"no tag":     &struct{ A int }{},
+		"no text form": &struct {
+			A chan int `json:"a"`
+		}{},
+		"list of texts": &struct {
+			A []int `json:"a"`
+		}{},
 	} {
 		func() {
 			defer func() {

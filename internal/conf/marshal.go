@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -55,9 +56,15 @@ func valueNode(v reflect.Value) *yaml.Node {
 	return structNode(v)
 }
 
+// textNode quotes a text with anything but plain characters in it. Left alone,
+// the encoder makes a block of one with line breaks, and cannot read back all
+// that it writes there.
 func textNode(s string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(s)
+	if n.Tag == "!!str" && strings.ContainsFunc(s, unicode.IsControl) {
+		n.Style = yaml.DoubleQuotedStyle
+	}
 	return n
 }
 

@@ -33,18 +33,20 @@ func ReadFile(name string) ([]byte, error) {
 
 // YAML lays a YAML document over the struct. name is how the file is called in
 // errors. An empty document is fine, null leaves a key as it is; unknown and
-// repeated keys and values of the wrong type are errors.
+// repeated keys and values of the wrong type are errors. It returns false if the
+// text is no YAML at all, so that nothing is known of what it was to say.
 //
 // It works on the document's nodes instead of unmarshalling, because that alone
 // yields every mistake, each with its line.
-func (t *Tree) YAML(name string, data []byte) {
+func (t *Tree) YAML(name string, data []byte) bool {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); err != nil {
-		if !errors.Is(err, io.EOF) {
-			t.addSyntax(name, err)
+		if errors.Is(err, io.EOF) {
+			return true
 		}
-		return
+		t.addSyntax(name, err)
+		return false
 	}
 	y := yamlLayer{t, name}
 	y.group("", doc.Content[0])
@@ -54,7 +56,9 @@ func (t *Tree) YAML(name string, data []byte) {
 		t.Add("", y.at(&second), "a second YAML document, only one is read")
 	} else if !errors.Is(err, io.EOF) {
 		t.addSyntax(name, err)
+		return false
 	}
+	return true
 }
 
 var yamlMessage = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)

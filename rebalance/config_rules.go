@@ -1,0 +1,229 @@
+package rebalance
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/conf"
+	"github.com/evenkeel-go/evenkeel/internal/lookup"
+)
+
+// year is longer than any process lives, and far from where adding to a time
+// would overflow.
+const year = 365 * 24 * time.Hour
+
+// configRule is what holds for one key.
+type configRule struct {
+	key   string
+	limit limit
+	// live: a changed value takes effect without a new process.
+	live bool
+}
+
+// limit is the set of values that a key may have. Its text is the range column
+// of docs/settings.md, and part of the error message.
+type limit interface {
+	fmt.Stringer
+	// wrong says what is wrong with a value, or nothing.
+	wrong(value any) string
+}
+
+// configRules is all there is to say about keys one by one, in the order of the
+// struct. What only pairs of keys can get wrong is in checkTogether.
+//
+// Live is what the Balancer itself reads each time that it decides. The rest is
+// read once: keepalive and idle time by grpc.NewServer, which copies them for
+// good; peers and the clients' name by whoever builds the source of peers and the
+// DNS gate, both of which are worth only what they have seen over time.
+var configRules = []configRule{
+	{"policy.maxConnectionAge", within(time.Second, year).orZero(), true},
+	{"policy.maxConnectionAgeGrace", within(time.Second, year).orZero(), true},
+	{"policy.maxConnectionIdle", within(time.Second, year).orZero(), false},
+	{"policy.keepaliveTime", within(time.Second, year).orZero(), false},
+	{"policy.keepaliveTimeout", within(time.Second, time.Hour).orZero(), false},
+	{"policy.minClientPing", within(100*time.Millisecond, 24*time.Hour).orZero(), false},
+	{"policy.permitWithoutStream", boolean{}, false},
+	{"rebalance.enabled", boolean{}, true},
+	{"rebalance.weight", oneOf{WeightConnections, WeightRequests, WeightStreams}, true},
+	{"rebalance.tolerance", between{0.01, 1}, true},
+	{"rebalance.floor", between{0, 0.95}, true},
+	{"rebalance.spread", within(0, time.Minute), true},
+	{"rebalance.maxPerSecond", between{0.1, 100_000}, true},
+	{"rebalance.maxFractionPerMinute", between{0.01, 1}, true},
+	{"rebalance.cooldown", within(time.Second, time.Hour), true},
+	{"rebalance.settle", within(0, 5*time.Minute), true},
+	{"rebalance.grace", within(time.Second, year).orZero(), true},
+	{"peers.source", oneOf{PeersNone, PeersStatic, PeersDNS, PeersKubernetes}, false},
+	{"peers.static", addresses{}, false},
+	{"peers.dns.name", dnsName{}, false},
+	{"peers.dns.server", address{}, false},
+	{"peers.dns.interval", within(100*time.Millisecond, time.Hour), false},
+	{"peers.kubernetes.namespace", kubeName{}, false},
+	{"peers.kubernetes.service", kubeName{}, false},
+	{"peers.kubernetes.kubeconfig", file{}, false},
+	{"peers.port", ports{}, false},
+	{"clients.dns.name", dnsName{}, false},
+	{"clients.dns.server", address{}, false},
+	{"shutdown.timeout", within(time.Second, time.Hour), true},
+}
+
+type durations struct {
+	min, max time.Duration
+	zero     bool
+}
+
+func within(least, most time.Duration) durations { return durations{min: least, max: most} }
+
+// orZero lets 0 through as well, which then means off or somebody's default.
+func (d durations) orZero() durations {
+	d.zero = true
+	return d
+}
+
+func (d durations) String() string {
+	text := conf.Duration(d.min) + " to " + conf.Duration(d.max)
+	if d.zero {
+		return "0, or " + text
+	}
+	return text
+}
+
+func (d durations) wrong(value any) string {
+	v := value.(time.Duration)
+	return outside(conf.Duration(v), d, v < d.min && (v != 0 || !d.zero), v > d.max)
+}
+
+type between struct{ min, max float64 }
+
+func (b between) String() string { return number(b.min) + " to " + number(b.max) }
+
+// wrong asks whether v is inside, not outside: only so is NaN wrong.
+func (b between) wrong(value any) string {
+	v := value.(float64)
+	return outside(number(v), b, !(v >= b.min), v > b.max)
+}
+
+type ports struct{}
+
+func (ports) String() string { return "0 to 65535" }
+
+func (p ports) wrong(value any) string {
+	v := value.(int)
+	return outside(strconv.Itoa(v), p, v < 0, v > 65535)
+}
+
+func outside(value string, l limit, low, high bool) string {
+	switch {
+	case low:
+		return value + " is too low, allowed: " + l.String()
+	case high:
+		return value + " is too high, allowed: " + l.String()
+	}
+	return ""
+}
+
+type oneOf []string
+
+func (o oneOf) String() string { return strings.Join(o, ", ") }
+
+func (o oneOf) wrong(value any) string {
+	if v := value.(string); !slices.Contains(o, v) {
+		return fmt.Sprintf("%q is none of %s", v, o)
+	}
+	return ""
+}
+
+type boolean struct{}
+
+func (boolean) String() string   { return "true, false" }
+func (boolean) wrong(any) string { return "" }
+
+// dnsName is a name or nothing. People take it from a gRPC target, with what
+// surrounds it there.
+type dnsName struct{}
+
+func (dnsName) String() string { return "a DNS name" }
+
+func (dnsName) wrong(value any) string {
+	v := value.(string)
+	if v == "" {
+		return ""
+	}
+	if strings.Contains(v, "/") {
+		return fmt.Sprintf("%q: write the name alone, without dns:/// and without a port", v)
+	}
+	_, port, err := lookup.SplitHostPort(v)
+	if port != 0 {
+		return fmt.Sprintf("%q: write the name without a port", v)
+	}
+	return because(v, err)
+}
+
+// address is "host", "host:port" or nothing.
+type address struct{}
+
+func (address) String() string { return "host, host:port" }
+
+func (address) wrong(value any) string {
+	v := value.(string)
+	if v == "" {
+		return ""
+	}
+	_, _, err := lookup.SplitHostPort(v)
+	return because(v, err)
+}
+
+type addresses struct{}
+
+func (addresses) String() string { return "a list of host, host:port" }
+
+func (addresses) wrong(value any) string {
+	for i, one := range value.([]string) {
+		if one == "" {
+			return fmt.Sprintf("entry %d is empty", i+1)
+		}
+		if text := (address{}).wrong(one); text != "" {
+			return fmt.Sprintf("entry %d: %s", i+1, text)
+		}
+	}
+	return ""
+}
+
+// kubeName is what Services and namespaces may be called (RFC 1123, a label).
+type kubeName struct{}
+
+func (kubeName) String() string { return "a Kubernetes name" }
+
+func (kubeName) wrong(value any) string {
+	v := value.(string)
+	odd := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
+	if len(v) > 63 || strings.ContainsFunc(v, odd) || strings.HasPrefix(v, "-") || strings.HasSuffix(v, "-") {
+		return fmt.Sprintf("%q is not a Kubernetes name: a to z, 0 to 9 and -, at most 63", v)
+	}
+	return ""
+}
+
+// file is not opened here: Validate is to give the same answer everywhere.
+type file struct{}
+
+func (file) String() string { return "a file name" }
+
+func (file) wrong(value any) string {
+	if strings.ContainsRune(value.(string), 0) {
+		return "contains a NUL byte"
+	}
+	return ""
+}
+
+func because(value string, err error) string {
+	if err == nil {
+		return ""
+	}
+	return fmt.Sprintf("%q: %v", value, err)
+}
+
+// number writes 100000 as a person would, not as 1e+05.
+func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
