@@ -21,7 +21,8 @@ func (c *Conn) tellNews() {
 	c.telling = false
 }
 
-// nextLocked returns the next thing to tell, nil if there is none.
+// nextLocked returns the next thing to tell, nil if there is none. Whoever
+// caused the GOAWAY, Asked is told before it and all other states after it.
 func (c *Conn) nextLocked() func() {
 	obs := c.obs
 	if obs == nil || c.toldClosed {
@@ -32,6 +33,9 @@ func (c *Conn) nextLocked() func() {
 	case c.lost != 0 && !c.toldLost:
 		c.toldLost = true
 		return tellLost(obs, losses[c.lost])
+	case c.told == Open && c.state != Open && c.state != Closed:
+		c.told = Asked
+		return func() { obs.OnState(Asked) }
 	case c.goAway && !c.toldGoAway:
 		c.toldGoAway = true
 		own := c.own

@@ -95,6 +95,7 @@ func (c *Conn) freeWrite() bool {
 
 // flush injects what is needed, if nobody is writing.
 func (c *Conn) flush() {
+	c.tellNews() // the write may take long
 	if c.tryWrite() {
 		c.endWrite()
 	}

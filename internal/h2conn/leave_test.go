@@ -1,0 +1,624 @@
+package h2conn
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+const testLinger = 3 * time.Second
+
+// duplex is one end of a connection that can be half-closed: two pipes.
+type duplex struct {
+	net.Conn // read
+	w        net.Conn
+}
+
+func (d duplex) Write(p []byte) (int, error) { return d.w.Write(p) }
+func (d duplex) CloseWrite() error           { return d.w.Close() }
+
+func (d duplex) Close() error {
+	_ = d.w.Close()
+	return d.Conn.Close()
+}
+
+func pipes() (a, b net.Conn) {
+	r1, w1 := net.Pipe()
+	r2, w2 := net.Pipe()
+	return duplex{r1, w2}, duplex{r2, w1}
+}
+
+// pair is a connection with a client that never closes it by itself, and a
+// server that reads until it fails and then closes, as grpc-go does.
+type pair struct {
+	t      *testing.T
+	c      *Conn
+	client net.Conn
+	rec    *recorder
+	w      *wire // composes what the client or the server writes
+	start  time.Time
+
+	mu     sync.Mutex
+	frames []string
+	acks   bool // the client acknowledges PINGs
+	paused chan struct{}
+}
+
+// newPair makes a pair in which SETTINGS have been exchanged.
+func newPair(t *testing.T, ends func() (net.Conn, net.Conn)) *pair {
+	srv, cli := ends()
+	rec := newRecorder()
+	p := &pair{
+		t: t, c: New(srv, &Config{Linger: testLinger}, rec), client: cli, rec: rec,
+		w: newWire(), acks: true, start: time.Now(),
+	}
+	go p.serve()
+	go p.read()
+	p.w.WriteString(http2.ClientPreface)
+	_ = p.w.WriteSettings()
+	p.fromClient()
+	_ = p.w.WriteSettings()
+	p.fromServer()
+	t.Cleanup(func() {
+		_ = p.client.Close()
+		_ = p.c.Close()
+	})
+	return p
+}
+
+func (p *pair) serve() {
+	_, _ = io.Copy(io.Discard, struct{ io.Reader }{p.c})
+	_ = p.c.Close()
+}
+
+// read is the client: it notes the frames that it gets, and acknowledges PINGs.
+func (p *pair) read() {
+	fr := http2.NewFramer(p.client, p.client)
+	for {
+		p.mu.Lock()
+		paused := p.paused
+		p.mu.Unlock()
+		if paused != nil {
+			<-paused
+		}
+		f, err := fr.ReadFrame()
+		p.mu.Lock()
+		acks := p.acks
+		if err != nil {
+			p.frames = append(p.frames, "EOF")
+		} else {
+			p.frames = append(p.frames, describe(f))
+		}
+		p.mu.Unlock()
+		if err != nil {
+			return
+		}
+		if ping, ok := f.(*http2.PingFrame); ok && acks {
+			_ = fr.WritePing(true, ping.Data)
+		}
+	}
+}
+
+func describe(f http2.Frame) string {
+	switch f := f.(type) {
+	case *http2.GoAwayFrame:
+		if f.LastStreamID == maxStreamID && f.ErrCode == http2.ErrCodeNo {
+			return "GOAWAY " + string(f.DebugData())
+		}
+		return "GOAWAY low"
+	case *http2.PingFrame:
+		return "PING " + string(f.Data[:])
+	}
+	return f.Header().Type.String()
+}
+
+func (p *pair) fromClient() {
+	p.t.Helper()
+	if _, err := p.client.Write(p.w.take()); err != nil {
+		p.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func (p *pair) fromServer() {
+	p.t.Helper()
+	if _, err := p.c.Write(p.w.take()); err != nil {
+		p.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+// open lets the client open a stream, end lets the server end it.
+func (p *pair) open(id uint32) { p.w.headers(id, true, true); p.fromClient() }
+func (p *pair) end(id uint32)  { p.w.headers(id, true, true); p.fromServer() }
+
+func (p *pair) leave(grace time.Duration) {
+	p.t.Helper()
+	if !p.c.Leave("bye", grace) {
+		p.t.Fatal("Leave returned false")
+	}
+	synctest.Wait()
+}
+
+func (p *pair) setAcks(acks bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.acks = acks
+}
+
+func (p *pair) got(want ...string) {
+	p.t.Helper()
+	synctest.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if got := p.frames[1:]; !slices.Equal(got, want) {
+		p.t.Fatalf("after SETTINGS the client got %q, want %q", got, want)
+	}
+}
+
+func (p *pair) state(want State) {
+	p.t.Helper()
+	synctest.Wait()
+	if got := p.c.State(); got != want {
+		p.t.Fatalf("the connection is %v, want %v", got, want)
+	}
+}
+
+// closedAfter expects the connection to be closed after exactly d of virtual
+// time.
+func (p *pair) closedAfter(d time.Duration, want How) {
+	p.t.Helper()
+	from := time.Now()
+	if how := <-p.rec.how; how != want {
+		p.t.Fatalf("closed: %v, want %v", how, want)
+	}
+	if took := time.Since(from); took != d {
+		p.t.Fatalf("closed after %v, want %v", took, d)
+	}
+}
+
+// inBubble runs test with and without half-close below.
+func inBubble(t *testing.T, test func(p *pair, half bool)) {
+	t.Helper()
+	for name, ends := range map[string]func() (net.Conn, net.Conn){"half-close": pipes, "pipe": net.Pipe} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(newPair(t, ends), name == "half-close") })
+		})
+	}
+}
+
+// onlyHalf is what a client that never closes costs where there is half-close.
+func onlyHalf(half bool, d time.Duration) time.Duration {
+	if half {
+		return d
+	}
+	return 0
+}
+
+func TestClientThatNeverCloses(t *testing.T) {
+	inBubble(t, func(p *pair, half bool) {
+		p.open(1)
+		p.leave(0)
+		p.got("GOAWAY bye", "PING evenkeel")
+		p.state(Acknowledged)
+		time.Sleep(time.Hour) // a stream may last
+		p.state(Acknowledged)
+		p.end(1)
+		p.state(Quiet)
+		p.closedAfter(testLinger+onlyHalf(half, eofWait), Clean)
+		p.got("GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "EOF")
+		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: clean")
+	})
+}
+
+// TestIdleClient needs no second PING: nothing was sent after the first.
+func TestIdleClient(t *testing.T) {
+	inBubble(t, func(p *pair, half bool) {
+		p.leave(0)
+		p.state(Quiet)
+		p.closedAfter(testLinger+onlyHalf(half, eofWait), Clean)
+		p.got("GOAWAY bye", "PING evenkeel", "EOF")
+	})
+}
+
+// TestClientClosesOnEOF ends the wait after the half-close.
+func TestClientClosesOnEOF(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, pipes)
+		p.leave(0)
+		p.state(Quiet)
+		time.Sleep(testLinger)
+		p.got("GOAWAY bye", "PING evenkeel", "EOF")
+		p.state(Quiet)
+		_ = p.client.Close()
+		p.closedAfter(0, Clean)
+	})
+}
+
+func TestClientClosesFirst(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.setAcks(false)
+		p.leave(0)
+		p.state(Asked)
+		_ = p.client.Close()
+		p.closedAfter(0, ByClient)
+		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: client")
+	})
+}
+
+func TestUnaskedEnds(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.open(1)
+		_ = p.client.Close()
+		p.closedAfter(0, ByClient)
+		p.rec.want(p.t, "closed: client")
+	})
+	inBubble(t, func(p *pair, _ bool) {
+		_ = p.c.Close()
+		_ = p.c.Close()
+		p.closedAfter(0, ByServer)
+		p.rec.want(p.t, "closed: server")
+		if p.c.Leave("bye", 0) {
+			p.t.Error("a closed connection was asked to leave")
+		}
+	})
+}
+
+func TestGrace(t *testing.T) {
+	const grace = time.Minute
+	inBubble(t, func(p *pair, _ bool) {
+		p.open(1)
+		p.leave(grace)
+		p.closedAfter(grace, Forced)
+		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "closed: forced")
+	})
+	inBubble(t, func(p *pair, half bool) { // never acknowledged, no stream
+		p.setAcks(false)
+		p.leave(grace)
+		p.closedAfter(grace+onlyHalf(half, eofWait), Clean)
+		p.rec.want(p.t, "asked", "goaway own=true", "closed: clean")
+	})
+	inBubble(t, func(p *pair, half bool) { // all well before the grace is over
+		p.leave(grace)
+		p.closedAfter(testLinger+onlyHalf(half, eofWait), Clean)
+	})
+}
+
+// TestReopened opens a stream in a quiet connection: it is not closed.
+func TestReopened(t *testing.T) {
+	inBubble(t, func(p *pair, half bool) {
+		p.leave(0)
+		p.state(Quiet)
+		time.Sleep(testLinger - 1)
+		p.open(1)
+		p.state(Acknowledged)
+		time.Sleep(time.Hour)
+		p.end(1)
+		p.state(Quiet)
+		p.closedAfter(testLinger+onlyHalf(half, eofWait), Clean)
+		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "acknowledged", "quiet", "closed: clean")
+	})
+}
+
+// TestProof lets a client read the last trailers late, or never.
+func TestProof(t *testing.T) {
+	prepare := func(p *pair) {
+		p.open(1)
+		p.leave(0)
+		p.state(Acknowledged)
+		p.setAcks(false)
+		p.end(1)
+		p.state(Quiet)
+		p.got("GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel")
+	}
+	inBubble(t, func(p *pair, half bool) {
+		prepare(p)
+		time.Sleep(testLinger + time.Second)
+		p.state(Quiet)
+		_ = p.w.WritePing(true, pingData)
+		p.fromClient()
+		p.closedAfter(onlyHalf(half, eofWait), Clean)
+	})
+	inBubble(t, func(p *pair, half bool) {
+		prepare(p)
+		p.closedAfter(testLinger+proofWait+onlyHalf(half, eofWait), Clean)
+	})
+}
+
+// TestReset ends streams by RST_STREAM from either side.
+func TestReset(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.open(1)
+		p.open(3)
+		p.leave(0)
+		_ = p.w.WriteRSTStream(1, http2.ErrCodeCancel)
+		p.fromClient()
+		p.state(Acknowledged)
+		_ = p.w.WriteRSTStream(3, http2.ErrCodeNo)
+		p.fromServer()
+		p.state(Quiet)
+		p.got("GOAWAY bye", "PING evenkeel", "RST_STREAM", "PING evenkeel")
+	})
+}
+
+// TestForeignAck sends ACKs that are none of ours.
+func TestForeignAck(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.setAcks(false)
+		_ = p.w.WritePing(true, pingData) // before ours
+		p.fromClient()
+		p.leave(0)
+		_ = p.w.WritePing(true, [8]byte{1, 6, 1, 8, 0, 3, 3, 9})
+		_ = p.w.WritePing(false, pingData)
+		_ = p.w.WriteRawFrame(http2.FramePing, http2.FlagPingAck, 0, []byte(pingPayload+"!"))
+		_ = p.w.WriteRawFrame(http2.FramePing, http2.FlagPingAck, 1, []byte(pingPayload))
+		p.fromClient()
+		p.state(Asked)
+		_ = p.w.WritePing(true, pingData)
+		ack := p.w.take()
+		for i := range ack {
+			p.state(Asked)
+			p.w.Write(ack[i : i+1])
+			p.fromClient()
+		}
+		p.state(Quiet)
+	})
+}
+
+// TestServerGoesFirst is a drain of grpc-go itself: it is not ours to close.
+func TestServerGoesFirst(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.open(1)
+		leaving := p.c.Leaving()
+		_ = p.w.WriteGoAway(1<<32-1, http2.ErrCodeNo, []byte("max_age"))
+		_ = p.w.WritePing(false, [8]byte{1, 6, 1, 8, 0, 3, 3, 9})
+		p.fromServer()
+		<-leaving
+		if p.c.Leave("bye", time.Second) {
+			p.t.Error("Leave returned true after a GOAWAY of the server")
+		}
+		_ = p.w.WriteGoAway(1, http2.ErrCodeNo, nil)
+		p.fromServer()
+		p.end(1)
+		time.Sleep(time.Hour)
+		p.state(Asked)
+		p.got("GOAWAY max_age", "PING \x01\x06\x01\b\x00\x03\x03\t", "GOAWAY low", "HEADERS")
+		_ = p.c.Close()
+		p.closedAfter(0, ByServer)
+		p.rec.want(p.t, "asked", "goaway own=false", "closed: server")
+	})
+}
+
+// TestServerGoesSecond passes the server's GOAWAYs after ours.
+func TestServerGoesSecond(t *testing.T) {
+	inBubble(t, func(p *pair, half bool) {
+		p.open(1)
+		p.leave(0)
+		_ = p.w.WriteGoAway(1<<32-1, http2.ErrCodeNo, []byte("max_age"))
+		p.fromServer()
+		p.open(3) // refused by the next one
+		_ = p.w.WriteGoAway(1, http2.ErrCodeNo, nil)
+		p.fromServer()
+		p.open(5) // and this as well
+		if open, opened := p.c.Streams(); open != 1 || opened != 3 {
+			p.t.Errorf("%d open, %d opened, want 1, 3", open, opened)
+		}
+		p.end(1)
+		p.state(Quiet)
+		p.got("GOAWAY bye", "PING evenkeel", "GOAWAY max_age", "GOAWAY low", "HEADERS", "PING evenkeel")
+		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet")
+	})
+}
+
+// TestServerGoesBetween asks in the middle of the server's own GOAWAY: ours is
+// not written, and the grace stands.
+func TestServerGoesBetween(t *testing.T) {
+	for _, last := range []uint32{1, 1<<32 - 1} {
+		inBubble(t, func(p *pair, _ bool) {
+			p.open(1)
+			_ = p.w.WriteGoAway(last, http2.ErrCodeNo, nil)
+			b := p.w.take()
+			p.w.Write(b[:10])
+			p.fromServer()
+			p.leave(time.Minute)
+			p.w.Write(b[10:])
+			p.fromServer()
+			_ = p.w.WriteSettingsAck()
+			p.fromServer()
+			p.state(Asked)
+			p.closedAfter(time.Minute, Forced)
+			p.rec.want(p.t, "asked", "goaway own=false", "closed: forced")
+		})
+	}
+}
+
+// TestStalledClient asks while the writer is stuck: Leave returns at once, and
+// the writer sends the GOAWAY later, in the right place.
+func TestStalledClient(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.open(1)
+		p.mu.Lock()
+		p.paused = make(chan struct{})
+		p.mu.Unlock()
+		_ = p.w.WriteData(1, false, []byte("the frame that the client was waiting for"))
+		p.fromServer() // ends the client's ReadFrame; then it pauses
+		_ = p.w.WriteData(1, false, bytes.Repeat([]byte("x"), 1000))
+		b := p.w.take()
+		wrote := make(chan int)
+		go func() {
+			n, err := p.c.Write(b[:700]) // ends in mid-frame
+			if err != nil {
+				p.t.Error(err)
+			}
+			wrote <- n
+			n, err = p.c.Write(b[700:])
+			if err != nil {
+				p.t.Error(err)
+			}
+			wrote <- n
+		}()
+		synctest.Wait()
+		before := time.Now()
+		p.leave(0)
+		if time.Since(before) != 0 {
+			p.t.Error("Leave waited")
+		}
+		time.Sleep(time.Hour)
+		p.got("DATA")
+		close(p.paused)
+		p.mu.Lock()
+		p.paused = nil
+		p.mu.Unlock()
+		if n, m := <-wrote, <-wrote; n != 700 || m != len(b)-700 {
+			p.t.Errorf("Write returned %d, %d, want %d, %d", n, m, 700, len(b)-700)
+		}
+		p.got("DATA", "DATA", "GOAWAY bye", "PING evenkeel")
+		p.state(Acknowledged)
+	})
+}
+
+// TestStalledGoAway has our own frames stuck: the server's writer waits for its
+// turn, and virtual time goes on.
+func TestStalledGoAway(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.open(1)
+		p.mu.Lock()
+		p.paused = make(chan struct{})
+		p.mu.Unlock()
+		_ = p.w.WriteData(1, false, []byte("x"))
+		p.fromServer()
+		p.leave(time.Minute)
+		wrote := make(chan error, 2)
+		for range 2 {
+			b := newWire()
+			_ = b.WriteSettingsAck()
+			go func() {
+				_, err := p.c.Write(b.take())
+				wrote <- err
+			}()
+		}
+		p.closedAfter(time.Minute, Forced)
+		if err := <-wrote; err == nil {
+			p.t.Error("a write to a closed connection did not fail")
+		}
+		<-wrote
+		close(p.paused)
+	})
+}
+
+// TestLostLater loses the frames after the GOAWAY: the connection is not closed
+// from here any more.
+func TestLostLater(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.leave(0)
+		p.state(Quiet)
+		_ = p.w.WriteRawFrame(http2.FrameContinuation, 0, 1, nil)
+		p.fromServer()
+		time.Sleep(time.Hour)
+		p.state(Quiet)
+		_ = p.c.Close()
+		p.closedAfter(0, ByServer)
+		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "lost: "+ErrFrame.Error(), "closed: server")
+	})
+}
+
+func TestLeaving(t *testing.T) {
+	closed := func(ch <-chan struct{}) bool {
+		select {
+		case <-ch:
+			return true
+		default:
+			return false
+		}
+	}
+	inBubble(t, func(p *pair, _ bool) {
+		early := p.c.Leaving()
+		if closed(early) || early != p.c.Leaving() {
+			p.t.Error("an open connection is leaving")
+		}
+		p.leave(0)
+		if !closed(early) || !closed(p.c.Leaving()) {
+			p.t.Error("the connection is not leaving")
+		}
+	})
+	inBubble(t, func(p *pair, _ bool) {
+		p.leave(0)
+		if !closed(p.c.Leaving()) {
+			p.t.Error("the connection is not leaving, asked late")
+		}
+	})
+	inBubble(t, func(p *pair, _ bool) {
+		early := p.c.Leaving()
+		_ = p.c.Close()
+		if !closed(early) {
+			p.t.Error("a closed connection is not leaving")
+		}
+	})
+}
+
+// TestLeaveOnce asks from many goroutines.
+func TestLeaveOnce(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		var wg sync.WaitGroup
+		yes := make(chan bool, 32)
+		for range cap(yes) {
+			wg.Go(func() { yes <- p.c.Leave("bye", 0) })
+		}
+		wg.Wait()
+		close(yes)
+		asked := 0
+		for y := range yes {
+			if y {
+				asked++
+			}
+		}
+		if asked != 1 {
+			p.t.Errorf("%d calls asked", asked)
+		}
+		p.got("GOAWAY bye", "PING evenkeel")
+	})
+}
+
+// lockingObserver takes a lock that its owner holds while it calls Leave, and
+// calls back.
+type lockingObserver struct {
+	recorder
+	owner sync.Mutex
+	c     *Conn
+}
+
+func (o *lockingObserver) OnState(s State) {
+	o.owner.Lock()
+	defer o.owner.Unlock()
+	_, _ = o.c.Streams()
+	_ = o.c.Leave("again", 0)
+	o.recorder.OnState(s)
+}
+
+func TestObserverMayLockAndCall(t *testing.T) {
+	nc := &memConn{}
+	o := &lockingObserver{recorder: *newRecorder()}
+	o.c = New(nc, nil, o)
+	o.owner.Lock()
+	o.c.Leave("bye", 0)
+	o.owner.Unlock()
+	_ = o.c.Close()
+	<-o.how
+}
+
+// TestLongDebug cuts debug data that no client must accept.
+func TestLongDebug(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		if !p.c.Leave(string(bytes.Repeat([]byte("x"), 1<<20)), 0) {
+			p.t.Fatal("Leave returned false")
+		}
+		p.got("GOAWAY "+string(bytes.Repeat([]byte("x"), maxDebug)), "PING evenkeel")
+	})
+}
