@@ -36,7 +36,11 @@ func (a *ager) next(v *View, p *Policy, st *Step) {
 		return
 	}
 	gap := min(time.Duration(float64(time.Second)/(ageShare*float64(len(v.Conns)))), time.Second)
-	a.from = max(a.from, v.Now-gap)
+	late := time.Duration(0) // what a tick that came late may make up for
+	if gap < catchUp {
+		late = catchUp
+	}
+	a.from = max(a.from, v.Now-late)
 	for _, d := range due {
 		if a.from > v.Now {
 			st.wakeAt(a.from, v.Now)

@@ -3,8 +3,6 @@ package plan
 import (
 	"slices"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // growth is one enlargement of the fleet and how far the clients have been told.
@@ -18,12 +16,13 @@ type growth struct {
 	round    int // 1..MaxRounds
 	opened   time.Duration
 
-	ask   *Ask
-	queue []uint64
-	total int           // this round's GOAWAYs
-	check time.Duration // when reach is looked at
-	moved int           // over all rounds
-	blind bool          // no new pod could be asked: no further rounds
+	owners *owners // over old, for this round's questions
+	ask    *Ask
+	queue  []uint64
+	total  int           // this round's GOAWAYs
+	check  time.Duration // when reach is looked at
+	moved  int           // over all rounds
+	blind  bool          // no new pod could be asked: no further rounds
 }
 
 type phase uint8
@@ -40,14 +39,19 @@ const (
 //	seen != members                  note it, wait for quiet
 //	quiet for less than Settle       wait
 //	first quiet view                 it is the one to compare with
-//	quiet, pods were added           a growth: old = those that stay
+//	quiet, pods were added           a growth: old = those that stayed
 //	quiet, pods only left            nothing to do: their clients have moved on
+//
+// A pod that was gone for a moment, however short, is new: some clients may have
+// resolved just then. If none did, the new pods' counts show it and nothing moves.
 func (s *State) watch(v *View, p *Policy, st *Step) {
 	if !slices.Equal(s.seen, v.Members) {
 		s.seen = slices.Clone(v.Members)
 		s.seenAt = v.Now
+		s.stayed = both(s.stayed, s.seen)
 	}
-	if slices.Equal(s.settled, s.seen) {
+	if slices.Equal(s.stayed, s.seen) {
+		s.shrink(st)
 		return
 	}
 	if quiet := s.seenAt + p.Settle; v.Now < quiet {
@@ -57,25 +61,29 @@ func (s *State) watch(v *View, p *Policy, st *Step) {
 	s.settle(v, st)
 }
 
+// shrink takes note of pods that left, without waiting.
+func (s *State) shrink(st *Step) {
+	if len(s.stayed) == len(s.settled) {
+		return
+	}
+	st.note("shrunk", len(s.settled)-len(s.stayed), "%d to %d pods: the clients of those that left find the others by themselves",
+		len(s.settled), len(s.stayed))
+	s.settled = s.stayed
+	s.growth = s.growth.shrink(s.settled)
+}
+
 func (s *State) settle(v *View, st *Step) {
-	before := s.settled
-	s.settled = s.seen
-	s.changed = v.Now
+	before, stayed := s.settled, s.stayed
+	s.settled, s.stayed = s.seen, s.seen
 	if !s.started {
 		s.started = true
 		st.note("joined", len(s.settled), "first view of the service: %d pods", len(s.settled))
 		return
 	}
-	added := without(s.settled, before)
-	if len(added) == 0 {
-		st.note("shrunk", len(before)-len(s.settled), "pods left: %d to %d; their clients find the others by themselves",
-			len(before), len(s.settled))
-		s.growth = s.growth.shrink(s.settled)
-		return
-	}
+	added := without(s.settled, stayed)
 	s.Generation++
 	s.unreached = 0
-	s.growth = s.growth.follow(both(before, s.settled), added, s.settled)
+	s.growth = s.growth.follow(both(stayed, s.settled), added, s.settled)
 	s.growth.since = v.Now
 	st.note("grown", len(added), "%d to %d pods", len(before), len(s.settled))
 }
@@ -100,34 +108,4 @@ func (g *growth) shrink(members []string) *growth {
 		return nil
 	}
 	return &n
-}
-
-// owner returns the pod that tells key's client in the given round (from 1), by
-// rendezvous hashing over the pods that were there before: all pods come to the
-// same answer without talking, and a pod that leaves only hands on its own keys.
-func owner(key string, pods []string, round int) string {
-	rank := ranking(key, pods)
-	if len(rank) == 0 {
-		return ""
-	}
-	return rank[(round-1)%len(rank)]
-}
-
-// ranking orders pods by their weight for key, the heaviest first.
-func ranking(key string, pods []string) []string {
-	out := slices.Clone(pods)
-	weight := make(map[string]uint64, len(pods))
-	for _, pod := range pods {
-		weight[pod] = xxhash.Sum64String(key + "\x00" + pod)
-	}
-	slices.SortFunc(out, func(a, b string) int {
-		switch wa, wb := weight[a], weight[b]; {
-		case wa > wb:
-			return -1
-		case wa < wb:
-			return 1
-		}
-		return 0
-	})
-	return out
 }

@@ -146,8 +146,8 @@ type State struct {
 	seen    []string // the membership as last seen
 	seenAt  time.Duration
 	settled []string // the membership last acted upon
+	stayed  []string // those of settled that were there all the time since
 	started bool
-	changed time.Duration // when settled changed last
 
 	growth    *growth
 	unreached int
@@ -212,7 +212,7 @@ func (st *Step) wakeAt(t, now time.Duration) {
 func (s *State) forget() {
 	s.growth = nil
 	s.started = false
-	s.seen, s.settled = nil, nil
+	s.seen, s.settled, s.stayed = nil, nil, nil
 }
 
 func (s *State) drop(st *Step, why string) {

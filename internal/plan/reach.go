@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -73,8 +74,10 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 	g.phase = counting
 	s.asks++
 	g.ask = &Ask{ID: s.asks, Keys: map[string][]string{}}
+	g.owners = newOwners(g.old)
 	for _, key := range s.ownKeys(v) {
-		if second := runnerUp(key, g.old, v.Self); second != "" {
+		// Another old pod that must hold the key, too, if its client is a spread one.
+		if second := g.owners.other(key, v.Self); second != "" {
 			g.ask.Keys[second] = append(g.ask.Keys[second], key)
 		}
 		for _, pod := range g.new {
@@ -92,31 +95,13 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 // ownKeys returns the keys that this pod tells in this round, sorted.
 func (s *State) ownKeys(v *View) []string {
 	g := s.growth
-	keys := map[string]bool{}
+	own := map[string]struct{}{}
 	for i := range v.Conns {
-		if c := &v.Conns[i]; !c.Leaving {
-			keys[c.Key] = true
+		if c := &v.Conns[i]; !c.Leaving && g.owners.of(c.Key, g.round) == v.Self {
+			own[c.Key] = struct{}{}
 		}
 	}
-	var own []string
-	for key := range keys {
-		if owner(key, g.old, g.round) == v.Self {
-			own = append(own, key)
-		}
-	}
-	slices.Sort(own)
-	return own
-}
-
-// runnerUp is another old pod that must hold the key, too, if its client is a spread
-// one.
-func runnerUp(key string, old []string, self string) string {
-	for _, pod := range ranking(key, old) {
-		if pod != self {
-			return pod
-		}
-	}
-	return ""
+	return slices.Sorted(maps.Keys(own))
 }
 
 // count waits for the answers and turns them into this round's queue.
@@ -191,7 +176,7 @@ func (s *State) byKey(v *View) map[string][]Conn {
 
 // isSticky: another pod that was there before answers that it does not hold the key.
 func (s *State) isSticky(key string, v *View) bool {
-	second := runnerUp(key, s.growth.old, v.Self)
+	second := s.growth.owners.other(key, v.Self)
 	counts, ok := v.Counts.ByPod[second]
 	return ok && counts[key] == 0
 }

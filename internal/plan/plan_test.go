@@ -1,0 +1,427 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// fleet is a service whose pods each run the planning on their own state, and
+// clients that do what round_robin does: one connection to each pod they know,
+// and a new look at DNS after each GOAWAY, at most every 30 s.
+type fleet struct {
+	now     time.Duration
+	policy  Policy
+	pods    []string
+	states  map[string]State
+	counts  map[string]*Counts
+	dns     []string
+	dnsFull time.Duration // since when dns has all pods
+	chans   []*channel
+	conns   map[string][]Conn // by pod
+	goaways map[string]int    // by reason
+	nextID  uint64
+	moves   []time.Duration
+	verdict map[string]Verdict
+	blind   bool // pods cannot be asked
+}
+
+type channel struct {
+	key       string
+	known     []string // what it resolved last
+	resolved  time.Duration
+	resolveAt time.Duration // a request that waits; 0: none
+	conns     map[string]uint64
+	goaways   int
+}
+
+func newFleet(pods, channels, keys int) *fleet {
+	f := &fleet{
+		now: time.Hour, states: map[string]State{}, counts: map[string]*Counts{}, conns: map[string][]Conn{},
+		goaways: map[string]int{}, verdict: map[string]Verdict{},
+		policy: Policy{
+			Enabled: true, Settle: 2 * time.Second, Spread: 2 * time.Second, Cooldown: 30 * time.Second,
+			MaxPerSecond: 100, MaxFractionPerMinute: 1, CheckAfter: DefaultCheckAfter, MaxRounds: DefaultMaxRounds,
+		},
+	}
+	f.scale(pods)
+	f.resolveAll()
+	for i := range channels {
+		c := &channel{key: fmt.Sprintf("key-%d", i%keys), known: f.dns, resolved: f.now, conns: map[string]uint64{}}
+		f.chans = append(f.chans, c)
+		f.connect(c)
+	}
+	return f
+}
+
+func (f *fleet) scale(n int) {
+	for len(f.pods) < n {
+		f.pods = append(f.pods, fmt.Sprintf("10.0.0.%02d", len(f.pods)+1))
+	}
+	f.pods = slices.Clone(f.pods[:n])
+}
+
+func (f *fleet) resolveAll() { f.dns, f.dnsFull = f.pods, f.now }
+
+func (f *fleet) connect(c *channel) {
+	for _, pod := range c.known {
+		if _, ok := c.conns[pod]; ok || !slices.Contains(f.pods, pod) {
+			continue
+		}
+		f.nextID++
+		c.conns[pod] = f.nextID
+		f.conns[pod] = append(f.conns[pod], Conn{ID: f.nextID, Key: c.key, Opened: f.now})
+	}
+}
+
+// goaway closes a connection and lets its channel do what grpc-go does: dial the same
+// address again at once and resolve, but not within 30 s of the last time.
+func (f *fleet) goaway(pod string, m Move) {
+	f.goaways[m.Reason]++
+	f.moves = append(f.moves, f.now)
+	f.conns[pod] = slices.DeleteFunc(f.conns[pod], func(c Conn) bool { return c.ID == m.ID })
+	for _, c := range f.chans {
+		if c.conns[pod] == m.ID {
+			c.goaways++
+			delete(c.conns, pod)
+			if c.resolveAt == 0 {
+				c.resolveAt = max(f.now, c.resolved+30*time.Second)
+			}
+			f.connect(c)
+		}
+	}
+}
+
+func (f *fleet) step(d time.Duration) {
+	f.now += d
+	for _, c := range f.chans {
+		if c.resolveAt != 0 && f.now >= c.resolveAt {
+			c.known, c.resolved, c.resolveAt = f.dns, f.now, 0
+			f.connect(c)
+		}
+	}
+	for _, pod := range f.pods {
+		f.plan(pod)
+	}
+}
+
+func (f *fleet) plan(pod string) {
+	v := &View{
+		Now: f.now, Self: pod, Members: slices.Sorted(slices.Values(f.pods)), Conns: f.conns[pod], Counts: f.counts[pod],
+		Gate: Gate{Needed: true, Open: slices.Equal(f.dns, f.pods), OpenSince: f.dnsFull, Why: "behind"},
+	}
+	s, st := Next(f.states[pod], v, &f.policy)
+	f.states[pod], f.verdict[pod] = s, st.Verdict
+	for _, m := range st.Moves {
+		f.goaway(pod, m)
+	}
+	if st.Ask != nil {
+		f.counts[pod] = f.answer(st.Ask)
+	}
+}
+
+func (f *fleet) answer(a *Ask) *Counts {
+	c := &Counts{Ask: a.ID, ByPod: map[string]map[string]int{}}
+	for pod, keys := range a.Keys {
+		if f.blind || !slices.Contains(f.pods, pod) {
+			continue
+		}
+		c.ByPod[pod] = map[string]int{}
+		for _, key := range keys {
+			for _, conn := range f.conns[pod] {
+				if conn.Key == key {
+					c.ByPod[pod][key]++
+				}
+			}
+		}
+	}
+	return c
+}
+
+func (f *fleet) run(d time.Duration) {
+	for end := f.now + d; f.now < end; {
+		f.step(100 * time.Millisecond)
+	}
+}
+
+func (f *fleet) even(t interface {
+	Helper()
+	Errorf(string, ...any)
+}) {
+	t.Helper()
+	for _, pod := range f.pods {
+		if n := len(f.conns[pod]); n != len(f.chans) {
+			t.Errorf("pod %s has %d connections, want one from each of %d channels", pod, n, len(f.chans))
+		}
+	}
+}
+
+func TestGrowthCostsOneGoAwayPerChannel(t *testing.T) {
+	for _, tc := range []struct{ from, to, channels, keys int }{
+		{2, 5, 100, 100},
+		{2, 5, 20, 1}, // all from one address
+		{1, 3, 100, 10},
+		{10, 11, 200, 37},
+		{3, 30, 60, 4},
+	} {
+		t.Run(fmt.Sprintf("%dto%d_%dchannels_%dkeys", tc.from, tc.to, tc.channels, tc.keys), func(t *testing.T) {
+			f := newFleet(tc.from, tc.channels, tc.keys)
+			f.run(time.Minute)
+			f.scale(tc.to)
+			f.resolveAll()
+			f.run(10 * time.Minute)
+			f.even(t)
+			if got := f.goaways[ReasonReach]; got != tc.channels {
+				t.Errorf("%d GOAWAYs for %d channels, want one each", got, tc.channels)
+			}
+			for _, pod := range f.pods {
+				if f.verdict[pod] != Balanced {
+					t.Errorf("pod %s: verdict %s, want balanced", pod, f.verdict[pod])
+				}
+			}
+		})
+	}
+}
+
+// What may go wrong one after the other: growth in steps, pods that leave, DNS that lags.
+func TestAnyHistoryEndsEvenAndBounded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		channels := rapid.IntRange(1, 30).Draw(t, "channels")
+		f := newFleet(rapid.IntRange(1, 4).Draw(t, "pods"), channels, rapid.IntRange(1, channels).Draw(t, "keys"))
+		f.run(40 * time.Second)
+		growths := 0
+		for range rapid.IntRange(1, 5).Draw(t, "steps") {
+			n := rapid.IntRange(1, 8).Draw(t, "scale to")
+			if n > len(f.pods) {
+				growths++
+			}
+			f.scaleTo(n)
+			f.run(time.Duration(rapid.IntRange(0, 20).Draw(t, "dns lag")) * time.Second)
+			f.resolveAll()
+			f.run(time.Duration(rapid.IntRange(0, 120).Draw(t, "pause")) * time.Second)
+		}
+		f.run(5 * time.Minute)
+		f.even(t)
+		for i, c := range f.chans {
+			// A growth that begins while a resolver still waits may need a second round.
+			if c.goaways > 2*growths {
+				t.Errorf("channel %d got %d GOAWAYs for %d growths", i, c.goaways, growths)
+			}
+		}
+	})
+}
+
+// scaleTo scales; the clients of pods that leave resolve again, as they do for any
+// connection that breaks.
+func (f *fleet) scaleTo(n int) {
+	before := f.pods
+	f.scale(n)
+	for _, pod := range before {
+		if slices.Contains(f.pods, pod) {
+			continue
+		}
+		delete(f.conns, pod)
+		delete(f.states, pod)
+		for _, c := range f.chans {
+			if _, ok := c.conns[pod]; ok {
+				delete(c.conns, pod)
+				if c.resolveAt == 0 {
+					c.resolveAt = max(f.now, c.resolved+30*time.Second)
+				}
+			}
+		}
+	}
+}
+
+func TestNothingBeforeDNSAnswersInFull(t *testing.T) {
+	f := newFleet(2, 20, 20)
+	f.run(time.Minute)
+	f.scale(5)
+	f.run(20 * time.Second)
+	if n := f.goaways[ReasonReach]; n != 0 {
+		t.Fatalf("%d GOAWAYs before DNS answered in full", n)
+	}
+	if f.verdict["10.0.0.01"] != Waiting {
+		t.Errorf("verdict %s, want waiting", f.verdict["10.0.0.01"])
+	}
+	f.resolveAll()
+	f.run(5 * time.Second)
+	f.even(t)
+	if n := f.goaways[ReasonReach]; n != 20 {
+		t.Errorf("%d GOAWAYs, want 20", n)
+	}
+}
+
+func TestBlindPodsTellOnce(t *testing.T) {
+	f := newFleet(2, 20, 20)
+	f.blind = true
+	f.run(time.Minute)
+	f.scale(5)
+	f.resolveAll()
+	f.run(5 * time.Minute)
+	f.even(t)
+	if n := f.goaways[ReasonReach]; n != 20 {
+		t.Errorf("%d GOAWAYs, want 20", n)
+	}
+}
+
+// A fleet of connections opened in one moment must not leave in one.
+func TestAgeNeverTakesMoreThanATenthInASecond(t *testing.T) {
+	for _, tc := range []struct {
+		n   int
+		age time.Duration
+	}{{100, 30 * time.Second}, {100, 30 * time.Minute}, {2000, time.Minute}, {7, 10 * time.Second}} {
+		t.Run(fmt.Sprintf("%d_%v", tc.n, tc.age), func(t *testing.T) {
+			f := newFleet(1, tc.n, tc.n)
+			f.policy.MaxAge = tc.age
+			f.run(4 * tc.age)
+			if f.goaways[ReasonAge] < 2*tc.n {
+				t.Errorf("%d left in four ages, want at least twice %d", f.goaways[ReasonAge], tc.n)
+			}
+			if most := mostInASecond(f.moves); most > max(1, tc.n/10) {
+				t.Errorf("%d of %d left within one second", most, tc.n)
+			}
+		})
+	}
+}
+
+func mostInASecond(at []time.Duration) int {
+	most, from := 0, 0
+	for i := range at {
+		for at[i]-at[from] >= time.Second {
+			from++
+		}
+		most = max(most, i-from+1)
+	}
+	return most
+}
+
+func TestKillSwitchStopsAtOnceAndKeepsTheAge(t *testing.T) {
+	f := newFleet(2, 200, 200)
+	f.run(time.Minute)
+	f.scale(5)
+	f.resolveAll()
+	f.run(3 * time.Second)
+	begun := f.goaways[ReasonReach]
+	if begun == 0 || begun == 200 {
+		t.Fatalf("%d GOAWAYs: the switch must be thrown in the middle", begun)
+	}
+	f.policy.Enabled = false
+	f.policy.MaxAge = time.Minute
+	f.run(5 * time.Minute)
+	if got := f.goaways[ReasonReach]; got != begun {
+		t.Errorf("%d more GOAWAYs after the switch", got-begun)
+	}
+	if f.goaways[ReasonAge] == 0 {
+		t.Error("the backstop age stopped, too")
+	}
+	if f.verdict["10.0.0.01"] != Disabled {
+		t.Errorf("verdict %s, want disabled", f.verdict["10.0.0.01"])
+	}
+}
+
+func TestBudgetsBoundTheRate(t *testing.T) {
+	f := newFleet(1, 100, 1)
+	f.policy.MaxPerSecond = 5
+	f.policy.MaxFractionPerMinute = 0.2
+	f.run(time.Minute)
+	f.scale(2)
+	f.resolveAll()
+	f.run(50 * time.Second)
+	if n := f.goaways[ReasonReach]; n != 20 {
+		t.Errorf("%d GOAWAYs in the first minute, want a fifth of 100", n)
+	}
+	if most := mostInASecond(f.moves); most > 6 {
+		t.Errorf("%d GOAWAYs in a second, want 5", most)
+	}
+	f.run(10 * time.Minute)
+	f.even(t)
+}
+
+func TestStickyClientsAreLeftAlone(t *testing.T) {
+	f := newFleet(2, 0, 1)
+	for i := range 20 { // pick_first: on one pod each
+		pod := f.pods[i%2]
+		f.nextID++
+		f.conns[pod] = append(f.conns[pod], Conn{ID: f.nextID, Key: fmt.Sprintf("sticky-%d", i), Opened: f.now})
+	}
+	f.run(time.Minute)
+	f.scale(5)
+	f.resolveAll()
+	f.run(5 * time.Minute)
+	if n := f.goaways[ReasonReach]; n != 0 {
+		t.Errorf("%d GOAWAYs to clients that are on one pod only", n)
+	}
+}
+
+func TestStaleViewDropsWhatWasUnderWay(t *testing.T) {
+	var s State
+	p := Policy{Enabled: true, Settle: time.Second, Spread: 10 * time.Second, MaxPerSecond: 100, MaxFractionPerMinute: 1, MaxRounds: 3, CheckAfter: DefaultCheckAfter}
+	v := &View{Self: "a", Members: []string{"a"}}
+	for i := range 100 {
+		v.Conns = append(v.Conns, Conn{ID: uint64(i + 1), Key: "k"})
+	}
+	next := func(d time.Duration) Step {
+		v.Now += d
+		var st Step
+		s, st = Next(s, v, &p)
+		if st.Ask != nil {
+			v.Counts = &Counts{Ask: st.Ask.ID, ByPod: map[string]map[string]int{"b": {}}}
+		}
+		return st
+	}
+	next(time.Hour)
+	next(2 * time.Second)
+	v.Members = []string{"a", "b"}
+	next(time.Second)
+	next(2 * time.Second)
+	if st := next(time.Second); len(st.Moves) == 0 || st.Verdict != Moving {
+		t.Fatalf("not moving: %+v", st)
+	}
+	v.Stale = "too old"
+	if st := next(time.Second); len(st.Moves) != 0 || st.Verdict != Stale {
+		t.Fatalf("acts on a stale view: %+v", st)
+	}
+	v.Stale = ""
+	for range 100 {
+		if st := next(time.Second); len(st.Moves) != 0 {
+			t.Fatalf("goes on with an old queue: %+v", st)
+		}
+	}
+}
+
+func BenchmarkPlan10000(b *testing.B) {
+	pods := make([]string, 50)
+	for i := range pods {
+		pods[i] = fmt.Sprintf("10.0.0.%02d", i)
+	}
+	v := &View{Self: pods[0], Members: pods[:49]}
+	for i := range 10000 {
+		v.Conns = append(v.Conns, Conn{ID: uint64(i + 1), Key: fmt.Sprintf("10.1.%d.%d", i/250, i%250)})
+	}
+	p := &Policy{Enabled: true, MaxPerSecond: 100, MaxFractionPerMinute: 1, Spread: time.Second, MaxRounds: 3, CheckAfter: DefaultCheckAfter}
+	s, _ := Next(State{}, v, p)
+	v.Members, v.Now = pods, time.Hour
+	s, _ = Next(s, v, p)
+	b.Run("growth", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			g := *s.growth
+			c := s
+			c.growth = &g
+			c.growth.phase = atGate
+			Next(c, v, p)
+		}
+	})
+	b.Run("rest", func(b *testing.B) {
+		b.ReportAllocs()
+		rest := s
+		rest.growth = nil
+		for b.Loop() {
+			Next(rest, v, p)
+		}
+	})
+}
