@@ -209,55 +209,75 @@ func (r *refStreams) compare(t tb, c *Conn) {
 	}
 }
 
-// withoutOurs takes our frames out of what the client got, and checks where
-// they stand: between frames, outside header blocks, after SETTINGS, before any
-// other GOAWAY, a GOAWAY and a PING together and the GOAWAY only once. server is
-// what the server wrote.
-func withoutOurs(t tb, wire, server []byte, debug string) (injected bool) {
+// injectedAt finds our frames in what the client got, and checks where they
+// stand: between frames, outside header blocks, after SETTINGS, before any other
+// GOAWAY, together and only once. server is what the server wrote. It returns
+// their offset, -1 if there are none.
+func injectedAt(t tb, wire, server []byte, debug string) int {
 	t.Helper()
+	if bytes.Equal(wire, server) {
+		return -1
+	}
 	w := newWire()
 	_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(debug))
 	_ = w.WritePing(false, pingData)
 	ours := w.take()
-	at := 0
-	for at < len(server) && at < len(wire) && wire[at] == server[at] {
-		at++
+	same := 0
+	for same < len(server) && same < len(wire) && wire[same] == server[same] {
+		same++
 	}
-	// A common prefix may reach into our frames: they begin at a boundary before.
-	for from := at; ; from-- {
-		if bytes.HasPrefix(wire[from:], ours) && bytes.Equal(wire[from+len(ours):], server[from:]) {
-			checkPlace(t, server[:from])
-			return true
+	// The common part may reach into our frames: they begin somewhere before. A
+	// server that writes such frames itself makes for more than one reading.
+	why := "altered"
+	for at := same; at >= 0; at-- {
+		if !bytes.HasPrefix(wire[at:], ours) || !bytes.Equal(wire[at+len(ours):], server[at:]) {
+			continue
 		}
-		if from == 0 {
-			break
+		if why = misplaced(server[:at]); why == "" {
+			return at
 		}
 	}
-	if !bytes.Equal(wire, server) {
-		t.Fatalf("what the client got is not what the server wrote:\n%q\n%q", wire, server)
-	}
-	return false
+	t.Fatalf("%s: the client got\n%q, the server wrote\n%q", why, wire, server)
+	return -1
 }
 
-// checkPlace checks that before may stand before our frames.
-func checkPlace(t tb, before []byte) {
-	t.Helper()
-	frames, rest, announced := parseRaw(before)
-	if announced || rest.start != rest.end {
-		t.Fatalf("our frames stand in the middle of a frame")
+// misplaced says why our frames must not stand after these.
+func misplaced(before []byte) string {
+	frames, rest, _ := parseRaw(before)
+	if rest.start != rest.end {
+		return "in the middle of a frame"
 	}
 	if len(frames) == 0 || !frames[0].is(http2.FrameSettings) {
-		t.Fatalf("our frames stand before SETTINGS")
+		return "before SETTINGS"
 	}
 	for _, f := range frames {
 		if f.is(http2.FrameGoAway) {
-			t.Fatalf("our frames stand after another GOAWAY")
+			return "after another GOAWAY"
 		}
 	}
-	last := frames[len(frames)-1]
-	if typ := http2.FrameType(last.typ); typ == http2.FrameHeaders || typ == http2.FrameContinuation || typ == http2.FramePushPromise {
-		if !last.has(http2.FlagHeadersEndHeaders) {
-			t.Fatalf("our frames stand in a header block")
+	if !endsOutsideBlock(frames[len(frames)-1]) {
+		return "in a header block"
+	}
+	return ""
+}
+
+func endsOutsideBlock(f rawFrame) bool {
+	block := f.is(http2.FrameHeaders) || f.is(http2.FrameContinuation) || f.is(http2.FramePushPromise)
+	return !block || f.has(http2.FlagHeadersEndHeaders)
+}
+
+// firstGap returns the first offset not before from where our frames may stand,
+// -1 if there is none.
+func firstGap(server []byte, from int) int {
+	_, lostAt := serverEffects(server)
+	frames, _, _ := parseRaw(server)
+	for _, f := range frames {
+		if f.is(http2.FrameGoAway) || lostAt >= 0 && f.start+9 >= lostAt {
+			return -1
+		}
+		if f.end >= from && endsOutsideBlock(f) {
+			return f.end
 		}
 	}
+	return -1
 }
