@@ -1,0 +1,265 @@
+package serveropts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/serveropts"
+)
+
+// service is a fleet of real grpc servers with real grpc-go clients, all in one
+// bubble of virtual time: hours pass in moments.
+type service struct {
+	t      *testing.T
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	cfg    rebalance.Config
+
+	mu      sync.Mutex
+	pods    []*pod
+	sources []func(rebalance.Membership)
+
+	calls, failed atomic.Int64
+}
+
+type pod struct {
+	addr netip.Addr
+	lis  *bufconn.Listener
+	srv  *grpc.Server
+	bal  *rebalance.Balancer
+}
+
+func newService(t *testing.T, change func(*rebalance.Config)) *service {
+	s := &service{t: t, cfg: rebalance.DefaultConfig()}
+	s.ctx, s.cancel = context.WithCancel(t.Context())
+	if change != nil {
+		change(&s.cfg)
+	}
+	return s
+}
+
+// Run makes the service a source of peers for each of its pods.
+func (s *service) Run(ctx context.Context, report func(rebalance.Membership)) error {
+	s.mu.Lock()
+	s.sources = append(s.sources, report)
+	s.mu.Unlock()
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		report(s.members())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *service) String() string { return "the test's service" }
+
+func (s *service) members() rebalance.Membership {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var m rebalance.Membership
+	for _, p := range s.pods {
+		m.Members = append(m.Members, rebalance.Member{Addrs: []netip.Addr{p.addr}})
+	}
+	return m
+}
+
+func (s *service) scale(n int) {
+	for len(s.pods) < n {
+		p := &pod{addr: netip.AddrFrom4([4]byte{198, 18, 0, byte(len(s.pods) + 1)}), lis: bufconn.Listen(1 << 16)}
+		var err error
+		p.bal, err = rebalance.New(s.cfg, rebalance.WithPeers(s), rebalance.WithSelf(fmt.Sprintf("pod-%d", len(s.pods)+1), p.addr.String()),
+			rebalance.WithKey(func(rebalance.ConnInfo) string { return "everybody" }))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		p.srv = grpc.NewServer(serveropts.Options(p.bal)...)
+		healthpb.RegisterHealthServer(p.srv, health.NewServer())
+		s.mu.Lock()
+		s.pods = append(s.pods, p)
+		s.mu.Unlock()
+		s.wg.Go(func() { p.srv.Serve(p.lis) })
+		s.wg.Go(func() { p.bal.Run(s.ctx) })
+	}
+	for _, report := range s.sources {
+		report(s.members())
+	}
+}
+
+// client dials all pods with round_robin, as with a headless Service, and calls once
+// each pause until the service stops. Its resolver answers at most once in 30 s.
+func (s *service) client(pause time.Duration) {
+	r := manual.NewBuilderWithScheme("virtual")
+	r.InitialState(s.addresses())
+	var last atomic.Int64
+	last.Store(time.Now().UnixNano())
+	r.ResolveNowCallback = func(resolver.ResolveNowOptions) {
+		at := time.Unix(0, last.Load()).Add(30 * time.Second)
+		time.AfterFunc(max(time.Until(at), time.Millisecond), func() {
+			if s.ctx.Err() == nil {
+				last.Store(time.Now().UnixNano())
+				r.UpdateState(s.addresses())
+			}
+		})
+	}
+	cc, err := grpc.NewClient("virtual:///service", grpc.WithResolvers(r), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(s.dial), grpc.WithIdleTimeout(0),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cc.Connect()
+	s.wg.Go(func() {
+		defer cc.Close()
+		h := healthpb.NewHealthClient(cc)
+		for s.ctx.Err() == nil {
+			if _, err := h.Check(s.ctx, &healthpb.HealthCheckRequest{}); err != nil && s.ctx.Err() == nil {
+				s.t.Log(err)
+				s.failed.Add(1)
+			}
+			s.calls.Add(1)
+			select {
+			case <-time.After(pause):
+			case <-s.ctx.Done():
+			}
+		}
+	})
+}
+
+func (s *service) addresses() resolver.State {
+	var st resolver.State
+	for _, m := range s.members().Members {
+		st.Addresses = append(st.Addresses, resolver.Address{Addr: m.Addrs[0].String()})
+	}
+	return st
+}
+
+func (s *service) dial(ctx context.Context, addr string) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.pods {
+		if p.addr.String() == addr {
+			return p.lis.DialContext(ctx)
+		}
+	}
+	return nil, errors.New("no such pod")
+}
+
+func (s *service) stop() {
+	s.cancel()
+	for _, p := range s.pods {
+		p.srv.Stop()
+	}
+	s.wg.Wait()
+}
+
+func (s *service) goaways() map[string]uint64 {
+	sum := map[string]uint64{}
+	for _, p := range s.pods {
+		for reason, n := range p.bal.Status().GoAways {
+			sum[reason] += n
+		}
+	}
+	return sum
+}
+
+// Promise 2: a balanced service is left alone, however long it runs.
+func TestBalancedServiceIsLeftAloneForADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, nil)
+		s.scale(3)
+		for range 10 {
+			s.client(time.Minute)
+		}
+		time.Sleep(24 * time.Hour)
+		for reason, n := range s.goaways() {
+			if n != 0 {
+				t.Errorf("%d GOAWAYs for %s in 24 h of a balanced service", n, reason)
+			}
+		}
+		for _, p := range s.pods {
+			if st := p.bal.Status(); st.Connections != 10 || st.Verdict != rebalance.Balanced {
+				t.Errorf("%s: %d connections, %s: %s", st.Pod, st.Connections, st.Verdict, st.Why)
+			}
+		}
+		if s.failed.Load() != 0 || s.calls.Load() < 10*24*60 {
+			t.Errorf("%d of %d calls failed", s.failed.Load(), s.calls.Load())
+		}
+		s.stop()
+	})
+}
+
+// Promises 1 and 3: one GOAWAY per channel, and no call fails.
+func TestGrowthMovesEachChannelOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, nil)
+		s.scale(2)
+		for range 20 {
+			s.client(50 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		s.scale(5)
+		time.Sleep(5 * time.Minute)
+		for _, p := range s.pods {
+			if st := p.bal.Status(); st.Connections != 20 || st.Draining != 0 {
+				t.Errorf("%s: %d connections, %d draining, want 20 and 0; %s: %s", st.Pod, st.Connections, st.Draining, st.Verdict, st.Why)
+			}
+		}
+		if n := s.goaways()["reach"]; n != 20 {
+			t.Errorf("%d GOAWAYs for 20 channels", n)
+		}
+		if s.failed.Load() != 0 {
+			t.Errorf("%d of %d calls failed", s.failed.Load(), s.calls.Load())
+		}
+		s.stop()
+	})
+}
+
+// The backstop age spreads what was opened in one moment.
+func TestAgeIsNoHerd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, func(c *rebalance.Config) { c.Policy.MaxConnectionAge = 30 * time.Minute })
+		s.scale(1)
+		for range 100 {
+			s.client(20 * time.Second)
+		}
+		time.Sleep(20 * time.Minute)
+		before, total := uint64(0), uint64(0)
+		for range 3 * 3600 {
+			time.Sleep(time.Second)
+			total = s.goaways()["age"]
+			if total-before > 10 {
+				t.Errorf("%d of 100 connections left in one second", total-before)
+			}
+			before = total
+		}
+		if total < 400 {
+			t.Errorf("%d left in three hours, want about 600", total)
+		}
+		if s.failed.Load() != 0 {
+			t.Errorf("%d of %d calls failed", s.failed.Load(), s.calls.Load())
+		}
+		s.stop()
+	})
+}
