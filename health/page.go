@@ -103,7 +103,7 @@ func newPageData(st rebalance.Status, now time.Time, refresh bool) pageData {
 		Now:        now,
 		Style:      template.CSS(pageCSS), //nolint:gosec // a constant of this package
 		Status:     st,
-		Verdict:    cmp.Or(string(st.Verdict), "starting"),
+		Verdict:    verdictWord(st),
 		Why:        cmp.Or(st.Why, "No plan has been made yet."),
 		Tone:       verdictTone(st.Verdict),
 		Facts:      facts(st),

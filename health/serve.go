@@ -21,7 +21,7 @@ const (
 	readTimeout       = 10 * time.Second
 	writeTimeout      = 30 * time.Second // beyond Prometheus' usual scrape_timeout of 10 s
 	idleTimeout       = 2 * time.Minute  // beyond the usual scrape interval: scrapers keep their connection
-	maxHeaderBytes    = 64 << 10         // /peerz?keys= is the longest of requests
+	maxHeaderBytes    = 128 << 10        // /peerz?keys= may have 67 KiB of keys
 
 	// closeTimeout is how long requests may take to finish once ctx is done.
 	closeTimeout = 2 * time.Second

@@ -2,6 +2,7 @@ package health
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -83,18 +84,21 @@ func oneLine(s string) string {
 // goodVerdict reports whether nothing is wrong with the balance or the way to it.
 func goodVerdict(v rebalance.Verdict) bool {
 	switch v {
-	case rebalance.Balanced, rebalance.Moving, rebalance.Waiting, rebalance.Disabled:
-		return true
-	default:
+	case rebalance.Unbalanceable, rebalance.Stale, rebalance.Overloaded:
 		return false
+	default:
+		return true
 	}
 }
 
+// verdictWord is the verdict, or what stands for it before the first plan.
+func verdictWord(st rebalance.Status) string { return cmp.Or(string(st.Verdict), "starting") }
+
 func verdictLine(st rebalance.Status) string {
 	if st.Why == "" {
-		return string(st.Verdict)
+		return verdictWord(st)
 	}
-	return string(st.Verdict) + ": " + st.Why
+	return verdictWord(st) + ": " + st.Why
 }
 
 func readyPeers(peers []rebalance.PeerStatus) int {

@@ -1,0 +1,188 @@
+package health
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
+)
+
+func handler(t testing.TB, src source, opts ...Option) http.Handler {
+	t.Helper()
+	h, err := newHandler(src, newOptions(opts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func get(t testing.TB, h http.Handler, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	return request(t, h, http.MethodGet, path)
+}
+
+func request(t testing.TB, h http.Handler, method, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+	return w
+}
+
+func wantBody(t *testing.T, w *httptest.ResponseRecorder, code int, body string) {
+	t.Helper()
+	if w.Code != code || w.Body.String() != body {
+		t.Errorf("got %d\n%s\nwant %d\n%s", w.Code, w.Body, code, body)
+	}
+}
+
+var paths = []string{"/livez", "/readyz", "/readyz?verbose", "/metrics", "/statusz", "/statusz?text", "/peerz", "/", "/?pause"}
+
+func TestEveryPathAnswers(t *testing.T) {
+	h := handler(t, newFake(sampleStatus(epoch)))
+	for _, path := range paths {
+		if w := get(t, h, path); w.Code != http.StatusOK || w.Body.Len() == 0 {
+			t.Errorf("GET %s: %d with %d bytes", path, w.Code, w.Body.Len())
+		}
+	}
+}
+
+func TestNothingElseIsThere(t *testing.T) {
+	h := handler(t, newFake(sampleStatus(epoch)))
+	for _, path := range []string{"/nothing", "/livez/", "/index.html", "/debug/pprof/", "/debug/vars", "/metrics/x"} {
+		if w := get(t, h, path); w.Code != http.StatusNotFound {
+			t.Errorf("GET %s: %d, want 404", path, w.Code)
+		}
+	}
+}
+
+func TestOnlyReadingIsAllowed(t *testing.T) {
+	h := handler(t, newFake(sampleStatus(epoch)))
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"} {
+		for _, path := range paths {
+			w := request(t, h, method, path)
+			if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") == "" {
+				t.Errorf("%s %s: %d, Allow %q; want 405", method, path, w.Code, w.Header().Get("Allow"))
+			}
+		}
+	}
+}
+
+func TestHeadersOfEveryAnswer(t *testing.T) {
+	h := handler(t, newFake(sampleStatus(epoch)))
+	for _, path := range append([]string{"/nothing"}, paths...) {
+		hdr := get(t, h, path).Header()
+		for name, want := range map[string]string{
+			"X-Content-Type-Options": "nosniff",
+			"X-Frame-Options":        "DENY",
+			"Referrer-Policy":        "no-referrer",
+			"Cache-Control":          "no-store",
+		} {
+			if got := hdr.Get(name); got != want {
+				t.Errorf("%s: %s is %q, want %q", path, name, got, want)
+			}
+		}
+		policy := hdr.Get("Content-Security-Policy")
+		if !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "script-src") {
+			t.Errorf("%s: policy %q", path, policy)
+		}
+		if hdr.Get("Content-Type") == "" {
+			t.Errorf("%s: no Content-Type", path)
+		}
+	}
+}
+
+func TestLivezDependsOnNothing(t *testing.T) {
+	src := newFake(rebalance.Status{Verdict: rebalance.Stale})
+	h := handler(t, src)
+	wantBody(t, get(t, h, "/livez"), 200, "ok")
+	src.stop()
+	wantBody(t, get(t, h, "/livez"), 200, "ok")
+}
+
+func TestReadyz(t *testing.T) {
+	src := newFake(sampleStatus(epoch))
+	h := handler(t, src)
+	wantBody(t, get(t, h, "/readyz"), 200, "ok")
+	wantBody(t, get(t, h, "/readyz?verbose"), 200, `[+]serving ok
+[+]balance moving: 12 of 112 connections are moving to 2 new pods; the pods' reports are read again in 30 s.
+[-]untracked error: RPCs arrive on connections that are not tracked: another grpc.Creds replaced serveropts.Credentials. Pass your credentials to serveropts.Credentials and remove your own grpc.Creds option.
+[-]peer-unreachable warning: hello-7d4b9c6f5-uvwxy does not answer on port 8080. Check that a NetworkPolicy lets pods of the Service reach each other there.
+[+]dns-behind info: DNS does not answer with all pods yet.
+readyz check passed
+`)
+}
+
+func TestReadyzOfAStoppingPodSaysWhy(t *testing.T) {
+	src := newFake(rebalance.Status{Connections: 7, Verdict: rebalance.Balanced})
+	h := handler(t, src)
+	src.stop()
+	for _, path := range []string{"/readyz", "/readyz?verbose"} {
+		wantBody(t, get(t, h, path), 503, "[-]serving failed: stopping, 7 connections left\n[+]balance balanced\nreadyz check failed\n")
+	}
+}
+
+// No verdict and no condition takes a pod out of its Service.
+func TestReadyzDoesNotDependOnTheBalance(t *testing.T) {
+	for _, v := range append(rebalance.Verdicts(), "") {
+		st := sampleStatus(epoch)
+		st.Verdict = v
+		w := get(t, handler(t, newFake(st)), "/readyz?verbose")
+		if w.Code != http.StatusOK {
+			t.Errorf("verdict %q: %d, want 200", v, w.Code)
+		}
+		bad := strings.Contains(w.Body.String(), "[-]balance")
+		if want := v == rebalance.Stale || v == rebalance.Unbalanceable || v == rebalance.Overloaded; bad != want {
+			t.Errorf("verdict %q is shown as bad: %v, want %v", v, bad, want)
+		}
+	}
+}
+
+// Everything is asked at once while the Status changes and the pod stops; the race
+// detector is the judge, and every answer is whole.
+func TestConcurrentRequests(t *testing.T) {
+	src := newFake(sampleStatus(epoch))
+	srv := httptest.NewServer(handler(t, src))
+	defer srv.Close()
+	client := srv.Client()
+	var wg sync.WaitGroup
+	for _, path := range append([]string{"/livez"}, paths...) {
+		wg.Go(func() {
+			for range 20 {
+				fetch(t, client, srv.URL+path)
+			}
+		})
+	}
+	for i := range 50 {
+		st := sampleStatus(epoch)
+		st.Connections = i
+		src.set(st)
+	}
+	src.stop()
+	wg.Wait()
+	client.CloseIdleConnections()
+}
+
+func fetch(t *testing.T, client *http.Client, url string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Error(err)
+	}
+	if res.StatusCode >= 500 && !strings.Contains(url, "readyz") {
+		t.Errorf("%s: %s", url, res.Status)
+	}
+}

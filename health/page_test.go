@@ -1,0 +1,236 @@
+package health
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"golang.org/x/net/html"
+)
+
+// everywhere returns a Status with s in each of its texts. The letter keeps them
+// from being empty, which is shown in another way.
+func everywhere(s string) rebalance.Status {
+	s = "x" + s
+	st := sampleStatus(epoch)
+	st.Pod, st.Why, st.Source, st.Uptime, st.Verdict = s, s, s, s, rebalance.Verdict(s)
+	for i := range st.Peers {
+		st.Peers[i].Pod, st.Peers[i].Address = s, s
+	}
+	st.Peers[4].Error = s
+	for i := range st.Conditions {
+		st.Conditions[i].Code, st.Conditions[i].Severity, st.Conditions[i].Text = s, rebalance.Severity(s), s
+	}
+	for i := range st.Decisions {
+		st.Decisions[i].Action, st.Decisions[i].Why = s, s
+	}
+	st.GoAways, st.Closed, st.PeerErrors = map[string]uint64{s: 1}, map[string]uint64{s: 1}, map[string]uint64{s: 1}
+	return st
+}
+
+func pageOf(t testing.TB, st rebalance.Status, path string) string {
+	t.Helper()
+	w := get(t, handler(t, newFake(st)), path)
+	if w.Code != 200 {
+		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+	}
+	return w.Body.String()
+}
+
+// shape counts the tags of a page with the names of their attributes: what text
+// can only change if it is not escaped.
+func shape(t testing.TB, page string) map[string]int {
+	t.Helper()
+	out := make(map[string]int)
+	z := html.NewTokenizer(strings.NewReader(page))
+	for {
+		switch z.Next() {
+		case html.ErrorToken:
+			return out
+		case html.StartTagToken, html.SelfClosingTagToken:
+			tok := z.Token()
+			name := tok.Data
+			for _, a := range tok.Attr {
+				name += " " + a.Key
+			}
+			out[name]++
+		case html.CommentToken:
+			out["comment"]++
+		}
+	}
+}
+
+var hostile = []string{
+	"<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`, "' onload='x", "</style><style>*{}",
+	"</title><script>", "<!-- ", "]]>", "{{.}}", "&lt;script&gt;", "javascript:alert(1)",
+	"line\nbreak\r\n[+]serving ok", "\x1b[31mred\x1b[0m", "nul\x00", "bad\xff\xfe utf-8", "\u2028\u202e", `\"\n`, strings.Repeat("long", 1000),
+}
+
+func TestHostileTextIsOnlyText(t *testing.T) {
+	for _, s := range hostile {
+		checkHostile(t, s)
+	}
+}
+
+func FuzzTextIsOnlyText(f *testing.F) {
+	for _, s := range hostile {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) { checkHostile(t, s) })
+}
+
+// checkHostile shows s everywhere; nothing but text may change.
+func checkHostile(t *testing.T, s string) {
+	t.Helper()
+	st := everywhere(s)
+	page := pageOf(t, st, "/")
+	if want := shape(t, pageOf(t, everywhere("plain"), "/")); !maps.Equal(shape(t, page), want) {
+		t.Errorf("%q changes the tags of the page", s)
+	}
+	if !utf8.ValidString(page) {
+		t.Errorf("%q: the page is not valid UTF-8", s)
+	}
+	wantLines(t, s, "/readyz?verbose")
+	wantLines(t, s, "/statusz?text")
+	wantLabel(t, st)
+}
+
+// wantLines checks that s neither adds lines nor brings control characters.
+func wantLines(t *testing.T, s, path string) {
+	t.Helper()
+	got, plain := pageOf(t, everywhere(s), path), pageOf(t, everywhere("plain"), path)
+	if strings.Count(got, "\n") != strings.Count(plain, "\n") {
+		t.Errorf("%s: %q changes the number of lines:\n%s", path, s, got)
+	}
+	if i := strings.IndexFunc(got, func(r rune) bool { return r < ' ' && r != '\n' }); i >= 0 {
+		t.Errorf("%s: control character %q", path, got[i])
+	}
+}
+
+// wantLabel checks that a scraper reads back the very label.
+func wantLabel(t *testing.T, st rebalance.Status) {
+	t.Helper()
+	body := get(t, handler(t, newFake(st)), "/metrics").Body.Bytes()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
+	if err != nil {
+		t.Fatalf("/metrics cannot be parsed: %v", err)
+	}
+	want := "reason=" + valid(everywhereLabel(st))
+	if got := values(families["evenkeel_goaways_total"]); got[want] != 1 {
+		t.Errorf("evenkeel_goaways_total has no %q: %v", want, got)
+	}
+}
+
+func everywhereLabel(st rebalance.Status) string {
+	for label := range st.GoAways {
+		return label
+	}
+	return ""
+}
+
+// The policy lets through exactly the style that the page has, which html/template
+// could have changed on its way.
+func TestPolicyNamesTheStyle(t *testing.T) {
+	w := get(t, handler(t, newFake(sampleStatus(epoch))), "/")
+	_, rest, _ := strings.Cut(w.Body.String(), "<style>")
+	style, _, ok := strings.Cut(rest, "</style>")
+	if !ok {
+		t.Fatal("the page has no style")
+	}
+	if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "style-src '"+styleHash(style)+"'") {
+		t.Errorf("the policy does not let the style through: %s", policy)
+	}
+}
+
+func TestPageLoadsNothing(t *testing.T) {
+	for tag := range shape(t, pageOf(t, sampleStatus(epoch), "/")) {
+		name, attrs, _ := strings.Cut(tag, " ")
+		switch {
+		case name == "script", name == "img", name == "iframe", name == "form":
+			t.Errorf("the page has <%s>", tag)
+		case strings.Contains(attrs, "src"), strings.Contains(attrs, "style"), strings.HasPrefix(attrs, "on"):
+			t.Errorf("the page has <%s>", tag)
+		}
+	}
+}
+
+func TestPageSaysWhatMatters(t *testing.T) {
+	page := pageOf(t, sampleStatus(epoch), "/")
+	for _, want := range []string{
+		"<title>hello-7d4b9c6f5-abcde: moving", `http-equiv="refresh"`, "12 of 112 connections are moving",
+		"Pass your credentials to serveropts.Credentials", "10.1.3.2", "timeout after 1s", "mean 88.5",
+		"this pod", "DNS answers with 3 of 5 pods", `datetime="2026-03-01T11:59:57Z"`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+}
+
+func TestPageCanBePaused(t *testing.T) {
+	if page := pageOf(t, sampleStatus(epoch), "/?pause"); strings.Contains(page, "http-equiv") {
+		t.Error("a paused page loads itself again")
+	}
+}
+
+func TestPageOfAStoppingPod(t *testing.T) {
+	src := newFake(sampleStatus(epoch))
+	src.stop()
+	if page := get(t, handler(t, src), "/").Body.String(); !strings.Contains(page, `<span class="pill stop">stopping</span>`) {
+		t.Error("the page does not say that the pod is stopping")
+	}
+}
+
+func TestBars(t *testing.T) {
+	d := newPageData(look(newFake(sampleStatus(epoch))), epoch, true)
+	var got []string
+	for _, r := range d.Peers {
+		got = append(got, fmt.Sprintf("%s|%.0f|%s|%v", r.Connections, r.Width, r.Delta, r.Self))
+	}
+	want := []string{"112|100|+27 %|true", "97|87|+10 %|false", "104|93|+18 %|false", "41|37|-54 %|false", "?|0||false"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// No fleet makes a bar that is not between 0 and 100 percent, or a NaN.
+func TestBarsOfOddFleets(t *testing.T) {
+	for _, peers := range [][]rebalance.PeerStatus{
+		nil,
+		{{Pod: "a", Ready: true}},
+		{{Pod: "a", Connections: 5}},
+		{{Pod: "a", Ready: true, Connections: -5}, {Pod: "b", Ready: true, Connections: 5}},
+		{{Pod: "a", Error: "gone", Connections: 9}},
+	} {
+		d := newPageData(rebalance.Status{Peers: peers}, epoch, true)
+		for _, r := range d.Peers {
+			if !(r.Width >= 0 && r.Width <= 100) || strings.Contains(r.Delta, "NaN") || strings.Contains(r.Delta, "Inf") {
+				t.Errorf("%v: %+v", peers, r)
+			}
+		}
+		if !(d.MeanAt >= 0 && d.MeanAt <= 100) {
+			t.Errorf("%v: mean at %v %%", peers, d.MeanAt)
+		}
+	}
+}
+
+func TestLargeFleetIsCut(t *testing.T) {
+	var st rebalance.Status
+	for i := range maxPeerRows + 7 {
+		st.Peers = append(st.Peers, rebalance.PeerStatus{Pod: fmt.Sprintf("pod-%04d", i), Ready: true, Connections: 3})
+	}
+	page := pageOf(t, st, "/")
+	if n := strings.Count(page, `<th scope="row">pod-`); n != maxPeerRows {
+		t.Errorf("%d rows, want %d", n, maxPeerRows)
+	}
+	if !strings.Contains(page, "and 7 more") {
+		t.Error("the page does not say how many are left out")
+	}
+}

@@ -1,0 +1,223 @@
+package health
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/test/bufconn"
+)
+
+// running is a server on a real port of the loopback interface.
+type running struct {
+	src    *fake
+	base   string
+	client *http.Client
+	end    context.CancelFunc
+	done   chan error
+}
+
+func run(t *testing.T, scheme string, client *http.Client, opts ...Option) running {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r := running{newFake(sampleStatus(epoch)), scheme + ln.Addr().String(), client, cancel, make(chan error, 1)}
+	go func() { r.done <- serve(ctx, ln, r.src, newOptions(opts)) }()
+	t.Cleanup(func() { cancel(); client.CloseIdleConnections() })
+	return r
+}
+
+func (r running) get(t *testing.T, path string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.base+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := r.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(body)
+}
+
+func TestServeUntilTheContextEnds(t *testing.T) {
+	r := run(t, "http://", &http.Client{Transport: &http.Transport{}})
+	if code, body := r.get(t, "/livez"); code != 200 || body != "ok" {
+		t.Errorf("/livez: %d %q", code, body)
+	}
+	if _, port, _ := net.SplitHostPort(strings.TrimPrefix(r.base, "http://")); port != fmt.Sprint(r.src.port.Load()) {
+		t.Errorf("SetHealthPort(%d), want %s", r.src.port.Load(), port)
+	}
+	r.src.stop() // the lame duck: the port goes on
+	if code, _ := r.get(t, "/readyz"); code != 503 {
+		t.Errorf("/readyz of a stopping pod: %d", code)
+	}
+	r.end()
+	if err := <-r.done; err != nil {
+		t.Errorf("Serve: %v, want nil", err)
+	}
+	if conn, err := net.Dial("tcp", strings.TrimPrefix(r.base, "http://")); err == nil {
+		_ = conn.Close()
+		t.Error("the port is still open")
+	}
+}
+
+// The longest question that a peer may ask fits the server's limits, in full and
+// with every comma escaped.
+func TestLongestQuestionOfAPeer(t *testing.T) {
+	r := run(t, "http://", &http.Client{Transport: &http.Transport{}})
+	keys := make([]string, peerz.MaxKeys)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("%0*x", peerz.MaxKeyLen, i)
+	}
+	if code, body := r.get(t, "/peerz?keys="+strings.Join(keys, "%2C")); code != 200 {
+		t.Errorf("%d keys: %d %.100s", len(keys), code, body)
+	}
+	r.end()
+	if err := <-r.done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	err = listenAndServe(t.Context(), ln.Addr().String(), newFake(sampleStatus(epoch)), newOptions(nil))
+	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), ln.Addr().String()) {
+		t.Errorf("err = %v, want EADDRINUSE and the address", err)
+	}
+}
+
+func TestContextThatIsOverAlready(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := listenAndServe(ctx, "127.0.0.1:0", newFake(sampleStatus(epoch)), newOptions(nil)); err != nil {
+		t.Errorf("err = %v, want nil", err)
+	}
+}
+
+func TestListenerThatBreaks(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ln.Close()
+	if err := serve(t.Context(), ln, newFake(sampleStatus(epoch)), newOptions(nil)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("err = %v, want net.ErrClosed", err)
+	}
+}
+
+func TestBadOptionsCloseTheListener(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(newCollector(newFake(sampleStatus(epoch))))
+	for name, opt := range map[string]Option{"no certificate": WithTLSConfig(&tls.Config{}), "registry": WithRegisterer(reg)} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := serve(t.Context(), ln, newFake(sampleStatus(epoch)), newOptions([]Option{opt})); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: the listener is still open: %v", name, err)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	certs := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate for 127.0.0.1
+	pair := certs.TLS.Certificates[0]
+	pool := x509.NewCertPool()
+	pool.AddCert(certs.Certificate())
+	certs.Close()
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true,
+	}}
+	r := run(t, "https://", client, WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{pair}}))
+	if code, body := r.get(t, "/livez"); code != 200 || body != "ok" {
+		t.Errorf("/livez: %d %q", code, body)
+	}
+	r.end()
+	if err := <-r.done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that never reads its answer cannot hold up the end for more than
+// closeTimeout.
+func TestSlowClientDoesNotHoldUpTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := bufconn.Listen(64) // so that the answer does not fit
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- serve(ctx, ln, newFake(sampleStatus(epoch)), newOptions(nil)) }()
+		conn, err := ln.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "GET /statusz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the answer is stuck now
+		begun := time.Now()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took > closeTimeout {
+			t.Errorf("the end took %v", took)
+		}
+	})
+}
+
+// A client that dribbles its header is cut off.
+func TestSlowHeaderIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := bufconn.Listen(1 << 10)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- serve(ctx, ln, newFake(sampleStatus(epoch)), newOptions(nil)) }()
+		conn, err := ln.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		begun := time.Now()
+		if _, err := io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost:"); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, conn)
+		if took := time.Since(begun); took != readHeaderTimeout {
+			t.Errorf("cut off after %v, want %v", took, readHeaderTimeout)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,78 @@
+package health
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
+)
+
+func TestStatuszForATerminal(t *testing.T) {
+	st := look(newFake(rebalance.Status{
+		Pod: "pod-a", Uptime: "3m2s", Connections: 12, Draining: 2, Streams: 3, Keys: 5, Source: "dns hello.test",
+		GoAways: map[string]uint64{"even": 2}, Verdict: rebalance.Balanced, Why: "all pods are within 10 %", Tracked: 20,
+		Peers:      []rebalance.PeerStatus{{Pod: "pod-a", Address: "10.0.0.1", Ready: true, Connections: 12}, {Pod: "pod-b", Address: "10.0.0.2", Error: "timeout"}},
+		Conditions: []rebalance.Condition{{Code: "dns-behind", Severity: rebalance.Info, Text: "Wait.", Since: epoch.Add(-time.Minute)}},
+		Decisions:  []rebalance.DecisionRecord{{At: epoch.Add(-3 * time.Hour), Action: "even", Count: 2, Why: "over the band"}},
+	}))
+	var b bytes.Buffer
+	writeText(&b, st, epoch)
+	const want = `pod          pod-a, up 3m2s, ready
+verdict      balanced: all pods are within 10 %
+connections  12, 2 of them draining; 20 ever
+streams      3
+clients      5
+source       dns hello.test
+goaways      even 2
+closed       none
+peer errors  none
+
+CONDITION   SEVERITY  SINCE      TEXT
+dns-behind  info      1m 0s ago  Wait.
+
+PEER   ADDRESS   STATE    CONNECTIONS
+pod-a  10.0.0.1  ready    12
+pod-b  10.0.0.2  timeout  ?
+
+DECIDED    ACTION  COUNT  WHY
+3h 0m ago  even    2      over the band
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// What is shown is a copy: the source may keep its slices and maps.
+func TestLookLeavesTheSourceAlone(t *testing.T) {
+	src := newFake(everywhere("bad\xff"))
+	before := everywhere("bad\xff")
+	before.Ready = true
+	st := look(src)
+	newPageData(st, epoch, true)
+	if got := src.Status(); !reflect.DeepEqual(got, before) {
+		t.Errorf("the source's Status was changed:\n%+v", got)
+	}
+}
+
+func TestAgo(t *testing.T) {
+	for _, tc := range []struct {
+		d    time.Duration
+		want string
+	}{
+		{-time.Second, "0s ago"}, // another pod's clock
+		{0, "0s ago"},
+		{59 * time.Second, "59s ago"},
+		{61 * time.Second, "1m 1s ago"},
+		{3*time.Hour + 5*time.Minute, "3h 5m ago"},
+		{49 * time.Hour, "2 days ago"},
+	} {
+		if got := ago(epoch, epoch.Add(-tc.d)); got != tc.want {
+			t.Errorf("%v: %q, want %q", tc.d, got, tc.want)
+		}
+	}
+	if got := ago(epoch, time.Time{}); got != "" {
+		t.Errorf("no time: %q", got)
+	}
+}
