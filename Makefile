@@ -1,0 +1,82 @@
+# Everything a developer or CI runs. `make help` lists it.
+
+GO            ?= go
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
+GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+MODULES       := . example test
+FUZZTIME      ?= 30s
+BENCHCOUNT    ?= 10
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: vet test-newest test-oldest ## Run all tests: with -race on the newest dependencies, then on the oldest
+
+.PHONY: vet
+vet: ## go vet in every module
+	@for m in $(MODULES); do echo "go vet $$m" && (cd $$m && $(GO) vet ./...) || exit 1; done
+
+.PHONY: test-newest
+test-newest: ## The tests of all modules, -race, with the newest dependencies that go.work selects
+	@for m in $(MODULES); do (cd $$m && $(GO) test -race -timeout 10m ./...) || exit 1; done
+
+.PHONY: test-oldest
+test-oldest: ## The library's tests on the oldest dependencies it supports (its own go.mod)
+	GOWORK=off $(GO) test -timeout 10m ./...
+
+.PHONY: demo
+demo: ## The main job: 2 to 5 pods, with evenkeel, with MaxConnectionAge alone, with nothing
+	$(GO) run ./example/demo
+
+.PHONY: interop
+interop: ## Clients of other makes; installs them (Debian packages, npm)
+	./test/interop/run.sh
+
+.PHONY: lint
+lint: ## golangci-lint and gofumpt
+	@for m in $(MODULES); do echo "golangci-lint $$m" && (cd $$m && $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+	@out=$$(git ls-files '*.go' | grep -v '/gen/' | xargs $(GO) run $(GOFUMPT) -l) && test -z "$$out" || { echo "not gofumpt-ed:"; echo "$$out"; exit 1; }
+
+.PHONY: fmt
+fmt: ## gofumpt on every file
+	git ls-files '*.go' | grep -v '/gen/' | xargs $(GO) run $(GOFUMPT) -w
+
+.PHONY: vuln
+vuln: ## govulncheck in every module; skipped, and said so, where its database cannot be reached
+	@for m in $(MODULES); do \
+		out=$$(cd $$m && $(GO) run $(GOVULNCHECK) ./... 2>&1); rc=$$?; \
+		case "$$rc $$out" in \
+			0*) echo "govulncheck $$m: none found" ;; \
+			*"dial tcp"*|*"fetching vulnerabilities"*|*"no such host"*|*"proxyconnect"*) echo "govulncheck $$m: SKIPPED, its database cannot be reached from here" ;; \
+			*) echo "$$out"; exit 1 ;; \
+		esac; done
+
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZTIME (30s)
+	@for t in $$(grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$t/*_test.go | cut -c6-); do \
+			echo "$$t $$f"; (cd $$t && $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) .) || exit 1; \
+		done; done
+
+.PHONY: bench
+bench: ## Benchmarks against a bare grpc.NewServer, compared with benchstat (BENCHCOUNT runs each)
+	@cd test/bench && $(GO) test -run '^$$' -bench . -benchmem -count $(BENCHCOUNT) . | tee /tmp/evenkeel-bench.txt
+	@$(GO) run $(BENCHSTAT) -col /server /tmp/evenkeel-bench.txt
+
+.PHONY: generate
+generate: ## Generate the protobuf code of the examples
+	cd tools && $(GO) generate ./...
+
+.PHONY: check-generated
+check-generated: generate ## Fail if the committed generated code is not fresh
+	git diff --exit-code -- example/gen
+
+.PHONY: tidy
+tidy: ## go mod tidy in every module
+	@for m in $(MODULES) tools; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done
