@@ -22,7 +22,7 @@ func TestMarshalWritesWhatYAMLReads(t *testing.T) {
   cooldown: 2h
 peers:
   source: "true"
-  static: [a, ::1, "10"]
+  static: [a, '::1', "10"]
   port: 0
   dns:
     name: "two\nlines"
