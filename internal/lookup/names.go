@@ -100,10 +100,15 @@ func bare(s string) (host string, ok bool) {
 }
 
 func checkHost(host string) error {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return nil
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return checkName(host)
 	}
-	return checkName(host)
+	// Go takes anything for a zone, brackets too.
+	if strings.ContainsFunc(strings.ReplaceAll(ip.Zone(), ".", ""), notInName) {
+		return fmt.Errorf("zone %q is not an interface", ip.Zone())
+	}
+	return nil
 }
 
 // checkName refuses what can be no name (RFC 1035, section 2.3.4), and what Go's
