@@ -1,0 +1,2 @@
+// Package arch has no code: its test holds which package may import which.
+package arch
