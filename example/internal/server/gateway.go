@@ -1,0 +1,58 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc"
+
+	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+)
+
+// gateway is the HTTP/JSON side of the service. It calls the gRPC side of its own
+// process over loopback, as any client would, so that interceptors and deadlines
+// hold for both.
+type gateway struct {
+	conn *grpc.ClientConn
+	http *http.Server
+}
+
+func newGateway(ctx context.Context, grpcAddr net.Addr, keys *keyring) (*gateway, error) {
+	conn, err := grpc.NewClient("passthrough:///"+reachable(grpcAddr), grpc.WithTransportCredentials(keys.loopback()))
+	if err != nil {
+		return nil, err
+	}
+	mux := runtime.NewServeMux()
+	if err := hellov1.RegisterHelloServiceHandler(ctx, mux, conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &gateway{conn: conn, http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
+}
+
+// serve returns nil once stop has been called.
+func (g *gateway) serve(ln net.Listener) error {
+	if err := g.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// stop lets requests under way finish, for as long as ctx lasts.
+func (g *gateway) stop(ctx context.Context) {
+	if g.http.Shutdown(ctx) != nil {
+		_ = g.http.Close()
+	}
+	_ = g.conn.Close()
+}
+
+// reachable is where a listener on every address is reached from here.
+func reachable(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Port}).String()
+	}
+	return a.String()
+}

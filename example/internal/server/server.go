@@ -1,0 +1,325 @@
+// Package server is the hello server of the example: what a service that uses
+// evenkeel looks like as a whole, with TLS, a gateway, a configuration that is
+// watched, and a stop without failed RPCs.
+//
+// It stands apart from package main so that the demo can run it in processes of
+// its own.
+package server
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"google.golang.org/grpc"
+	channelz "google.golang.org/grpc/channelz/service"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+	"github.com/evenkeel-go/evenkeel/health"
+	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/serveropts"
+)
+
+// Exit statuses of Main.
+const (
+	exitOK    = 0
+	exitFail  = 1
+	exitUsage = 2
+)
+
+// Main is the whole program: it returns its exit status.
+func Main(args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	cfg, cfgErr := rebalance.LoadConfig(o.config)
+	if err = errors.Join(err, cfgErr); err != nil {
+		fmt.Fprintln(stderr, "server:", oneLine(err))
+		return exitUsage
+	}
+	if o.printConfig {
+		return printConfig(cfg, stdout, stderr)
+	}
+	a, err := newApp(&o, cfg, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})))
+	if err != nil {
+		fmt.Fprintln(stderr, "server:", oneLine(err))
+		return exitUsage
+	}
+	if err := a.serve(stdout); err != nil {
+		fmt.Fprintln(stderr, "server:", oneLine(err))
+		return exitFail
+	}
+	return exitOK
+}
+
+func printConfig(cfg rebalance.Config, stdout, stderr io.Writer) int {
+	text, err := cfg.YAML()
+	if err != nil {
+		fmt.Fprintln(stderr, "server:", err)
+		return exitFail
+	}
+	_, _ = stdout.Write(text)
+	return exitOK
+}
+
+// app is one server with all that stands around it.
+type app struct {
+	o    *options
+	cfg  rebalance.Config
+	log  *slog.Logger
+	keys *keyring
+	bal  *rebalance.Balancer
+	grpc *grpc.Server
+}
+
+// newApp puts everything together. Its errors are wrong settings, all of them.
+func newApp(o *options, cfg rebalance.Config, log *slog.Logger) (*app, error) {
+	keys, errKeys := loadKeyring(o)
+	peers, errPeers := peersFrom(&cfg.Peers, log)
+	if err := errors.Join(errKeys, errPeers); err != nil {
+		return nil, err
+	}
+	opts := []rebalance.Option{rebalance.WithLogger(log), rebalance.WithSelf(o.name, o.podIP())}
+	if peers != nil {
+		opts = append(opts, rebalance.WithPeers(peers))
+	}
+	bal, err := rebalance.New(cfg, opts...)
+	if err != nil {
+		return nil, err
+	}
+	a := &app{o: o, cfg: cfg, log: log, keys: keys, bal: bal}
+	a.grpc = a.newServer()
+	return a, nil
+}
+
+// newServer is the part that each user of evenkeel has in some form.
+func (a *app) newServer() *grpc.Server {
+	opts := serveropts.Options(a.bal, serveropts.Credentials(a.keys.server()))
+	// The user's own options stand behind evenkeel's: interceptors of any kind
+	// work beside it.
+	opts = append(opts,
+		grpc.ChainUnaryInterceptor(recovery.UnaryServerInterceptor()),
+		grpc.ChainStreamInterceptor(recovery.StreamServerInterceptor()))
+	if a.o.bare {
+		// Keepalive as if evenkeel were not there: grpc's defaults and, for the
+		// comparison, the age that people use to keep connections moving.
+		opts = append(opts,
+			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: a.o.bareMaxAge}),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{}))
+	}
+	srv := grpc.NewServer(opts...)
+	hellov1.RegisterHelloServiceServer(srv, &hello{pod: a.podName(), stopping: a.bal.Stopping()})
+	health.Register(srv, a.bal)
+	reflection.Register(srv)
+	channelz.RegisterChannelzServiceToServer(srv)
+	return srv
+}
+
+// podName is what the Balancer calls this pod, too.
+func (a *app) podName() string {
+	if a.o.name != "" {
+		return a.o.name
+	}
+	host, _ := os.Hostname()
+	return host
+}
+
+// listeners of one server; gateway may be nil.
+type listeners struct{ grpc, http, gateway net.Listener }
+
+// listen takes all ports before anything is served, so that a port in use is
+// known at once and by its flag.
+func (a *app) listen(ctx context.Context) (l listeners, err error) {
+	take := func(name, addr string) net.Listener {
+		if addr == "" || err != nil {
+			return nil
+		}
+		var ln net.Listener
+		var lc net.ListenConfig
+		if ln, err = lc.Listen(ctx, "tcp", addr); err != nil {
+			err = fmt.Errorf("%s %s: %w", name, addr, reason(err))
+			return nil
+		}
+		return ln
+	}
+	l.grpc, l.http, l.gateway = take("-grpc", a.o.grpcAddr), take("-http", a.o.httpAddr), take("-gateway", a.o.gatewayAddr)
+	return l, err
+}
+
+// reason is what is wrong without Go's account of the call, which repeats the address.
+func reason(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	return err
+}
+
+// serve runs until a signal has come and everything has stopped, or something
+// failed.
+func (a *app) serve(stdout io.Writer) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	l, err := a.listen(ctx)
+	if err != nil {
+		return err
+	}
+	gw, err := a.gateway(ctx, l)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	for what, run := range a.parts(ctx, l, gw) {
+		wg.Go(func() {
+			// Whatever ends early ends all.
+			if err := run(); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	a.announce(stdout, l)
+
+	select {
+	case <-ctx.Done():
+		a.grpc.Stop()
+		return context.Cause(ctx)
+	case s := <-signals:
+		a.log.Info("stopping", "signal", s.String())
+		go exitOnNext(signals)
+		return a.stop(&stopper{Server: a.grpc, gateway: gw, timeout: a.cfg.Shutdown.Timeout})
+	}
+}
+
+// parts is all that runs at the same time, by the flag that its errors belong to.
+func (a *app) parts(ctx context.Context, l listeners, gw *gateway) map[string]func() error {
+	parts := map[string]func() error{
+		"rebalance":    func() error { return a.bal.Run(ctx) },
+		"-http":        func() error { return health.Serve(ctx, l.http, a.bal, health.WithLogger(a.log)) },
+		"-grpc":        func() error { return a.grpc.Serve(l.grpc) },
+		"-config":      func() error { return a.watchConfig(ctx) },
+		"-drain-every": func() error { return a.drainNowAndThen(ctx) },
+	}
+	if gw != nil {
+		parts["-gateway"] = func() error { return gw.serve(l.gateway) }
+	}
+	return parts
+}
+
+func (a *app) gateway(ctx context.Context, l listeners) (*gateway, error) {
+	if l.gateway == nil {
+		return nil, nil
+	}
+	return newGateway(ctx, l.grpc.Addr(), a.keys)
+}
+
+// announce prints where this pod is reached, one line for people and scripts.
+func (a *app) announce(stdout io.Writer, l listeners) {
+	line := fmt.Sprintf("%s serves grpc=%s http=%s", a.podName(), l.grpc.Addr(), l.http.Addr())
+	if l.gateway != nil {
+		line += fmt.Sprintf(" gateway=%s", l.gateway.Addr())
+	}
+	fmt.Fprintln(stdout, line)
+}
+
+// exitOnNext ends the process at once when somebody asks a second time.
+func exitOnNext(signals <-chan os.Signal) {
+	<-signals
+	os.Exit(exitFail)
+}
+
+// stopper stops the gateway before the gRPC server behind it.
+type stopper struct {
+	*grpc.Server
+	gateway *gateway
+	timeout time.Duration
+}
+
+// GracefulStop lets all that is under way finish.
+func (s *stopper) GracefulStop() {
+	if s.gateway != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+		defer cancel()
+		s.gateway.stop(ctx)
+	}
+	s.Server.GracefulStop()
+}
+
+// stop ends all RPCs in time. What had to be cut off is logged and no failure of
+// the server: it stopped as it was asked to.
+func (a *app) stop(srv *stopper) error {
+	ctx, cancel := context.WithTimeout(context.Background(), a.bal.Config().Shutdown.Timeout)
+	defer cancel()
+	var err error
+	if a.o.bare {
+		err = stopBare(ctx, srv)
+	} else {
+		err = a.bal.Shutdown(ctx, srv)
+	}
+	if err != nil {
+		a.log.Warn("stopped with RPCs in flight", "why", err)
+	}
+	return nil
+}
+
+// stopBare is how servers stop without evenkeel.
+func stopBare(ctx context.Context, srv *stopper) error {
+	late := context.AfterFunc(ctx, srv.Stop)
+	srv.GracefulStop()
+	if !late() {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// watchConfig puts a changed -config file in force. A bad one changes nothing and
+// shows as a condition until it is good again.
+func (a *app) watchConfig(ctx context.Context) error {
+	return rebalance.NewWatcher(a.o.config, a.cfg, 0).Run(ctx, func(cfg rebalance.Config, err error) {
+		if err == nil {
+			err = a.bal.Apply(cfg)
+		}
+		if err != nil {
+			a.log.Warn("configuration", "error", oneLine(err))
+			a.bal.SetCondition("config", rebalance.Warning, oneLine(err))
+			return
+		}
+		a.bal.SetCondition("config", rebalance.Info, "")
+	})
+}
+
+func (a *app) drainNowAndThen(ctx context.Context) error {
+	if a.o.drainEvery == 0 {
+		return nil
+	}
+	tick := time.NewTicker(a.o.drainEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			a.bal.LeaveAll(ctx)
+		}
+	}
+}
