@@ -365,3 +365,30 @@ func wantLost(t *testing.T, c *Conn, rec *recorder, err error) {
 	_ = c.Close()
 	rec.want(t, "lost: "+err.Error(), "closed: server")
 }
+
+// TestSpareStreams keeps room for what a connection needs again and again, and
+// for no more.
+func TestSpareStreams(t *testing.T) {
+	var s streams
+	next := uint32(1)
+	busy := func(n int) {
+		for range n {
+			s.add(next, false)
+			next += 2
+		}
+		for id := next - 2*uint32(n); id < next; id += 2 {
+			s.remove(id)
+		}
+	}
+	if allocs := testing.AllocsPerRun(10, func() { busy(60) }); allocs > 0 && !raceEnabled {
+		t.Errorf("%v allocations for 60 streams", allocs)
+	}
+	busy(4)
+	if cap(s.open) > spareStreams {
+		t.Errorf("room for %d streams after a calm time", cap(s.open))
+	}
+	busy(maxSpare + 1)
+	if cap(s.open) > maxSpare {
+		t.Errorf("room for %d streams after a flood", cap(s.open))
+	}
+}

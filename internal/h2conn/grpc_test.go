@@ -122,10 +122,10 @@ func (h *healthServer) Watch(_ *healthpb.HealthCheckRequest, s healthpb.Health_W
 type transport struct {
 	server credentials.TransportCredentials
 	client credentials.TransportCredentials
-	listen func(t *testing.T) (net.Listener, []grpc.DialOption, string)
+	listen func(t testing.TB) (net.Listener, []grpc.DialOption, string)
 }
 
-func listenTCP(t *testing.T) (net.Listener, []grpc.DialOption, string) {
+func listenTCP(t testing.TB) (net.Listener, []grpc.DialOption, string) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func listenTCP(t *testing.T) (net.Listener, []grpc.DialOption, string) {
 	return lis, nil, "passthrough:///" + lis.Addr().String()
 }
 
-func listenUnix(t *testing.T) (net.Listener, []grpc.DialOption, string) {
+func listenUnix(t testing.TB) (net.Listener, []grpc.DialOption, string) {
 	path := t.TempDir() + "/s"
 	lis, err := net.Listen("unix", path)
 	if err != nil {
@@ -142,13 +142,13 @@ func listenUnix(t *testing.T) (net.Listener, []grpc.DialOption, string) {
 	return lis, nil, "unix:" + path
 }
 
-func listenBuf(*testing.T) (net.Listener, []grpc.DialOption, string) {
+func listenBuf(testing.TB) (net.Listener, []grpc.DialOption, string) {
 	lis := bufconn.Listen(64 << 10)
 	dial := func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }
 	return lis, []grpc.DialOption{grpc.WithContextDialer(dial)}, "passthrough:///buf"
 }
 
-func transports(t *testing.T) map[string]transport {
+func transports(t testing.TB) map[string]transport {
 	srv, cli, msrv, mcli := certificates(t)
 	return map[string]transport{
 		"tcp":     {insecure.NewCredentials(), insecure.NewCredentials(), listenTCP},
@@ -160,7 +160,7 @@ func transports(t *testing.T) map[string]transport {
 }
 
 // certificates returns configurations for TLS and mutual TLS, server and client.
-func certificates(t *testing.T) (srv, cli, msrv, mcli *tls.Config) {
+func certificates(t testing.TB) (srv, cli, msrv, mcli *tls.Config) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -5,13 +5,17 @@ import "slices"
 // streams is the set of streams in flight.
 type streams struct {
 	open   []uint32 // ascending: ids only rise
-	newest uint32   // the highest id ever opened
 	opened uint64
+	newest uint32 // the highest id ever opened
+	peak   uint32 // most streams in flight since there were none
 }
 
-// spareStreams is how many ids an idle connection keeps room for, so that the
-// next few RPCs need no new array.
-const spareStreams = 16
+// An idle connection keeps room for as many ids as its latest RPCs needed, so
+// that the next ones need no new array: within these bounds.
+const (
+	spareStreams = 16
+	maxSpare     = 128
+)
 
 // add counts the stream if it is a new one of the client. refuse leaves it out
 // of those in flight.
@@ -23,6 +27,7 @@ func (s *streams) add(id uint32, refuse bool) {
 	s.opened++
 	if !refuse {
 		s.open = append(s.open, id)
+		s.peak = max(s.peak, uint32(len(s.open)))
 	}
 }
 
@@ -47,9 +52,15 @@ func (s *streams) removeAbove(id uint32) {
 	s.trim()
 }
 
-// trim gives the array back after a burst.
+// trim gives the array back after a burst: a great one at once, a smaller one
+// when a busy time has passed that did not need it.
 func (s *streams) trim() {
-	if len(s.open) == 0 && cap(s.open) > spareStreams {
+	if len(s.open) > 0 {
+		return
+	}
+	room := cap(s.open)
+	if room > maxSpare || room > spareStreams && int(s.peak) <= room/4 {
 		s.open = nil
 	}
+	s.peak = 0
 }

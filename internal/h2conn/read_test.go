@@ -1,0 +1,295 @@
+package h2conn
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/mem"
+)
+
+// countingPool counts the buffers that are out.
+type countingPool struct{ out atomic.Int64 }
+
+func (p *countingPool) Get(n int) *[]byte {
+	p.out.Add(1)
+	b := make([]byte, n)
+	return &b
+}
+
+func (p *countingPool) Put(*[]byte) { p.out.Add(-1) }
+
+// socketPair returns both ends of a connection of a listener.
+func socketPair(t *testing.T, network, addr string) (srv, cli net.Conn) {
+	t.Helper()
+	lis, err := net.Listen(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lis.Close() }()
+	if cli, err = net.Dial(network, lis.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if srv, err = lis.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = srv.Close(), cli.Close() })
+	return srv, cli
+}
+
+// ends returns connections of all kinds, the server's end first.
+func ends(t *testing.T) map[string][2]net.Conn {
+	tcpSrv, tcpCli := socketPair(t, "tcp", "127.0.0.1:0")
+	unixSrv, unixCli := socketPair(t, "unix", t.TempDir()+"/s")
+	rawSrv, rawCli := socketPair(t, "tcp", "127.0.0.1:0")
+	srvCfg, cliCfg, _, _ := certificates(t)
+	cliCfg.NextProtos = []string{"h2"}
+	tlsCli := tls.Client(rawCli, cliCfg)
+	shaken := make(chan error, 1)
+	go func() { shaken <- tlsCli.HandshakeContext(context.Background()) }()
+	tlsSrv, _, err := credentials.NewTLS(srvCfg).ServerHandshake(rawSrv)
+	if err = errors.Join(err, <-shaken); err != nil {
+		t.Fatal(err)
+	}
+	pipeSrv, pipeCli := net.Pipe()
+	return map[string][2]net.Conn{
+		"tcp": {tcpSrv, tcpCli}, "unix": {unixSrv, unixCli}, "tls": {tlsSrv, tlsCli}, "pipe": {pipeSrv, pipeCli},
+	}
+}
+
+// TestReadOnReady reads a conversation through a pool, and counts the buffers
+// that are out whenever the client has nothing more to say.
+func TestReadOnReady(t *testing.T) {
+	w := newWire()
+	w.WriteString(http2.ClientPreface)
+	_ = w.WriteSettings()
+	w.headers(1, true, false)
+	_ = w.WriteData(1, true, bytes.Repeat([]byte("x"), 5000))
+	_ = w.WriteSettingsAck()
+	said := w.take()
+	for name, pair := range ends(t) {
+		for _, size := range []int{32 << 10, 100, 4, 1} {
+			if size != 32<<10 && name != "pipe" {
+				continue // the others are used up
+			}
+			srv, cli := pair[0], pair[1]
+			if name == "pipe" {
+				srv, cli = net.Pipe()
+			}
+			t.Run(name, func(t *testing.T) {
+				c := New(srv, nil, nil)
+				pool := &countingPool{}
+				go func() {
+					_, _ = cli.Write(said)
+					_ = cli.Close()
+				}()
+				if got := readAll(t, c, size, pool); !bytes.Equal(got, said) {
+					t.Errorf("read %d bytes, want %d", len(got), len(said))
+				}
+				if open, opened := c.Streams(); open != 1 || opened != 1 || c.Lost() != nil {
+					t.Errorf("%d open, %d opened, lost: %v", open, opened, c.Lost())
+				}
+				if out := pool.out.Load(); out != 0 {
+					t.Errorf("%d buffers are out", out)
+				}
+				_ = c.Close()
+			})
+		}
+	}
+}
+
+func readAll(t *testing.T, c *Conn, size int, pool *countingPool) (got []byte) {
+	t.Helper()
+	for {
+		buf, n, err := c.ReadOnReady(size, pool)
+		if buf != nil {
+			got = append(got, (*buf)[:n]...)
+			pool.Put(buf)
+		}
+		if err == io.EOF {
+			return got
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestIdleHoldsNoBuffer waits for a client between frames, in virtual time so
+// that it is known to wait.
+func TestIdleHoldsNoBuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, cli := net.Pipe()
+		c := New(srv, nil, nil)
+		pool := &countingPool{}
+		done := make(chan []byte)
+		go func() { done <- readAll(t, c, 1000, pool) }()
+		w := newWire()
+		w.WriteString(http2.ClientPreface)
+		_ = w.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
+		w.headers(1, true, true)
+		_, _ = cli.Write(w.take())
+		synctest.Wait()
+		if out := pool.out.Load(); out != 0 {
+			t.Errorf("%d buffers are out while the connection is idle", out)
+		}
+		_ = cli.Close()
+		<-done
+		_ = c.Close()
+	})
+}
+
+// TestIdleSocketHoldsNoBuffer is the same for sockets, whose waiting cannot be
+// seen: the pool is asked, finds nothing to read, and gets its buffer back
+// before the client is allowed to go on.
+func TestIdleSocketHoldsNoBuffer(t *testing.T) {
+	for _, name := range []string{"tcp", "unix"} {
+		pair := ends(t)[name]
+		c := New(pair[0], nil, nil)
+		pool := &signallingPool{back: make(chan struct{}, 8)}
+		read := make(chan error)
+		go func() {
+			buf, _, err := c.ReadOnReady(1000, pool)
+			if buf == nil {
+				err = errors.Join(err, errors.New("no buffer"))
+			}
+			read <- err
+		}()
+		<-pool.back
+		if out := pool.out.Load(); out != 0 {
+			t.Errorf("%s: %d buffers are out while the connection is idle", name, out)
+		}
+		_, _ = pair[1].Write([]byte("PRI"))
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+type signallingPool struct {
+	countingPool
+	back chan struct{}
+}
+
+func (p *signallingPool) Put(b *[]byte) {
+	p.countingPool.Put(b)
+	p.back <- struct{}{}
+}
+
+// TestClosedWhileWaiting unblocks the reader, as grpc-go needs it.
+func TestClosedWhileWaiting(t *testing.T) {
+	for name, pair := range ends(t) {
+		c := New(pair[0], nil, nil)
+		pool := &countingPool{}
+		read := make(chan error)
+		go func() {
+			_, _, err := c.ReadOnReady(1000, pool)
+			read <- err
+		}()
+		_ = c.Close()
+		if err := <-read; err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if _, _, err := c.ReadOnReady(1000, pool); err == nil || pool.out.Load() != 0 {
+			t.Errorf("%s: %v after Close, %d buffers are out", name, err, pool.out.Load())
+		}
+	}
+}
+
+// readyConn is a connection below that can wait by itself.
+type readyConn struct {
+	memConn
+	sizes []int
+}
+
+func (r *readyConn) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
+	r.sizes = append(r.sizes, size)
+	buf := pool.Get(size)
+	return buf, copy(*buf, http2.ClientPreface), nil
+}
+
+func TestReadOnReadyDelegates(t *testing.T) {
+	nc := &readyConn{}
+	c := New(nc, nil, nil)
+	buf, n, err := c.ReadOnReady(100, &countingPool{})
+	if err != nil || string((*buf)[:n]) != http2.ClientPreface || len(nc.sizes) != 1 || c.in.preface != 24 {
+		t.Errorf("read %d bytes, %v, sizes %v", n, err, nc.sizes)
+	}
+}
+
+// TestReadsAllocateNothing reads from a socket through a pool.
+func TestReadsAllocateNothing(t *testing.T) {
+	srv, cli := socketPair(t, "tcp", "127.0.0.1:0")
+	c := New(srv, nil, nil)
+	pool := mem.DefaultBufferPool()
+	frame := []byte(http2.ClientPreface)
+	settings := []byte{0, 0, 0, byte(http2.FrameSettings), 0, 0, 0, 0, 0}
+	allocs := testing.AllocsPerRun(100, func() {
+		_, _ = cli.Write(frame)
+		for read := 0; read < len(frame); {
+			buf, n, err := c.ReadOnReady(4096, pool)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read += n
+			pool.Put(buf)
+		}
+		frame = settings
+	})
+	if allocs > 0 && !raceEnabled {
+		t.Errorf("%v allocations per read", allocs)
+	}
+}
+
+func TestRemoteAddr(t *testing.T) {
+	for name, pair := range ends(t) {
+		c, other := New(pair[0], nil, nil), New(pair[0], nil, nil)
+		below := pair[0].RemoteAddr()
+		_, pointer := below.(interface{ Network() string }).(*net.TCPAddr)
+		switch {
+		case c.RemoteAddr() != c.RemoteAddr():
+			t.Errorf("%s: the address changes", name)
+		case pointer && c.RemoteAddr() != below:
+			t.Errorf("%s: the address is %T, want that below", name, c.RemoteAddr())
+		case name == "pipe" && c.RemoteAddr() == other.RemoteAddr():
+			t.Errorf("%s: two connections have one address", name)
+		case c.RemoteAddr().String() != below.String() || c.RemoteAddr().Network() != below.Network():
+			t.Errorf("%s: address %v, want %v", name, c.RemoteAddr(), below)
+		}
+	}
+	a, b := ownAddr(nil), ownAddr(&struct{ memAddr }{})
+	if a == ownAddr(nil) || b == ownAddr(&struct{ memAddr }{}) || a.String() == "" {
+		t.Error("empty addresses are not unique")
+	}
+	if u := ownAddr(memAddr{}).(*Addr).Unwrap(); u != (memAddr{}) {
+		t.Errorf("unwrapped %v", u)
+	}
+}
+
+func TestSyscallConn(t *testing.T) {
+	for name, pair := range ends(t) {
+		_, err := New(pair[0], nil, nil).SyscallConn()
+		if has := err == nil; has != (name != "pipe") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestIdleBytes keeps the promise on memory; the registry around it has the
+// rest of 512 B.
+func TestIdleBytes(t *testing.T) {
+	srv, _ := socketPair(t, "tcp", "127.0.0.1:0")
+	got := idleBytes(t, 2000, srv)
+	t.Logf("%.0f B per idle connection", got)
+	if got > 350 && !raceEnabled {
+		t.Errorf("%.0f B per idle connection, want 350 at most", got)
+	}
+}
