@@ -39,20 +39,26 @@ func inBubble(t *testing.T, test func(t *testing.T, r rig)) {
 		r := rig{src: src, statuses: register(srv, src)}
 		served := make(chan error, 1)
 		go func() { served <- srv.Serve(ln) }()
-		cc, err := grpc.NewClient("passthrough:///mem",
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return ln.DialContext(ctx) }))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.client = healthpb.NewHealthClient(cc)
+		client, hangUp := dialHealth(t, ln)
+		r.client = client
 		test(t, r)
-		_ = cc.Close()
+		hangUp()
 		srv.Stop()
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
+}
+
+func dialHealth(t *testing.T, ln *bufconn.Listener) (client healthpb.HealthClient, hangUp func()) {
+	t.Helper()
+	cc, err := grpc.NewClient("passthrough:///mem",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return ln.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return healthpb.NewHealthClient(cc), func() { _ = cc.Close() }
 }
 
 func (r rig) check(t *testing.T, service string, want healthpb.HealthCheckResponse_ServingStatus) {
