@@ -1,0 +1,366 @@
+package rebalance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/peer"
+
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
+)
+
+// hand is a source of peers that the test holds in its hand.
+type hand struct {
+	mu     sync.Mutex
+	report func(Membership)
+	last   Membership
+	renew  bool // repeat the last report every few seconds, as sources do
+}
+
+func (h *hand) Run(ctx context.Context, report func(Membership)) error {
+	h.mu.Lock()
+	h.report = report
+	h.mu.Unlock()
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			h.mu.Lock()
+			if h.renew {
+				report(h.last)
+			}
+			h.mu.Unlock()
+		}
+	}
+}
+
+func (h *hand) String() string { return "hand" }
+
+func (h *hand) set(m Membership) {
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = m
+	h.report(m)
+}
+
+func pods(addrs ...string) Membership {
+	var m Membership
+	for _, a := range addrs {
+		m.Members = append(m.Members, Member{Addrs: []netip.Addr{netip.MustParseAddr(a)}})
+	}
+	return m
+}
+
+// started runs a Balancer in the bubble of the test.
+func started(t *testing.T, src Source, change func(*Config)) *Balancer {
+	t.Helper()
+	cfg := DefaultConfig()
+	if change != nil {
+		change(&cfg)
+	}
+	b, err := New(cfg, WithPeers(src), WithSelf("pod-a", "198.18.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); b.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return b
+}
+
+func wantVerdict(t *testing.T, b *Balancer, v Verdict, why string) {
+	t.Helper()
+	synctest.Wait()
+	if s := b.Status(); s.Verdict != v || !strings.Contains(s.Why, why) {
+		t.Errorf("verdict %s (%s), want %s with %q", s.Verdict, s.Why, v, why)
+	}
+}
+
+func hasCondition(b *Balancer, code string) bool {
+	for _, c := range b.Status().Conditions {
+		if c.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+func TestFailStatic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b := started(t, src, nil)
+		time.Sleep(time.Second)
+		wantVerdict(t, b, Stale, "has not answered yet")
+		if hasCondition(b, "stale-view") {
+			t.Error("the condition shows at once: every start would cry wolf")
+		}
+		src.set(Membership{Err: errors.New("no such host")})
+		time.Sleep(11 * time.Second)
+		wantVerdict(t, b, Stale, "no such host")
+		if !hasCondition(b, "stale-view") {
+			t.Error("no condition although the view has been stale for long")
+		}
+
+		src.set(pods("198.18.0.1", "198.18.0.2"))
+		time.Sleep(3 * time.Second)
+		wantVerdict(t, b, Balanced, "2 pods")
+		if hasCondition(b, "stale-view") {
+			t.Error("the condition stays although the view is good")
+		}
+
+		src.set(Membership{Err: errors.New("API server away")})
+		time.Sleep(20 * time.Second)
+		wantVerdict(t, b, Balanced, "2 pods") // the last good view holds for a while
+		time.Sleep(12 * time.Second)
+		wantVerdict(t, b, Stale, "API server away")
+
+		src.set(pods("198.18.0.2", "198.18.0.3"))
+		time.Sleep(time.Second)
+		wantVerdict(t, b, Stale, "does not list this pod (198.18.0.1)")
+		src.set(pods("198.18.0.1", "198.18.0.2"))
+		time.Sleep(4 * time.Second)
+		wantVerdict(t, b, Balanced, "2 pods")
+	})
+}
+
+func TestViewThatNobodyRenewsBecomesStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{}
+		b := started(t, src, nil)
+		src.set(pods("198.18.0.1", "198.18.0.2"))
+		time.Sleep(29 * time.Second)
+		wantVerdict(t, b, Balanced, "2 pods")
+		time.Sleep(3 * time.Second)
+		wantVerdict(t, b, Stale, "no view for more than 30s")
+	})
+}
+
+func TestWhoCountsAsMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b := started(t, src, nil)
+		m := pods("198.18.0.1", "198.18.0.2", "198.18.0.3", "198.18.0.4")
+		m.Members[1].Terminating = true
+		m.Members[2].Unproven = true
+		src.set(m)
+		time.Sleep(2 * time.Second)
+		ids := func() string {
+			all, stale := b.members()
+			var out []string
+			for _, one := range all {
+				out = append(out, one.id)
+			}
+			return strings.Join(out, " ") + stale
+		}
+		if got := ids(); got != "198.18.0.1 198.18.0.4" {
+			t.Errorf("members %q: neither one that terminates nor one that never answered", got)
+		}
+		b.peers.book("198.18.0.3", peerz.Report{Pod: "c", Ready: true}, nil)
+		b.peers.book("198.18.0.4", peerz.Report{Pod: "d", Ready: false}, nil)
+		if got := ids(); got != "198.18.0.1 198.18.0.3" {
+			t.Errorf("members %q: .3 answers now, and .4 says that it is stopping", got)
+		}
+	})
+}
+
+func TestOneAddressFamilyOrTwoIsOnePod(t *testing.T) {
+	b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("a", "2001:db8::1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("2001:db8::1")
+	for _, addrs := range [][]netip.Addr{{one, two}, {two, one}} {
+		m, ok := b.toMember(Member{Addrs: addrs})
+		if !ok || m.id != "198.18.0.1" || !m.self || len(m.addrs) != 2 {
+			t.Errorf("%v: %+v", addrs, m)
+		}
+	}
+}
+
+func TestApply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b := started(t, src, nil)
+		src.set(pods("198.18.0.1", "198.18.0.2"))
+		time.Sleep(3 * time.Second)
+		cfg := b.Config()
+		cfg.Rebalance.Enabled = false
+		cfg.Policy.KeepaliveTime = time.Hour
+		if err := b.Apply(cfg); err != nil {
+			t.Fatal(err)
+		}
+		wantVerdict(t, b, Disabled, "rebalance.enabled is false")
+		if got := b.Config().Policy.KeepaliveTime; got == time.Hour {
+			t.Error("a key that needs a restart was taken up")
+		}
+		if !hasCondition(b, "restart-needed") {
+			t.Error("nothing says that policy.keepaliveTime needs a restart")
+		}
+		cfg.Rebalance.Floor = 7
+		if err := b.Apply(cfg); err == nil || !strings.Contains(err.Error(), "rebalance.floor") {
+			t.Errorf("invalid configuration: %v", err)
+		}
+	})
+}
+
+func TestDuplicateNameAndSilentPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b := started(t, src, nil)
+		src.set(pods("198.18.0.1", "198.18.0.2", "198.18.0.3"))
+		synctest.Wait()
+		b.peers.mu.Lock()
+		b.peers.reports = map[string]peerReport{
+			"198.18.0.2": {report: peerz.Report{Pod: "pod-a"}, at: time.Now()},
+			"198.18.0.3": {err: errors.New("connection refused")},
+		}
+		b.peers.mu.Unlock()
+		if text := b.duplicateText(); !strings.Contains(text, `2 pods call themselves "pod-a" (198.18.0.2, this one)`) {
+			t.Errorf("duplicate name: %q", text)
+		}
+		if text := b.silentText(); !strings.Contains(text, "1 of 2 peers do not answer on their health port: 198.18.0.3 (connection refused)") {
+			t.Errorf("silent: %q", text)
+		}
+	})
+}
+
+func TestUntrackedRPCIsSaidOnceAndLoudly(t *testing.T) {
+	var log bytes.Buffer
+	b, err := New(DefaultConfig(), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.Seen(context.Background()) {
+		t.Error("a context that is no RPC's is not an untracked RPC")
+	}
+	rpc := peer.NewContext(context.Background(), &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}})
+	for range 3 {
+		if b.Seen(rpc) {
+			t.Error("taken for tracked")
+		}
+	}
+	s := b.Status()
+	if s.Untracked != 3 || len(s.Conditions) != 1 || s.Conditions[0].Code != "untracked" || s.Conditions[0].Severity != Error {
+		t.Errorf("untracked %d, conditions %+v", s.Untracked, s.Conditions)
+	}
+	if !strings.Contains(s.Conditions[0].Text, "serveropts.Credentials(creds)") {
+		t.Errorf("the text does not name the cure: %s", s.Conditions[0].Text)
+	}
+	if n := strings.Count(log.String(), "untracked"); n != 1 {
+		t.Errorf("logged %d times, want once:\n%s", n, log.String())
+	}
+}
+
+func TestServingWithoutRunIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := New(DefaultConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, server := net.Pipe()
+		defer client.Close()
+		defer b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()}).Close()
+		time.Sleep(9 * time.Second)
+		if hasCondition(b, "not-running") {
+			t.Error("said too early")
+		}
+		time.Sleep(2 * time.Second)
+		if !hasCondition(b, "not-running") {
+			t.Error("nothing says that Run is missing")
+		}
+	})
+}
+
+func TestRunTwiceIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := started(t, &hand{}, nil)
+		synctest.Wait()
+		if err := b.Run(t.Context()); !errors.Is(err, ErrRunning) {
+			t.Errorf("second Run: %v", err)
+		}
+	})
+}
+
+// slowServer stops gracefully only after a while.
+type slowServer struct {
+	takes    time.Duration
+	graceful time.Time
+	stopped  chan struct{}
+}
+
+func (s *slowServer) GracefulStop() {
+	s.graceful = time.Now()
+	select {
+	case <-time.After(s.takes):
+	case <-s.stopped:
+	}
+}
+
+func (s *slowServer) Stop() { close(s.stopped) }
+
+func TestShutdown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		takes   time.Duration
+		forgets time.Duration // when the source forgets the pod; 0: never
+		least   time.Duration // before GracefulStop
+		err     error
+	}{
+		"clean":       {takes: time.Second, forgets: 3 * time.Second, least: 3 * time.Second},
+		"remembered":  {takes: time.Second, least: 10 * time.Second}, // a third of 30 s, no longer
+		"long stream": {takes: time.Hour, forgets: time.Second, least: time.Second, err: context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := &hand{renew: true}
+				b := started(t, src, nil)
+				src.set(pods("198.18.0.1", "198.18.0.2"))
+				client, server := net.Pipe()
+				defer client.Close()
+				conn := b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()})
+				defer conn.Close()
+				if tc.forgets > 0 {
+					time.AfterFunc(tc.forgets, func() { src.set(pods("198.18.0.2")) })
+				}
+				srv := &slowServer{takes: tc.takes, stopped: make(chan struct{})}
+				begin := time.Now()
+				err := b.Shutdown(t.Context(), srv)
+				if !errors.Is(err, tc.err) {
+					t.Errorf("error %v, want %v", err, tc.err)
+				}
+				if waited := srv.graceful.Sub(begin); waited < tc.least || waited > tc.least+11*time.Second {
+					t.Errorf("GracefulStop after %v, want a lame duck of %v and the spread", waited, tc.least)
+				}
+				if took := time.Since(begin); took > 30*time.Second {
+					t.Errorf("took %v, more than shutdown.timeout", took)
+				}
+				if b.Ready() || b.Status().Draining != 1 {
+					t.Errorf("ready %v, %d draining", b.Ready(), b.Status().Draining)
+				}
+			})
+		})
+	}
+}
+
+func TestMomentsAreWithinTheWindow(t *testing.T) {
+	last := time.Duration(-1)
+	for _, m := range momentsIn(time.Second, 1000) {
+		if m < last || m >= time.Second {
+			t.Fatalf("moment %v after %v", m, last)
+		}
+		last = m
+	}
+}
