@@ -3,14 +3,14 @@ package h2conn
 import (
 	"encoding/binary"
 	"fmt"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"io"
 	"net"
 	"runtime"
 	"testing"
 
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 )
 
 // nullConn reads the same bytes for ever and throws away what is written.

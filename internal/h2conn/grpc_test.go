@@ -8,19 +8,26 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
+	"io"
 	"math/big"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
@@ -85,26 +92,33 @@ func (w *wrapping) live() (live []*Conn) {
 	return live
 }
 
-// healthServer answers Check at once and keeps each Watch until its
+// healthServer answers Check at once, with trailers that need more than one
+// frame, and List with more than one buffer full; it keeps each Watch until its
 // connection leaves.
 type healthServer struct {
 	healthpb.UnimplementedHealthServer
 	w      *wrapping
-	lost   atomic.Int64 // RPCs whose connection is not known
-	strict bool
+	strays atomic.Int64 // RPCs whose connection is not known
 }
 
 func (h *healthServer) Check(ctx context.Context, _ *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	if h.w.of(ctx) == nil {
-		h.lost.Add(1)
+		h.strays.Add(1)
 	}
+	_ = grpc.SetTrailer(ctx, metadata.Pairs("long", strings.Repeat("x", 40_000)))
 	return &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING}, nil
+}
+
+func (h *healthServer) List(context.Context, *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
+	return &healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{
+		strings.Repeat("x", 100_000): {},
+	}}, nil
 }
 
 func (h *healthServer) Watch(_ *healthpb.HealthCheckRequest, s healthpb.Health_WatchServer) error {
 	c := h.w.of(s.Context())
 	if c == nil {
-		h.lost.Add(1)
+		h.strays.Add(1)
 		return status.Error(codes.Internal, "no connection")
 	}
 	if err := s.Send(&healthpb.HealthCheckResponse{}); err != nil {
@@ -221,84 +235,155 @@ func newRig(t *testing.T, tr transport, linger time.Duration, opts ...grpc.Serve
 }
 
 // TestNoCallFails keeps calling and streaming while all connections are asked
-// to leave, again and again.
+// to leave, again and again; the last case has the server drain them as well.
 func TestNoCallFails(t *testing.T) {
+	aged := grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 100 * time.Millisecond})
 	for name, tr := range transports(t) {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, tr, 10*time.Millisecond)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			const rounds = 20
-			var calls, failed atomic.Int64
-			done := make(chan struct{})
-			var wg sync.WaitGroup
-			for i := range 6 {
-				wg.Go(func() {
-					for ctx.Err() == nil {
-						select {
-						case <-done:
-							return
-						default:
-						}
-						if err := r.call(ctx, i%3 == 0); err != nil {
-							failed.Add(1)
-							t.Error(err)
-							return
-						}
-						calls.Add(1)
-					}
-				})
-			}
-			left := r.leaveAll(t, ctx, rounds, &calls)
-			close(done)
-			wg.Wait()
-			if failed.Load() > 0 || left < rounds || r.hs.lost.Load() > 0 {
-				t.Errorf("%d of %d calls failed, %d connections left, %d calls without a connection",
-					failed.Load(), calls.Load(), left, r.hs.lost.Load())
-			}
-			t.Logf("%d calls, %d connections left", calls.Load(), left)
-		})
+		t.Run(name, func(t *testing.T) { noCallFails(t, newRig(t, tr, 10*time.Millisecond)) })
+		if name == "tcp" {
+			t.Run("aged", func(t *testing.T) { noCallFails(t, newRig(t, tr, 10*time.Millisecond, aged)) })
+		}
 	}
 }
 
-func (r *rig) call(ctx context.Context, stream bool) error {
-	if !stream {
+func noCallFails(t *testing.T, r *rig) {
+	const rounds, callers = 20, 6
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	var calls atomic.Int64
+	made := make(chan struct{}) // one per call, as long as somebody listens
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for i := range callers {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if err := r.call(ctx, i); err != nil && ctx.Err() == nil {
+					t.Errorf("a call failed: %v", err)
+					cancel()
+					return
+				}
+				calls.Add(1)
+				select {
+				case made <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	asked := r.leaveAgainAndAgain(ctx, rounds, made)
+	if asked < rounds || r.hs.strays.Load() > 0 {
+		t.Errorf("%d connections asked, %d calls without a connection", asked, r.hs.strays.Load())
+	}
+	t.Logf("%d calls, %d connections asked to leave", calls.Load(), asked)
+}
+
+// leaveAgainAndAgain asks all connections after each few calls.
+func (r *rig) leaveAgainAndAgain(ctx context.Context, rounds int, made <-chan struct{}) (asked int) {
+	for ctx.Err() == nil && asked < rounds {
+		for range 5 {
+			select {
+			case <-made:
+			case <-ctx.Done():
+				return asked
+			}
+		}
+		for _, c := range r.w.live() {
+			if c.Leave("evenkeel: test", 0) {
+				asked++
+			}
+		}
+	}
+	return asked
+}
+
+// call makes a call of one of several kinds.
+func (r *rig) call(ctx context.Context, kind int) error {
+	switch kind % 3 {
+	case 0:
 		_, err := r.client.Check(ctx, &healthpb.HealthCheckRequest{})
+		return err
+	case 1:
+		_, err := r.client.List(ctx, &healthpb.HealthListRequest{})
 		return err
 	}
 	s, err := r.client.Watch(ctx, &healthpb.HealthCheckRequest{})
-	if err != nil {
-		return err
+	for err == nil {
+		_, err = s.Recv()
 	}
-	for n := 0; ; n++ {
-		if _, err = s.Recv(); err != nil {
-			break
-		}
-	}
-	if err.Error() == "EOF" {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
 }
 
-// leaveAll asks all connections to leave, with some calls between.
-func (r *rig) leaveAll(t *testing.T, ctx context.Context, rounds int, calls *atomic.Int64) (left int) {
-	for left < rounds {
-		for from := calls.Load(); calls.Load() < from+20 && ctx.Err() == nil && !t.Failed(); {
-			_, _ = r.client.Check(ctx, &healthpb.HealthCheckRequest{})
-			calls.Add(1)
-			if len(r.w.live()) > 0 && calls.Load() > from+10 {
-				break
+// inVirtualTime runs test with a server and a client in a bubble.
+func inVirtualTime(t *testing.T, test func(t *testing.T, r *rig), opts ...grpc.ServerOption) {
+	t.Helper()
+	tr := transport{insecure.NewCredentials(), insecure.NewCredentials(), listenBuf}
+	synctest.Test(t, func(t *testing.T) { test(t, newRig(t, tr, time.Second, opts...)) })
+}
+
+// TestServerDrains lets MaxConnectionAge end connections: they are seen, and
+// left to grpc-go.
+func TestServerDrains(t *testing.T) {
+	age := grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: time.Minute})
+	inVirtualTime(t, func(t *testing.T, r *rig) {
+		for range 30 {
+			if err := r.call(t.Context(), 0); err != nil {
+				t.Fatal(err)
 			}
+			time.Sleep(10 * time.Second)
 		}
-		for _, c := range r.w.live() {
-			if c.Leave("evenkeel: test", 0) {
-				left++
+		if len(r.w.all) < 4 {
+			t.Fatalf("%d connections in 5 min", len(r.w.all))
+		}
+		r.w.all[0].want(t, "asked", "goaway own=false", "closed: client")
+	}, age)
+}
+
+// TestIdleClientLeaves asks an idle grpc-go client: it closes, and the next call
+// takes a new connection.
+func TestIdleClientLeaves(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, r *rig) {
+		for range 2 {
+			if err := r.call(t.Context(), 0); err != nil {
+				t.Fatal(err)
 			}
+			for _, c := range r.w.live() {
+				c.Leave("evenkeel: test", 0)
+			}
+			synctest.Wait()
 		}
-		if ctx.Err() != nil || t.Failed() {
-			return left
+		if len(r.w.all) != 2 || len(r.w.live()) != 0 {
+			t.Errorf("%d connections, %d alive", len(r.w.all), len(r.w.live()))
 		}
-	}
-	return left
+		r.w.all[0].want(t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: client")
+	})
+}
+
+// TestServerTransportEnds closes the connection of a client that never closes:
+// the server forgets it, so that GracefulStop has nothing to wait for.
+func TestServerTransportEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lis := bufconn.Listen(1 << 16)
+		w := newWrapping(insecure.NewCredentials(), time.Second)
+		srv := grpc.NewServer(grpc.Creds(w))
+		served := make(chan error)
+		go func() { served <- srv.Serve(lis) }()
+		nc, err := lis.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &pair{t: t, client: nc, w: newWire(), acks: true}
+		go p.read()
+		p.w.WriteString(http2.ClientPreface)
+		_ = p.w.WriteSettings()
+		p.fromClient()
+		p.c, p.rec = w.live()[0], w.all[0]
+		p.leave(0)
+		p.state(Quiet)
+		p.closedAfter(time.Second, Clean)
+		srv.GracefulStop()
+		<-served
+	})
 }
