@@ -1,0 +1,11 @@
+// Command client is an ordinary grpc-go client of the hello service. Run it with
+// -help.
+package main
+
+import (
+	"os"
+
+	"github.com/evenkeel-go/evenkeel/example/internal/client"
+)
+
+func main() { os.Exit(client.Main(os.Args[1:], os.Stdout, os.Stderr)) }

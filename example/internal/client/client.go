@@ -1,0 +1,282 @@
+// Package client is an ordinary grpc-go client of the hello service: what users of
+// a service have anyway. It knows nothing of evenkeel, and nothing in it is
+// there to help evenkeel.
+package client
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+)
+
+// Exit statuses of Main.
+const (
+	exitOK    = 0
+	exitFail  = 1
+	exitUsage = 2
+)
+
+// Main is the whole program: it returns its exit status.
+func Main(args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "client:", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if o.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.duration)
+		defer cancel()
+	}
+	c, err := dial(&o)
+	if err != nil {
+		fmt.Fprintln(stderr, "client:", err)
+		return exitUsage
+	}
+	defer c.close()
+	total := c.run(ctx, stdout)
+	if o.fail && total.Failures > 0 {
+		return exitFail
+	}
+	return exitOK
+}
+
+// client is its channels and what came of them.
+type client struct {
+	o     *options
+	conns []*grpc.ClientConn
+	stubs []hellov1.HelloServiceClient
+	tally *tally
+}
+
+func dial(o *options) (*client, error) {
+	creds := insecure.NewCredentials()
+	if o.tlsCA != "" {
+		var err error
+		if creds, err = credentials.NewClientTLSFromFile(o.tlsCA, ""); err != nil {
+			return nil, fmt.Errorf("-tls-ca: %w", err)
+		}
+	}
+	opts := []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"loadBalancingConfig":[{%q:{}}]}`, o.lb)),
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(o.waitForReady)),
+	}
+	if o.source != "" {
+		d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(o.source)}}
+		opts = append(opts, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			return d.DialContext(ctx, "tcp", addr)
+		}))
+	}
+	c := &client{o: o, tally: newTally(time.Now())}
+	for range o.channels {
+		conn, err := grpc.NewClient(o.target, opts...)
+		if err != nil {
+			c.close()
+			return nil, fmt.Errorf("-target: %w", err)
+		}
+		c.conns = append(c.conns, conn)
+		c.stubs = append(c.stubs, hellov1.NewHelloServiceClient(conn))
+	}
+	return c, nil
+}
+
+func (c *client) close() {
+	for _, conn := range c.conns {
+		_ = conn.Close()
+	}
+}
+
+// run calls until ctx is done and every call has ended, and returns the sum.
+func (c *client) run(ctx context.Context, out io.Writer) *report {
+	printed, stop := context.WithCancel(context.Background())
+	var printer sync.WaitGroup
+	if c.o.json {
+		printer.Go(func() { c.printEach(printed, out) })
+	}
+	switch c.o.method {
+	case "hi":
+		c.callAll(ctx)
+	default:
+		c.streamAll(ctx)
+	}
+	stop()
+	printer.Wait()
+	c.tally.cut(time.Now())
+	total := c.tally.total
+	total.Total = true
+	if c.o.json {
+		total.printJSON(out)
+	} else {
+		total.print(out)
+	}
+	return total
+}
+
+// printEach cuts at whole multiples of the interval by the clock, so that the
+// intervals of several clients are the same.
+func (c *client) printEach(ctx context.Context, out io.Writer) {
+	for {
+		next := time.Now().Truncate(c.o.every).Add(c.o.every)
+		wake := time.NewTimer(time.Until(next))
+		select {
+		case <-ctx.Done():
+			wake.Stop()
+			c.tally.cut(time.Now()).printJSON(out)
+			return
+		case <-wake.C:
+			c.tally.cut(next).printJSON(out)
+		}
+	}
+}
+
+// maxInFlight bounds what an open loop piles up behind a server that does not
+// answer.
+const maxInFlight = 1000
+
+// callAll begins calls at the rate, each on the next channel, and does not wait for
+// answers: a slow pod must not slow down what the others are sent.
+func (c *client) callAll(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, maxInFlight)
+	pause := time.Duration(float64(time.Second) / c.o.rate)
+	due := time.NewTimer(0)
+	defer due.Stop()
+	next := time.Now()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-due.C:
+		}
+		next = next.Add(pause)
+		due.Reset(time.Until(next))
+		select {
+		case slots <- struct{}{}:
+		default:
+			c.tally.skipped()
+			continue
+		}
+		stub := c.stubs[i%len(c.stubs)]
+		wg.Go(func() {
+			defer func() { <-slots }()
+			c.call(stub)
+		})
+	}
+}
+
+// call is one Hi. It does not end with the client: what has begun is waited for.
+func (c *client) call(stub hellov1.HelloServiceClient) {
+	ctx := context.Background()
+	if c.o.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.o.timeout)
+		defer cancel()
+	}
+	resp, err := stub.Hi(ctx, &hellov1.HiRequest{ToWho: "you", Message: "hi"})
+	if err != nil {
+		c.tally.failed(err)
+		return
+	}
+	c.tally.answered(resp.GetPod())
+}
+
+// streamAll keeps one stream open on each channel.
+func (c *client) streamAll(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, stub := range c.stubs {
+		wg.Go(func() { c.keepStream(ctx, stub) })
+	}
+}
+
+// reopenAfter keeps a client from opening streams in a tight loop against a server
+// that refuses them.
+const reopenAfter = 100 * time.Millisecond
+
+// keepStream opens a stream again whenever it ends.
+func (c *client) keepStream(ctx context.Context, stub hellov1.HelloServiceClient) {
+	open := c.watch
+	if c.o.method == "chat" {
+		open = c.chat
+	}
+	for ctx.Err() == nil {
+		if err := open(ctx, stub); err != nil && ctx.Err() == nil {
+			c.tally.failed(err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(reopenAfter):
+		}
+	}
+}
+
+func (c *client) watch(ctx context.Context, stub hellov1.HelloServiceClient) error {
+	stream, err := stub.Watch(ctx, &hellov1.HiRequest{ToWho: "you", Message: "watch"})
+	if err != nil {
+		return err
+	}
+	return c.receive(stream)
+}
+
+// chat sends at its share of the rate while it receives.
+func (c *client) chat(ctx context.Context, stub hellov1.HelloServiceClient) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := stub.Chat(ctx)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { c.talk(ctx, stream) })
+	return c.receive(stream)
+}
+
+// talk ends with its stream; why it ended is what receive returns.
+func (c *client) talk(ctx context.Context, stream hellov1.HelloService_ChatClient) {
+	tick := time.NewTicker(time.Duration(float64(time.Second) * float64(len(c.stubs)) / c.o.rate))
+	defer tick.Stop()
+	for stream.Send(&hellov1.HiRequest{ToWho: "you", Message: "chat"}) == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *client) receive(stream grpc.ServerStreamingClient[hellov1.HiResponse]) error {
+	for {
+		resp, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		c.tally.answered(resp.GetPod())
+	}
+}
