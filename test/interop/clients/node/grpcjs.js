@@ -1,0 +1,65 @@
+// grpc-js: node grpcjs.js TARGETS POLICY SECONDS [CA.pem]
+'use strict';
+
+const fs = require('node:fs');
+const grpc = require('@grpc/grpc-js');
+const loader = require('@grpc/proto-loader');
+const { version } = require('@grpc/grpc-js/package.json');
+const { run } = require('./load.js');
+
+const [targets, policy, seconds, ca] = process.argv.slice(2);
+const definition = loader.loadSync(process.env.HELLO_PROTO, { keepCase: true });
+const { HelloService } = grpc.loadPackageDefinition(definition).hello.v1;
+
+const options = { 'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ [policy]: {} }] }) };
+let creds = grpc.credentials.createInsecure();
+if (ca) {
+  creds = grpc.credentials.createSsl(fs.readFileSync(ca));
+  options['grpc.ssl_target_name_override'] = 'hello.test';
+  options['grpc.default_authority'] = 'hello.test';
+}
+const stub = new HelloService(`ipv4:${targets}`, creds, options);
+
+function hi(deadline) {
+  return new Promise((resolve, reject) => {
+    stub.Hi({ to_who: 'you', message: 'hello' }, { deadline: Date.now() + deadline }, (err, res) => {
+      if (err) reject(err);
+      else if (res.message !== 'hello') reject(new Error(`answered ${res.message}`));
+      else resolve();
+    });
+  });
+}
+
+function watch(want) {
+  return new Promise((resolve, reject) => {
+    let got = 0;
+    const call = stub.Watch({ to_who: 'you' });
+    call.on('data', () => {
+      got++;
+      if (got >= want) {
+        resolve();
+        call.cancel();
+      }
+    });
+    call.on('error', reject); // after resolve it changes nothing
+    call.on('end', () => reject(new Error('ended early')));
+  });
+}
+
+function chat(messages, deadline) {
+  return new Promise((resolve, reject) => {
+    let got = 0;
+    const call = stub.Chat({ deadline: Date.now() + deadline });
+    const send = () => call.write({ message: String(got) });
+    call.on('data', () => {
+      got++;
+      if (got < messages) send();
+      else call.end();
+    });
+    call.on('error', reject);
+    call.on('end', () => (got === messages ? resolve() : reject(new Error('ended early'))));
+    send();
+  });
+}
+
+run('grpc-js', version, { hi, watch, chat }, Number(seconds));

@@ -1,0 +1,39 @@
+// The work that all clients do, for the two of Node. See ../README.md.
+'use strict';
+
+const DEADLINE = 10_000;
+const UNARY_WORKERS = 8;
+const WATCH_WORKERS = 2;
+const WATCH_MESSAGES = 3;
+const CHAT_MESSAGES = 10;
+
+// run does the work with caller {hi, watch, chat} until the time is over,
+// prints the result, and ends when standard input does.
+async function run(client, version, caller, seconds) {
+  const result = { client, version, calls: 0, failed: 0, errors: {} };
+  const end = Date.now() + seconds * 1000;
+  const loop = async (what, call) => {
+    do {
+      result.calls++;
+      try {
+        await call();
+      } catch (err) {
+        result.failed++;
+        const key = `${what}: ${err.message}`;
+        result.errors[key] = (result.errors[key] || 0) + 1;
+      }
+    } while (Date.now() < end);
+  };
+  const workers = [];
+  for (let i = 0; i < UNARY_WORKERS; i++) workers.push(loop('hi', () => caller.hi(DEADLINE)));
+  for (let i = 0; i < WATCH_WORKERS; i++) workers.push(loop('watch', () => caller.watch(WATCH_MESSAGES)));
+  workers.push(loop('chat', () => caller.chat(CHAT_MESSAGES, DEADLINE)));
+  // One message a second: it outlasts the others by a moment.
+  workers.push(loop('long watch', () => caller.watch(seconds + 1)));
+  await Promise.all(workers);
+  console.log(JSON.stringify(result));
+  process.stdin.resume();
+  process.stdin.on('end', () => process.exit(0));
+}
+
+module.exports = { run };

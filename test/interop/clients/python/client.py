@@ -1,0 +1,106 @@
+"""grpcio: client.py TARGETS POLICY SECONDS. See ../README.md."""
+
+import collections
+import json
+import sys
+import threading
+import time
+
+import grpc
+import hello_pb2
+import hello_pb2_grpc
+
+DEADLINE = 10
+UNARY_WORKERS = 8
+WATCH_WORKERS = 2
+WATCH_MESSAGES = 3
+CHAT_MESSAGES = 10
+
+
+class Result:
+    """What happened, counted by all workers."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.calls = self.failed = 0
+        self.errors = collections.Counter()
+
+    def add(self, what, error):
+        with self.lock:
+            self.calls += 1
+            if error:
+                self.failed += 1
+                self.errors[f"{what}: {error}"] += 1
+
+
+def hi(stub):
+    answer = stub.Hi(hello_pb2.HiRequest(to_who="you", message="hello"), timeout=DEADLINE)
+    if answer.message != "hello":
+        raise ValueError(f"answered {answer.message}")
+
+
+def watch(stub, want):
+    stream = stub.Watch(hello_pb2.HiRequest(to_who="you"))
+    try:
+        for _ in range(want):
+            next(stream)
+    finally:
+        stream.cancel()
+
+
+def chat(stub):
+    answered = threading.Semaphore(1)
+
+    def requests():
+        for i in range(CHAT_MESSAGES):
+            # Bounded: a stream that broke must not keep this thread.
+            if not answered.acquire(timeout=DEADLINE):
+                return
+            yield hello_pb2.HiRequest(message=str(i))
+
+    got = 0
+    for _ in stub.Chat(requests(), timeout=DEADLINE):
+        got += 1
+        answered.release()
+    if got != CHAT_MESSAGES:
+        raise ValueError("ended early")
+
+
+def loop(result, end, what, call):
+    while True:
+        try:
+            call()
+            result.add(what, None)
+        except grpc.RpcError as err:
+            result.add(what, f"{err.code()} {err.details()}")
+        except (StopIteration, ValueError) as err:
+            result.add(what, repr(err))
+        if time.monotonic() >= end:
+            return
+
+
+def main():
+    targets, policy, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    options = [("grpc.lb_policy_name", policy)]
+    channel = grpc.insecure_channel("ipv4:" + targets, options=options)
+    stub = hello_pb2_grpc.HelloServiceStub(channel)
+    result, end = Result(), time.monotonic() + seconds
+
+    workers = [("hi", lambda: hi(stub))] * UNARY_WORKERS
+    workers += [("watch", lambda: watch(stub, WATCH_MESSAGES))] * WATCH_WORKERS
+    workers += [("chat", lambda: chat(stub))]
+    # One message a second: it outlasts the others by a moment.
+    workers += [("long watch", lambda: watch(stub, seconds + 1))]
+    threads = [threading.Thread(target=loop, args=(result, end, *w)) for w in workers]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    print(json.dumps({
+        "client": "grpcio (Python)", "version": grpc.__version__,
+        "calls": result.calls, "failed": result.failed, "errors": result.errors,
+    }), flush=True)
+    sys.stdin.read()
+
+
+main()

@@ -1,0 +1,154 @@
+//go:build interop
+
+package interop
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is a program that says one line when it is ready or done, and has a
+// standard input whose end may mean something to it.
+type process struct {
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	lines chan string
+	log   lockedBuffer
+	done  chan struct{}
+	err   error
+}
+
+// lockedBuffer keeps what a process says, for the report of a failed test.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func start(t *testing.T, argv, env []string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(argv[0], argv[1:]...), lines: make(chan string, 16), done: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stderr = &p.log
+	// Whatever becomes of this test, nothing stays behind.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var err error
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go p.follow(stdout)
+	t.Cleanup(func() { p.kill(t, argv) })
+	return p
+}
+
+// follow passes the lines on and waits for the end.
+func (p *process) follow(stdout io.Reader) {
+	in := bufio.NewScanner(stdout)
+	in.Buffer(nil, 1<<20)
+	for in.Scan() {
+		p.lines <- in.Text()
+	}
+	close(p.lines)
+	p.err = p.cmd.Wait()
+	close(p.done)
+}
+
+func (p *process) kill(t *testing.T, argv []string) {
+	select {
+	case <-p.done:
+	default:
+		p.cmd.Process.Kill()
+		for range p.lines {
+			// To the end, so that follow can go on to Wait.
+		}
+		<-p.done
+	}
+	if t.Failed() && p.log.String() != "" {
+		t.Logf("%s said:\n%s", argv[0], p.log.String())
+	}
+}
+
+// line waits for the next line.
+func (p *process) line(t *testing.T, limit time.Duration) string {
+	t.Helper()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case line, ok := <-p.lines:
+		if !ok {
+			<-p.done
+			t.Fatalf("%s ended without a word: %v\n%s", p.cmd.Path, p.err, p.log.String())
+		}
+		return line
+	case <-timer.C:
+		t.Fatalf("%s said nothing within %v\n%s", p.cmd.Path, limit, p.log.String())
+	}
+	return ""
+}
+
+// exit waits for a clean end.
+func (p *process) exit(t *testing.T) {
+	t.Helper()
+	timer := time.NewTimer(30 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		if p.err != nil {
+			t.Errorf("%s: %v\n%s", p.cmd.Path, p.err, p.log.String())
+		}
+	case <-timer.C:
+		t.Errorf("%s does not end", p.cmd.Path)
+	}
+}
+
+// client is a process that knows our arguments.
+type client struct{ *process }
+
+func startClient(t *testing.T, argv, args []string) *client {
+	env := []string{
+		"HELLO_PROTO=" + helloProto, "HELLO_DESCRIPTOR=" + built("hello.binpb"),
+		"PYTHONPATH=" + built("python"), "RUBYLIB=" + built("ruby"),
+	}
+	return &client{start(t, append(append([]string{}, argv...), args...), env)}
+}
+
+// result waits until the calls are over. The limit is there to end, not to
+// judge: a call has a deadline of 10 s of its own.
+func (c *client) result(t *testing.T, calling time.Duration) result {
+	t.Helper()
+	var r result
+	decodeLine(t, c.line(t, calling+45*time.Second), &r)
+	return r
+}
+
+// end lets the client go.
+func (c *client) end(t *testing.T) {
+	t.Helper()
+	c.stdin.Close()
+	c.exit(t)
+}

@@ -1,0 +1,84 @@
+//go:build interop
+
+package interop
+
+import (
+	"bytes"
+	_ "embed"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"text/template"
+	"time"
+)
+
+//go:embed proxies/nginx.conf
+var nginxConf string
+
+//go:embed proxies/haproxy.cfg
+var haproxyConf string
+
+// proxy stands between a client and the servers.
+type proxy struct {
+	*process
+	addr string
+}
+
+func nginx(t *testing.T, s *server) *proxy {
+	return startProxy(t, s, nginxConf, func(dir, conf string) []string {
+		return []string{"/usr/sbin/nginx", "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", conf}
+	})
+}
+
+func haproxy(t *testing.T, s *server) *proxy {
+	return startProxy(t, s, haproxyConf, func(_, conf string) []string {
+		return []string{"/usr/sbin/haproxy", "-db", "-f", conf}
+	})
+}
+
+func startProxy(t *testing.T, s *server, conf string, argv func(dir, conf string) []string) *proxy {
+	t.Helper()
+	// Not t.TempDir(): a socket's path must be short.
+	dir, err := os.MkdirTemp("", "ip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	sock := filepath.Join(dir, "front")
+	var b bytes.Buffer
+	data := map[string]any{"Dir": dir, "Socket": sock, "Servers": s.GRPC}
+	if err := template.Must(template.New("").Parse(conf)).Execute(&b, data); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "conf")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{process: start(t, argv(dir, path), nil), addr: "unix:" + sock}
+	if !eventually(t, 20*time.Second, "the proxy does not listen", func() bool { return listens(sock) }) {
+		t.FailNow()
+	}
+	return p
+}
+
+func listens(sock string) bool {
+	c, err := net.Dial("unix", sock)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// stop ends the proxy, whose idle connections to the servers would stay.
+func (p *proxy) stop(t *testing.T) {
+	t.Helper()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done: // haproxy says 143, nginx 0
+	case <-time.After(30 * time.Second):
+		t.Error("the proxy does not end")
+	}
+}

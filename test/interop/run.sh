@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Proves that clients of other makes lose no RPC while every connection is
+# asked to leave every two seconds. Installs what it needs (Debian 12, root),
+# builds the clients, and runs the test; arguments go to go test, such as
+# -run Interop/grpc-js.
+#
+# INTEROP_SECONDS is how long each client calls (30), INTEROP_SKIP_INSTALL=1
+# skips the installing.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+readonly out=$PWD/.tmp proto=$PWD/../../example/proto/hello/v1
+packages=(
+  ca-certificates iproute2 openssl
+  protobuf-compiler protobuf-compiler-grpc protobuf-compiler-grpc-java-plugin
+  python3-grpcio python3-protobuf
+  ruby-grpc
+  g++ pkg-config libgrpc++-dev libprotobuf-dev
+  openjdk-17-jdk-headless libgrpc-java libnetty-java libguava-java libperfmark-java
+  libprotobuf-java libgeronimo-annotation-1.3-spec-java
+  nginx-light haproxy nghttp2-client
+)
+
+# run_logged NAME COMMAND...: quiet if it works, its output if it does not.
+run_logged() {
+  local log=$out/$1.log
+  shift
+  "$@" >"$log" 2>&1 || { tail -n 60 "$log" >&2; echo "interop: failed: $*" >&2; return 1; }
+}
+
+missing_packages() {
+  local p
+  for p in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"
+  done
+  # A node that did not come from Debian brings its own npm.
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
+}
+
+apt_install() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q
+  # A second try, since another apt or a cleaner of /tmp may come in between.
+  apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" ||
+    { apt-get install -q -y -f -o DPkg::Lock::Timeout=120 &&
+      apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"; }
+}
+
+install() {
+  local missing
+  mapfile -t missing < <(missing_packages)
+  [[ ${#missing[@]} -eq 0 ]] || run_logged apt apt_install "${missing[@]}"
+}
+
+build_node() {
+  mkdir -p "$out/node"
+  cp clients/node/* "$out/node/"
+  (cd "$out/node" && npm ci --no-audit --no-fund --ignore-scripts)
+}
+
+build_cpp() {
+  mkdir -p "$out/cpp"
+  protoc -I"$proto" --cpp_out="$out/cpp" --grpc_out="$out/cpp" \
+    --plugin=protoc-gen-grpc="$(command -v grpc_cpp_plugin)" hello.proto
+  # shellcheck disable=SC2046 # pkg-config prints words
+  g++ -std=c++17 -O1 -I"$out/cpp" $(pkg-config --cflags grpc++ protobuf) -o "$out/cpp/client" \
+    clients/cpp/client.cc "$out"/cpp/*.cc $(pkg-config --libs grpc++ protobuf)
+}
+
+build_java() {
+  mkdir -p "$out/java/classes"
+  protoc -I"$proto" --java_out="$out/java" --grpc-java_out="$out/java" \
+    --plugin=protoc-gen-grpc-java="$(command -v grpc_java_plugin)" hello.proto
+  javac -nowarn -cp "/usr/share/java/*" -d "$out/java/classes" clients/java/Client.java "$out"/java/hello/v1/*.java
+}
+
+build_scripts() {
+  mkdir -p "$out/python" "$out/ruby"
+  protoc -I"$proto" --python_out="$out/python" --grpc_out="$out/python" \
+    --plugin=protoc-gen-grpc="$(command -v grpc_python_plugin)" hello.proto
+  protoc -I"$proto" --ruby_out="$out/ruby" --grpc_out="$out/ruby" \
+    --plugin=protoc-gen-grpc="$(command -v grpc_ruby_plugin)" hello.proto
+  protoc -I"$proto" --descriptor_set_out="$out/hello.binpb" --include_imports hello.proto
+}
+
+build_go() {
+  go build -o "$out/server" ./server
+  go build -o "$out/golang" ./clients/golang
+}
+
+mkdir -p "$out"
+install
+for part in scripts node cpp java go; do
+  run_logged "$part" "build_$part"
+done
+# Four rows at a time: the calls take a moment each, so that two cores have room.
+exec go test -tags interop -count=1 -timeout 15m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .

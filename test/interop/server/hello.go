@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+
+	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+)
+
+// hello is the service. It works with the contexts of its calls, as a real one
+// does, so that a call which loses its connection ends at once and is seen.
+type hello struct {
+	hellov1.UnimplementedHelloServiceServer
+	name         string
+	work, period time.Duration
+}
+
+func (h *hello) answer(req *hellov1.HiRequest) *hellov1.HiResponse {
+	return &hellov1.HiResponse{FromWho: req.GetToWho(), Message: req.GetMessage(), Pod: h.name}
+}
+
+// Hi takes a moment, so that a GOAWAY always meets calls in flight.
+func (h *hello) Hi(ctx context.Context, req *hellov1.HiRequest) (*hellov1.HiResponse, error) {
+	if err := pause(ctx, h.work); err != nil {
+		return nil, err
+	}
+	return h.answer(req), nil
+}
+
+func (h *hello) Watch(req *hellov1.HiRequest, s grpc.ServerStreamingServer[hellov1.HiResponse]) error {
+	for {
+		if err := s.Send(h.answer(req)); err != nil {
+			return err
+		}
+		if err := pause(s.Context(), h.period); err != nil {
+			return err
+		}
+	}
+}
+
+func (h *hello) Chat(s grpc.BidiStreamingServer[hellov1.HiRequest, hellov1.HiResponse]) error {
+	for {
+		req, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.Send(h.answer(req)); err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,189 @@
+// Command server is three servers of the hello service, each on its own
+// loopback address and built the way a user builds one, which ask all their
+// connections to leave again and again, one server after the other.
+//
+// It prints one line of JSON once it serves: where its health endpoints are.
+// POST /calm on the first of them ends the asking; SIGTERM ends the servers.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+	"github.com/evenkeel-go/evenkeel/health"
+	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/serveropts"
+)
+
+type flags struct {
+	addrs       string
+	every, work time.Duration
+	cert, key   string
+	watchPeriod time.Duration
+}
+
+func main() {
+	var f flags
+	flag.StringVar(&f.addrs, "addrs", "127.0.4.1:0,127.0.4.2:0,127.0.4.3:0", "addresses to serve gRPC on")
+	flag.DurationVar(&f.every, "every", 2*time.Second, "how often each server asks its connections to leave")
+	flag.DurationVar(&f.work, "work", 4*time.Millisecond, "how long a unary call takes")
+	flag.DurationVar(&f.watchPeriod, "watch-period", time.Second, "time between the messages of Watch")
+	flag.StringVar(&f.cert, "tls-cert", "", "certificate; empty: plaintext")
+	flag.StringVar(&f.key, "tls-key", "", "key of the certificate")
+	flag.Parse()
+	if err := run(f); err != nil {
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1)
+	}
+}
+
+func run(f flags) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	var pods []*pod
+	for i, addr := range strings.Split(f.addrs, ",") {
+		p, err := newPod(f, fmt.Sprintf("pod-%d", i+1), addr)
+		if err != nil {
+			return err
+		}
+		pods = append(pods, p)
+	}
+	var calm atomic.Bool
+	var wg sync.WaitGroup
+	// Run and health live longer than ctx: Shutdown still needs them.
+	background, cancel := context.WithCancel(context.Background())
+	for _, p := range pods {
+		wg.Go(func() { p.serve(background, &calm) })
+	}
+	if err := announce(pods); err != nil {
+		cancel()
+		return err
+	}
+	askInTurn(ctx, f.every, pods, &calm)
+	<-ctx.Done()
+	err := shutdown(pods)
+	cancel()
+	wg.Wait()
+	return err
+}
+
+// pod is one server as a user would build it.
+type pod struct {
+	bal        *rebalance.Balancer
+	srv        *grpc.Server
+	grpc, http net.Listener
+}
+
+func newPod(f flags, name, addr string) (*pod, error) {
+	cfg := rebalance.DefaultConfig()
+	cfg.Shutdown.Timeout = 10 * time.Second
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	bal, err := rebalance.New(cfg, rebalance.WithSelf(name, host))
+	if err != nil {
+		return nil, err
+	}
+	opts, err := serverOptions(f, bal)
+	if err != nil {
+		return nil, err
+	}
+	p := &pod{bal: bal, srv: grpc.NewServer(opts...)}
+	hellov1.RegisterHelloServiceServer(p.srv, &hello{name: name, work: f.work, period: f.watchPeriod})
+	health.Register(p.srv, bal)
+	if p.grpc, err = net.Listen("tcp", addr); err != nil {
+		return nil, err
+	}
+	p.http, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	return p, err
+}
+
+func serverOptions(f flags, bal *rebalance.Balancer) ([]grpc.ServerOption, error) {
+	if f.cert == "" {
+		return serveropts.Options(bal), nil
+	}
+	creds, err := credentials.NewServerTLSFromFile(f.cert, f.key)
+	if err != nil {
+		return nil, err
+	}
+	return serveropts.Options(bal, serveropts.Credentials(creds)), nil
+}
+
+// serve runs all that belongs to a pod until ctx is done.
+func (p *pod) serve(ctx context.Context, calm *atomic.Bool) {
+	mux := http.NewServeMux()
+	mux.Handle("/", health.Handler(p.bal))
+	mux.HandleFunc("POST /calm", func(http.ResponseWriter, *http.Request) { calm.Store(true) })
+	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	var wg sync.WaitGroup
+	wg.Go(func() { complain("run", p.bal.Run(ctx)) })
+	wg.Go(func() { complain("grpc", p.srv.Serve(p.grpc)) })
+	wg.Go(func() { complain("http", web.Serve(p.http)) })
+	<-ctx.Done()
+	complain("http close", web.Close())
+	wg.Wait()
+}
+
+func complain(what string, err error) {
+	if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "server:", what, err)
+	}
+}
+
+// Ready is the line that the server prints once it serves.
+type Ready struct {
+	GRPC []string `json:"grpc"`
+	HTTP []string `json:"http"`
+}
+
+func announce(pods []*pod) error {
+	var r Ready
+	for _, p := range pods {
+		r.GRPC = append(r.GRPC, p.grpc.Addr().String())
+		r.HTTP = append(r.HTTP, p.http.Addr().String())
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// askInTurn lets one server after the other ask all its connections to leave.
+// They take turns since two GOAWAYs at the same moment can cost a client its
+// single transparent retry.
+func askInTurn(ctx context.Context, every time.Duration, pods []*pod, calm *atomic.Bool) {
+	tick := time.NewTicker(every / time.Duration(len(pods)))
+	defer tick.Stop()
+	for i := 0; !calm.Load(); i++ {
+		select {
+		case <-tick.C:
+			pods[i%len(pods)].bal.LeaveAll(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func shutdown(pods []*pod) error {
+	errs := make([]error, len(pods))
+	var wg sync.WaitGroup
+	for i, p := range pods {
+		wg.Go(func() { errs[i] = p.bal.Shutdown(context.Background(), p.srv) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
