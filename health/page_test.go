@@ -108,8 +108,8 @@ func wantLines(t *testing.T, s, path string) {
 	if strings.Count(got, "\n") != strings.Count(plain, "\n") {
 		t.Errorf("%s: %q changes the number of lines:\n%s", path, s, got)
 	}
-	if i := strings.IndexFunc(got, func(r rune) bool { return r < ' ' && r != '\n' }); i >= 0 {
-		t.Errorf("%s: control character %q", path, got[i])
+	if i := strings.IndexFunc(got, func(r rune) bool { return r < ' ' && r != '\n' || r == '\u202e' }); i >= 0 {
+		t.Errorf("%s: control character in %q", path, got[i:min(i+20, len(got))])
 	}
 }
 

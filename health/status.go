@@ -74,7 +74,7 @@ func valid[S ~string](s S) S { return S(strings.ToValidUTF8(string(s), "\uFFFD")
 // oneLine keeps text from other places from forging lines or steering a terminal.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+		if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
 			return ' '
 		}
 		return r
