@@ -321,7 +321,7 @@ func (c *Conn) stopLocked() {
 // stands, but the connection is not closed from here any more, unless a grace
 // was given.
 func (c *Conn) loseLocked(why uint8) {
-	if c.lost != 0 || c.closing || c.state == Closed {
+	if c.lost != 0 || c.broken || c.closing || c.state == Closed {
 		return
 	}
 	c.lost = why

@@ -2,6 +2,7 @@ package h2conn
 
 import (
 	"bytes"
+	"io"
 
 	"golang.org/x/net/http2"
 )
@@ -148,7 +149,10 @@ func (c *Conn) inject() error {
 		return nil
 	}
 	n, err := c.Conn.Write(frames)
-	if err != nil || n < len(frames) {
+	if err == nil && n < len(frames) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		c.writeFailed(err)
 		return err
 	}
