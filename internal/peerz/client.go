@@ -41,6 +41,8 @@ type Client struct {
 	// for each new connection, so that certificates can be reloaded.
 	TLS *tls.Config
 
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil, but in tests
+
 	once sync.Once
 	http *http.Client
 }
@@ -166,11 +168,14 @@ func (c *Client) timeout() time.Duration { return cmp.Or(max(c.Timeout, 0), Defa
 // from the environment stands between pods, no cookie, no redirect.
 func (c *Client) client() *http.Client {
 	c.once.Do(func() {
-		dialer := &net.Dialer{Timeout: c.timeout(), KeepAlive: -1}
+		dial := c.dial
+		if dial == nil {
+			dial = (&net.Dialer{Timeout: c.timeout(), KeepAlive: -1}).DialContext
+		}
 		c.http = &http.Client{
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport: &http.Transport{
-				DialContext:            dialer.DialContext,
+				DialContext:            dial,
 				TLSClientConfig:        c.TLS,
 				TLSHandshakeTimeout:    c.timeout(),
 				DisableCompression:     true,

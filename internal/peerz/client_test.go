@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -365,6 +366,7 @@ func TestConnectionsAreKept(t *testing.T) {
 func TestMutualTLS(t *testing.T) {
 	s := httptest.NewUnstartedServer(Handler(func([]string) Report { return good }))
 	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	defer s.Close()
 	roots := x509.NewCertPool()

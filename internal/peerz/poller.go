@@ -66,12 +66,12 @@ type memory struct {
 }
 
 // Poll asks each of addrs once and returns their answers in the same order. It
-// returns within Deadline even if no pod answers. Those that answered last time are
+// returns within Deadline, and with ctx, even if no pod answers. Those that answered last time are
 // asked first.
 func (p *Poller) Poll(ctx context.Context, addrs []netip.AddrPort) []Answer {
-	deadline := cmp.Or(max(p.Deadline, 0), time.Second)
-	ctx, cancel := context.WithTimeout(ctx, deadline)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(max(p.Deadline, 0), time.Second))
 	defer cancel()
+	end, _ := ctx.Deadline() // the caller's, if that is earlier
 
 	memories := p.recall(addrs)
 	queue := make(chan *memory, len(memories))
@@ -81,7 +81,7 @@ func (p *Poller) Poll(ctx context.Context, addrs []netip.AddrPort) []Answer {
 	close(queue)
 	var wg sync.WaitGroup
 	askers := cmp.Or(max(p.Concurrency, 0), DefaultConcurrency)
-	share := deadline / time.Duration(turns(len(memories), askers))
+	share := time.Until(end) / time.Duration(turns(len(memories), askers))
 	for range min(len(memories), askers) {
 		wg.Go(func() {
 			for m := range queue {
@@ -142,7 +142,8 @@ func (p *Poller) recall(addrs []netip.AddrPort) []*memory {
 
 // ask asks one pod, if the round is not over, and remembers the answer.
 func (p *Poller) ask(ctx context.Context, m *memory, patience time.Duration) {
-	if ctx.Err() != nil {
+	// A pod with less than half of its time would fail through no fault of its own.
+	if end, ok := ctx.Deadline(); ctx.Err() != nil || (ok && time.Until(end) < patience/2) {
 		p.remember(m, Report{}, ErrNoTurn)
 		return
 	}
