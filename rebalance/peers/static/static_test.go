@@ -1,0 +1,235 @@
+package static
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeDNS knows some names, and how often each was asked for.
+type fakeDNS struct {
+	mu    sync.Mutex
+	names map[string][]netip.Addr
+	err   error
+	hang  bool
+	asked map[string]int
+}
+
+func (f *fakeDNS) Addrs(ctx context.Context, name string) ([]netip.Addr, error) {
+	f.mu.Lock()
+	f.asked[name]++
+	list, err, hang := slices.Clone(f.names[name]), f.err, f.hang
+	f.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+func (f *fakeDNS) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func addrs(texts ...string) []netip.Addr {
+	list := make([]netip.Addr, len(texts))
+	for i, s := range texts {
+		list[i] = netip.MustParseAddr(s)
+	}
+	return list
+}
+
+// running is a Source that reports into views, newest last.
+type running struct {
+	mu    sync.Mutex
+	views []rebalance.Membership
+	at    []time.Time
+}
+
+func (r *running) report(m rebalance.Membership) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.views, r.at = append(r.views, m), append(r.at, time.Now())
+}
+
+// times returns when there were reports.
+func (r *running) times() []time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.at)
+}
+
+// last returns the newest view in a form that can be compared.
+func (r *running) last(t *testing.T) string {
+	t.Helper()
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.views) == 0 {
+		t.Fatal("nothing was reported")
+	}
+	m := r.views[len(r.views)-1]
+	if m.Err != nil {
+		return "error: " + m.Err.Error()
+	}
+	var parts []string
+	for _, one := range m.Members {
+		if !one.Unproven || one.Terminating || one.Pod != "" {
+			t.Errorf("a list cannot know this: %+v", one)
+		}
+		parts = append(parts, fmt.Sprintf("%v:%d", one.Addrs, one.Port))
+	}
+	return strings.Join(parts, " ")
+}
+
+// start runs a Source of list in this bubble, until the test ends.
+func start(t *testing.T, dns *fakeDNS, list ...string) *running {
+	t.Helper()
+	s, err := New(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dns.asked = make(map[string]int)
+	s.resolver = dns
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	r := &running{}
+	go func() { done <- s.Run(ctx, r.report) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+	return r
+}
+
+func bubble(t *testing.T, f func(t *testing.T, dns *fakeDNS)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, &fakeDNS{names: map[string][]netip.Addr{}}) })
+}
+
+func TestAddressesAreReportedAtOnceAndRenewed(t *testing.T) {
+	bubble(t, func(t *testing.T, dns *fakeDNS) {
+		begin := time.Now()
+		r := start(t, dns, "10.0.0.1", "10.0.0.2:8081", "fd00::1", "[fd00::2]", "[fd00::3]:8082", "::ffff:10.0.0.3", "10.0.0.1")
+		want := "[10.0.0.1]:0 [10.0.0.2]:8081 [fd00::1]:0 [fd00::2]:0 [fd00::3]:8082 [10.0.0.3]:0"
+		if got := r.last(t); got != want || r.times()[0] != begin {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		time.Sleep(time.Minute)
+		if got := r.last(t); got != want || len(r.times()) < 30 {
+			t.Errorf("after %d reports: %s", len(r.times()), got)
+		}
+		dns.set(func() {
+			if len(dns.asked) != 0 {
+				t.Errorf("the DNS was asked for %v", dns.asked)
+			}
+		})
+	})
+}
+
+func TestNamesAreResolvedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, dns *fakeDNS) {
+		dns.names["both"] = addrs("10.0.0.1", "fd00::1")
+		dns.names["many"] = addrs("10.0.0.2", "10.0.0.3")
+		r := start(t, dns, "both:8081", "many", "10.0.0.3", "10.0.0.3:9")
+		if got, want := r.last(t), "[10.0.0.1 fd00::1]:8081 [10.0.0.2]:0 [10.0.0.3]:0 [10.0.0.3]:9"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		dns.set(func() { dns.names["both"] = addrs("10.0.0.9") })
+		time.Sleep(33 * time.Second)
+		if got, want := r.last(t), "[10.0.0.9]:8081 [10.0.0.2]:0 [10.0.0.3]:0 [10.0.0.3]:9"; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		dns.set(func() {
+			if n := dns.asked["many"]; n != 2 {
+				t.Errorf("asked %d times in 33 s, want 2", n)
+			}
+		})
+	})
+}
+
+func TestANameThatFailsKeepsItsAddresses(t *testing.T) {
+	for name, fail := range map[string]func(*fakeDNS){
+		"failure":      func(f *fakeDNS) { f.err = errors.New("SERVFAIL") },
+		"no such name": func(f *fakeDNS) { delete(f.names, "pod") },
+		"no answer":    func(f *fakeDNS) { f.hang = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, dns *fakeDNS) {
+				dns.names["pod"] = addrs("10.0.0.1")
+				r := start(t, dns, "pod", "10.0.0.2")
+				synctest.Wait()
+				dns.set(func() { fail(dns) })
+				time.Sleep(5 * time.Minute)
+				if got, want := r.last(t), "[10.0.0.1]:0 [10.0.0.2]:0"; got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+				times := r.times()
+				for i := 1; i < len(times); i++ {
+					if gap := times[i].Sub(times[i-1]); gap > renew+patience {
+						t.Errorf("%v between reports: the view would become stale", gap)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestWithoutAnyAddressThereIsNoView(t *testing.T) {
+	bubble(t, func(t *testing.T, dns *fakeDNS) {
+		dns.names["b"] = nil
+		r := start(t, dns, "a", "b")
+		if got := r.last(t); !strings.HasPrefix(got, "error: ") || !strings.Contains(got, `"a"`) || !strings.Contains(got, `"b"`) {
+			t.Errorf("got %s, want an error that names both", got)
+		}
+		dns.set(func() { dns.names["b"] = addrs("10.0.0.2") })
+		time.Sleep(3 * time.Second) // tried again before the 30 s are over
+		if got, want := r.last(t), "[10.0.0.2]:0"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}
+
+func TestNew(t *testing.T) {
+	for n, want := range map[int]string{1: "static (1 address)", 3: "static (3 addresses)"} {
+		s, err := New(slices.Repeat([]string{"a"}, n))
+		if err != nil || s.String() != want {
+			t.Errorf("got %v, %v, want %s", s, err, want)
+		}
+	}
+	for _, list := range [][]string{nil, {}, make([]string, maxEntries+1)} {
+		if _, err := New(list); err == nil {
+			t.Errorf("%d entries: no error", len(list))
+		}
+	}
+	bad := []string{"", "a b", "a:0", "10.0.0.1:99999", "0.0.0.0", "[::]:80", "224.0.0.1", "http://a", "a/b"}
+	_, err := New(append(bad, "good"))
+	for _, entry := range bad {
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q: ", entry)) {
+			t.Errorf("%v does not name %q", err, entry)
+		}
+	}
+	if strings.Contains(fmt.Sprint(err), `"good"`) {
+		t.Errorf("%v names what is good", err)
+	}
+}
