@@ -1,0 +1,183 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// DNS is an authoritative server for a handful of names with addresses, over UDP
+// and TCP. Every other name does not exist. Its methods may be called from any
+// goroutine.
+//
+// On loopback the address of who asks says nothing: it is 127.0.0.1 for all. Who
+// must be told apart is given an address of the server of their own to ask, and
+// Last tells when that was asked.
+type DNS struct {
+	ttl     uint32
+	servers []*dns.Server
+
+	mu     sync.Mutex
+	names  map[string][]netip.Addr
+	last   map[string]time.Time
+	timers []*time.Timer
+	closed bool
+}
+
+// ListenDNS serves on each of addrs ("127.0.0.1:5300"), UDP and TCP. Answers are
+// given ttl, in whole seconds, as the time that they may be kept; 0 is legal and
+// means not at all.
+func ListenDNS(ttl time.Duration, addrs ...string) (*DNS, error) {
+	d := &DNS{
+		ttl:   uint32(ttl / time.Second),
+		names: map[string][]netip.Addr{},
+		last:  map[string]time.Time{},
+	}
+	for _, addr := range addrs {
+		if err := d.listen(addr); err != nil {
+			d.Close()
+			return nil, fmt.Errorf("dns: %w", err)
+		}
+	}
+	return d, nil
+}
+
+func (d *DNS) listen(addr string) error {
+	udp, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return err
+	}
+	// The same port for both, also where addr left the choice to the system.
+	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+	if err != nil {
+		return errors.Join(err, udp.Close())
+	}
+	asked := udp.LocalAddr().String()
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { d.serve(asked, w, q) })
+	for _, s := range []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}} {
+		up := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(up) }
+		go func() { _ = s.ActivateAndServe() }()
+		// Shutdown before the start would be lost.
+		<-up
+		d.servers = append(d.servers, s)
+	}
+	return nil
+}
+
+// Addrs returns where it listens, in the order of ListenDNS.
+func (d *DNS) Addrs() []string {
+	var out []string
+	for _, s := range d.servers {
+		if s.PacketConn != nil {
+			out = append(out, s.PacketConn.LocalAddr().String())
+		}
+	}
+	return out
+}
+
+// Set gives name these addresses from now on; none: the name exists and has no
+// address.
+func (d *DNS) Set(name string, addrs ...netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.names[dns.CanonicalName(name)] = slices.Clone(addrs)
+}
+
+// SetAfter is Set after a while, as behind a cache. Those with the same lag take
+// effect in the order of the calls.
+func (d *DNS) SetAfter(lag time.Duration, name string, addrs ...netip.Addr) {
+	if lag <= 0 {
+		d.Set(name, addrs...)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.timers = append(d.timers, time.AfterFunc(lag, func() { d.Set(name, addrs...) }))
+	}
+}
+
+// Get returns the addresses that name has now.
+func (d *DNS) Get(name string) []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.names[dns.CanonicalName(name)])
+}
+
+// Last returns when this address of the server (one of Addrs) was last asked for
+// name; zero: never.
+func (d *DNS) Last(addr, name string) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last[addr+" "+dns.CanonicalName(name)]
+}
+
+// Close stops serving; answers that were to come do not come.
+func (d *DNS) Close() {
+	d.mu.Lock()
+	d.closed = true
+	for _, t := range d.timers {
+		t.Stop()
+	}
+	d.mu.Unlock()
+	for _, s := range d.servers {
+		_ = s.Shutdown()
+	}
+}
+
+func (d *DNS) serve(asked string, w dns.ResponseWriter, q *dns.Msg) {
+	m := new(dns.Msg)
+	m.SetReply(q)
+	m.Authoritative = true
+	if len(q.Question) != 1 {
+		m.Rcode = dns.RcodeFormatError
+		_ = w.WriteMsg(m)
+		return
+	}
+	d.answer(asked, m)
+	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
+		m.Truncate(udpSize(q))
+	}
+	_ = w.WriteMsg(m)
+}
+
+// udpSize is how much the asker can take (RFC 6891; 512 without EDNS).
+func udpSize(q *dns.Msg) int {
+	if opt := q.IsEdns0(); opt != nil {
+		return max(dns.MinMsgSize, int(opt.UDPSize()))
+	}
+	return dns.MinMsgSize
+}
+
+// answer fills in m, in a new order each time, as cluster DNS does.
+func (d *DNS) answer(asked string, m *dns.Msg) {
+	question := m.Question[0]
+	name := dns.CanonicalName(question.Name)
+	d.mu.Lock()
+	addrs, known := d.names[name]
+	addrs = slices.Clone(addrs)
+	d.last[asked+" "+name] = time.Now()
+	d.mu.Unlock()
+	if !known {
+		m.Rcode = dns.RcodeNameError
+		return
+	}
+	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	for _, a := range addrs {
+		head := dns.RR_Header{Name: question.Name, Rrtype: question.Qtype, Class: dns.ClassINET, Ttl: d.ttl}
+		switch {
+		case question.Qtype == dns.TypeA && a.Is4():
+			m.Answer = append(m.Answer, &dns.A{Hdr: head, A: a.AsSlice()})
+		case question.Qtype == dns.TypeAAAA && a.Is6():
+			m.Answer = append(m.Answer, &dns.AAAA{Hdr: head, AAAA: a.AsSlice()})
+		}
+	}
+}

@@ -1,0 +1,40 @@
+package fleet
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+)
+
+// portTries is how many ports FreePort looks at.
+const portTries = 500
+
+// FreePort returns the first port from first on that is free on every host, for TCP
+// and UDP, and is none of taken. It may be taken by somebody else before it is
+// used: nothing on a machine can promise more.
+func FreePort(hosts []string, first int, taken ...int) (int, error) {
+	for port := first; port < first+portTries; port++ {
+		if !slices.Contains(taken, port) && freeOnAll(hosts, port) {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("fleet: no port from %d to %d is free on all of %v", first, first+portTries-1, hosts)
+}
+
+func freeOnAll(hosts []string, port int) bool {
+	for _, host := range hosts {
+		addr := net.JoinHostPort(host, strconv.Itoa(port))
+		tcp, err := net.Listen("tcp", addr)
+		if err != nil {
+			return false
+		}
+		_ = tcp.Close()
+		udp, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			return false
+		}
+		_ = udp.Close()
+	}
+	return true
+}

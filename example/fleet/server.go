@@ -1,0 +1,146 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
+)
+
+// ServerSpec says how to start a server. Command, Host and the ports are required.
+type ServerSpec struct {
+	// Command runs example/server; the flags are put behind it.
+	Command []string
+	// Name of the pod.
+	Name string
+	// Host is its own address, such as 127.0.1.1.
+	Host string
+	// GRPCPort and HTTPPort are its ports on Host.
+	GRPCPort, HTTPPort int
+	// Args are further flags.
+	Args []string
+	// Log is given each line of its log. Nil: none.
+	Log func(line string)
+}
+
+// Server is a server process.
+type Server struct {
+	*Proc
+
+	Spec ServerSpec
+}
+
+// readyPoll is how often a starting server is asked whether it is ready.
+const readyPoll = 20 * time.Millisecond
+
+// StartServer starts a server and returns once it is ready. If it is not before
+// ctx ends, or exits, it is killed, and the error has its last words.
+func StartServer(ctx context.Context, spec ServerSpec) (*Server, error) {
+	s := &Server{Spec: spec}
+	words := &lastWords{next: spec.Log}
+	argv := append([]string{}, spec.Command...)
+	argv = append(argv, "-grpc", s.GRPC(), "-http", s.HTTP(), "-name", spec.Name)
+	var err error
+	if s.Proc, err = Start(append(argv, spec.Args...), []string{"POD_IP=" + spec.Host}, nil, words.add); err != nil {
+		return nil, err
+	}
+	if err := s.waitReady(ctx); err != nil {
+		s.Kill()
+		<-s.Done()
+		return nil, fmt.Errorf("fleet: server %s: %w: %s", spec.Name, err, words)
+	}
+	return s, nil
+}
+
+// GRPC is where it serves gRPC.
+func (s *Server) GRPC() string {
+	return net.JoinHostPort(s.Spec.Host, strconv.Itoa(s.Spec.GRPCPort))
+}
+
+// HTTP is where its health endpoint is.
+func (s *Server) HTTP() string {
+	return net.JoinHostPort(s.Spec.Host, strconv.Itoa(s.Spec.HTTPPort))
+}
+
+func (s *Server) waitReady(ctx context.Context) error {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		if _, err := get(ctx, "http://"+s.HTTP()+"/readyz"); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not ready: %w", ctx.Err())
+		case <-s.Done():
+			return fmt.Errorf("exited with status %d", s.ExitCode())
+		case <-tick.C:
+		}
+	}
+}
+
+// Status asks for /statusz.
+func (s *Server) Status(ctx context.Context) (rebalance.Status, error) {
+	var st rebalance.Status
+	body, err := get(ctx, "http://"+s.HTTP()+"/statusz")
+	if err == nil {
+		err = json.Unmarshal(body, &st)
+	}
+	if err != nil {
+		return st, fmt.Errorf("fleet: %s: %w", s.Spec.Name, err)
+	}
+	return st, nil
+}
+
+const (
+	getTimeout = 2 * time.Second
+	maxBody    = 4 << 20
+)
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", url, resp.Status)
+	}
+	return body, err
+}
+
+// lastWords keeps the last line of a log, for when the process dies of it.
+type lastWords struct {
+	next func(string)
+	mu   sync.Mutex
+	line string
+}
+
+func (w *lastWords) add(line string) {
+	w.mu.Lock()
+	w.line = line
+	w.mu.Unlock()
+	if w.next != nil {
+		w.next(line)
+	}
+}
+
+func (w *lastWords) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.line
+}
