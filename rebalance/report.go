@@ -200,7 +200,7 @@ func (b *Balancer) duplicateText() string {
 }
 
 func (b *Balancer) framesLostText() string {
-	if n := b.reg.Totals().Lost; n > 0 {
+	if n := b.reg.Lost(); n > 0 {
 		return fmt.Sprintf("on %d connections the HTTP/2 frames could not be followed; they are served but cannot be asked to leave", n)
 	}
 	return ""

@@ -42,10 +42,18 @@ func Options(bal *rebalance.Balancer, opts ...Option) []grpc.ServerOption {
 	}
 	p := bal.Config().Policy
 	return []grpc.ServerOption{
-		grpc.Creds(&tracked{creds: o.creds, bal: bal}),
+		grpc.Creds(TransportCredentials(bal, o.creds)),
 		grpc.KeepaliveParams(ServerParameters(p)),
 		grpc.KeepaliveEnforcementPolicy(EnforcementPolicy(p)),
 	}
+}
+
+// TransportCredentials wraps creds so that bal tracks every connection; nil means
+// plaintext. Options contains them. They are for a server that sets its
+// credentials elsewhere, in which case serveropts.Options must not be the last
+// to say grpc.Creds, and for xds.NewGRPCServer.
+func TransportCredentials(bal *rebalance.Balancer, creds credentials.TransportCredentials) credentials.TransportCredentials {
+	return &tracked{creds: creds, bal: bal}
 }
 
 // ServerParameters is the keepalive of p as grpc takes it. Zero values are

@@ -340,6 +340,13 @@ func (r *Registry) EachKey(f func(key string, serving int) bool) {
 	}
 }
 
+// Lost is on how many connections the frames could not be followed to the end.
+func (r *Registry) Lost() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lost
+}
+
 // Totals returns the sums.
 func (r *Registry) Totals() Totals {
 	r.mu.Lock()
