@@ -168,7 +168,7 @@ func (f *outbound) gap() bool {
 }
 
 // cut returns the first place in p, its end included, where a frame of ours may
-// stand and no GOAWAY has gone before.
+// stand.
 func (f *outbound) cut(p []byte) (at int, ok bool) {
 	probe := *f
 	for rest := p; ; {
@@ -179,7 +179,7 @@ func (f *outbound) cut(p []byte) (at int, ok bool) {
 			return 0, false
 		}
 		var ev event
-		if rest, ev = probe.next(rest); ev == goAwayPassed || ev == framesLost {
+		if rest, ev = probe.next(rest); ev == framesLost {
 			return 0, false
 		}
 	}

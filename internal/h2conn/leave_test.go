@@ -13,7 +13,12 @@ import (
 	"golang.org/x/net/http2"
 )
 
-const testLinger = 3 * time.Second
+const (
+	testLinger = 3 * time.Second
+	// What is documented, not what the code says.
+	wantEOFWait   = 5 * time.Second
+	wantProofWait = 5 * time.Second
+)
 
 // duplex is one end of a connection that can be half-closed: two pipes.
 type duplex struct {
@@ -212,7 +217,7 @@ func TestClientThatNeverCloses(t *testing.T) {
 		p.state(Acknowledged)
 		p.end(1)
 		p.state(Quiet)
-		p.closedAfter(testLinger+onlyHalf(half, eofWait), Clean)
+		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
 		p.got("GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "EOF")
 		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: clean")
 	})
@@ -223,7 +228,7 @@ func TestIdleClient(t *testing.T) {
 	inBubble(t, func(p *pair, half bool) {
 		p.leave(0)
 		p.state(Quiet)
-		p.closedAfter(testLinger+onlyHalf(half, eofWait), Clean)
+		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
 		p.got("GOAWAY bye", "PING evenkeel", "EOF")
 	})
 }
@@ -282,12 +287,12 @@ func TestGrace(t *testing.T) {
 	inBubble(t, func(p *pair, half bool) { // never acknowledged, no stream
 		p.setAcks(false)
 		p.leave(grace)
-		p.closedAfter(grace+onlyHalf(half, eofWait), Clean)
+		p.closedAfter(grace+onlyHalf(half, wantEOFWait), Clean)
 		p.rec.want(p.t, "asked", "goaway own=true", "closed: clean")
 	})
 	inBubble(t, func(p *pair, half bool) { // all well before the grace is over
 		p.leave(grace)
-		p.closedAfter(testLinger+onlyHalf(half, eofWait), Clean)
+		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
 	})
 }
 
@@ -302,7 +307,7 @@ func TestReopened(t *testing.T) {
 		time.Sleep(time.Hour)
 		p.end(1)
 		p.state(Quiet)
-		p.closedAfter(testLinger+onlyHalf(half, eofWait), Clean)
+		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
 		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "acknowledged", "quiet", "closed: clean")
 	})
 }
@@ -324,11 +329,11 @@ func TestProof(t *testing.T) {
 		p.state(Quiet)
 		_ = p.w.WritePing(true, pingData)
 		p.fromClient()
-		p.closedAfter(onlyHalf(half, eofWait), Clean)
+		p.closedAfter(onlyHalf(half, wantEOFWait), Clean)
 	})
 	inBubble(t, func(p *pair, half bool) {
 		prepare(p)
-		p.closedAfter(testLinger+proofWait+onlyHalf(half, eofWait), Clean)
+		p.closedAfter(testLinger+wantProofWait+onlyHalf(half, wantEOFWait), Clean)
 	})
 }
 
@@ -433,6 +438,11 @@ func TestServerGoesBetween(t *testing.T) {
 			_ = p.w.WriteSettingsAck()
 			p.fromServer()
 			p.state(Asked)
+			p.mu.Lock()
+			if n := len(p.frames); n != 3 { // SETTINGS, its GOAWAY, SETTINGS
+				p.t.Errorf("the client got %q", p.frames)
+			}
+			p.mu.Unlock()
 			p.closedAfter(time.Minute, Forced)
 			p.rec.want(p.t, "asked", "goaway own=false", "closed: forced")
 		})
@@ -620,5 +630,44 @@ func TestLongDebug(t *testing.T) {
 			p.t.Fatal("Leave returned false")
 		}
 		p.got("GOAWAY "+string(bytes.Repeat([]byte("x"), maxDebug)), "PING evenkeel")
+	})
+}
+
+// TestLostWhileAsked loses the frames before the GOAWAY could be written: it
+// never is.
+func TestLostWhileAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nc := &memConn{in: []byte("GET / HTTP/1.1\r\n\r\n")}
+		rec := newRecorder()
+		c := New(nc, nil, rec)
+		c.Leave("bye", 0)
+		synctest.Wait()
+		_, _ = c.Read(make([]byte, 100))
+		w := newWire()
+		_ = w.WriteSettings()
+		b := w.take()
+		writeSome(t, c, b, len(b))
+		if !bytes.Equal(nc.out.Bytes(), b) {
+			t.Errorf("the client got %q", nc.out.Bytes())
+		}
+		_ = c.Close()
+		rec.want(t, "asked", "lost: "+ErrPreface.Error(), "closed: server")
+	})
+}
+
+// TestLostGoAway has the write of our frames fail in the middle.
+func TestLostGoAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		_ = w.WriteSettings()
+		b := w.take()
+		nc := &memConn{limit: len(b) + 5}
+		rec := newRecorder()
+		c := New(nc, nil, rec)
+		writeSome(t, c, b, len(b))
+		c.Leave("bye", 0)
+		synctest.Wait()
+		_ = c.Close()
+		rec.want(t, "asked", "lost: "+ErrWrite.Error(), "closed: server")
 	})
 }

@@ -288,6 +288,9 @@ func TestSyscallConn(t *testing.T) {
 func TestIdleBytes(t *testing.T) {
 	srv, _ := socketPair(t, "tcp", "127.0.0.1:0")
 	got := idleBytes(t, 2000, srv)
+	for range 4 { // other goroutines allocate, too: the least counts
+		got = min(got, idleBytes(t, 2000, srv))
+	}
 	t.Logf("%.0f B per idle connection", got)
 	if got > 350 && !raceEnabled {
 		t.Errorf("%.0f B per idle connection, want 350 at most", got)

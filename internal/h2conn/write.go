@@ -105,7 +105,7 @@ func (c *Conn) flush() {
 
 // neededLocked tells whether something is to be injected.
 func (c *Conn) neededLocked() bool {
-	return c.need != 0 && c.lost == 0 && !c.broken && !c.closing && c.state != Closed
+	return c.need != 0 && !c.broken && !c.closing
 }
 
 // writeAround injects at the first place in p, or leaves it to endWrite.
