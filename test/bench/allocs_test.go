@@ -1,0 +1,83 @@
+package bench
+
+import (
+	"math"
+	"runtime"
+	"runtime/debug"
+	"testing"
+
+	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+)
+
+// measured is over how many operations allocations are counted.
+const measured = 1000
+
+// TestNoExtraAllocationPerRPC: promise 6, no allocation per RPC, nor per message of a
+// stream.
+func TestNoExtraAllocationPerRPC(t *testing.T) {
+	steady(t)
+	for _, l := range loads() {
+		for _, w := range wires() {
+			t.Run(l.name+"/"+string(w), func(t *testing.T) {
+				off, on := allocs(t, l, bare, w), allocs(t, l, evenkeel, w)
+				t.Logf("bare %.3f, evenkeel %.3f allocations per operation", off, on)
+				if !sameAllocs(off, on) {
+					t.Errorf("%.3f allocations per operation more than a bare server", on-off)
+				}
+			})
+		}
+	}
+}
+
+// TestAllocationsOfAnInterceptorAreNoticed shows that the test above can fail: an
+// interceptor that does nothing costs whole allocations per RPC.
+func TestAllocationsOfAnInterceptorAreNoticed(t *testing.T) {
+	steady(t)
+	for _, name := range []string{"Unary", "BidiRPC"} {
+		for _, w := range wires() {
+			l := findLoad(name)
+			off, on := allocs(t, l, bare, w), allocs(t, l, intercepted, w)
+			t.Logf("%s over %s: bare %.3f, intercepted %.3f allocations per operation", name, w, off, on)
+			if sameAllocs(off, on) {
+				t.Errorf("%s over %s: an interceptor went unnoticed: %.3f and %.3f", name, w, off, on)
+			}
+		}
+	}
+}
+
+// sameAllocs leaves room for what is not of the RPC (a window update, a ping of
+// the bandwidth estimator), far from one whole allocation per RPC.
+func sameAllocs(off, on float64) bool { return math.Abs(on-off) < 0.5 }
+
+// steady removes what makes allocations differ from run to run: a collection
+// empties the pools, and a second processor has pools of its own.
+func steady(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("under the race detector a sync.Pool drops things by chance")
+	}
+	percent := debug.SetGCPercent(-1)
+	procs := runtime.GOMAXPROCS(1)
+	t.Cleanup(func() {
+		runtime.GOMAXPROCS(procs)
+		debug.SetGCPercent(percent)
+		runtime.GC()
+	})
+}
+
+// allocs returns the allocations per operation, client included.
+func allocs(t *testing.T, l load, kind serverKind, w wire) float64 {
+	t.Helper()
+	c := dial(t, kind, w)
+	must(t, l.run(t.Context(), c, warmUp))
+	return mallocs(t, l, c)
+}
+
+func mallocs(t *testing.T, l load, c hellov1.HelloServiceClient) float64 {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	must(t, l.run(t.Context(), c, measured))
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / measured
+}

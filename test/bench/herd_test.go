@@ -1,0 +1,81 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+
+	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+)
+
+// herdReady is what a herd says once all its connections are idle.
+const herdReady = "idle"
+
+// herdMain is the main function of a process of clients. It ends with its standard
+// input, and so with its parent.
+func herdMain(spec string) int {
+	var h clients
+	if _, err := fmt.Sscan(spec, &h.addr, &h.wire, &h.n, &h.rpcs); err != nil {
+		fmt.Fprintln(os.Stderr, "herd:", err)
+		return 2
+	}
+	if err := h.connect(); err != nil {
+		fmt.Fprintln(os.Stderr, "herd:", err)
+		return 1
+	}
+	fmt.Println(herdReady)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+// clients are n ordinary grpc-go channels.
+type clients struct {
+	addr    string
+	wire    wire
+	n, rpcs int
+
+	all []*grpc.ClientConn
+}
+
+// dialers is how many connect at a time; a listener's queue is longer.
+const dialers = 32
+
+func (h *clients) connect() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	h.all = make([]*grpc.ClientConn, h.n)
+	errs := make([]error, dialers)
+	var wg sync.WaitGroup
+	for d := range dialers {
+		wg.Go(func() {
+			for i := d; i < h.n && errs[d] == nil; i += dialers {
+				h.all[i], errs[d] = h.one(ctx)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// one connects, does its calls and falls silent.
+func (h *clients) one(ctx context.Context) (*grpc.ClientConn, error) {
+	cc, err := grpc.NewClient("passthrough:///"+h.addr, grpc.WithTransportCredentials(clientCreds(h.wire)),
+		grpc.WithIdleTimeout(0), grpc.WithSharedWriteBuffer(true))
+	if err != nil {
+		return nil, err
+	}
+	cc.Connect()
+	for s := cc.GetState(); s != connectivity.Ready; s = cc.GetState() {
+		if !cc.WaitForStateChange(ctx, s) {
+			return nil, ctx.Err()
+		}
+	}
+	return cc, unary(ctx, hellov1.NewHelloServiceClient(cc), h.rpcs)
+}

@@ -1,0 +1,146 @@
+package bench
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// maxExtraHeap is the bar: heap per idle connection above that of a bare server.
+const maxExtraHeap = 512
+
+// idleCase is how the connections came to be idle.
+type idleCase struct {
+	wire wire
+	rpcs int // done before
+}
+
+func (c idleCase) String() string { return fmt.Sprintf("wire=%s/rpcs=%d", c.wire, c.rpcs) }
+
+// idleCases: 0 RPCs is the subchannel that round_robin keeps and nobody uses yet.
+func idleCases() []idleCase {
+	return []idleCase{{tcp, 0}, {tcp, 10}, {overTLS, 0}, {overTLS, 10}}
+}
+
+// TestIdleConnectionHeap: promise 6, no read buffer per idle connection.
+func TestIdleConnectionHeap(t *testing.T) {
+	const n = 300
+	for _, c := range idleCases() {
+		t.Run(c.String(), func(t *testing.T) {
+			off := medianIdle(t, bare, c, n)
+			for _, kind := range []serverKind{evenkeel, ownKeys} {
+				on := medianIdle(t, kind, c, n)
+				t.Logf("bare %.0f, %s %.0f bytes of heap per idle connection", off.heap, kind, on.heap)
+				if on.heap > off.heap+maxExtraHeap {
+					t.Errorf("%s: %.0f bytes of heap more than a bare server, want at most %d", kind, on.heap-off.heap, maxExtraHeap)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkIdleHeap reports heap and stacks of the server per idle connection.
+func BenchmarkIdleHeap(b *testing.B) {
+	for _, c := range idleCases() {
+		for _, kind := range append(compared(), ownKeys) {
+			b.Run(fmt.Sprintf("%s/server=%s", c, kind), func(b *testing.B) {
+				addr := idleServer(b, kind, c)
+				for b.Loop() {
+					m := idle(b, addr, c, 2000)
+					b.ReportMetric(m.heap, "heap-B/conn")
+					b.ReportMetric(m.stack, "stack-B/conn")
+				}
+				b.ReportMetric(0, "ns/op") // of the herd: says nothing
+			})
+		}
+	}
+}
+
+// perConn is the memory of one connection, in bytes.
+type perConn struct{ heap, stack float64 }
+
+// medianIdle is that of three measurements by their heap.
+func medianIdle(t *testing.T, kind serverKind, c idleCase, n int) perConn {
+	t.Helper()
+	addr := idleServer(t, kind, c)
+	ms := make([]perConn, 3)
+	for i := range ms {
+		ms[i] = idle(t, addr, c, n)
+	}
+	slices.SortFunc(ms, func(a, b perConn) int { return int(a.heap - b.heap) })
+	return ms[1]
+}
+
+// idleServer returns the address of a new server that has had clients.
+func idleServer(tb testing.TB, kind serverKind, c idleCase) string {
+	tb.Helper()
+	addr, _ := listen(tb, newServer(tb, kind, c.wire), c.wire)
+	herd(tb, addr, c, 10)()
+	return addr
+}
+
+// idle connects n clients of another process, waits until they are idle and
+// returns what each costs the server.
+func idle(tb testing.TB, addr string, c idleCase, n int) perConn {
+	tb.Helper()
+	before := settled()
+	leave := herd(tb, addr, c, n)
+	after := settled()
+	leave()
+	return perConn{
+		heap:  (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(n),
+		stack: (float64(after.StackInuse) - float64(before.StackInuse)) / float64(n),
+	}
+}
+
+// settled collects until the heap stays the same: the last frames of the herd may
+// still be on their way. Two collections empty a sync.Pool.
+func settled() runtime.MemStats {
+	const most, same = 200, 4096
+	var m runtime.MemStats
+	last, calm := uint64(0), 0
+	for i := 0; i < most && calm < 3; i++ {
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		calm++
+		if max(m.HeapAlloc, last)-min(m.HeapAlloc, last) > same {
+			calm = 0
+		}
+		last = m.HeapAlloc
+	}
+	return m
+}
+
+// herdEnv tells a child of this test binary that it is a herd of clients.
+const herdEnv = "EVENKEEL_BENCH_HERD"
+
+// herd starts a process with n connections that have become idle: in a process
+// of their own, so that the heap here is the server's alone. The function returned
+// ends it.
+func herd(tb testing.TB, addr string, c idleCase, n int) (leave func()) {
+	tb.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d", herdEnv, addr, c.wire, n, c.rpcs))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	must(tb, err)
+	out, err := cmd.StdoutPipe()
+	must(tb, err)
+	must(tb, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != herdReady {
+		_ = in.Close()
+		tb.Fatalf("the clients said %q: %v, %v", line, err, cmd.Wait())
+	}
+	return func() {
+		must(tb, in.Close())
+		_, _ = io.Copy(io.Discard, out)
+		must(tb, cmd.Wait())
+	}
+}

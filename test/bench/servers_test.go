@@ -1,0 +1,240 @@
+package bench
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/serveropts"
+)
+
+// serverKind is what is compared.
+type serverKind string
+
+const (
+	bare     serverKind = "bare"
+	evenkeel serverKind = "evenkeel"
+	// ownKeys is evenkeel where every connection has a client, and so a key, of
+	// its own. The clients here share one address, which is the cheaper case.
+	ownKeys serverKind = "evenkeel-own-keys"
+	// intercepted is bare with an interceptor that does nothing: what the tests
+	// here must notice.
+	intercepted serverKind = "intercepted"
+)
+
+// compared are the two servers of a benchmark in the order of this round.
+func compared() []serverKind {
+	kinds := []serverKind{bare, evenkeel}
+	if round%2 == 1 {
+		slices.Reverse(kinds)
+	}
+	return kinds
+}
+
+// wire is what the bytes go over.
+type wire string
+
+const (
+	tcp      wire = "tcp"
+	overTLS  wire = "tls"
+	inMemory wire = "bufconn"
+)
+
+func wires() []wire { return []wire{tcp, overTLS, inMemory} }
+
+// newServer returns a server of the given kind as its user would make it.
+func newServer(tb testing.TB, kind serverKind, w wire) *grpc.Server {
+	tb.Helper()
+	var opts []grpc.ServerOption
+	switch kind {
+	case bare, intercepted:
+		if creds := serverCreds(tb, w); creds != nil {
+			opts = append(opts, grpc.Creds(creds))
+		}
+		if kind == intercepted {
+			opts = append(opts, grpc.UnaryInterceptor(passUnary), grpc.StreamInterceptor(passStream))
+		}
+	case evenkeel, ownKeys:
+		bal := newBalancer(tb, kind)
+		opts = serveropts.Options(bal, serveropts.Credentials(serverCreds(tb, w)))
+	}
+	srv := grpc.NewServer(opts...)
+	hellov1.RegisterHelloServiceServer(srv, &hello{})
+	return srv
+}
+
+// newBalancer returns one that runs, as it would in a pod.
+func newBalancer(tb testing.TB, kind serverKind) *rebalance.Balancer {
+	tb.Helper()
+	opts := []rebalance.Option{rebalance.WithSelf("pod-a", "127.0.0.1")}
+	if kind == ownKeys {
+		opts = append(opts, rebalance.WithKey(func(i rebalance.ConnInfo) string { return i.RemoteAddr.String() }))
+	}
+	bal, err := rebalance.New(rebalance.DefaultConfig(), opts...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- bal.Run(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
+	})
+	return bal
+}
+
+func passUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
+	return h(ctx, req)
+}
+
+func passStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
+	return h(srv, ss)
+}
+
+// dialer reaches a listener.
+type dialer func(context.Context, string) (net.Conn, error)
+
+// listen serves srv and returns the address, and how to reach it where that is
+// not plain TCP.
+func listen(tb testing.TB, srv *grpc.Server, w wire) (string, dialer) {
+	tb.Helper()
+	var lis net.Listener
+	var dial dialer
+	addr := "bufconn"
+	if w == inMemory {
+		mem := bufconn.Listen(1 << 20)
+		lis, dial = mem, func(ctx context.Context, _ string) (net.Conn, error) { return mem.DialContext(ctx) }
+	} else {
+		var err error
+		if lis, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			tb.Fatal(err)
+		}
+		addr = lis.Addr().String()
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(lis) }()
+	tb.Cleanup(func() {
+		srv.Stop()
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
+	})
+	return addr, dial
+}
+
+// dial returns a client of a new server.
+func dial(tb testing.TB, kind serverKind, w wire) hellov1.HelloServiceClient {
+	tb.Helper()
+	addr, d := listen(tb, newServer(tb, kind, w), w)
+	opts := []grpc.DialOption{grpc.WithTransportCredentials(clientCreds(w))}
+	if d != nil {
+		opts = append(opts, grpc.WithContextDialer(d))
+	}
+	cc, err := grpc.NewClient("passthrough:///"+addr, opts...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := cc.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return hellov1.NewHelloServiceClient(cc)
+}
+
+// clientCreds trusts anybody: nothing is at stake on loopback.
+func clientCreds(w wire) credentials.TransportCredentials {
+	if w == overTLS {
+		return credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
+	}
+	return insecure.NewCredentials()
+}
+
+func serverCreds(tb testing.TB, w wire) credentials.TransportCredentials {
+	tb.Helper()
+	if w != overTLS {
+		return nil
+	}
+	cert, err := certificate()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13})
+}
+
+var certificate = sync.OnceValues(func() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+})
+
+// hello answers without work of its own, so that the way to it is what counts.
+type hello struct {
+	hellov1.UnimplementedHelloServiceServer
+}
+
+func answer(req *hellov1.HiRequest) *hellov1.HiResponse {
+	return &hellov1.HiResponse{FromWho: req.GetToWho(), Message: req.GetMessage(), Pod: "pod-a"}
+}
+
+func (*hello) Hi(_ context.Context, req *hellov1.HiRequest) (*hellov1.HiResponse, error) {
+	return answer(req), nil
+}
+
+// Watch sends as many answers as the message says.
+func (*hello) Watch(req *hellov1.HiRequest, stream grpc.ServerStreamingServer[hellov1.HiResponse]) error {
+	n, err := strconv.Atoi(req.GetMessage())
+	if err != nil {
+		return err
+	}
+	for range n {
+		if err := stream.Send(answer(req)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (*hello) Chat(stream grpc.BidiStreamingServer[hellov1.HiRequest, hellov1.HiResponse]) error {
+	for {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(answer(req)); err != nil {
+			return err
+		}
+	}
+}
