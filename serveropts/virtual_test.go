@@ -216,11 +216,11 @@ func TestGrowthMovesEachChannelOnce(t *testing.T) {
 		s := newService(t, nil)
 		s.scale(2)
 		for range 20 {
-			s.client(50 * time.Millisecond)
+			s.client(400 * time.Millisecond)
 		}
 		time.Sleep(time.Minute)
 		s.scale(5)
-		time.Sleep(5 * time.Minute)
+		time.Sleep(3 * time.Minute)
 		for _, p := range s.pods {
 			if st := p.bal.Status(); st.Connections != 20 || st.Draining != 0 {
 				t.Errorf("%s: %d connections, %d draining, want 20 and 0; %s: %s", st.Pod, st.Connections, st.Draining, st.Verdict, st.Why)
