@@ -177,6 +177,7 @@ func reason(err error) error {
 func (a *app) serve(stdout io.Writer) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(signals)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	l, err := a.listen(ctx)
@@ -206,7 +207,7 @@ func (a *app) serve(stdout io.Writer) error {
 		return context.Cause(ctx)
 	case s := <-signals:
 		a.log.Info("stopping", "signal", s.String())
-		go exitOnNext(signals)
+		go exitOnNext(ctx, signals)
 		return a.stop(&stopper{Server: a.grpc, gateway: gw, timeout: a.cfg.Shutdown.Timeout})
 	}
 }
@@ -243,9 +244,12 @@ func (a *app) announce(stdout io.Writer, l listeners) {
 }
 
 // exitOnNext ends the process at once when somebody asks a second time.
-func exitOnNext(signals <-chan os.Signal) {
-	<-signals
-	os.Exit(exitFail)
+func exitOnNext(ctx context.Context, signals <-chan os.Signal) {
+	select {
+	case <-ctx.Done():
+	case <-signals:
+		os.Exit(exitFail)
+	}
 }
 
 // stopper stops the gateway before the gRPC server behind it.
