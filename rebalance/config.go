@@ -91,7 +91,7 @@ type RebalanceConfig struct {
 	// 0.7. From 0, which turns this side off, to 0.95.
 	Floor float64 `json:"floor"`
 	// Spread is the time over which one pod spreads the GOAWAYs of one round.
-	// Default 2s. From 0, all at once, to 1m.
+	// Default 1s. From 0, all at once, to 1m.
 	Spread time.Duration `json:"spread"`
 	// MaxPerSecond is how many GOAWAYs one pod sends in a second. Default 100.
 	// From 0.1, one in ten seconds, to 100000.
@@ -137,7 +137,7 @@ type PeersDNSConfig struct {
 	// Server is the DNS server, "host" or "host:port" (port 53). Default empty: the
 	// system's.
 	Server string `json:"server"`
-	// Interval is the time from one answer to the next question. Default 2s. From
+	// Interval is the time from one answer to the next question. Default 1s. From
 	// 100ms to 1h.
 	Interval time.Duration `json:"interval"`
 }
@@ -193,13 +193,13 @@ func DefaultConfig() Config {
 			Weight:               WeightConnections,
 			Tolerance:            0.1,
 			Floor:                0.7,
-			Spread:               2 * time.Second,
+			Spread:               time.Second,
 			MaxPerSecond:         100,
 			MaxFractionPerMinute: 1,
 			Cooldown:             30 * time.Second,
 			Settle:               2 * time.Second,
 		},
-		Peers:    PeersConfig{Source: PeersNone, DNS: PeersDNSConfig{Interval: 2 * time.Second}},
+		Peers:    PeersConfig{Source: PeersNone, DNS: PeersDNSConfig{Interval: time.Second}},
 		Shutdown: ShutdownConfig{Timeout: 30 * time.Second},
 	}
 }

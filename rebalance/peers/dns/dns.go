@@ -18,7 +18,7 @@ import (
 
 const (
 	// DefaultInterval is the time from one answer to the next lookup.
-	DefaultInterval = 2 * time.Second
+	DefaultInterval = time.Second
 	// MinInterval is the least that Options.Interval may be.
 	MinInterval = 100 * time.Millisecond
 )
