@@ -154,7 +154,7 @@ func nextAnswer(dns *fakeDNS) {
 
 func TestOneAddressOfAPodIsEnough(t *testing.T) {
 	gateTest(t, GateConfig{}, func(t *testing.T, dns *fakeDNS, g *Gate) {
-		dns.set(nil, "10.0.0.1", "fd00::2")
+		dns.set(nil, "::ffff:10.0.0.1", "fd00::2")
 		g.Want(pods("fd00::1 ::ffff:10.0.0.1", "10.0.0.2 fd00::2"))
 		pass(time.Second)
 		g.mustBe(t, true)

@@ -125,7 +125,7 @@ func TestPeersThatMisbehave(t *testing.T) {
 		"404":      {Status, http.NotFound},
 		"503":      {Status, func(w http.ResponseWriter, _ *http.Request) { jsonHead(w); w.WriteHeader(503); w.Write(body) }},
 		"204":      {Status, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }},
-		"redirect": {Status, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) }},
+		"redirect": {Status, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }},
 		"headers":  {Other, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) }},
 		"cut off":  {Other, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 		"half an answer": {Other, func(w http.ResponseWriter, _ *http.Request) {
@@ -191,23 +191,24 @@ func TestAHugeAnswerIsNotRead(t *testing.T) {
 	}
 }
 
-// An answer of the size that 512 keys make is not too large.
+// An answer of a newer pod, with fields that we do not know and the longest keys,
+// is not too large.
 func TestTheLargestAnswerFits(t *testing.T) {
 	var keys []string
+	counts := make(map[string]int)
 	for i := range MaxKeys {
 		keys = append(keys, fmt.Sprintf("%064x", i))
+		counts[keys[i]] = maxConnections
 	}
-	addr := peer(t, Handler(func(asked []string) Report {
-		rep := good
-		rep.Pod = strings.Repeat("x", maxPodLen)
-		rep.Keys = map[string]int{}
-		for _, key := range asked {
-			rep.Keys[key] = maxConnections
-		}
-		return rep
+	addr := peer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		jsonHead(w)
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"pod": strings.Repeat("x", maxPodLen), "ready": true, "uptimeMillis": 1, "connections": 1,
+			"keys": counts, "new": strings.Repeat("y", 60<<10),
+		})
 	}))
 	got, err := client(t, long).Ask(t.Context(), addr, keys)
-	if err != nil || len(got.Keys) != MaxKeys {
+	if err != nil || !reflect.DeepEqual(got.Keys, counts) {
 		t.Errorf("%d keys, %v", len(got.Keys), err)
 	}
 }
