@@ -44,9 +44,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if o.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.duration)
-		defer cancel()
+		// Not a deadline: streams would carry it to the server and fail of it.
+		defer time.AfterFunc(o.duration, stop).Stop()
 	}
 	c, err := dial(&o)
 	if err != nil {

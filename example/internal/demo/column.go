@@ -175,6 +175,7 @@ func (c *column) startPod(ctx context.Context, number int) error {
 	defer c.mu.Unlock()
 	c.servers[name] = s
 	c.members = append(c.members, name)
+	slices.Sort(c.members)
 	c.announceLocked()
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -76,6 +77,7 @@ func play(ctx context.Context, o *options, stdout, stderr io.Writer) ([]string, 
 		return nil, err
 	}
 	defer t.stop()
+	stalled := watchClock(ctx)
 	page, err := servePage(ctx, o.page, t.board)
 	if err != nil {
 		return nil, err
@@ -93,7 +95,30 @@ func play(ctx context.Context, o *options, stdout, stderr io.Writer) ([]string, 
 	broken := t.broken()
 	t.board.finish(table(t.columns, t.figures))
 	report(stdout, t, broken)
+	if late := stalled(); late > stallLimit {
+		fmt.Fprintf(stdout, "NOTE: this machine stood still for up to %.1f s: the figures say more of it than of the fleets\n", late.Seconds())
+	}
 	return broken, nil
+}
+
+// A clock that ticks so late means that processes did not get to run: RPCs then
+// fail of their deadlines, whatever servers and clients do.
+const (
+	clockTick  = 100 * time.Millisecond
+	stallLimit = 2 * time.Second
+)
+
+// watchClock watches until ctx is done, and returns how to ask for the longest delay
+// of a tick.
+func watchClock(ctx context.Context) (longest func() time.Duration) {
+	var late atomic.Int64
+	go func() {
+		for last := time.Now(); ctx.Err() == nil; last = time.Now() {
+			time.Sleep(clockTick)
+			late.Store(max(late.Load(), int64(time.Since(last)-clockTick)))
+		}
+	}()
+	return func() time.Duration { return time.Duration(late.Load()) }
 }
 
 func isTerminal(w io.Writer) bool {
