@@ -42,9 +42,10 @@ type row struct {
 	tls    bool
 	// proxy stands between, if set.
 	proxy func(t *testing.T, s *server) *proxy
-	// allowed is how many of the calls may fail, with the reason; nil: none.
-	allowed func(r result, goaways int) int
-	why     string
+	// perGoAway is how many calls may fail for each GOAWAY, if each of them failed
+	// with an error that contains failing; why says why it cannot be none.
+	perGoAway    int
+	failing, why string
 }
 
 // result is what a client says of itself.
@@ -62,7 +63,6 @@ type outcome struct {
 	result
 	totals
 	left int
-	why  string
 }
 
 func TestInterop(t *testing.T) {
@@ -90,7 +90,7 @@ func (r row) run(t *testing.T) outcome {
 	if r.proxy != nil {
 		p = r.proxy(t, s)
 	}
-	o := outcome{name: r.name, why: r.why}
+	o := outcome{name: r.name}
 	if r.drive != nil {
 		o.result = r.drive(t, s)
 	} else {
@@ -101,6 +101,7 @@ func (r row) run(t *testing.T) outcome {
 	}
 	if p != nil {
 		p.stop(t)
+		o.Version = p.version
 	}
 	o.totals = s.end(t)
 	r.check(t, o)
@@ -125,14 +126,15 @@ func (r row) args(t *testing.T, s *server, p *proxy) []string {
 // check holds an outcome against its bars. Too few calls or GOAWAYs fail, too:
 // such a run would prove nothing.
 func (r row) check(t *testing.T, o outcome) {
-	allowed := 0
-	if r.allowed != nil {
-		allowed = r.allowed(o.result, o.GoAways)
-	}
-	if o.Failed > allowed {
+	if allowed := r.perGoAway * o.GoAways; o.Failed > allowed {
 		t.Errorf("%d of %d calls failed, at most %d may: %v", o.Failed, o.Calls, allowed, o.Errors)
 	} else if o.Failed > 0 {
 		t.Logf("%d of %d calls failed, as may be (%s): %v", o.Failed, o.Calls, r.why, o.Errors)
+	}
+	for text := range o.Errors {
+		if r.perGoAway > 0 && !strings.Contains(text, r.failing) {
+			t.Errorf("a call failed in another way than by %q: %s", r.failing, text)
+		}
 	}
 	if o.left != 0 {
 		t.Errorf("%d sockets left open beside the connections in use", o.left)

@@ -7,7 +7,10 @@ import (
 	_ "embed"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 	"text/template"
@@ -23,8 +26,10 @@ var haproxyConf string
 // proxy stands between a client and the servers.
 type proxy struct {
 	*process
-	addr string
+	addr, version string
 }
+
+var proxyVersion = regexp.MustCompile(`version:? (?:nginx/)?([0-9][^- ]*)`)
 
 func nginx(t *testing.T, s *server) *proxy {
 	return startProxy(t, s, nginxConf, func(dir, conf string) []string {
@@ -57,10 +62,21 @@ func startProxy(t *testing.T, s *server, conf string, argv func(dir, conf string
 		t.Fatal(err)
 	}
 	p := &proxy{process: start(t, argv(dir, path), nil), addr: "unix:" + sock}
+	p.version = versionOf(t, p.cmd.Path)
 	if !eventually(t, 20*time.Second, "the proxy does not listen", func() bool { return listens(sock) }) {
 		t.FailNow()
 	}
 	return p
+}
+
+func versionOf(t *testing.T, program string) string {
+	t.Helper()
+	out, err := exec.Command(program, "-v").CombinedOutput()
+	m := proxyVersion.FindSubmatch(out)
+	if err != nil || m == nil {
+		t.Fatalf("%s -v: %v: %s", program, err, out)
+	}
+	return strings.TrimSpace(string(m[1]))
 }
 
 func listens(sock string) bool {

@@ -9,6 +9,16 @@ const (
 	pickFirst  = "pick_first"
 )
 
+const (
+	// callsInFlight is how many calls a client has in flight at most, its long
+	// stream aside.
+	callsInFlight = 11
+	// noRetryInNode was seen on the wire and is the same with the GOAWAY of a bare
+	// server's MaxConnectionAge.
+	noRetryInNode = "Node hands over the end of one call while it still parses what it has read, and refuses " +
+		"by itself a call that begins there if a GOAWAY comes after it; grpc-js tries again, connect-node does not"
+)
+
 // rows is the table: who calls, and what may fail.
 func rows() []row {
 	var (
@@ -31,7 +41,14 @@ func rows() []row {
 		{name: "grpc-js round_robin", argv: grpcJS, policy: roundRobin},
 		{name: "grpc-js pick_first", argv: grpcJS, policy: pickFirst, single: true},
 		{name: "grpc-js round_robin TLS", argv: grpcJS, policy: roundRobin, tls: true},
-		{name: "connect-node", argv: connectNode},
+		{
+			name: "connect-node", argv: connectNode,
+			perGoAway: callsInFlight, failing: "NGHTTP2_REFUSED_STREAM", why: noRetryInNode,
+		},
+		{
+			name: "connect-node one server", argv: connectNode, single: true,
+			perGoAway: callsInFlight, failing: "NGHTTP2_REFUSED_STREAM", why: noRetryInNode,
+		},
 		{name: "Python round_robin", argv: python, policy: roundRobin},
 		{name: "Python pick_first", argv: python, policy: pickFirst, single: true},
 		{name: "Ruby round_robin", argv: ruby, policy: roundRobin},
