@@ -392,3 +392,39 @@ func TestSpareStreams(t *testing.T) {
 		t.Errorf("room for %d streams after a flood", cap(s.open))
 	}
 }
+
+// TestWriteFailsAnywhere lets the connection below fail after every byte while
+// the GOAWAY is injected in the middle of a Write: n counts the server's bytes.
+func TestWriteFailsAnywhere(t *testing.T) {
+	w := newWire()
+	_ = w.WriteSettings()
+	_ = w.WriteData(1, false, []byte("the frame that Leave comes in"))
+	at := w.Len()
+	_ = w.WriteSettingsAck()
+	server := w.take()
+	const from = 15 // in DATA
+	_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(testDebug))
+	_ = w.WritePing(false, pingData)
+	wire := append(append(bytes.Clone(server[:at]), w.take()...), server[at:]...)
+	ours := len(wire) - len(server)
+	for limit := from + 1; limit <= len(wire); limit++ {
+		nc := &memConn{limit: limit}
+		rec := newRecorder()
+		c := New(nc, nil, rec)
+		writeSome(t, c, server, from)
+		c.Leave(testDebug, 0) // finds nothing to do before the next Write
+		n, err := c.Write(server[from:])
+		want := min(limit, at) - from + max(0, limit-at-ours)
+		if failed := err != nil; n != want || failed != (limit < len(wire)) {
+			t.Errorf("Write returned %d, %v with room for %d bytes, want %d", n, err, limit, want)
+		}
+		if !bytes.Equal(nc.out.Bytes(), wire[:limit]) {
+			t.Errorf("the client got %q, want %q", nc.out.Bytes(), wire[:limit])
+		}
+		if lost := c.Lost() != nil; lost != (err != nil) {
+			t.Errorf("Write returned %v, lost: %v", err, c.Lost())
+		}
+		_ = c.Close()
+		<-rec.how
+	}
+}
