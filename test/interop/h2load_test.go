@@ -15,7 +15,7 @@ import (
 
 var (
 	h2loadVersion = regexp.MustCompile(`nghttp2/(\S+)`)
-	h2loadLine    = regexp.MustCompile(`requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded`)
+	h2loadLine    = regexp.MustCompile(`requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded, \d+ failed, \d+ errored`)
 )
 
 // h2loadRun is how long one h2load lives: long enough for one GOAWAY on each of
@@ -32,7 +32,7 @@ func h2load(t *testing.T, s *server) result {
 		t.Fatal(err)
 	}
 	for i := range seconds(t) / int(h2loadRun/time.Second) {
-		out := h2loadOut(t, "-D", strconv.Itoa(int(h2loadRun/time.Second)), "-c", "4", "-m", "4", "-d", body,
+		out := h2loadOut(t, "-D", strconv.Itoa(int(h2loadRun/time.Second)), "-c", "4", "-m", strconv.Itoa(h2loadInFlight), "-d", body,
 			"-H", "content-type: application/grpc", "-H", "te: trailers",
 			"http://"+s.GRPC[i%len(s.GRPC)]+"/hello.v1.HelloService/Hi")
 		m := h2loadLine.FindStringSubmatch(out)

@@ -136,6 +136,10 @@ func (r row) check(t *testing.T, o outcome) {
 			t.Errorf("a call failed in another way than by %q: %s", r.failing, text)
 		}
 	}
+	// Nothing was done twice, and no call that failed had been begun.
+	if o.Served != o.Calls-o.Failed {
+		t.Errorf("the servers served %d calls, the client had %d without an error", o.Served, o.Calls-o.Failed)
+	}
 	if o.left != 0 {
 		t.Errorf("%d sockets left open beside the connections in use", o.left)
 	}

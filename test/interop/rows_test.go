@@ -13,10 +13,13 @@ const (
 	// callsInFlight is how many calls a client has in flight at most, its long
 	// stream aside.
 	callsInFlight = 11
-	// noRetryInNode was seen on the wire and is the same with the GOAWAY of a bare
+	// h2loadInFlight is how many it has on one connection.
+	h2loadInFlight = 4
+	// noRetry was seen on the wire, and it is the same with the GOAWAY of a bare
 	// server's MaxConnectionAge.
-	noRetryInNode = "Node hands over the end of one call while it still parses what it has read, and refuses " +
-		"by itself a call that begins there if a GOAWAY comes after it; grpc-js tries again, connect-node does not"
+	noRetry = "nghttp2 tells of the end of a call while it still parses what it has read. A call that is begun " +
+		"there is refused, by the client itself, if a GOAWAY stands behind that end in what was read; " +
+		"grpc-js tries such a call again, connect-node and h2load do not"
 )
 
 // rows is the table: who calls, and what may fail.
@@ -43,11 +46,11 @@ func rows() []row {
 		{name: "grpc-js round_robin TLS", argv: grpcJS, policy: roundRobin, tls: true},
 		{
 			name: "connect-node", argv: connectNode,
-			perGoAway: callsInFlight, failing: "NGHTTP2_REFUSED_STREAM", why: noRetryInNode,
+			perGoAway: callsInFlight, failing: "NGHTTP2_REFUSED_STREAM", why: noRetry,
 		},
 		{
 			name: "connect-node one server", argv: connectNode, single: true,
-			perGoAway: callsInFlight, failing: "NGHTTP2_REFUSED_STREAM", why: noRetryInNode,
+			perGoAway: callsInFlight, failing: "NGHTTP2_REFUSED_STREAM", why: noRetry,
 		},
 		{name: "Python round_robin", argv: python, policy: roundRobin},
 		{name: "Python pick_first", argv: python, policy: pickFirst, single: true},
@@ -56,7 +59,10 @@ func rows() []row {
 		{name: "C++ pick_first", argv: cpp, policy: pickFirst, single: true},
 		{name: "Java round_robin", argv: java, policy: roundRobin},
 		{name: "Java pick_first", argv: java, policy: pickFirst, single: true},
-		{name: "h2load", drive: h2load},
+		{
+			name: "h2load", drive: h2load,
+			perGoAway: h2loadInFlight, failing: "errored", why: noRetry,
+		},
 		{name: "nginx", argv: grpcGo, policy: pickFirst, proxy: nginx},
 		{name: "haproxy", argv: grpcGo, policy: pickFirst, proxy: haproxy},
 	}

@@ -4,6 +4,7 @@ package interop
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -36,6 +37,8 @@ type status struct {
 // totals are the counts of the three servers together, at the end.
 type totals struct {
 	GoAways, Opened, Forced int
+	// Served is how many calls reached a handler.
+	Served int
 }
 
 func startServer(t *testing.T, tls bool) *server {
@@ -80,6 +83,20 @@ func (s *server) sum(t *testing.T, of func(status) int) int {
 	return n
 }
 
+func (s *server) served(t *testing.T) int {
+	t.Helper()
+	res, err := http.Get("http://" + s.HTTP[0] + "/served")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	n := 0
+	if _, err := fmt.Fscan(res.Body, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func draining(st status) int    { return st.Draining }
 func connections(st status) int { return st.Connections }
 
@@ -119,7 +136,7 @@ func (s *server) end(t *testing.T) totals {
 		ours, theirs := s.sockets(t)
 		return s.sum(t, connections) == 0 && ours == 0 && theirs == 0
 	})
-	var sum totals
+	sum := totals{Served: s.served(t)}
 	closed, untracked := 0, 0
 	for _, st := range s.statuses(t) {
 		sum.GoAways += st.GoAways["manual"]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -17,6 +18,8 @@ type hello struct {
 	hellov1.UnimplementedHelloServiceServer
 	name         string
 	work, period time.Duration
+	// served counts the calls that reached a handler.
+	served *atomic.Int64
 }
 
 func (h *hello) answer(req *hellov1.HiRequest) *hellov1.HiResponse {
@@ -25,6 +28,7 @@ func (h *hello) answer(req *hellov1.HiRequest) *hellov1.HiResponse {
 
 // Hi takes a moment, so that a GOAWAY always meets calls in flight.
 func (h *hello) Hi(ctx context.Context, req *hellov1.HiRequest) (*hellov1.HiResponse, error) {
+	h.served.Add(1)
 	if err := pause(ctx, h.work); err != nil {
 		return nil, err
 	}
@@ -32,6 +36,7 @@ func (h *hello) Hi(ctx context.Context, req *hellov1.HiRequest) (*hellov1.HiResp
 }
 
 func (h *hello) Watch(req *hellov1.HiRequest, s grpc.ServerStreamingServer[hellov1.HiResponse]) error {
+	h.served.Add(1)
 	for {
 		if err := s.Send(h.answer(req)); err != nil {
 			return err
@@ -43,6 +48,7 @@ func (h *hello) Watch(req *hellov1.HiRequest, s grpc.ServerStreamingServer[hello
 }
 
 func (h *hello) Chat(s grpc.BidiStreamingServer[hellov1.HiRequest, hellov1.HiResponse]) error {
+	h.served.Add(1)
 	for {
 		req, err := s.Recv()
 		if errors.Is(err, io.EOF) {

@@ -2,8 +2,9 @@
 // loopback address and built the way a user builds one, which ask all their
 // connections to leave again and again, one server after the other.
 //
-// It prints one line of JSON once it serves: where its health endpoints are.
-// POST /calm on the first of them ends the asking; SIGTERM ends the servers.
+// It prints one line of JSON once it serves: where its health endpoints are. On
+// each of these, POST /calm ends the asking and GET /served tells how many calls
+// the three have served. SIGTERM ends the servers.
 package main
 
 import (
@@ -57,30 +58,36 @@ func run(f flags) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	var pods []*pod
+	var st state
 	for i, addr := range strings.Split(f.addrs, ",") {
-		p, err := newPod(f, fmt.Sprintf("pod-%d", i+1), addr)
+		p, err := newPod(f, fmt.Sprintf("pod-%d", i+1), addr, &st)
 		if err != nil {
 			return err
 		}
 		pods = append(pods, p)
 	}
-	var calm atomic.Bool
 	var wg sync.WaitGroup
 	// Run and health live longer than ctx: Shutdown still needs them.
 	background, cancel := context.WithCancel(context.Background())
 	for _, p := range pods {
-		wg.Go(func() { p.serve(background, &calm) })
+		wg.Go(func() { p.serve(background, &st) })
 	}
 	if err := announce(pods); err != nil {
 		cancel()
 		return err
 	}
-	askInTurn(ctx, f.every, pods, &calm)
+	askInTurn(ctx, f.every, pods, &st.calm)
 	<-ctx.Done()
 	err := shutdown(pods)
 	cancel()
 	wg.Wait()
 	return err
+}
+
+// state is what the three have in common.
+type state struct {
+	calm   atomic.Bool
+	served atomic.Int64
 }
 
 // pod is one server as a user would build it.
@@ -90,7 +97,7 @@ type pod struct {
 	grpc, http net.Listener
 }
 
-func newPod(f flags, name, addr string) (*pod, error) {
+func newPod(f flags, name, addr string, st *state) (*pod, error) {
 	cfg := rebalance.DefaultConfig()
 	cfg.Shutdown.Timeout = 10 * time.Second
 	host, _, err := net.SplitHostPort(addr)
@@ -106,7 +113,7 @@ func newPod(f flags, name, addr string) (*pod, error) {
 		return nil, err
 	}
 	p := &pod{bal: bal, srv: grpc.NewServer(opts...)}
-	hellov1.RegisterHelloServiceServer(p.srv, &hello{name: name, work: f.work, period: f.watchPeriod})
+	hellov1.RegisterHelloServiceServer(p.srv, &hello{name: name, work: f.work, period: f.watchPeriod, served: &st.served})
 	health.Register(p.srv, bal)
 	if p.grpc, err = net.Listen("tcp", addr); err != nil {
 		return nil, err
@@ -127,10 +134,11 @@ func serverOptions(f flags, bal *rebalance.Balancer) ([]grpc.ServerOption, error
 }
 
 // serve runs all that belongs to a pod until ctx is done.
-func (p *pod) serve(ctx context.Context, calm *atomic.Bool) {
+func (p *pod) serve(ctx context.Context, st *state) {
 	mux := http.NewServeMux()
 	mux.Handle("/", health.Handler(p.bal))
-	mux.HandleFunc("POST /calm", func(http.ResponseWriter, *http.Request) { calm.Store(true) })
+	mux.HandleFunc("POST /calm", func(http.ResponseWriter, *http.Request) { st.calm.Store(true) })
+	mux.HandleFunc("GET /served", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, st.served.Load()) })
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	var wg sync.WaitGroup
 	wg.Go(func() { complain("run", p.bal.Run(ctx)) })
