@@ -1,0 +1,193 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/peer"
+
+	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/rebalance"
+)
+
+// Fleet sizes: what one pod of a large fleet holds, and ten times that.
+var registrySizes = []int{10_000, 100_000}
+
+// connsPerKey is how many connections each client has.
+const connsPerKey = 4
+
+// silent is a connection on which nothing ever passes.
+type silent struct {
+	net.Conn
+	remote net.TCPAddr
+}
+
+func newSilent(i int) *silent {
+	return &silent{remote: net.TCPAddr{IP: net.IPv4(10, byte(i>>16), byte(i>>8), byte(i)), Port: 50051}}
+}
+
+func (s *silent) RemoteAddr() net.Addr { return &s.remote }
+func (s *silent) LocalAddr() net.Addr  { return &s.remote }
+func (*silent) Close() error           { return nil }
+
+// keyOf is the client of connection i.
+func keyOf(i int) string { return fmt.Sprintf("10.0.%d.%d", i/connsPerKey>>8, i/connsPerKey&0xff) }
+
+// fullRegistry returns one with n connections. They are closed at the end, since the
+// index of addresses is the whole process's.
+func fullRegistry(tb testing.TB, n int) (*conns.Registry, []net.Conn) {
+	tb.Helper()
+	reg := conns.NewRegistry(time.Second)
+	all := make([]net.Conn, n)
+	for i := range all {
+		all[i] = reg.Add(newSilent(i), keyOf(i))
+	}
+	tb.Cleanup(func() {
+		for _, nc := range all {
+			if err := nc.Close(); err != nil {
+				tb.Error(err)
+			}
+		}
+	})
+	return reg, all
+}
+
+// rpcContext is that of a handler whose RPC came over nc.
+func rpcContext(nc net.Conn) context.Context {
+	return peer.NewContext(context.Background(), &peer.Peer{Addr: nc.RemoteAddr()})
+}
+
+// TestFromContextDoesNotAllocate: a handler may look its connection up with each call.
+func TestFromContextDoesNotAllocate(t *testing.T) {
+	_, all := fullRegistry(t, 1000)
+	ctx := rpcContext(all[500])
+	if rebalance.Draining(ctx) == nil { // makes the channel, once per connection
+		t.Fatal("the connection is not found")
+	}
+	look := func() {
+		if c, ok := conns.FromContext(ctx); c == nil || !ok || rebalance.Draining(ctx) == nil {
+			t.Error("the connection is not found")
+		}
+	}
+	if n := testing.AllocsPerRun(1000, look); n != 0 {
+		t.Errorf("%v allocations per look-up", n)
+	}
+}
+
+func BenchmarkFromContext(b *testing.B) {
+	for _, n := range registrySizes {
+		b.Run(fmt.Sprintf("conns=%d", n), func(b *testing.B) {
+			_, all := fullRegistry(b, n)
+			ctxs := make([]context.Context, 1024)
+			for i := range ctxs {
+				ctxs[i] = rpcContext(all[i*7919%n])
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					if c, _ := conns.FromContext(ctxs[i%len(ctxs)]); c == nil {
+						b.Error("not found")
+						return
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkAddAndClose is what accepting and losing a connection costs beyond the
+// handshake, among n others.
+func BenchmarkAddAndClose(b *testing.B) {
+	for _, n := range registrySizes {
+		b.Run(fmt.Sprintf("conns=%d", n), func(b *testing.B) {
+			reg, _ := fullRegistry(b, n)
+			one, key := newSilent(n), keyOf(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := reg.Add(one, key).Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkEach is one look at every connection, as before each plan: the lock is
+// held as long.
+func BenchmarkEach(b *testing.B) {
+	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
+		seen := 0
+		reg.Each(func(*conns.Info) { seen++ })
+		if seen != n {
+			b.Fatalf("%d of %d", seen, n)
+		}
+	})
+}
+
+// BenchmarkTotals is what a peer's poll and a scrape of the metrics cost.
+func BenchmarkTotals(b *testing.B) {
+	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
+		if t := reg.Totals(); t.Connections != n {
+			b.Fatalf("%d of %d", t.Connections, n)
+		}
+	})
+}
+
+func overRegistry(b *testing.B, f func(b *testing.B, reg *conns.Registry, n int)) {
+	for _, n := range registrySizes {
+		b.Run(fmt.Sprintf("conns=%d", n), func(b *testing.B) {
+			reg, _ := fullRegistry(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				f(b, reg, n)
+			}
+		})
+	}
+}
+
+// BenchmarkStatus is /statusz without its JSON.
+func BenchmarkStatus(b *testing.B) {
+	overBalancer(b, func(b *testing.B, bal *rebalance.Balancer, n int) {
+		if s := bal.Status(); s.Connections != n {
+			b.Fatalf("%d of %d", s.Connections, n)
+		}
+	})
+}
+
+// BenchmarkReport is the answer to one peer's poll.
+func BenchmarkReport(b *testing.B) {
+	overBalancer(b, func(b *testing.B, bal *rebalance.Balancer, n int) {
+		if r := bal.Report(nil); r.Connections != n {
+			b.Fatalf("%d of %d", r.Connections, n)
+		}
+	})
+}
+
+func overBalancer(b *testing.B, f func(b *testing.B, bal *rebalance.Balancer, n int)) {
+	for _, n := range registrySizes {
+		b.Run(fmt.Sprintf("conns=%d", n), func(b *testing.B) {
+			bal := fullBalancer(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				f(b, bal, n)
+			}
+		})
+	}
+}
+
+// fullBalancer returns one that tracks n connections and does not run.
+func fullBalancer(b *testing.B, n int) *rebalance.Balancer {
+	b.Helper()
+	bal, err := rebalance.New(rebalance.DefaultConfig(), rebalance.WithSelf("pod-a", "10.255.0.1"))
+	must(b, err)
+	for i := range n {
+		nc := newSilent(i / connsPerKey)
+		tracked := bal.Track(nc, rebalance.ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()})
+		b.Cleanup(func() { must(b, tracked.Close()) })
+	}
+	return bal
+}
