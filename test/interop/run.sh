@@ -4,8 +4,8 @@
 # builds the clients, and runs the test; arguments go to go test, such as
 # -run Interop/grpc-js.
 #
-# INTEROP_SECONDS is how long each client calls (30), INTEROP_SKIP_INSTALL=1
-# skips the installing.
+# INTEROP_SECONDS is how long each client calls (30), INTEROP_PARALLEL how many
+# rows of the table run at a time (4).
 set -euo pipefail
 cd "$(dirname "$0")"
 
