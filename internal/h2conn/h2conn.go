@@ -128,6 +128,7 @@ type Conn struct {
 	lost    uint8 // index in losses, 0: not lost
 	how     How   // when closed
 
+	sending bool // our GOAWAY is being written
 	goAway  bool // a GOAWAY is on the wire
 	own     bool // and the first one is ours
 	broken  bool // the read side has ended, or a write failed

@@ -148,6 +148,7 @@ func (c *Conn) serverGoAwayLocked(last uint32) {
 func (c *Conn) injected() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.sending = false
 	if !c.goAway {
 		c.goAway, c.own = true, true
 		c.news.Store(true)
@@ -352,6 +353,10 @@ func (c *Conn) readFailed(err error) {
 func (c *Conn) writeFailed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.sending {
+		c.sending = false
+		c.news.Store(true) // the end may have waited for it
+	}
 	c.loseLocked(lostWrite)
 	if err != nil && peerGone(err) && !c.closing {
 		c.broken = true

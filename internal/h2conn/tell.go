@@ -44,7 +44,9 @@ func (c *Conn) nextLocked() func() {
 		c.told = nextState(c.told, c.state)
 		told := c.told
 		return func() { obs.OnState(told) }
-	case c.state == Closed:
+	case c.state == Closed && !c.sending:
+		// A client may read our GOAWAY and close before the write of it has
+		// returned here: the end waits, or the GOAWAY would never be told.
 		c.toldClosed = true
 		how := c.how
 		return func() { obs.OnClose(how) }

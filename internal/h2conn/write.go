@@ -172,6 +172,7 @@ func (c *Conn) compose() []byte {
 	fr := http2.NewFramer(&buf, nil)
 	if c.need&needGoAway != 0 {
 		_ = fr.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(c.exit.debug))
+		c.sending = true
 	}
 	_ = fr.WritePing(false, pingData)
 	c.need = 0
