@@ -141,6 +141,7 @@ func (b *Balancer) watchConditions() {
 		b.state.Unreached())))
 	b.conds.set("peers-silent", Warning, holdSilent, b.silentText())
 	b.conds.set("duplicate-name", Warning, 0, b.duplicateText())
+	b.conds.set("slow-drain", Info, 0, b.slowText())
 	b.conds.set("frames-lost", Warning, 0, b.framesLostText())
 }
 
@@ -195,6 +196,17 @@ func (b *Balancer) duplicateText() string {
 			return fmt.Sprintf("%d pods call themselves %q (%s): give each its own -name or $POD_NAME; they are told apart by address meanwhile",
 				len(ids), name, strings.Join(ids, ", "))
 		}
+	}
+	return ""
+}
+
+// slowDrain is how long a connection may take to leave before it is reported.
+const slowDrain = 5 * time.Minute
+
+func (b *Balancer) slowText() string {
+	if n := b.reg.Slow(slowDrain); n > 0 {
+		return fmt.Sprintf("%d connections were asked to leave more than %v ago and still have streams open: "+
+			"set rebalance.grace to close them anyway, or end long streams when rebalance.Draining says so", n, slowDrain)
 	}
 	return ""
 }

@@ -62,6 +62,7 @@ type Conn struct {
 	key      *keyState
 	id       uint64
 	opened   time.Duration
+	asked    time.Duration // when it began to leave
 	pos      int // in reg.list; -1 once removed
 	reason   Reason
 	leaving  bool
@@ -225,6 +226,7 @@ func (c *Conn) markLeaving(why Reason) bool {
 		return false
 	}
 	c.leaving = true
+	c.asked = r.Now()
 	c.reason = why
 	r.leaving++
 	k := c.key
@@ -232,7 +234,7 @@ func (c *Conn) markLeaving(why Reason) bool {
 	k.leaving++
 	k.owed++
 	k.asked++
-	k.lastAsked = r.Now()
+	k.lastAsked = c.asked
 	return true
 }
 
@@ -251,8 +253,21 @@ func (c *Conn) OnGoAway(own bool) {
 	}
 }
 
+var (
+	_ h2conn.Observer     = (*Conn)(nil)
+	_ h2conn.LossObserver = (*Conn)(nil)
+)
+
 // OnState is part of h2conn.Observer.
 func (c *Conn) OnState(h2conn.State) {}
+
+// OnLost counts a connection whose frames cannot be followed any more.
+func (c *Conn) OnLost(error) {
+	r := c.reg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost++
+}
 
 // OnClose takes the connection out of the registry.
 func (c *Conn) OnClose(how h2conn.How) {
@@ -338,6 +353,23 @@ func (r *Registry) EachKey(f func(key string, serving int) bool) {
 			return
 		}
 	}
+}
+
+// Slow returns how many connections were asked to leave longer than d ago and are still
+// there: long streams, or clients that do not acknowledge.
+func (r *Registry) Slow(d time.Duration) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.leaving == 0 {
+		return 0
+	}
+	n, before := 0, r.Now()-d
+	for _, c := range r.list {
+		if c.leaving && c.asked <= before {
+			n++
+		}
+	}
+	return n
 }
 
 // Lost is on how many connections the frames could not be followed to the end.
