@@ -77,7 +77,7 @@ func serve(ctx context.Context, ln net.Listener, src source, o options) error {
 		return fmt.Errorf("health: %w", err)
 	case <-ctx.Done():
 		shutdown(ctx, srv)
-		<-failed
+		<-failed //nolint:errcheck // http.ErrServerClosed: it was shut down
 		return nil
 	}
 }

@@ -35,7 +35,7 @@ func (e *ConfigError) Error() string { return (*conf.Error)(e).Error() }
 // joined or wrapped; none for nil or for an error of another kind, such as a file
 // that cannot be read.
 func ConfigErrors(err error) []*ConfigError {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, to find all
 	case nil:
 		return nil
 	case *ConfigError:

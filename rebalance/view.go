@@ -97,7 +97,7 @@ func (b *Balancer) gateText() string {
 		return fmt.Sprintf("%s does not answer with %d of %d pods yet (%s)",
 			b.gate.Name(), len(s.Missing), s.Wanted, someAddrs(s.Missing))
 	}
-	return fmt.Sprintf("%s must answer in full a few times in a row", b.gate.Name())
+	return b.gate.Name() + " must answer in full a few times in a row"
 }
 
 func someAddrs(addrs []netip.Addr) string {

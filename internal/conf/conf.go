@@ -158,7 +158,7 @@ func (t *Tree) set(key string, v any, where string) {
 
 // Errors returns every *Error inside err, however it is joined or wrapped.
 func Errors(err error) []*Error {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, to find all
 	case nil:
 		return nil
 	case *Error:

@@ -1,6 +1,7 @@
 package conns
 
 import (
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -63,7 +64,7 @@ type Conn struct {
 	id       uint64
 	opened   time.Duration
 	asked    time.Duration // when it began to leave
-	pos      int // in reg.list; -1 once removed
+	pos      int           // in reg.list; -1 once removed
 	reason   Reason
 	leaving  bool
 	returned bool
@@ -385,13 +386,7 @@ func (r *Registry) Totals() Totals {
 	defer r.mu.Unlock()
 	t := Totals{
 		Connections: len(r.list), Leaving: r.leaving, Keys: len(r.keys), Opened: r.nextID, Lost: r.lost,
-		GoAways: make(map[Reason]uint64, len(r.goaways)), Closed: make(map[h2conn.How]uint64, len(r.closed)),
-	}
-	for k, v := range r.goaways {
-		t.GoAways[k] = v
-	}
-	for k, v := range r.closed {
-		t.Closed[k] = v
+		GoAways: maps.Clone(r.goaways), Closed: maps.Clone(r.closed),
 	}
 	for _, c := range r.list {
 		open, _ := c.h2.Streams()

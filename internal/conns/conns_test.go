@@ -133,11 +133,7 @@ func TestAgainstModel(t *testing.T) {
 			if len(live) == 0 {
 				t.Skip("none")
 			}
-			var all []*Conn
-			for _, c := range r.Pick(ids(live)) {
-				all = append(all, c)
-			}
-			return rapid.SampledFrom(all).Draw(t, "conn")
+			return rapid.SampledFrom(r.Pick(ids(live))).Draw(t, "conn")
 		}
 		key := func(t *rapid.T) string { return fmt.Sprint("key-", rapid.IntRange(0, 3).Draw(t, "key")) }
 		t.Repeat(map[string]func(*rapid.T){
@@ -151,8 +147,13 @@ func TestAgainstModel(t *testing.T) {
 			},
 			"server's goaway": func(t *rapid.T) { c := pick(t); c.OnGoAway(false); live[c].leaving = true },
 			"set key":         func(t *rapid.T) { c, k := pick(t), key(t); c.SetKey(k); live[c].key = k },
-			"close":           func(t *rapid.T) { c := pick(t); c.OnClose(h2conn.ByClient); c.OnClose(h2conn.ByClient); delete(live, c) },
-			"":                func(t *rapid.T) { compare(t, r, live) },
+			"close": func(t *rapid.T) {
+				c := pick(t)
+				c.OnClose(h2conn.ByClient)
+				c.OnClose(h2conn.ByClient)
+				delete(live, c)
+			},
+			"": func(t *rapid.T) { compare(t, r, live) },
 		})
 		for c := range live {
 			c.OnClose(h2conn.ByClient)

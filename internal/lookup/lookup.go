@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -50,7 +51,7 @@ func New(server string) (*Resolver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DNS server %q: %w", server, err)
 	}
-	return &Resolver{server: net.JoinHostPort(host, fmt.Sprint(cmp.Or(port, 53)))}, nil
+	return &Resolver{server: net.JoinHostPort(host, strconv.Itoa(cmp.Or(port, 53)))}, nil
 }
 
 // Strict returns a Resolver that fails if any part of a lookup failed. Others, as

@@ -47,7 +47,7 @@ type Policy struct {
 // resolvers, and 5 s for the connections to come up.
 const DefaultCheckAfter = 35 * time.Second
 
-// DefaultMaxRounds: the owner, and two more for what DNS caches held back.
+// DefaultMaxRounds is three: the owner, and two more for what DNS caches held back.
 const DefaultMaxRounds = 3
 
 // Conn is one own connection.

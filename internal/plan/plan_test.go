@@ -150,7 +150,8 @@ func (f *fleet) run(d time.Duration) {
 func (f *fleet) even(t interface {
 	Helper()
 	Errorf(string, ...any)
-}) {
+},
+) {
 	t.Helper()
 	for _, pod := range f.pods {
 		if n := len(f.conns[pod]); n != len(f.chans) {

@@ -184,11 +184,11 @@ func (s *State) isSticky(key string, v *View) bool {
 // reached is how many channels of key the least well reached new pod has. A pod that
 // did not answer is left out: if none did, 0.
 func reached(key string, counts *Counts, pods []string) int {
-	least, any := 0, false
+	least, answers := 0, false
 	for _, pod := range pods {
 		if byKey, ok := counts.ByPod[pod]; ok {
-			if n := byKey[key]; !any || n < least {
-				least, any = n, true
+			if n := byKey[key]; !answers || n < least {
+				least, answers = n, true
 			}
 		}
 	}

@@ -128,21 +128,21 @@ func TestEachAnswerIsReportedChangedOrNot(t *testing.T) {
 func TestNoViewIsAnError(t *testing.T) {
 	broken := errors.New("SERVFAIL")
 	for name, tc := range map[string]struct {
-		fake fakeDNS
+		fake *fakeDNS
 		name string
 		want string
 	}{
-		"failure":       {fakeDNS{err: broken, addrs: addrs("10.0.0.1")}, "hello.test", "SERVFAIL"},
-		"empty":         {fakeDNS{}, "hello.test", `no addresses for name "hello.test"`},
-		"blocked":       {fakeDNS{addrs: addrs("0.0.0.0", "::", "224.0.0.1")}, "hello.test", "no addresses"},
-		"SRV failure":   {fakeDNS{err: broken}, "_grpc._tcp.hello.test", "SERVFAIL"},
-		"SRV empty":     {fakeDNS{}, "_grpc._tcp.hello.test", "no addresses"},
-		"SRV all gone":  {fakeDNS{targets: []lookup.Target{{Host: "a"}}}, "_grpc._tcp.hello.test", "no addresses"},
-		"SRV blackhole": {fakeDNS{targets: []lookup.Target{{Host: "a", Addrs: addrs("0.0.0.0")}}}, "_x._tcp.t", "no addresses"},
+		"failure":       {&fakeDNS{err: broken, addrs: addrs("10.0.0.1")}, "hello.test", "SERVFAIL"},
+		"empty":         {&fakeDNS{}, "hello.test", `no addresses for name "hello.test"`},
+		"blocked":       {&fakeDNS{addrs: addrs("0.0.0.0", "::", "224.0.0.1")}, "hello.test", "no addresses"},
+		"SRV failure":   {&fakeDNS{err: broken}, "_grpc._tcp.hello.test", "SERVFAIL"},
+		"SRV empty":     {&fakeDNS{}, "_grpc._tcp.hello.test", "no addresses"},
+		"SRV all gone":  {&fakeDNS{targets: []lookup.Target{{Host: "a"}}}, "_grpc._tcp.hello.test", "no addresses"},
+		"SRV blackhole": {&fakeDNS{targets: []lookup.Target{{Host: "a", Addrs: addrs("0.0.0.0")}}}, "_x._tcp.t", "no addresses"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				all := run(t, &tc.fake, Options{Name: tc.name}, 10*time.Second, nil)
+				all := run(t, tc.fake, Options{Name: tc.name}, 10*time.Second, nil)
 				if len(all) < 4 {
 					t.Fatalf("%d reports: failures must be reported, too", len(all))
 				}
