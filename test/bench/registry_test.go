@@ -83,7 +83,7 @@ func BenchmarkFromContext(b *testing.B) {
 			_, all := fullRegistry(b, n)
 			ctxs := make([]context.Context, 1024)
 			for i := range ctxs {
-				ctxs[i] = rpcContext(all[i*7919%n])
+				ctxs[i] = rpcContext(all[i*7919%n]) //nolint:fatcontext // each its own
 			}
 			b.ReportAllocs()
 			b.ResetTimer()

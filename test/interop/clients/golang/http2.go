@@ -47,7 +47,7 @@ func (h *handmade) post(ctx context.Context, method string, body io.Reader) (*ht
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/grpc")
-	req.Header.Set("Te", "trailers")
+	req.Header.Set("TE", "trailers")
 	res, err := h.web.Do(req)
 	if err == nil && res.StatusCode != http.StatusOK {
 		res.Body.Close()
