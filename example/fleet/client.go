@@ -3,6 +3,7 @@ package fleet
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -48,7 +49,7 @@ func StartClient(spec ClientSpec) (*Proc, error) {
 	argv := append([]string{}, spec.Command...)
 	argv = append(argv, "-target", spec.Target, "-json", "-duration", "0")
 	if spec.Channels > 0 {
-		argv = append(argv, "-channels", fmt.Sprint(spec.Channels))
+		argv = append(argv, "-channels", strconv.Itoa(spec.Channels))
 	}
 	if spec.Rate > 0 {
 		argv = append(argv, "-rate", fmt.Sprint(spec.Rate))

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -49,15 +48,29 @@ func ListenDNS(ttl time.Duration, addrs ...string) (*DNS, error) {
 	return d, nil
 }
 
+// listenBoth takes the same port for UDP and TCP. Where addr leaves the choice of it
+// to the system, what is free for one may be taken for the other: then it tries
+// again.
+func listenBoth(addr string) (udp net.PacketConn, tcp net.Listener, err error) {
+	for range portTries {
+		if udp, err = net.ListenPacket("udp", addr); err != nil {
+			return nil, nil, err
+		}
+		if tcp, err = net.Listen("tcp", udp.LocalAddr().String()); err == nil {
+			return udp, tcp, nil
+		}
+		_ = udp.Close()
+		if _, port, _ := net.SplitHostPort(addr); port != "0" {
+			break
+		}
+	}
+	return nil, nil, err
+}
+
 func (d *DNS) listen(addr string) error {
-	udp, err := net.ListenPacket("udp", addr)
+	udp, tcp, err := listenBoth(addr)
 	if err != nil {
 		return err
-	}
-	// The same port for both, also where addr left the choice to the system.
-	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
-	if err != nil {
-		return errors.Join(err, udp.Close())
 	}
 	asked := udp.LocalAddr().String()
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { d.serve(asked, w, q) })

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// portTries is how many ports FreePort looks at.
+// portTries is how many ports are looked at until one is free.
 const portTries = 500
 
 // FreePort returns the first port from first on that is free on every host, for TCP

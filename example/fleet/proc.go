@@ -25,7 +25,7 @@ func Start(argv, env []string, stdout, stderr func(line string)) (*Proc, error) 
 	if len(argv) == 0 {
 		return nil, errors.New("fleet: no command")
 	}
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec // The caller's own programs.
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = ownGroup()
 	outPipe, err := cmd.StdoutPipe()

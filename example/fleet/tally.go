@@ -108,26 +108,41 @@ func (t *Tally) windowLocked(first int64) map[string]int {
 	return sum
 }
 
-// EvenSince returns the first moment, from the interval of from on and before to,
-// at which the calls became and stayed even: in each window of a second that begins in the
-// following stay, the fullest of pods had at most limit times the mean. Windows
-// that are not over before to are not looked at, so that it takes stay and a
-// second to know. It returns false if there is no such moment.
+// EvenSince returns the first moment, from the interval of from on, at which the
+// calls became and stayed even: a second begins there in which the fullest of pods
+// had at most limit times the mean, and so it is in four of five of the seconds
+// that begin (one with each interval) within stay. The fifth is for a machine that
+// has other things to do, too. Seconds that are not over before to are not looked
+// at, so that it takes stay and a second to know. It returns false if there is no
+// such moment.
 func (t *Tally) EvenSince(from, to time.Time, pods []string, limit float64, stay time.Duration) (time.Time, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	need := int(max(1, stay/t.every))
-	run := 0
-	for i := t.index(from); i+t.perSecond() <= t.index(to); i++ {
-		if MaxOverMean(t.windowLocked(i), pods) > limit {
-			run = 0
-			continue
-		}
-		if run++; run == need {
-			return time.UnixMilli((i - int64(need) + 1) * t.every.Milliseconds()), true
+	first, need := t.index(from), max(1, int64(stay/t.every))
+	var even []bool
+	for i := first; i+t.perSecond() <= t.index(to); i++ {
+		even = append(even, MaxOverMean(t.windowLocked(i), pods) <= limit)
+	}
+	for i := range even {
+		if even[i] && stays(even[i:], int(need)) {
+			return time.UnixMilli((first + int64(i)) * t.every.Milliseconds()), true
 		}
 	}
 	return time.Time{}, false
+}
+
+// stays: of the first need, all known, at least four of five are even.
+func stays(even []bool, need int) bool {
+	if len(even) < need {
+		return false
+	}
+	n := 0
+	for _, e := range even[:need] {
+		if e {
+			n++
+		}
+	}
+	return 5*n >= 4*need
 }
 
 // Uneven is what MaxOverMean returns where there were no calls.

@@ -119,6 +119,19 @@ func TestEvenSince(t *testing.T) {
 	}
 }
 
+// One interval in which a busy machine mixed things up touches the four seconds that
+// it is in, of the twenty that begin within five: not enough to speak of a relapse.
+func TestEvenSinceForgivesOneInterval(t *testing.T) {
+	tally := NewTally(quarter)
+	for i, calls := range append(append(repeat(both, 6), one), repeat(both, 30)...) {
+		add(tally, i, calls)
+	}
+	got, ok := tally.EvenSince(at(0), at(37), []string{"a", "b"}, 1.1, 5*time.Second)
+	if !ok || !got.Equal(at(0)) {
+		t.Errorf("even since %v (%v), want from the begin", got.Sub(begin), ok)
+	}
+}
+
 func repeat(calls map[string]int, n int) []map[string]int {
 	out := make([]map[string]int, n)
 	for i := range out {

@@ -108,13 +108,13 @@ func (c *client) close() {
 
 // run calls until ctx is done and every call has ended, and returns the sum.
 func (c *client) run(ctx context.Context, out io.Writer) *report {
-	printed, stop := context.WithCancel(context.Background())
+	printed, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var printer sync.WaitGroup
 	if c.o.json {
 		printer.Go(func() { c.printEach(printed, out) })
 	}
 	switch c.o.method {
-	case "hi":
+	case methodHi:
 		c.callAll(ctx)
 	default:
 		c.streamAll(ctx)
@@ -149,6 +149,9 @@ func (c *client) printEach(ctx context.Context, out io.Writer) {
 	}
 }
 
+// toWho all greetings go.
+const toWho = "you"
+
 // maxInFlight bounds what an open loop piles up behind a server that does not
 // answer.
 const maxInFlight = 1000
@@ -180,20 +183,19 @@ func (c *client) callAll(ctx context.Context) {
 		stub := c.stubs[i%len(c.stubs)]
 		wg.Go(func() {
 			defer func() { <-slots }()
-			c.call(stub)
+			c.call(context.WithoutCancel(ctx), stub)
 		})
 	}
 }
 
-// call is one Hi. It does not end with the client: what has begun is waited for.
-func (c *client) call(stub hellov1.HelloServiceClient) {
-	ctx := context.Background()
+// call is one Hi. ctx does not end with the client: what has begun is waited for.
+func (c *client) call(ctx context.Context, stub hellov1.HelloServiceClient) {
 	if c.o.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.o.timeout)
 		defer cancel()
 	}
-	resp, err := stub.Hi(ctx, &hellov1.HiRequest{ToWho: "you", Message: "hi"})
+	resp, err := stub.Hi(ctx, &hellov1.HiRequest{ToWho: toWho, Message: "hi"})
 	if err != nil {
 		c.tally.failed(err)
 		return
@@ -217,7 +219,7 @@ const reopenAfter = 100 * time.Millisecond
 // keepStream opens a stream again whenever it ends.
 func (c *client) keepStream(ctx context.Context, stub hellov1.HelloServiceClient) {
 	open := c.watch
-	if c.o.method == "chat" {
+	if c.o.method == methodChat {
 		open = c.chat
 	}
 	for ctx.Err() == nil {
@@ -232,7 +234,7 @@ func (c *client) keepStream(ctx context.Context, stub hellov1.HelloServiceClient
 }
 
 func (c *client) watch(ctx context.Context, stub hellov1.HelloServiceClient) error {
-	stream, err := stub.Watch(ctx, &hellov1.HiRequest{ToWho: "you", Message: "watch"})
+	stream, err := stub.Watch(ctx, &hellov1.HiRequest{ToWho: toWho, Message: "watch"})
 	if err != nil {
 		return err
 	}
@@ -258,7 +260,7 @@ func (c *client) chat(ctx context.Context, stub hellov1.HelloServiceClient) erro
 func (c *client) talk(ctx context.Context, stream hellov1.HelloService_ChatClient) {
 	tick := time.NewTicker(time.Duration(float64(time.Second) * float64(len(c.stubs)) / c.o.rate))
 	defer tick.Stop()
-	for stream.Send(&hellov1.HiRequest{ToWho: "you", Message: "chat"}) == nil {
+	for stream.Send(&hellov1.HiRequest{ToWho: toWho, Message: "chat"}) == nil {
 		select {
 		case <-ctx.Done():
 			return

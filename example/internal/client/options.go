@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,7 +51,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.DurationVar(&o.duration, "duration", 60*time.Second, "end after this; 0: only by a signal")
 	fs.BoolVar(&o.json, "json", false, "print a JSON object for each interval and one at the end")
 	fs.DurationVar(&o.every, "every", time.Second, "with -json, the interval")
-	fs.StringVar(&o.method, "method", "hi", "hi (unary), watch (one stream a channel, the server talks) or chat (one stream a channel, both talk)")
+	fs.StringVar(&o.method, "method", methodHi, "hi (unary), watch (one stream a channel, the server talks) or chat (one stream a channel, both talk)")
 	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "deadline of each call of hi; 0: none")
 	fs.BoolVar(&o.waitForReady, "wait-for-ready", false, "let calls wait for a connection instead of failing")
 	fs.StringVar(&o.source, "source", "", "connect from this `IP`; empty: the system chooses")
@@ -66,6 +67,13 @@ func parse(args []string, out io.Writer) (options, error) {
 	}
 	return o, o.check(fs.Args())
 }
+
+// What -method may be.
+const (
+	methodHi    = "hi"
+	methodWatch = "watch"
+	methodChat  = "chat"
+)
 
 // Limits that keep a mistyped number from taking the machine down.
 const (
@@ -90,7 +98,7 @@ func (o *options) check(rest []string) error {
 	wrong(o.duration < 0, "-duration %v: below 0", o.duration)
 	wrong(o.timeout < 0, "-timeout %v: below 0", o.timeout)
 	wrong(o.every < minEvery, "-every %v: want at least %v", o.every, minEvery)
-	wrong(o.method != "hi" && o.method != "watch" && o.method != "chat", "-method %q: want hi, watch or chat", o.method)
+	wrong(!slices.Contains([]string{methodHi, methodWatch, methodChat}, o.method), "-method %q: want hi, watch or chat", o.method)
 	wrong(o.source != "" && net.ParseIP(o.source) == nil, "-source %q: want an IP address", o.source)
 	return errors.Join(errs...)
 }

@@ -83,7 +83,10 @@ func (t *tally) cut(now time.Time) *report {
 	return r
 }
 
-func (r *report) printJSON(w io.Writer) { _ = json.NewEncoder(w).Encode(r) }
+// printJSON ignores errors: whoever closed our output does not want to know.
+func (r *report) printJSON(w io.Writer) {
+	_ = json.NewEncoder(w).Encode(r) //nolint:errchkjson // see above
+}
 
 // print is for people.
 func (r *report) print(w io.Writer) {

@@ -39,7 +39,7 @@ func (b *board) listen(f func(event)) {
 	b.onEvent = f
 }
 
-func (b *board) say(format string, args ...any) {
+func (b *board) sayf(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := event{time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...)}

@@ -36,7 +36,7 @@ type column struct {
 	net   int // 127.0.net.0/24
 	ports ports
 	self  []string // this program, for its hidden commands
-	say   func(string, ...any)
+	sayf  func(string, ...any)
 
 	dns      *fleet.DNS
 	tally    *fleet.Tally
@@ -69,7 +69,7 @@ func newColumn(o *options, id string, p ports, self []string, say func(string, .
 	}[id]
 	return &column{
 		o: o, id: id, title: title, net: nets[id], ports: p, self: self,
-		say:     func(format string, args ...any) { say("%-9s "+format, append([]any{id}, args...)...) },
+		sayf:    func(format string, args ...any) { say("%-9s "+format, append([]any{id}, args...)...) },
 		tally:   fleet.NewTally(reportEvery),
 		servers: map[string]*fleet.Server{},
 		seen:    map[string]rebalance.Status{},
@@ -79,10 +79,9 @@ func newColumn(o *options, id string, p ports, self []string, say func(string, .
 
 // Hosts of one column's network: pods from 1 on, the DNS that the servers ask, and
 // one for each client, which tells when that client asked.
-func (c *column) host(n int) string        { return fmt.Sprintf("127.0.%d.%d", c.net, n) }
-func (c *column) serversDNS() string       { return fmt.Sprintf("%s:%d", c.host(250), c.ports.dns) }
-func (c *column) clientDNS(i int) string   { return fmt.Sprintf("%s:%d", c.host(200+i), c.ports.dns) }
-func (c *column) podAddr(n int) netip.Addr { return netip.MustParseAddr(c.host(n)) }
+func (c *column) host(n int) string      { return fmt.Sprintf("127.0.%d.%d", c.net, n) }
+func (c *column) serversDNS() string     { return fmt.Sprintf("%s:%d", c.host(250), c.ports.dns) }
+func (c *column) clientDNS(i int) string { return fmt.Sprintf("%s:%d", c.host(200+i), c.ports.dns) }
 
 func (c *column) startDNS() error {
 	addrs := []string{c.serversDNS()}
@@ -96,26 +95,26 @@ func (c *column) startDNS() error {
 
 // serverArgs are the flags that make the difference between the fleets.
 func (c *column) serverArgs() []string {
+	level := "error"
+	if c.id == withEvenkeel && c.o.logs != "" {
+		level = c.o.logs
+	}
+	args := []string{"-log-level", level}
 	switch c.id {
 	case withAge:
-		return []string{"-bare", "-bare-max-connection-age", c.o.maxAge.String(), "-log-level", "error"}
+		return append(args, "-bare", "-bare-max-connection-age", c.o.maxAge.String())
 	case withNothing:
-		return []string{"-bare", "-log-level", "error"}
+		return append(args, "-bare")
 	}
-	args := []string{
-		"-log-level", "error",
-		"-set", "peers.source=dns",
-		"-set", "peers.dns.name=" + peersName,
-		"-set", "peers.dns.server=" + c.serversDNS(),
+	for _, one := range append([]string{
+		"peers.source=dns",
+		"peers.dns.name=" + peersName,
+		"peers.dns.server=" + c.serversDNS(),
 		// As good as the watch of EndpointSlices that it stands for.
-		"-set", "peers.dns.interval=200ms",
-		"-set", "clients.dns.name=" + clientsName,
-		"-set", "clients.dns.server=" + c.serversDNS(),
-	}
-	if c.o.logs != "" {
-		args = append(args, "-log-level", c.o.logs)
-	}
-	for _, one := range c.o.set {
+		"peers.dns.interval=200ms",
+		"clients.dns.name=" + clientsName,
+		"clients.dns.server=" + c.serversDNS(),
+	}, c.o.set...) {
 		args = append(args, "-set", one)
 	}
 	return args
@@ -164,7 +163,7 @@ func (c *column) startPod(ctx context.Context, number int) error {
 		Args:     c.serverArgs(),
 		Log: func(line string) {
 			if c.o.logs != "" {
-				c.say("%s: %s", name, line)
+				c.sayf("%s: %s", name, line)
 			}
 		},
 	})
@@ -233,7 +232,7 @@ func (c *column) startClients() error {
 			Source:   source,
 			Every:    reportEvery,
 			OnReport: c.tally.Add,
-			Log:      func(line string) { c.say("client: %s", line) },
+			Log:      func(line string) { c.sayf("client: %s", line) },
 		})
 		if err != nil {
 			return err
@@ -308,9 +307,9 @@ func (c *column) takeSample(ctx context.Context) {
 	defer c.mu.Unlock()
 	now := sample{at: time.Now()}
 	for _, st := range c.seen {
-		now.opened += int(st.Opened) //nolint:gosec // A count of connections.
+		now.opened += int(st.Opened)
 		for _, n := range st.GoAways {
-			now.goaways += int(n) //nolint:gosec // A count of GOAWAYs.
+			now.goaways += int(n)
 		}
 	}
 	c.samples = append(c.samples, now)

@@ -56,7 +56,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	broken, err := play(ctx, &o, stdout, stderr)
+	broken, err := play(ctx, &o, stdout)
 	switch {
 	case ctx.Err() != nil || errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "demo: interrupted")
@@ -71,7 +71,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 }
 
 // play runs the timeline under a view and returns the promises that broke.
-func play(ctx context.Context, o *options, stdout, stderr io.Writer) ([]string, error) {
+func play(ctx context.Context, o *options, stdout io.Writer) ([]string, error) {
 	t, err := newTimeline(o)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func newTimeline(o *options) (*timeline, error) {
 	}
 	t := &timeline{o: o, board: newBoard(), figures: map[string][]figure{}}
 	for _, id := range o.fleets() {
-		t.columns = append(t.columns, newColumn(o, id, p, []string{exe}, t.board.say))
+		t.columns = append(t.columns, newColumn(o, id, p, []string{exe}, t.board.sayf))
 	}
 	t.board.columns = t.columns
 	return t, nil
@@ -220,8 +220,7 @@ func report(w io.Writer, t *timeline, broken []string) {
 }
 
 const footnote = `
-Even: in every second from then on, for 5 s and more, no pod had over 1.1 times
-the mean. Times count from the moment when the clients' DNS had all new pods. How
+Even: from then on no pod had over 1.1 times the mean of a second's calls. Times count from the moment when the clients' DNS had all new pods. How
 soon MaxConnectionAge notices depends on the age that connections happen to have.`
 
 func describePorts(p ports) string {

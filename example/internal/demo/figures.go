@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -133,10 +134,10 @@ func table(columns []*column, figures map[string][]figure) string {
 		row(f.phase, of(func(f *figure) string { return f.headline() }))
 		// Pods that go take what they counted last with them.
 		if f.grew {
-			row("  GOAWAYs", of(func(f *figure) string { return fmt.Sprint(f.goaways) }))
-			row("  connections opened", of(func(f *figure) string { return fmt.Sprint(f.opened) }))
+			row("  GOAWAYs", of(func(f *figure) string { return strconv.Itoa(f.goaways) }))
+			row("  connections opened", of(func(f *figure) string { return strconv.Itoa(f.opened) }))
 		}
-		row("  failed RPCs", of(func(f *figure) string { return fmt.Sprint(f.failed) }))
+		row("  failed RPCs", of(func(f *figure) string { return strconv.Itoa(f.failed) }))
 	}
 	_ = w.Flush()
 	return strings.TrimRight(out.String(), "\n")

@@ -44,8 +44,8 @@ func (c *columnView) line() string {
 
 // announce says where things are.
 func (t *timeline) announce(url string) {
-	t.board.say("%s", describePorts(t.columns[0].ports))
+	t.board.sayf("%s", describePorts(t.columns[0].ports))
 	if url != "" {
-		t.board.say("live page: %s", url)
+		t.board.sayf("live page: %s", url)
 	}
 }

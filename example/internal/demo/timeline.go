@@ -79,7 +79,7 @@ func (t *timeline) begin(ctx context.Context) error {
 }
 
 func (t *timeline) connect(ctx context.Context) error {
-	t.board.say("%d pods in each fleet, %d clients with %d channels each", small, t.o.clients, t.o.channels)
+	t.board.sayf("%d pods in each fleet, %d clients with %d channels each", small, t.o.clients, t.o.channels)
 	return t.until(ctx, startTimeout, "not every channel is connected", func() bool {
 		return !slices.ContainsFunc(t.columns, func(c *column) bool { return !c.connected() })
 	})
@@ -127,7 +127,7 @@ func (t *timeline) awaitResolvers(ctx context.Context) error {
 		return nil
 	}
 	t.board.enter("waiting: grpc-go's resolvers rest for 30 s after each answer")
-	t.board.say("warming up for %.0f s, until the clients' resolvers may ask again", wait.Seconds())
+	t.board.sayf("warming up for %.0f s, until the clients' resolvers may ask again", wait.Seconds())
 	return t.pause(ctx, wait)
 }
 
@@ -193,7 +193,7 @@ func (t *timeline) grow(ctx context.Context, phase string) error {
 		if !t.o.dnsNever {
 			c.figure.zero = c.fullAt()
 		}
-		c.say("%d new pods are ready%s", large-small, t.dnsText())
+		c.sayf("%d new pods are ready%s", large-small, t.dnsText())
 		return nil
 	})
 	if err != nil {
@@ -232,7 +232,7 @@ func (c *column) settled(now time.Time) bool {
 	if !f.evenOK {
 		if at, ok := c.tally.EvenSince(f.zero, now.Add(-reportDelay), c.pods(), evenLimit, stays); ok {
 			f.even, f.evenOK = max(0, at.Sub(f.zero)), true
-			c.say("even, %.1f s after DNS answered in full", f.even.Seconds())
+			c.sayf("even, %.1f s after DNS answered in full", f.even.Seconds())
 		}
 	}
 	if !f.evenOK {
@@ -247,7 +247,7 @@ func (t *timeline) shrink(ctx context.Context) error {
 	err := t.each(func(c *column) error {
 		names := c.pods()[small:]
 		leaving := c.drop(names...)
-		c.say("%s leave: out of DNS, SIGTERM", strings.Join(names, ", "))
+		c.sayf("%s leave: out of DNS, SIGTERM", strings.Join(names, ", "))
 		for _, s := range leaving {
 			s.Terminate()
 		}
@@ -258,7 +258,7 @@ func (t *timeline) shrink(ctx context.Context) error {
 			c.figure.exits = append(c.figure.exits, s.ExitCode())
 		}
 		c.figure.left = time.Since(c.figure.zero)
-		c.say("they are gone after %.1f s", c.figure.left.Seconds())
+		c.sayf("they are gone after %.1f s", c.figure.left.Seconds())
 		return nil
 	})
 	if err != nil {
@@ -284,7 +284,7 @@ func (t *timeline) kill(ctx context.Context) error {
 		victim := c.servers[name]
 		c.mu.Unlock()
 		victim.Kill()
-		c.say("%s is killed", name)
+		c.sayf("%s is killed", name)
 		if err := t.pause(ctx, dnsDropDelay); err != nil {
 			return err
 		}

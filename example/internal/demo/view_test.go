@@ -35,8 +35,8 @@ func TestRenderFits(t *testing.T) {
 
 func TestPage(t *testing.T) {
 	b := newBoard()
-	b.columns = []*column{newColumn(&options{}, withEvenkeel, ports{}, nil, b.say)}
-	b.say("something %s", "happened")
+	b.columns = []*column{newColumn(&options{}, withEvenkeel, ports{}, nil, b.sayf)}
+	b.sayf("something %s", "happened")
 	p, err := servePage(t.Context(), "127.0.0.1:0", b)
 	if err != nil {
 		t.Fatal(err)

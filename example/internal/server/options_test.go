@@ -11,7 +11,7 @@ import (
 // Everything that is wrong is named at once, on one line, with exit status 2.
 func TestWrongFlagsAndSettings(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
-	if err := os.WriteFile(bad, []byte("rebalance:\n  tolerence: 0.2\nshutdown:\n  timeout: 5\n"), 0o600); err != nil {
+	if err := os.WriteFile(bad, []byte("rebalance:\n  tolerances: 0.2\nshutdown:\n  timeout: 5\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
@@ -28,7 +28,7 @@ func TestWrongFlagsAndSettings(t *testing.T) {
 		{"age without bare", []string{"-bare-max-connection-age", "30s"}, []string{"-bare-max-connection-age"}},
 		{"below 0", []string{"-drain-every", "-1s", "-bare", "-bare-max-connection-age", "-1s"}, []string{"-drain-every", "-bare-max-connection-age"}},
 		{"settings", []string{"-set", "rebalance.tolerance=7", "-set", "peers.sauce=dns"}, []string{"rebalance.tolerance", "peers.sauce"}},
-		{"a file", []string{"-config", bad}, []string{"rebalance.tolerence", "shutdown.timeout"}},
+		{"a file", []string{"-config", bad}, []string{"rebalance.tolerances", "shutdown.timeout"}},
 		{"no file", []string{"-config", "/no/such.yaml"}, []string{"/no/such.yaml"}},
 		{"flags and settings", []string{"-drain-every", "-1s", "-set", "rebalance.floor=2"}, []string{"-drain-every", "rebalance.floor"}},
 	} {

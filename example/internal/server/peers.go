@@ -13,7 +13,7 @@ import (
 func peersFrom(cfg *rebalance.PeersConfig, log *slog.Logger) (rebalance.Source, error) {
 	switch cfg.Source {
 	case rebalance.PeersNone:
-		return nil, nil
+		return nil, nil //nolint:nilnil // no source is what was asked for
 	case rebalance.PeersStatic:
 		return static.New(cfg.Static)
 	case rebalance.PeersDNS:

@@ -161,12 +161,10 @@ func (a *app) listen(ctx context.Context) (l listeners, err error) {
 
 // reason is what is wrong without Go's account of the call, which repeats the address.
 func reason(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
 	}
-	var call *os.SyscallError
-	if errors.As(err, &call) {
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
 		err = call.Err
 	}
 	return err
@@ -229,7 +227,7 @@ func (a *app) parts(ctx context.Context, l listeners, gw *gateway) map[string]fu
 
 func (a *app) gateway(ctx context.Context, l listeners) (*gateway, error) {
 	if l.gateway == nil {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nobody wants one
 	}
 	return newGateway(ctx, l.grpc.Addr(), a.keys)
 }
@@ -255,6 +253,7 @@ func exitOnNext(ctx context.Context, signals <-chan os.Signal) {
 // stopper stops the gateway before the gRPC server behind it.
 type stopper struct {
 	*grpc.Server
+
 	gateway *gateway
 	timeout time.Duration
 }
@@ -289,7 +288,7 @@ func (a *app) stop(srv *stopper) error {
 // stopBare is how servers stop without evenkeel.
 func stopBare(ctx context.Context, srv *stopper) error {
 	late := context.AfterFunc(ctx, srv.Stop)
-	srv.GracefulStop()
+	srv.GracefulStop() //nolint:contextcheck // grpc's has none; late is its end
 	if !late() {
 		return ctx.Err()
 	}
@@ -299,7 +298,7 @@ func stopBare(ctx context.Context, srv *stopper) error {
 // watchConfig puts a changed -config file in force. A bad one changes nothing and
 // shows as a condition until it is good again.
 func (a *app) watchConfig(ctx context.Context) error {
-	return rebalance.NewWatcher(a.o.config, a.cfg, 0).Run(ctx, func(cfg rebalance.Config, err error) {
+	return rebalance.NewWatcher(a.o.config, a.cfg, 0).Run(ctx, func(cfg rebalance.Config, err error) { //nolint:contextcheck // Apply is done at once
 		if err == nil {
 			err = a.bal.Apply(cfg)
 		}

@@ -161,7 +161,7 @@ func TestChatEndsWithItsClient(t *testing.T) {
 	if err := chat.CloseSend(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := chat.Recv(); err != io.EOF { //nolint:errorlint // Recv returns it as it is.
+	if _, err := chat.Recv(); err != io.EOF {
 		t.Errorf("got %v, want the end", err)
 	}
 }
@@ -314,9 +314,9 @@ func TestConfigFileGoesWrong(t *testing.T) {
 	r := start(t, "-config", file)
 	defer r.stop(t)
 	statusz := "http://" + r.http + "/statusz"
-	shows := []byte("rebalance.tolerence")
+	shows := []byte("rebalance.tolerances")
 
-	write("rebalance:\n  tolerence: 0.2\n")
+	write("rebalance:\n  tolerances: 0.2\n")
 	await(t, func() bool { return bytes.Contains(get(t, statusz), shows) })
 	write("rebalance:\n  tolerance: 0.3\n")
 	await(t, func() bool { return !bytes.Contains(get(t, statusz), shows) })
