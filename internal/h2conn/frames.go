@@ -19,7 +19,8 @@ const (
 	streamOpened       // client HEADERS; id is the stream
 	streamReset        // client RST_STREAM
 	streamEnded        // END_STREAM or RST_STREAM of the server
-	pingAcked          // the ACK of a PING of ours
+	pingAcked          // the ACK of a PING that proves
+	holdAcked          // the ACK of the PING that holds writes
 	goAwayPassed       // GOAWAY of the server; last is its stream id
 	framesLost
 )
@@ -71,7 +72,8 @@ func (c *cursor) parse(h []byte) {
 type inbound struct {
 	cursor
 	preface uint8 // bytes of the preface that have come
-	match   uint8 // bytes of the PING's payload that are ours
+	got     uint8 // bytes of a PING's payload that have come
+	ours    ours  // the PINGs of ours that it may still be
 	lost    bool
 }
 
@@ -108,9 +110,7 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 	case http2.FrameRSTStream:
 		return rest, streamReset
 	case http2.FramePing:
-		if f.match == uint8(len(pingData)) && f.flags.Has(http2.FlagPingAck) && f.id == 0 {
-			return rest, pingAcked
-		}
+		return rest, f.acked()
 	}
 	return rest, nothing
 }
@@ -127,27 +127,40 @@ func (f *inbound) greet(p []byte) ([]byte, event) {
 	return p[n:], nothing
 }
 
-// noMatch is more than any payload can reach.
-const noMatch = 0xff
-
 // matchPing compares the payload with ours as it comes, without keeping it.
 func (f *inbound) matchPing(body []byte, began bool) {
 	if began {
-		f.match = 0
-		if f.left != uint32(len(pingData)) {
-			f.match = noMatch
+		f.got, f.ours = 0, 0
+		if f.left == uint32(len(proofPayload)) {
+			f.ours = proofPing | holdPing
 		}
 		return
 	}
-	if f.match == noMatch {
-		return
+	for _, b := range body {
+		if f.ours == 0 {
+			return
+		}
+		if proofPayload[f.got] != b {
+			f.ours &^= proofPing
+		}
+		if holdPayload[f.got] != b {
+			f.ours &^= holdPing
+		}
+		f.got++
 	}
-	// A body never exceeds the eight bytes that were announced.
-	if string(body) != pingPayload[f.match:int(f.match)+len(body)] {
-		f.match = noMatch
-		return
+}
+
+// acked is the end of a PING.
+func (f *inbound) acked() event {
+	switch {
+	case !f.flags.Has(http2.FlagPingAck) || f.id != 0:
+		return nothing
+	case f.ours == proofPing:
+		return pingAcked
+	case f.ours == holdPing:
+		return holdAcked
 	}
-	f.match += uint8(len(body))
+	return nothing
 }
 
 // outbound follows what the server writes.

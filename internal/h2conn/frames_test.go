@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"golang.org/x/net/http2"
 	"pgregory.net/rapid"
@@ -39,7 +40,7 @@ func (s *script) block(id uint32, endStream bool) {
 func (s *script) common() {
 	switch s.draw(6) {
 	case 0:
-		_ = s.WritePing(s.bool(), [8]byte{1, 6, 1, 8, 0, 3, 3, 9})
+		_ = s.WritePing(s.bool(), pick(s, [8]byte{1, 6, 1, 8, 0, 3, 3, 9}, holdData, proofData))
 	case 1:
 		_ = s.WriteWindowUpdate(s.id(), 100)
 	case 2:
@@ -145,8 +146,9 @@ func readSome(t tb, c *Conn, buf, want []byte) int {
 const testDebug = "evenkeel: test"
 
 // property draws both directions of a connection, cuts them at random, and asks
-// it to leave at any step. It must run in a bubble.
-func property(t tb, draw func(n int) int) (injected bool) {
+// it to leave at any step. It returns whether our GOAWAY was written, and whether
+// the server's writes were held for it. It must run in a bubble.
+func property(t tb, draw func(n int) int) (injected, held bool) {
 	s := &script{wire: newWire(), draw: draw}
 	client, server := s.client(), s.server()
 	nc := &memConn{}
@@ -158,25 +160,32 @@ func property(t tb, draw func(n int) int) (injected bool) {
 	if err := c.Lost(); err != nil {
 		t.Fatalf("%v", err)
 	}
-	injected = injectedAt(t, nc.out.Bytes(), server, testDebug) >= 0
+	time.Sleep(wantHold) // the client may have said nothing
+	synctest.Wait()
+	at, held := injectedAt(t, nc.out.Bytes(), server, testDebug)
+	injected = at >= 0
 	if told := slices.Contains(rec.all(), "goaway own=true"); told != injected {
 		t.Fatalf("our GOAWAY on the wire: %t, observer told: %t", injected, told)
 	}
-	return injected
+	return injected, held
 }
 
 func TestProperties(t *testing.T) {
-	injected := 0
+	injected, held := 0, 0
 	synctest.Test(t, func(t *testing.T) {
 		// rapid asks for the deadline of a test, which a bubble does not tell.
 		rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) {
-			if property(t, func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "draw") }) {
+			i, h := property(t, func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "draw") })
+			if i {
 				injected++
+			}
+			if h {
+				held++
 			}
 		})
 	})
-	if injected == 0 {
-		t.Error("no connection got our GOAWAY")
+	if held == 0 || injected == held {
+		t.Errorf("%d connections got our GOAWAY, %d were held for it", injected, held)
 	}
 }
 
@@ -201,7 +210,7 @@ func TestCutAtEveryByte(t *testing.T) {
 			c.Leave(testDebug, 0)
 			synctest.Wait()
 			writeSome(t, c, server[from:], len(server))
-			at := injectedAt(t, nc.out.Bytes(), server, testDebug)
+			at, _ := injectedAt(t, nc.out.Bytes(), server, testDebug)
 			if want := firstGap(server, from); at != want || at < 0 {
 				t.Errorf("asked at byte %d: GOAWAY at %d, want %d", from, at, want)
 			}
@@ -404,7 +413,7 @@ func TestWriteFailsAnywhere(t *testing.T) {
 	server := w.take()
 	const from = 15 // in DATA
 	_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(testDebug))
-	_ = w.WritePing(false, pingData)
+	_ = w.WritePing(false, proofData)
 	wire := append(append(bytes.Clone(server[:at]), w.take()...), server[at:]...)
 	ours := len(wire) - len(server)
 	for limit := from + 1; limit <= len(wire); limit++ {

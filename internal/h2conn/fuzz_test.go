@@ -86,9 +86,13 @@ func checkServerBytes(t tb, c *Conn, nc *memConn, server []byte, asked int) {
 	if lost := c.Lost() != nil; lost != (lostAt >= 0) {
 		t.Fatalf("lost: %v, want it at %d", c.Lost(), lostAt)
 	}
-	at, want := injectedAt(t, nc.out.Bytes(), server, testDebug), -1
+	at, held := injectedAt(t, nc.out.Bytes(), server, testDebug)
+	want := -1
 	if asked >= 0 {
 		want = firstGap(server, asked)
+	}
+	if held {
+		t.Fatalf("held, without a stream")
 	}
 	if at != want {
 		t.Fatalf("asked at %d: GOAWAY at %d, want %d", asked, at, want)
@@ -133,7 +137,8 @@ func clientSeeds() (seeds [][]byte) {
 		},
 		func(w *wire) { w.headers(1, true, false); _ = w.WriteRSTStream(1, http2.ErrCodeCancel) },
 		func(w *wire) { w.headers(2, true, false); w.headers(0, true, false); w.headers(1<<31-1, true, false) },
-		func(w *wire) { _ = w.WritePing(true, pingData); _ = w.WritePing(false, pingData) },
+		func(w *wire) { _ = w.WritePing(true, proofData); _ = w.WritePing(false, proofData) },
+		func(w *wire) { _ = w.WritePing(true, holdData); _ = w.WritePing(false, holdData) },
 		func(w *wire) { w.Write([]byte{0xff, 0xff, 0xff, 1, 4, 0, 0, 0, 1}) },
 	} {
 		w := newWire()

@@ -22,6 +22,7 @@ type exit struct {
 	debug   string
 	leaving chan struct{} // nil until somebody asks for it
 	left    bool          // leaving is closed
+	held    chan struct{} // closed to end the hold before the GOAWAY
 	grace   *time.Timer
 	linger  *time.Timer // then the wait for the proof, then for EOF
 	turn    uint64      // counts the timers that linger has been
@@ -38,6 +39,9 @@ func (c *Conn) exitLocked() *exit {
 // Leave asks the client to leave: GOAWAY(2^31-1, NO_ERROR, debug) and a PING.
 // It never blocks: if the writer is stuck, or in the middle of a frame, the
 // writer sends both later. debug beyond 1 KiB is cut off.
+//
+// If streams are open, the server's writes are held before the GOAWAY until the
+// client has read what was sent so far, for 100 ms at most.
 //
 // grace, if positive, is the time after which the connection is closed even
 // with streams open (Forced). If none is open by then it is closed as a quiet
@@ -101,6 +105,8 @@ func (c *Conn) onRead(ev event) {
 		c.streams.remove(c.in.id)
 	case pingAcked:
 		c.acks = min(c.acks+1, c.pings)
+	case holdAcked:
+		c.endHoldLocked()
 	case framesLost:
 		c.loseLocked(lostPreface)
 	}
@@ -243,8 +249,8 @@ func (c *Conn) lingered(turn uint64) {
 }
 
 // closeQuiet closes a connection without streams: half of it first, so that a
-// client that is still sending gets no reset. A writer that is stuck has nothing
-// to tell the client any more; half-closing would only wait for it.
+// client that is still sending gets no reset. If a writer is stuck, the wait for
+// its turn ends with the connection.
 func (c *Conn) closeQuiet() {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok {
@@ -256,10 +262,9 @@ func (c *Conn) closeQuiet() {
 		c.exit.linger = time.AfterFunc(eofWait, func() { _ = c.Close() })
 	}
 	c.mu.Unlock()
-	if c.tryWrite() {
-		_ = half.CloseWrite()
-		c.endWrite()
-	}
+	c.beginWrite()
+	_ = half.CloseWrite()
+	c.endWrite()
 }
 
 // graceOver is called when the grace that Leave gave is over.
@@ -270,6 +275,7 @@ func (c *Conn) graceOver() {
 		return
 	}
 	c.closing = true
+	c.endHoldLocked()
 	forced := len(c.streams.open) > 0
 	c.mu.Unlock()
 	if forced {
@@ -316,6 +322,7 @@ func (c *Conn) stopLocked() {
 	}
 	c.streams.open = nil
 	c.need = 0
+	c.endHoldLocked()
 }
 
 // loseLocked gives up following the frames. What has been told to the client
@@ -346,6 +353,7 @@ func (c *Conn) readFailed(err error) {
 		return
 	}
 	c.broken = true
+	c.endHoldLocked()
 	c.advanceLocked()
 }
 

@@ -211,14 +211,14 @@ func TestClientThatNeverCloses(t *testing.T) {
 	inBubble(t, func(p *pair, half bool) {
 		p.open(1)
 		p.leave(0)
-		p.got("GOAWAY bye", "PING evenkeel")
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel")
 		p.state(Acknowledged)
 		time.Sleep(time.Hour) // a stream may last
 		p.state(Acknowledged)
 		p.end(1)
 		p.state(Quiet)
 		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
-		p.got("GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "EOF")
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "EOF")
 		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: clean")
 	})
 }
@@ -321,13 +321,13 @@ func TestProof(t *testing.T) {
 		p.setAcks(false)
 		p.end(1)
 		p.state(Quiet)
-		p.got("GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel")
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel")
 	}
 	inBubble(t, func(p *pair, half bool) {
 		prepare(p)
 		time.Sleep(testLinger + time.Second)
 		p.state(Quiet)
-		_ = p.w.WritePing(true, pingData)
+		_ = p.w.WritePing(true, proofData)
 		p.fromClient()
 		p.closedAfter(onlyHalf(half, wantEOFWait), Clean)
 	})
@@ -349,7 +349,7 @@ func TestReset(t *testing.T) {
 		_ = p.w.WriteRSTStream(3, http2.ErrCodeNo)
 		p.fromServer()
 		p.state(Quiet)
-		p.got("GOAWAY bye", "PING evenkeel", "RST_STREAM", "PING evenkeel")
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "RST_STREAM", "PING evenkeel")
 	})
 }
 
@@ -357,16 +357,16 @@ func TestReset(t *testing.T) {
 func TestForeignAck(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.setAcks(false)
-		_ = p.w.WritePing(true, pingData) // before ours
+		_ = p.w.WritePing(true, proofData) // before ours
 		p.fromClient()
 		p.leave(0)
 		_ = p.w.WritePing(true, [8]byte{1, 6, 1, 8, 0, 3, 3, 9})
-		_ = p.w.WritePing(false, pingData)
-		_ = p.w.WriteRawFrame(http2.FramePing, http2.FlagPingAck, 0, []byte(pingPayload+"!"))
-		_ = p.w.WriteRawFrame(http2.FramePing, http2.FlagPingAck, 1, []byte(pingPayload))
+		_ = p.w.WritePing(false, proofData)
+		_ = p.w.WriteRawFrame(http2.FramePing, http2.FlagPingAck, 0, []byte(proofPayload+"!"))
+		_ = p.w.WriteRawFrame(http2.FramePing, http2.FlagPingAck, 1, []byte(proofPayload))
 		p.fromClient()
 		p.state(Asked)
-		_ = p.w.WritePing(true, pingData)
+		_ = p.w.WritePing(true, proofData)
 		ack := p.w.take()
 		for i := range ack {
 			p.state(Asked)
@@ -417,7 +417,7 @@ func TestServerGoesSecond(t *testing.T) {
 		}
 		p.end(1)
 		p.state(Quiet)
-		p.got("GOAWAY bye", "PING evenkeel", "GOAWAY max_age", "GOAWAY low", "HEADERS", "PING evenkeel")
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY max_age", "GOAWAY low", "HEADERS", "PING evenkeel")
 		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet")
 	})
 }
@@ -489,7 +489,7 @@ func TestStalledClient(t *testing.T) {
 		if n, m := <-wrote, <-wrote; n != 700 || m != len(b)-700 {
 			p.t.Errorf("Write returned %d, %d, want %d, %d", n, m, 700, len(b)-700)
 		}
-		p.got("DATA", "DATA", "GOAWAY bye", "PING evenkeel")
+		p.got("DATA", "DATA", "PING evenhold", "GOAWAY bye", "PING evenkeel")
 		p.state(Acknowledged)
 	})
 }

@@ -68,6 +68,8 @@ func clientEffects(b []byte) (effects []effect, ok bool) {
 			e.what = streamReset
 		case f.is(http2.FramePing) && f.has(http2.FlagPingAck) && f.id == 0 && string(f.payload) == "evenkeel":
 			e.what = pingAcked
+		case f.is(http2.FramePing) && f.has(http2.FlagPingAck) && f.id == 0 && string(f.payload) == "evenhold":
+			e.what = holdAcked
 		default:
 			continue
 		}
@@ -212,15 +214,18 @@ func (r *refStreams) compare(t tb, c *Conn) {
 // injectedAt finds our frames in what the client got, and checks where they
 // stand: between frames, outside header blocks, after SETTINGS, before any other
 // GOAWAY, together and only once. server is what the server wrote. It returns
-// their offset, -1 if there are none.
-func injectedAt(t tb, wire, server []byte, debug string) int {
+// their offset, -1 if there are none, and whether the PING that holds the
+// server's writes is the first of them.
+func injectedAt(t tb, wire, server []byte, debug string) (at int, held bool) {
 	t.Helper()
 	if bytes.Equal(wire, server) {
-		return -1
+		return -1, false
 	}
 	w := newWire()
+	_ = w.WritePing(false, holdData)
+	ping := w.Len()
 	_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(debug))
-	_ = w.WritePing(false, pingData)
+	_ = w.WritePing(false, proofData)
 	ours := w.take()
 	same := 0
 	for same < len(server) && same < len(wire) && wire[same] == server[same] {
@@ -230,15 +235,20 @@ func injectedAt(t tb, wire, server []byte, debug string) int {
 	// server that writes such frames itself makes for more than one reading.
 	why := "altered"
 	for at := same; at >= 0; at-- {
-		if !bytes.HasPrefix(wire[at:], ours) || !bytes.Equal(wire[at+len(ours):], server[at:]) {
+		held := bytes.HasPrefix(wire[at:], ours)
+		with := ours
+		if !held {
+			with = ours[ping:]
+		}
+		if !bytes.HasPrefix(wire[at:], with) || !bytes.Equal(wire[at+len(with):], server[at:]) {
 			continue
 		}
 		if why = misplaced(server[:at]); why == "" {
-			return at
+			return at, held
 		}
 	}
 	t.Fatalf("%s: the client got\n%q, the server wrote\n%q", why, wire, server)
-	return -1
+	return -1, false
 }
 
 // misplaced says why our frames must not stand after these.

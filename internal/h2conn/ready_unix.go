@@ -62,7 +62,7 @@ func (r *rawReader) tryRead(fd uintptr) bool {
 	}
 	r.pool.Put(r.buf)
 	r.buf = nil
-	r.errno, _ = err.(syscall.Errno)
+	r.errno, _ = err.(syscall.Errno) //nolint:errorlint // straight from read(2), not wrapped
 	return r.errno != syscall.EAGAIN && r.errno != syscall.EWOULDBLOCK
 }
 

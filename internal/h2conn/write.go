@@ -7,11 +7,26 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// pingPayload is the payload of our PINGs. It must be none that grpc-go waits
-// for itself: neither that of its drain nor that of its bandwidth estimator.
-const pingPayload = "evenkeel"
+// The payloads of our PINGs. They must be none that grpc-go waits for itself,
+// neither that of its drain nor that of its bandwidth estimator, and differ: the
+// ACK of the one proves nothing about the other.
+const (
+	proofPayload = "evenkeel"
+	holdPayload  = "evenhold"
+)
 
-var pingData = [8]byte([]byte(pingPayload))
+var (
+	proofData = [8]byte([]byte(proofPayload))
+	holdData  = [8]byte([]byte(holdPayload))
+)
+
+// ours is a set of our PINGs.
+type ours uint8
+
+const (
+	proofPing ours = 1 << iota // proves that what was sent before it has been read
+	holdPing                   // the server's writes are held until it comes back
+)
 
 // maxDebug bounds a GOAWAY's debug data, far below the 16 KiB that every peer
 // must accept in a frame.
@@ -144,20 +159,30 @@ func (c *Conn) pass(p []byte) (int, error) {
 
 // inject writes what is needed.
 func (c *Conn) inject() error {
+	if err := c.hold(); err != nil {
+		return err
+	}
 	frames := c.compose()
 	if frames == nil {
 		return nil
 	}
+	if err := c.writeOwn(frames); err != nil {
+		return err
+	}
+	c.injected()
+	return nil
+}
+
+// writeOwn writes frames of ours.
+func (c *Conn) writeOwn(frames []byte) error {
 	n, err := c.Conn.Write(frames)
 	if err == nil && n < len(frames) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
 		c.writeFailed(err)
-		return err
 	}
-	c.injected()
-	return nil
+	return err
 }
 
 // compose returns the frames that are needed, nil for none. The PING counts as
@@ -174,7 +199,7 @@ func (c *Conn) compose() []byte {
 		_ = fr.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(c.exit.debug))
 		c.sending = true
 	}
-	_ = fr.WritePing(false, pingData)
+	_ = fr.WritePing(false, proofData)
 	c.need = 0
 	c.pings++
 	c.unread = false
