@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -52,7 +53,7 @@ func BenchmarkIdleHeap(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/server=%s", c, kind), func(b *testing.B) {
 				addr := idleServer(b, kind, c)
 				for b.Loop() {
-					m := idle(b, addr, c, 2000)
+					m := idle(b, addr, c, 1000)
 					b.ReportMetric(m.heap, "heap-B/conn")
 					b.ReportMetric(m.stack, "stack-B/conn")
 				}
@@ -89,6 +90,7 @@ func idleServer(tb testing.TB, kind serverKind, c idleCase) string {
 // returns what each costs the server.
 func idle(tb testing.TB, addr string, c idleCase, n int) perConn {
 	tb.Helper()
+	growGoroutines(8 * n)
 	before := settled()
 	leave := herd(tb, addr, c, n)
 	after := settled()
@@ -97,6 +99,18 @@ func idle(tb testing.TB, addr string, c idleCase, n int) perConn {
 		heap:  (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(n),
 		stack: (float64(after.StackInuse) - float64(before.StackInuse)) / float64(n),
 	}
+}
+
+// growGoroutines leaves the runtime with so many dead goroutines. It never frees
+// them, so that whoever came first would pay for those of all the others.
+func growGoroutines(n int) {
+	var wg sync.WaitGroup
+	hold := make(chan struct{})
+	for range n {
+		wg.Go(func() { <-hold })
+	}
+	close(hold)
+	wg.Wait()
 }
 
 // settled collects until the heap stays the same: the last frames of the herd may
