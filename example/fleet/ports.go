@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -20,6 +21,27 @@ func FreePort(hosts []string, first int, taken ...int) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("fleet: no port from %d to %d is free on all of %v", first, first+portTries-1, hosts)
+}
+
+// HoldPort is FreePort for several programs of one kind that may start in the same
+// moment: it keeps the port of guard, an address that nothing else uses, until the
+// closer is closed, so that the next one that asks with the same guard gets
+// another port.
+func HoldPort(hosts []string, guard string, first int, taken ...int) (int, io.Closer, error) {
+	for port := first; port < first+portTries; port++ {
+		if slices.Contains(taken, port) {
+			continue
+		}
+		hold, err := net.Listen("tcp", net.JoinHostPort(guard, strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		if freeOnAll(hosts, port) {
+			return port, hold, nil
+		}
+		_ = hold.Close()
+	}
+	return 0, nil, fmt.Errorf("fleet: no port from %d to %d is free on all of %v and %s", first, first+portTries-1, hosts, guard)
 }
 
 func freeOnAll(hosts []string, port int) bool {

@@ -105,7 +105,7 @@ func play(ctx context.Context, o *options, stdout io.Writer) ([]string, error) {
 // fail of their deadlines, whatever servers and clients do.
 const (
 	clockTick  = 100 * time.Millisecond
-	stallLimit = 2 * time.Second
+	stallLimit = 500 * time.Millisecond
 )
 
 // watchClock watches until ctx is done, and returns how to ask for the longest delay
@@ -153,6 +153,9 @@ const (
 // lastPod is the highest number that a pod gets.
 const lastPod = small + 2*(large-small)
 
+// guard is an address that only demos listen on, to tell each other apart.
+const guard = "127.0.1.254"
+
 func freePorts(o *options) (ports, error) {
 	var hosts []string
 	for _, id := range o.fleets() {
@@ -163,9 +166,10 @@ func freePorts(o *options) (ports, error) {
 	}
 	var p ports
 	var errs [3]error
-	p.grpc, errs[0] = fleet.FreePort(hosts, firstGRPC)
-	p.http, errs[1] = fleet.FreePort(hosts, firstHTTP, p.grpc)
-	p.dns, errs[2] = fleet.FreePort(hosts, firstDNS, p.grpc, p.http)
+	// Held until the process ends: two demos at a time must not share their pods.
+	p.grpc, _, errs[0] = fleet.HoldPort(hosts, guard, firstGRPC)
+	p.http, _, errs[1] = fleet.HoldPort(hosts, guard, firstHTTP, p.grpc)
+	p.dns, _, errs[2] = fleet.HoldPort(hosts, guard, firstDNS, p.grpc, p.http)
 	return p, errors.Join(errs[:]...)
 }
 
@@ -220,8 +224,9 @@ func report(w io.Writer, t *timeline, broken []string) {
 }
 
 const footnote = `
-Even: from then on no pod had over 1.1 times the mean of a second's calls. Times count from the moment when the clients' DNS had all new pods. How
-soon MaxConnectionAge notices depends on the age that connections happen to have.`
+Even: from then on no pod had over 1.1 times the mean of a second's calls. Times
+count from the moment when the clients' DNS had all new pods. How soon
+MaxConnectionAge notices depends on the age that connections happen to have.`
 
 func describePorts(p ports) string {
 	text := fmt.Sprintf("gRPC on port %d, health on %d, DNS on %d", p.grpc, p.http, p.dns)

@@ -113,12 +113,28 @@ func (t *timeline) pause(ctx context.Context, d time.Duration) error {
 	return t.until(ctx, d+time.Minute, "", func() bool { return !time.Now().Before(end) })
 }
 
-// awaitResolvers waits until the clients may ask DNS again. A fleet whose
-// connections come and go all the time has no such moment and is not waited for.
+// resolverMargin is the time after the pause in which a question that has waited for
+// its end is asked.
+const resolverMargin = time.Second
+
+// awaitResolvers waits until the clients may ask DNS again and have nothing more to ask:
+// a change before this one may have left a question that waits for the pause to
+// end, after which the next pause begins.
 func (t *timeline) awaitResolvers(ctx context.Context) error {
+	for range 3 {
+		if err := t.awaitPause(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitPause waits for the end of the pause after the last question. A fleet whose
+// connections come and go all the time has no such moment and is not waited for.
+func (t *timeline) awaitPause(ctx context.Context) error {
 	var may time.Time
 	for _, c := range t.columns {
-		if at := c.lastQuery().Add(resolverPause); c.id != withAge && at.After(may) {
+		if at := c.lastQuery().Add(resolverPause + resolverMargin); c.id != withAge && at.After(may) {
 			may = at
 		}
 	}
