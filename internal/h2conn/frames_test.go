@@ -40,7 +40,7 @@ func (s *script) block(id uint32, endStream bool) {
 func (s *script) common() {
 	switch s.draw(6) {
 	case 0:
-		_ = s.WritePing(s.bool(), pick(s, [8]byte{1, 6, 1, 8, 0, 3, 3, 9}, holdData, proofData))
+		_ = s.WritePing(s.bool(), pick(s, [8]byte{1, 6, 1, 8, 0, 3, 3, 9}, holdData))
 	case 1:
 		_ = s.WriteWindowUpdate(s.id(), 100)
 	case 2:

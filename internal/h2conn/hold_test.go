@@ -90,6 +90,37 @@ func TestHold(t *testing.T) {
 	})
 }
 
+// TestHoldForWhatHasEnded asks when no stream is open any more: its end may still
+// be on its way to the client.
+func TestHoldForWhatHasEnded(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.setAcks(false)
+		p.open(1)
+		p.end(1)
+		p.leave(0)
+		p.got("HEADERS", "PING evenhold")
+		p.ack(holdData)
+		p.got("HEADERS", "PING evenhold", "GOAWAY bye", "PING evenkeel")
+		p.ack(proofData)
+		p.state(Quiet)
+	})
+}
+
+// TestNoHoldWithoutStreams asks a client that has nothing to read, and one that
+// has taken its RPC back.
+func TestNoHoldWithoutStreams(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.setAcks(false)
+		p.open(1)
+		_ = p.w.WriteRSTStream(1, http2.ErrCodeCancel)
+		p.fromClient()
+		start := time.Now()
+		p.leave(0)
+		p.got("GOAWAY bye", "PING evenkeel")
+		p.elapsed(start, 0)
+	})
+}
+
 // TestHoldChangesNoByte compares all bytes, with many writers.
 func TestHoldChangesNoByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

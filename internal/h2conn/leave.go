@@ -40,8 +40,8 @@ func (c *Conn) exitLocked() *exit {
 // It never blocks: if the writer is stuck, or in the middle of a frame, the
 // writer sends both later. debug beyond 1 KiB is cut off.
 //
-// If streams are open, the server's writes are held before the GOAWAY until the
-// client has read what was sent so far, for 100 ms at most.
+// If streams are open, or have been, the server's writes are held before the GOAWAY
+// until the client has read what was sent so far, for 100 ms at most.
 //
 // grace, if positive, is the time after which the connection is closed even
 // with streams open (Forced). If none is open by then it is closed as a quiet
