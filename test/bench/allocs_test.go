@@ -9,8 +9,11 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// measured is over how many operations allocations are counted.
-const measured = 1000
+// Allocations are counted over so many operations, so many times.
+const (
+	measured = 200
+	counts   = 6
+)
 
 // TestNoExtraAllocationPerRPC: promise 6, no allocation per RPC, nor per message of a
 // stream.
@@ -19,7 +22,8 @@ func TestNoExtraAllocationPerRPC(t *testing.T) {
 	for _, l := range loads() {
 		for _, w := range wires() {
 			t.Run(l.name+"/"+string(w), func(t *testing.T) {
-				off, on := allocs(t, l, bare, w), allocs(t, l, evenkeel, w)
+				n := allocs(t, l, w, [2]serverKind{bare, evenkeel})
+				off, on := n[0], n[1]
 				t.Logf("bare %.3f, evenkeel %.3f allocations per operation", off, on)
 				if !sameAllocs(off, on) {
 					t.Errorf("%.3f allocations per operation more than a bare server", on-off)
@@ -36,7 +40,8 @@ func TestAllocationsOfAnInterceptorAreNoticed(t *testing.T) {
 	for _, name := range []string{"Unary", "BidiRPC"} {
 		for _, w := range wires() {
 			l := findLoad(name)
-			off, on := allocs(t, l, bare, w), allocs(t, l, intercepted, w)
+			n := allocs(t, l, w, [2]serverKind{bare, intercepted})
+			off, on := n[0], n[1]
 			t.Logf("%s over %s: bare %.3f, intercepted %.3f allocations per operation", name, w, off, on)
 			if sameAllocs(off, on) {
 				t.Errorf("%s over %s: an interceptor went unnoticed: %.3f and %.3f", name, w, off, on)
@@ -45,9 +50,9 @@ func TestAllocationsOfAnInterceptorAreNoticed(t *testing.T) {
 	}
 }
 
-// sameAllocs leaves room for what is not of the RPC (a window update, a ping of
-// the bandwidth estimator), far from one whole allocation per RPC.
-func sameAllocs(off, on float64) bool { return math.Abs(on-off) < 0.5 }
+// sameAllocs leaves room for what is not of the RPC, far from one whole allocation
+// per RPC.
+func sameAllocs(off, on float64) bool { return on-off < 0.5 }
 
 // steady removes what makes allocations differ from run to run: a collection
 // empties the pools, and a second processor has pools of its own.
@@ -65,12 +70,24 @@ func steady(t *testing.T) {
 	})
 }
 
-// allocs returns the allocations per operation, client included.
-func allocs(t *testing.T, l load, kind serverKind, w wire) float64 {
+// allocs returns the allocations per operation of two kinds of server, client
+// included: the least of a few counts each, in turns. What a busy machine makes of
+// the timing (another window update, another ping of the bandwidth estimator, a
+// goroutine more that is woken) only ever adds.
+func allocs(t *testing.T, l load, w wire, kinds [2]serverKind) (least [2]float64) {
 	t.Helper()
-	c := dial(t, kind, w)
-	must(t, l.run(t.Context(), c, warmUp))
-	return mallocs(t, l, c)
+	var clients [2]hellov1.HelloServiceClient
+	for i, kind := range kinds {
+		clients[i] = dial(t, kind, w)
+		must(t, l.run(t.Context(), clients[i], warmUp))
+		least[i] = math.Inf(1)
+	}
+	for range counts {
+		for i, c := range clients {
+			least[i] = min(least[i], mallocs(t, l, c))
+		}
+	}
+	return least
 }
 
 func mallocs(t *testing.T, l load, c hellov1.HelloServiceClient) float64 {

@@ -31,7 +31,7 @@ func idleCases() []idleCase {
 
 // TestIdleConnectionHeap: promise 6, no read buffer per idle connection.
 func TestIdleConnectionHeap(t *testing.T) {
-	const n = 300
+	const n = 200
 	for _, c := range idleCases() {
 		t.Run(c.String(), func(t *testing.T) {
 			off := medianIdle(t, bare, c, n)
