@@ -67,7 +67,7 @@ func (h *clients) connect() error {
 // one connects, does its calls and falls silent.
 func (h *clients) one(ctx context.Context) (*grpc.ClientConn, error) {
 	cc, err := grpc.NewClient("passthrough:///"+h.addr, grpc.WithTransportCredentials(clientCreds(h.wire)),
-		grpc.WithIdleTimeout(0), grpc.WithSharedWriteBuffer(true))
+		grpc.WithIdleTimeout(0))
 	if err != nil {
 		return nil, err
 	}
