@@ -71,7 +71,7 @@ bench: ## Benchmarks against a bare grpc.NewServer, compared with benchstat (BEN
 
 .PHONY: generate
 generate: ## Generate the protobuf code of the examples
-	cd tools && $(GO) generate ./...
+	cd tools && GOWORK=off $(GO) generate ./...
 
 .PHONY: check-generated
 check-generated: generate ## Fail if the committed generated code is not fresh
