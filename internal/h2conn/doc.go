@@ -9,7 +9,10 @@
 // Asked to leave, it writes GOAWAY(2^31-1, NO_ERROR) and a PING between two
 // frames: not before the server's SETTINGS (RFC 9113, section 3.4), not inside
 // a header block (4.3), and never after another GOAWAY, since the last stream
-// id must not rise (6.8). Then it walks
+// id must not rise (6.8). Before that it sends another PING and holds the
+// server's writes until the client has acknowledged it, for 100 ms at most, so
+// that the GOAWAY stands behind no end of a stream in what the client reads: some
+// clients refuse an RPC that they begin between the two. Then it walks
 //
 //	Open -> Asked -> Acknowledged -> Quiet -> Closed
 //
