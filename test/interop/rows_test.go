@@ -17,7 +17,8 @@ const (
 	otherAnswer = "a call that is begun on this connection while an answer from another one is handled is refused, " +
 		"by the client itself, if the GOAWAY is read in the same round of the event loop; " +
 		"grpc-js tries such a call again, connect-node does not"
-	// late is seen on a machine with far more to do than two cores can.
+	// late is the likely reason for what was seen once, on a machine with far more
+	// to do than two cores can.
 	late = "a client that is not run for 100 ms gets the GOAWAY behind what it has not read yet"
 )
 
