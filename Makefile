@@ -16,7 +16,7 @@ help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: vet test-newest test-oldest ## Run all tests: with -race on the newest dependencies, then on the oldest
+test: vet test-newest test-oldest test-cost ## Run all tests: with -race on the newest dependencies, on the oldest, and what a server costs
 
 .PHONY: vet
 vet: ## go vet in every module
@@ -29,6 +29,10 @@ test-newest: ## The tests of all modules, -race, with the newest dependencies th
 .PHONY: test-oldest
 test-oldest: ## The library's tests on the oldest dependencies it supports (its own go.mod)
 	GOWORK=off $(GO) test -timeout 10m ./...
+
+.PHONY: test-cost
+test-cost: ## Allocations and heap beside a bare server: exact, and so without -race
+	cd test/bench && $(GO) test -timeout 10m .
 
 .PHONY: demo
 demo: ## The main job: 2 to 5 pods, with evenkeel, with MaxConnectionAge alone, with nothing

@@ -36,7 +36,8 @@ type peerBook struct {
 	at      time.Time // of the last good view
 	err     error     // of the last, if it was not good
 	reports map[string]peerReport
-	polled  bool // one round of polls is through
+	polled  bool     // one round of polls is through
+	anew    []string // pods that restarted at their address, for the next view
 	errors  map[string]uint64
 	answers *plan.Counts
 	asking  uint64
@@ -95,6 +96,15 @@ func (p *peerBook) fresh(id string) (peerz.Report, bool) {
 	defer p.mu.Unlock()
 	r, ok := p.reports[id]
 	return r.report, ok && !r.at.IsZero() && time.Since(r.at) < reportFresh
+}
+
+// restarted returns, once, the pods that restarted since the last call.
+func (p *peerBook) restarted() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := p.anew
+	p.anew = nil
+	return out
 }
 
 func (p *peerBook) counts() *plan.Counts {
@@ -207,6 +217,9 @@ func (p *peerBook) book(id string, r peerz.Report, err error) {
 		old.err = err
 		p.reports[id] = old
 		return
+	}
+	if !old.at.IsZero() && r.UptimeMillis < old.report.UptimeMillis {
+		p.anew = append(p.anew, id)
 	}
 	p.reports[id] = peerReport{report: r, at: time.Now()}
 }

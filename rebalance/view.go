@@ -29,6 +29,9 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 		}
 	}
 	slices.Sort(v.Members)
+	if stale == "" {
+		v.Restarted = b.peers.restarted()
+	}
 	busy := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.state.Busy(v.Members)
 	b.lookAtDNS(v, members, busy)
 	if busy || cfg.Policy.MaxConnectionAge > 0 {
@@ -73,6 +76,8 @@ func (b *Balancer) lookAtDNS(v *plan.View, members []member, busy bool) {
 	}
 	if !busy {
 		b.gate.Want(nil)
+		// Closed, not absent: what planning finds in this very step must wait, too.
+		v.Gate = plan.Gate{Needed: true, Why: b.gate.Name() + " has not been asked yet"}
 		return
 	}
 	var groups [][]netip.Addr

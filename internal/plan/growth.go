@@ -50,6 +50,10 @@ func (s *State) watch(v *View, p *Policy, st *Step) {
 		s.seenAt = v.Now
 		s.stayed = both(s.stayed, s.seen)
 	}
+	if len(v.Restarted) > 0 {
+		s.seenAt = v.Now
+		s.stayed = without(s.stayed, slices.Sorted(slices.Values(v.Restarted)))
+	}
 	if slices.Equal(s.stayed, s.seen) {
 		s.shrink(st)
 		return
@@ -63,7 +67,7 @@ func (s *State) watch(v *View, p *Policy, st *Step) {
 
 // shrink takes note of pods that left, without waiting.
 func (s *State) shrink(st *Step) {
-	if len(s.stayed) == len(s.settled) {
+	if len(s.stayed) == len(s.settled) || !s.started {
 		return
 	}
 	st.note("shrunk", len(s.settled)-len(s.stayed), "%d to %d pods: the clients of those that left find the others by themselves",
@@ -76,7 +80,7 @@ func (s *State) settle(v *View, st *Step) {
 	before, stayed := s.settled, s.stayed
 	s.settled, s.stayed = s.seen, s.seen
 	if !s.started {
-		s.started = true
+		s.started, s.joining = true, true
 		st.note("joined", len(s.settled), "first view of the service: %d pods", len(s.settled))
 		return
 	}

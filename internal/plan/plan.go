@@ -76,6 +76,9 @@ type View struct {
 	Self string
 	// Members are the pods that serve, sorted, Self among them.
 	Members []string
+	// Restarted are those of Members that began anew since the last View, at the same
+	// address: nobody saw them leave, but some client may have.
+	Restarted []string
 	// NoPeers says why there is nobody to balance with (no source); empty: there is.
 	NoPeers string
 	// Stale says why Members must not be acted upon; empty: they may.
@@ -148,6 +151,7 @@ type State struct {
 	settled []string // the membership last acted upon
 	stayed  []string // those of settled that were there all the time since
 	started bool
+	joining bool // new, and DNS has not been seen in full yet
 
 	growth    *growth
 	unreached int
@@ -165,9 +169,9 @@ func Next(s State, v *View, p *Policy) (State, Step) {
 }
 
 // Busy reports whether Next needs View.Conns and View.Gate for these members: a growth
-// is under way, or may be found in this step.
+// is under way, or may be found in this step, or this pod is new.
 func (s *State) Busy(members []string) bool {
-	return s.growth != nil || !slices.Equal(s.settled, members)
+	return s.growth != nil || s.joining || !slices.Equal(s.stayed, members)
 }
 
 // Unreached is how many connections' clients had not come to the new pods when the last
@@ -211,7 +215,7 @@ func (st *Step) wakeAt(t, now time.Duration) {
 // membership of then is the one to compare with.
 func (s *State) forget() {
 	s.growth = nil
-	s.started = false
+	s.started, s.joining = false, false
 	s.seen, s.settled, s.stayed = nil, nil, nil
 }
 

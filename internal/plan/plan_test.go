@@ -26,7 +26,9 @@ type fleet struct {
 	nextID  uint64
 	moves   []time.Duration
 	verdict map[string]Verdict
-	blind   bool // pods cannot be asked
+	blind   bool                      // pods cannot be asked
+	starts  map[string]int            // of each pod
+	looked  map[string]map[string]int // what each pod knows of starts
 }
 
 type channel struct {
@@ -40,7 +42,7 @@ type channel struct {
 
 func newFleet(pods, channels, keys int) *fleet {
 	f := &fleet{
-		now: time.Hour, states: map[string]State{}, counts: map[string]*Counts{}, conns: map[string][]Conn{},
+		now: time.Hour, states: map[string]State{}, counts: map[string]*Counts{}, starts: map[string]int{}, looked: map[string]map[string]int{}, conns: map[string][]Conn{},
 		goaways: map[string]int{}, verdict: map[string]Verdict{},
 		policy: Policy{
 			Enabled: true, Settle: 2 * time.Second, Spread: 2 * time.Second, Cooldown: 30 * time.Second,
@@ -113,6 +115,7 @@ func (f *fleet) plan(pod string) {
 		Now: f.now, Self: pod, Members: slices.Sorted(slices.Values(f.pods)), Conns: f.conns[pod], Counts: f.counts[pod],
 		Gate: Gate{Needed: true, Open: slices.Equal(f.dns, f.pods), OpenSince: f.dnsFull, Why: "behind"},
 	}
+	v.Restarted = f.restarted(pod)
 	s, st := Next(f.states[pod], v, &f.policy)
 	f.states[pod], f.verdict[pod] = s, st.Verdict
 	for _, m := range st.Moves {
@@ -121,6 +124,20 @@ func (f *fleet) plan(pod string) {
 	if st.Ask != nil {
 		f.counts[pod] = f.answer(st.Ask)
 	}
+}
+
+// restarted is what a pod learns from the others' uptimes.
+func (f *fleet) restarted(pod string) []string {
+	var out []string
+	known := f.looked[pod]
+	f.looked[pod] = map[string]int{}
+	for _, other := range f.pods {
+		if was, ok := known[other]; ok && was != f.starts[other] {
+			out = append(out, other)
+		}
+		f.looked[pod][other] = f.starts[other]
+	}
+	return out
 }
 
 func (f *fleet) answer(a *Ask) *Counts {
@@ -226,6 +243,8 @@ func (f *fleet) scaleTo(n int) {
 		}
 		delete(f.conns, pod)
 		delete(f.states, pod)
+		delete(f.looked, pod)
+		f.starts[pod]++
 		for _, c := range f.chans {
 			if _, ok := c.conns[pod]; ok {
 				delete(c.conns, pod)
@@ -245,8 +264,10 @@ func TestNothingBeforeDNSAnswersInFull(t *testing.T) {
 	if n := f.goaways[ReasonReach]; n != 0 {
 		t.Fatalf("%d GOAWAYs before DNS answered in full", n)
 	}
-	if f.verdict["10.0.0.01"] != Waiting {
-		t.Errorf("verdict %s, want waiting", f.verdict["10.0.0.01"])
+	for _, pod := range []string{"10.0.0.01", "10.0.0.05"} { // an old one and a new one
+		if f.verdict[pod] != Waiting {
+			t.Errorf("pod %s: verdict %s, want waiting", pod, f.verdict[pod])
+		}
 	}
 	f.resolveAll()
 	f.run(5 * time.Second)

@@ -19,9 +19,9 @@ import (
 //	else                 ask who holds the keys, move what is short, look again
 func (s *State) reach(v *View, p *Policy, st *Step) {
 	g := s.growth
-	if !slices.Equal(s.settled, s.seen) {
-		st.is(Waiting, fmt.Sprintf("the membership changed (%d to %d pods): waiting until it has been quiet for %v",
-			len(s.settled), len(s.seen), p.Settle))
+	if !slices.Equal(s.stayed, s.seen) {
+		st.is(Waiting, fmt.Sprintf("the membership changes (%d to %d pods, new ones among them): waiting until it has been quiet for %v",
+			len(s.stayed), len(s.seen), p.Settle))
 		return
 	}
 	if g == nil {
@@ -44,7 +44,14 @@ func (s *State) reach(v *View, p *Policy, st *Step) {
 	}
 }
 
+// atRest: nothing is under way. A pod that is new itself says so until clients can know
+// of it; that its DNS name is wrong shows here, too, before it is needed.
 func (s *State) atRest(v *View, st *Step) {
+	if s.joining && v.Gate.Needed && !v.Gate.Open {
+		st.is(Waiting, "this pod is new, its clients cannot know of all pods: waiting for DNS, "+v.Gate.Why)
+		return
+	}
+	s.joining = false
 	if len(v.Members) == 1 {
 		st.is(Balanced, "this pod is alone: there is nowhere to move to")
 		return
