@@ -1,0 +1,134 @@
+package rebalance
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/evenkeel-go/evenkeel/internal/lookup"
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
+)
+
+// zone is a DNS that says what the test wants.
+type zone struct {
+	mu    sync.Mutex
+	addrs []netip.Addr
+}
+
+func (z *zone) Addrs(context.Context, string) ([]netip.Addr, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return slices.Clone(z.addrs), nil
+}
+
+func (z *zone) set(m Membership) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.addrs = nil
+	for _, one := range m.Members {
+		z.addrs = append(z.addrs, one.Addrs...)
+	}
+}
+
+// gated runs a Balancer whose clients resolve z.
+func gated(t *testing.T, src Source, z *zone) *Balancer {
+	t.Helper()
+	b, err := New(DefaultConfig(), WithPeers(src), WithSelf("pod-a", "198.18.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.resolver = z
+	b.gate = lookup.NewGate(z, "hello.test", lookup.GateConfig{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); b.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return b
+}
+
+// visitor is a client whose connection has its settings and nothing more, and which
+// reads whatever comes.
+func visitor(t *testing.T, b *Balancer) {
+	t.Helper()
+	client, server := net.Pipe()
+	conn := b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()})
+	go io.Copy(io.Discard, client)
+	if err := http2.NewFramer(conn, nil).WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); conn.Close() })
+}
+
+func TestNothingMovesBeforeDNSKnows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, z := &hand{renew: true}, &zone{}
+		b := gated(t, src, z)
+		visitor(t, b)
+		one, two := pods("198.18.0.1"), pods("198.18.0.1", "198.18.0.2")
+		z.set(one)
+		src.set(one)
+		time.Sleep(time.Minute)
+		wantVerdict(t, b, Balanced, "alone")
+
+		src.set(two)
+		for range 200 { // also in the very step in which the growth is found
+			time.Sleep(100 * time.Millisecond)
+			if n := b.Status().Draining; n != 0 {
+				t.Fatalf("%d connections were asked to leave before DNS answered in full", n)
+			}
+		}
+		wantVerdict(t, b, Waiting, "hello.test does not answer with 1 of 2 pods yet (198.18.0.2)")
+		if hasCondition(b, "dns-behind") {
+			t.Error("the condition shows before its limit")
+		}
+		time.Sleep(15 * time.Second)
+		if !hasCondition(b, "dns-behind") {
+			t.Error("no condition although DNS has been behind for 35 s")
+		}
+
+		z.set(two)
+		time.Sleep(5 * time.Second)
+		if s := b.Status(); s.Draining != 1 || s.GoAways["reach"] != 1 {
+			t.Errorf("%d leaving, GOAWAYs %v, want the one connection asked once", s.Draining, s.GoAways)
+		}
+		if hasCondition(b, "dns-behind") {
+			t.Error("the condition stays although DNS answers in full")
+		}
+	})
+}
+
+func TestNewPodSaysThatDNSIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, z := &hand{renew: true}, &zone{}
+		z.set(pods("198.18.0.2"))
+		b := gated(t, src, z)
+		src.set(pods("198.18.0.1", "198.18.0.2"))
+		time.Sleep(5 * time.Second)
+		wantVerdict(t, b, Waiting, "this pod is new")
+		z.set(pods("198.18.0.1", "198.18.0.2"))
+		time.Sleep(5 * time.Second)
+		wantVerdict(t, b, Balanced, "2 pods")
+	})
+}
+
+func TestUptimeThatFellIsARestart(t *testing.T) {
+	var p peerBook
+	p.reports = map[string]peerReport{}
+	p.book("a", peerz.Report{UptimeMillis: 5000}, nil)
+	p.book("a", peerz.Report{UptimeMillis: 6000}, nil)
+	if got := p.restarted(); len(got) != 0 {
+		t.Errorf("restarted %v, nobody did", got)
+	}
+	p.book("a", peerz.Report{UptimeMillis: 100}, nil)
+	if got := p.restarted(); !slices.Equal(got, []string{"a"}) || len(p.restarted()) != 0 {
+		t.Errorf("restarted %v, want a, once", got)
+	}
+}
