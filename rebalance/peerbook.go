@@ -107,6 +107,19 @@ func (p *peerBook) restarted() []string {
 	return out
 }
 
+// uptimes is how long each pod has served, as far as it has told.
+func (p *peerBook) uptimes(self string, own time.Duration) map[string]time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := map[string]time.Duration{self: own}
+	for id, r := range p.reports {
+		if !r.at.IsZero() && id != self {
+			out[id] = r.report.Uptime() + time.Since(r.at)
+		}
+	}
+	return out
+}
+
 func (p *peerBook) counts() *plan.Counts {
 	p.mu.Lock()
 	defer p.mu.Unlock()

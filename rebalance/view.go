@@ -31,6 +31,7 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	slices.Sort(v.Members)
 	if stale == "" {
 		v.Restarted = b.peers.restarted()
+		v.Uptime = b.peers.uptimes(v.Self, time.Since(b.begun))
 	}
 	busy := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.state.Busy(v.Members)
 	b.lookAtDNS(v, members, busy)

@@ -10,13 +10,13 @@ import (
 //	gate -> count -> move -> check -> count -> ... -> done
 //	DNS     peers   GOAWAYs  30 s     round 2
 type growth struct {
-	old, new []string // sorted: who was there before, and who came
+	old, new []string // sorted: who tells, and who is to be reached; see follow
 	since    time.Duration
 	phase    phase
 	round    int // 1..MaxRounds
 	opened   time.Duration
 
-	owners *owners // over old, for this round's questions
+	owners *owners // over the established of old, for this round's questions
 	ask    *Ask
 	queue  []uint64
 	total  int           // this round's GOAWAYs
@@ -92,11 +92,11 @@ func (s *State) settle(v *View, st *Step) {
 	st.note("grown", len(added), "%d to %d pods", len(before), len(s.settled))
 }
 
-// follow starts a growth. The pods of an unfinished one stay new, so that one GOAWAY tells of all.
+// follow starts a growth. The pods of one that is not over stay new, since nobody has
+// seen yet that all clients have reached them.
 func (g *growth) follow(old, added, members []string) *growth {
 	if g != nil {
-		still := both(g.new, members)
-		old, added = without(old, still), union(still, added)
+		added = union(both(g.new, members), added)
 	}
 	return &growth{old: old, new: added, round: 1}
 }

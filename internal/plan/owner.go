@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -70,4 +71,31 @@ func mix(a, b uint64) uint64 {
 	x ^= x >> 33
 	x *= 0xc4ceb9fe1a85ec53
 	return x ^ x>>33
+}
+
+// longServing is how old a pod is for sure established: every round for the growth
+// that brought it is over.
+const longServing = 4 * DefaultCheckAfter
+
+// established returns the pods that spread clients have reached, those that may own
+// keys: who has served for long, or at least half as long as the oldest. It goes by
+// the pods' own uptimes, so that all pods come to the same answer, those included
+// that were not there to see who came when. A pod whose uptime is not known counts.
+//
+//	1h 1h 1h            all
+//	1h 1h 20s           the first two: the third may have no connections yet
+//	40s 40s 10s         the first two
+//	40s 41s             both: a service that was just begun
+func established(pods []string, uptime map[string]time.Duration) []string {
+	oldest := time.Duration(0)
+	for _, pod := range pods {
+		oldest = max(oldest, uptime[pod])
+	}
+	var out []string
+	for _, pod := range pods {
+		if up, known := uptime[pod]; !known || up >= min(longServing, oldest/2) {
+			out = append(out, pod)
+		}
+	}
+	return out
 }

@@ -76,6 +76,8 @@ type View struct {
 	Self string
 	// Members are the pods that serve, sorted, Self among them.
 	Members []string
+	// Uptime is how long each of Members has served, as far as it is known.
+	Uptime map[string]time.Duration
 	// Restarted are those of Members that began anew since the last View, at the same
 	// address: nobody saw them leave, but some client may have.
 	Restarted []string

@@ -26,8 +26,9 @@ type fleet struct {
 	nextID  uint64
 	moves   []time.Duration
 	verdict map[string]Verdict
-	blind   bool                      // pods cannot be asked
-	starts  map[string]int            // of each pod
+	blind   bool           // pods cannot be asked
+	starts  map[string]int // of each pod
+	born    map[string]time.Duration
 	looked  map[string]map[string]int // what each pod knows of starts
 }
 
@@ -42,7 +43,7 @@ type channel struct {
 
 func newFleet(pods, channels, keys int) *fleet {
 	f := &fleet{
-		now: time.Hour, states: map[string]State{}, counts: map[string]*Counts{}, starts: map[string]int{}, looked: map[string]map[string]int{}, conns: map[string][]Conn{},
+		now: time.Hour, states: map[string]State{}, counts: map[string]*Counts{}, starts: map[string]int{}, born: map[string]time.Duration{}, looked: map[string]map[string]int{}, conns: map[string][]Conn{},
 		goaways: map[string]int{}, verdict: map[string]Verdict{},
 		policy: Policy{
 			Enabled: true, Settle: 2 * time.Second, Spread: 2 * time.Second, Cooldown: 30 * time.Second,
@@ -61,7 +62,8 @@ func newFleet(pods, channels, keys int) *fleet {
 
 func (f *fleet) scale(n int) {
 	for len(f.pods) < n {
-		f.pods = append(f.pods, fmt.Sprintf("10.0.0.%02d", len(f.pods)+1))
+		pod := fmt.Sprintf("10.0.0.%02d", len(f.pods)+1)
+		f.pods, f.born[pod] = append(f.pods, pod), f.now
 	}
 	f.pods = slices.Clone(f.pods[:n])
 }
@@ -115,7 +117,10 @@ func (f *fleet) plan(pod string) {
 		Now: f.now, Self: pod, Members: slices.Sorted(slices.Values(f.pods)), Conns: f.conns[pod], Counts: f.counts[pod],
 		Gate: Gate{Needed: true, Open: slices.Equal(f.dns, f.pods), OpenSince: f.dnsFull, Why: "behind"},
 	}
-	v.Restarted = f.restarted(pod)
+	v.Restarted, v.Uptime = f.restarted(pod), map[string]time.Duration{}
+	for _, other := range f.pods {
+		v.Uptime[other] = f.now - f.born[other]
+	}
 	s, st := Next(f.states[pod], v, &f.policy)
 	f.states[pod], f.verdict[pod] = s, st.Verdict
 	for _, m := range st.Moves {

@@ -60,7 +60,8 @@ func (s *State) atRest(v *View, st *Step) {
 }
 
 func (g *growth) growthText() string {
-	return fmt.Sprintf("%d to %d pods", len(g.old), len(g.old)+len(g.new))
+	told := len(without(g.old, g.new)) // a pod may be old and still to be reached
+	return fmt.Sprintf("%d to %d pods", told, told+len(g.new))
 }
 
 // open begins round 1: from here on a client that asks DNS learns of all pods.
@@ -81,14 +82,15 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 	g.phase = counting
 	s.asks++
 	g.ask = &Ask{ID: s.asks, Keys: map[string][]string{}}
-	g.owners = newOwners(g.old)
+	g.owners = newOwners(established(g.old, v.Uptime))
 	for _, key := range s.ownKeys(v) {
-		// Another old pod that must hold the key, too, if its client is a spread one.
 		if second := g.owners.other(key, v.Self); second != "" {
 			g.ask.Keys[second] = append(g.ask.Keys[second], key)
 		}
 		for _, pod := range g.new {
-			g.ask.Keys[pod] = append(g.ask.Keys[pod], key)
+			if pod != v.Self {
+				g.ask.Keys[pod] = append(g.ask.Keys[pod], key)
+			}
 		}
 	}
 	if len(g.ask.Keys) == 0 {
