@@ -16,7 +16,7 @@ type growth struct {
 	round    int // 1..MaxRounds
 	opened   time.Duration
 
-	owners *owners // over the established of old, for this round's questions
+	owners *owners // over the tellers, for this round's questions
 	ask    *Ask
 	queue  []uint64
 	total  int           // this round's GOAWAYs

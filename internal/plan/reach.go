@@ -82,7 +82,7 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 	g.phase = counting
 	s.asks++
 	g.ask = &Ask{ID: s.asks, Keys: map[string][]string{}}
-	g.owners = newOwners(established(g.old, v.Uptime))
+	g.owners = newOwners(g.tellers(v))
 	for _, key := range s.ownKeys(v) {
 		if second := g.owners.other(key, v.Self); second != "" {
 			g.ask.Keys[second] = append(g.ask.Keys[second], key)
@@ -99,6 +99,16 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 	}
 	st.Ask = g.ask
 	st.is(Moving, fmt.Sprintf("%s, round %d: asking the new pods which clients have reached them", g.growthText(), g.round))
+}
+
+// tellers are the pods that own keys: established, and not among those that this pod
+// has seen come and not yet seen reached.
+func (g *growth) tellers(v *View) []string {
+	pods := established(g.old, v.Uptime)
+	if known := without(pods, g.new); len(known) > 0 {
+		return known
+	}
+	return pods
 }
 
 // ownKeys returns the keys that this pod tells in this round, sorted.
