@@ -78,14 +78,15 @@ func mix(a, b uint64) uint64 {
 const longServing = 4 * DefaultCheckAfter
 
 // established returns the pods that spread clients have reached, those that may own
-// keys: who has served for long, or at least half as long as the oldest. It goes by
+// keys: who has served for long, or nearly as long as the oldest. To be strict costs
+// nothing, since the oldest hold the connections of all. It goes by
 // the pods' own uptimes, so that all pods come to the same answer, those included
 // that were not there to see who came when. A pod whose uptime is not known counts.
 //
 //	1h 1h 1h            all
 //	1h 1h 20s           the first two: the third may have no connections yet
 //	40s 40s 10s         the first two
-//	40s 41s             both: a service that was just begun
+//	40s 39s             both: a service that was just begun
 func established(pods []string, uptime map[string]time.Duration) []string {
 	oldest := time.Duration(0)
 	for _, pod := range pods {
@@ -93,7 +94,7 @@ func established(pods []string, uptime map[string]time.Duration) []string {
 	}
 	var out []string
 	for _, pod := range pods {
-		if up, known := uptime[pod]; !known || up >= min(longServing, oldest/2) {
+		if up, known := uptime[pod]; !known || up >= min(longServing, oldest*9/10) {
 			out = append(out, pod)
 		}
 	}

@@ -233,9 +233,8 @@ func TestAnyHistoryEndsEvenAndBounded(t *testing.T) {
 			f.even(t)
 		}
 		for i, c := range f.chans {
-			// One each, but for growths so close that resolvers still wait or that new pods
-			// tell as well; never more than the rounds.
-			if c.goaways > DefaultMaxRounds*growths {
+			// One each, and a second where growths are so close that resolvers still wait.
+			if c.goaways > 2*growths {
 				t.Errorf("channel %d got %d GOAWAYs for %d growths", i, c.goaways, growths)
 			}
 		}
@@ -465,4 +464,36 @@ func BenchmarkPlan10000(b *testing.B) {
 			Next(rest, v, p)
 		}
 	})
+}
+
+// A service that grows pod by pod, faster than a growth is over: still one GOAWAY per
+// channel and growth, from the pods that all agree on.
+func TestGrowthInSteps(t *testing.T) {
+	f := newFleet(2, 40, 40)
+	f.run(3 * time.Minute)
+	for n := 3; n <= 8; n++ {
+		f.scale(n)
+		f.resolveAll()
+		f.run(40 * time.Second)
+	}
+	f.run(5 * time.Minute)
+	f.even(t)
+	if n, want := f.goaways[ReasonReach], 6*40; n != want {
+		t.Errorf("%d GOAWAYs for 40 channels and 6 growths, want %d", n, want)
+	}
+}
+
+func TestEstablished(t *testing.T) {
+	up := map[string]time.Duration{"a": time.Hour, "b": longServing, "c": longServing - 1, "young": 40 * time.Second, "as young": 39 * time.Second, "baby": time.Second}
+	for _, tc := range []struct{ pods, want []string }{
+		{[]string{"a", "b", "c"}, []string{"a", "b"}},
+		{[]string{"as young", "baby", "young"}, []string{"as young", "young"}},
+		{[]string{"baby"}, []string{"baby"}},
+		{[]string{"a", "unknown"}, []string{"a", "unknown"}},
+		{nil, nil},
+	} {
+		if got := established(tc.pods, up); !slices.Equal(got, tc.want) {
+			t.Errorf("%v: %v, want %v", tc.pods, got, tc.want)
+		}
+	}
 }

@@ -105,7 +105,11 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 // has seen come and not yet seen reached.
 func (g *growth) tellers(v *View) []string {
 	pods := established(g.old, v.Uptime)
-	if known := without(pods, g.new); len(known) > 0 {
+	known := slices.DeleteFunc(slices.Clone(pods), func(pod string) bool {
+		_, isNew := slices.BinarySearch(g.new, pod)
+		return isNew && v.Uptime[pod] < longServing
+	})
+	if len(known) > 0 {
 		return known
 	}
 	return pods
