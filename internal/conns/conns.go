@@ -1,6 +1,7 @@
 package conns
 
 import (
+	"errors"
 	"maps"
 	"net"
 	"sync"
@@ -262,8 +263,12 @@ var (
 // OnState is part of h2conn.Observer.
 func (c *Conn) OnState(h2conn.State) {}
 
-// OnLost counts a connection whose frames cannot be followed any more.
-func (c *Conn) OnLost(error) {
+// OnLost counts a connection whose frames cannot be followed any more. One on which a
+// write failed is over anyway, mostly because its client closed it.
+func (c *Conn) OnLost(err error) {
+	if errors.Is(err, h2conn.ErrWrite) {
+		return
+	}
 	r := c.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()

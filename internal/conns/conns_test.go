@@ -103,6 +103,19 @@ func TestSweepForgetsClientsThatStayAway(t *testing.T) {
 	})
 }
 
+func TestLostCountsOnlyWhatLivesOn(t *testing.T) {
+	r := NewRegistry(0)
+	c := add(r, "k")
+	c.OnLost(h2conn.ErrWrite)
+	if r.Lost() != 0 {
+		t.Error("a connection that its client closed counts as lost")
+	}
+	c.OnLost(h2conn.ErrPreface)
+	if r.Lost() != 1 || r.Totals().Lost != 1 {
+		t.Error("a client that speaks no HTTP/2 does not count")
+	}
+}
+
 func TestSlowDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(0)
