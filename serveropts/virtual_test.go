@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -102,7 +103,10 @@ func (s *service) scale(n int) {
 		s.wg.Go(func() { p.srv.Serve(p.lis) })
 		s.wg.Go(func() { p.bal.Run(s.ctx) })
 	}
-	for _, report := range s.sources {
+	s.mu.Lock()
+	sources := slices.Clone(s.sources)
+	s.mu.Unlock()
+	for _, report := range sources {
 		report(s.members())
 	}
 }
