@@ -113,6 +113,61 @@ func BenchmarkHeaders(b *testing.B) {
 	perFrame(b)
 }
 
+// number makes every frame one of the given stream.
+func number(b []byte, id uint32) {
+	for len(b) > 0 {
+		binary.BigEndian.PutUint32(b[5:], id)
+		b = b[frameHeaderLen+int(b[2]):]
+	}
+}
+
+// BenchmarkUnary is what follows the frames of one unary RPC as grpc-go sends them: a
+// read of HEADERS and DATA, a write of HEADERS, DATA and the trailers.
+func BenchmarkUnary(b *testing.B) {
+	nc := &nullConn{}
+	c := greeted(b, nc)
+	w := newWire()
+	w.headers(1, true, false)
+	_ = w.WriteData(1, true, make([]byte, 20))
+	nc.again = w.take()
+	w.headers(1, true, false)
+	_ = w.WriteData(1, false, make([]byte, 20))
+	w.headers(1, true, true)
+	answer := w.take()
+	buf := make([]byte, len(nc.again))
+	id := uint32(1<<32 - 1) // becomes 1
+	b.ReportAllocs()
+	for b.Loop() {
+		id += 2
+		if id&maxStreamID < c.streams.newest {
+			id, c.streams.newest = 1, 0 // the ids are used up
+		}
+		number(nc.again, id)
+		number(answer, id)
+		_, _ = c.Read(buf)
+		_, _ = c.Write(answer)
+	}
+	if open, _ := c.Streams(); open != 0 {
+		b.Fatalf("%d streams open", open)
+	}
+}
+
+// BenchmarkMessage is a message of a bidi stream, there and back.
+func BenchmarkMessage(b *testing.B) {
+	nc := &nullConn{}
+	c := greeted(b, nc)
+	w := newWire()
+	_ = w.WriteData(1, false, make([]byte, 20))
+	nc.again = w.take()
+	answer := nc.again
+	buf := make([]byte, len(nc.again))
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = c.Read(buf)
+		_, _ = c.Write(answer)
+	}
+}
+
 // idleBytes returns what a connection costs on the heap beyond the one below,
 // waiting for its next frame after some calls.
 func idleBytes(tb testing.TB, n int, below net.Conn) float64 {

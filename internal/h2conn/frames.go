@@ -38,26 +38,27 @@ type cursor struct {
 // between tells whether the next byte begins a frame.
 func (c *cursor) between() bool { return c.have == 0 && c.left == 0 }
 
-// take consumes the rest of the frame's header, or as much of its payload as
-// there is. began: the header is complete; ended: so is the frame.
-func (c *cursor) take(p []byte) (body, rest []byte, began, ended bool) {
-	if c.left > 0 {
-		n := min(uint64(len(p)), uint64(c.left))
-		c.left -= uint32(n)
-		return p[:n], p[n:], false, c.left == 0
-	}
+// head consumes the frame's header, or as much of it as there is. ok: it is complete.
+func (c *cursor) head(p []byte) (rest []byte, ok bool) {
 	if c.have == 0 && len(p) >= frameHeaderLen {
 		c.parse(p)
-		return nil, p[frameHeaderLen:], true, c.left == 0
+		return p[frameHeaderLen:], true
 	}
 	n := copy(c.header[c.have:], p)
 	c.have += uint8(n)
 	if c.have < frameHeaderLen {
-		return nil, nil, false, false
+		return nil, false
 	}
 	c.have = 0
 	c.parse(c.header[:])
-	return nil, p[n:], true, c.left == 0
+	return p[n:], true
+}
+
+// body consumes as much of the frame's payload as there is; what is not there is left.
+func (c *cursor) body(p []byte) (body, rest []byte) {
+	n := min(uint64(len(p)), uint64(c.left))
+	c.left -= uint32(n)
+	return p[:n], p[n:]
 }
 
 func (c *cursor) parse(h []byte) {
@@ -97,12 +98,19 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 	if f.preface < uint8(len(http2.ClientPreface)) {
 		return f.greet(p)
 	}
-	body, rest, began, ended := f.take(p)
-	if f.typ == http2.FramePing {
-		f.matchPing(body, began)
+	if f.left == 0 {
+		var ok bool
+		if p, ok = f.head(p); !ok {
+			return nil, nothing
+		}
+		f.got, f.ours = 0, f.mayBeOurs()
 	}
-	if !ended {
-		return rest, nothing
+	body, rest := f.body(p)
+	if f.ours != 0 {
+		f.matchPing(body)
+	}
+	if f.left > 0 {
+		return nil, nothing
 	}
 	switch f.typ {
 	case http2.FrameHeaders:
@@ -127,19 +135,17 @@ func (f *inbound) greet(p []byte) ([]byte, event) {
 	return p[n:], nothing
 }
 
-// matchPing compares the payload with ours as it comes, without keeping it.
-func (f *inbound) matchPing(body []byte, began bool) {
-	if began {
-		f.got, f.ours = 0, 0
-		if f.left == uint32(len(proofPayload)) {
-			f.ours = proofPing | holdPing
-		}
-		return
+// mayBeOurs tells which PINGs of ours a frame may be, by its header.
+func (f *inbound) mayBeOurs() ours {
+	if f.typ == http2.FramePing && f.left == uint32(len(proofPayload)) {
+		return proofPing | holdPing
 	}
+	return 0
+}
+
+// matchPing compares the payload with ours as it comes, without keeping it.
+func (f *inbound) matchPing(body []byte) {
 	for _, b := range body {
-		if f.ours == 0 {
-			return
-		}
 		if proofPayload[f.got] != b {
 			f.ours &^= proofPing
 		}
@@ -203,25 +209,29 @@ func (f *outbound) next(p []byte) ([]byte, event) {
 	if f.lost {
 		return nil, nothing
 	}
-	body, rest, began, ended := f.take(p)
-	if began && !f.legal() {
-		f.lost = true
-		return nil, framesLost
+	if f.left == 0 {
+		var ok bool
+		if p, ok = f.head(p); !ok {
+			return nil, nothing
+		}
+		if !f.legal() {
+			f.lost = true
+			return nil, framesLost
+		}
+		f.last, f.got = 0, 0
 	}
+	body, rest := f.body(p)
 	if f.typ == http2.FrameGoAway {
-		f.collect(body, began)
+		f.collect(body)
 	}
-	if !ended {
-		return rest, nothing
+	if f.left > 0 {
+		return nil, nothing
 	}
 	return rest, f.end()
 }
 
 // collect takes the last stream id from a GOAWAY.
-func (f *outbound) collect(body []byte, began bool) {
-	if began {
-		f.last, f.got = 0, 0
-	}
+func (f *outbound) collect(body []byte) {
 	for _, b := range body {
 		if f.got == 4 {
 			return

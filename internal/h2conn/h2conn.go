@@ -73,8 +73,8 @@ type Observer interface {
 	// OnState is called after each change of State but Closed. A change that is
 	// undone before it could be told is left out.
 	OnState(State)
-	// OnClose is called once, when the connection is closed. Nothing is told
-	// after it.
+	// OnClose is called once, when the connection is closed and no write is under way
+	// any more. Nothing is told after it.
 	OnClose(How)
 }
 
@@ -91,8 +91,8 @@ var (
 	ErrPreface = errors.New("h2conn: the client sent no HTTP/2 preface")
 	// ErrFrame: the server wrote something that cannot be an HTTP/2 frame there.
 	ErrFrame = errors.New("h2conn: the server wrote an impossible HTTP/2 frame")
-	// ErrWrite: a write failed, so that what the client has is not known. The
-	// connection is broken in nearly all cases.
+	// ErrWrite: a write failed for a reason that is not the client's, such as a
+	// deadline, so that what the client has is not known.
 	ErrWrite = errors.New("h2conn: a write failed within the HTTP/2 frames")
 )
 
@@ -113,37 +113,43 @@ const defaultLinger = time.Second
 type Conn struct {
 	net.Conn
 
-	linger time.Duration
-	obs    Observer
+	// The order keeps what the reader changes away from what the writer changes, and
+	// both from what both only read: they mostly run on two processors.
+
+	news   atomic.Bool   // there is something to tell the observer
+	need   atomic.Uint32 // what is to be injected; changes with mu held
+	ready  readyReader   // made with the first ReadOnReady
+	obs    Observer      // nil once the end has been told
 	addr   net.Addr
-	ready  readyReader // made with the first ReadOnReady
-	in     inbound     // owned by the reader
-	out    outbound    // owned by who holds writing
+	linger time.Duration
 
-	news    atomic.Bool // there is something to tell the observer
-	mu      sync.Mutex  // guards all below; never held while reading, writing or telling
-	writing bool        // a writer is at work
-	state   State
-	need    need
-	lost    uint8 // index in losses, 0: not lost
-	how     How   // when closed
+	in inbound // owned by the reader
 
-	sending bool // our GOAWAY is being written
+	mu      sync.Mutex // guards what follows; never held while reading, writing or telling
+	streams streams
+	limit   uint32 // streams above are refused: the lowest id of all GOAWAYs
+
+	state State // what it was before, once ended
+	lost  uint8 // index in losses, 0: not lost
+	how   How   // when ended
+
+	ended   bool // Closed
 	goAway  bool // a GOAWAY is on the wire
 	own     bool // and the first one is ours
-	broken  bool // the read side has ended, or a write failed
+	pinged  bool // a PING that proves is on its way; never two
+	acked   bool // and one has come back
+	broken  bool // the client is gone: the read side has ended, or a write failed
 	closing bool // we are closing it
 	unread  bool // streams ended by the server after the latest PING
 
-	telling                          bool
-	told                             State
-	toldGoAway, toldLost, toldClosed bool
+	telling              bool
+	told                 State
+	toldGoAway, toldLost bool
 
-	limit       uint32 // streams above are refused: the lowest id of all GOAWAYs
-	pings, acks uint32
-	streams     streams
-	freed       chan struct{} // closed when writing ends; nil if nobody waits
-	exit        *exit         // nil until the connection is on its way out
+	exit *exit // nil until the connection is on its way out
+
+	turn turn     // held while writing, and never waited for with mu held
+	out  outbound // owned by who holds turn
 }
 
 // New wraps nc, on which nothing has been read or written yet (after a TLS
@@ -159,10 +165,13 @@ func New(nc net.Conn, cfg *Config, obs Observer) *Conn {
 }
 
 // Streams returns the streams in flight and those ever opened by the client.
-// Both stand still when the frames are lost.
+// Both stand still when the frames are lost; none is in flight once it is Closed.
 func (c *Conn) Streams() (open int, opened uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ended {
+		return 0, c.streams.opened
+	}
 	return len(c.streams.open), c.streams.opened
 }
 
@@ -170,6 +179,9 @@ func (c *Conn) Streams() (open int, opened uint64) {
 func (c *Conn) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ended {
+		return Closed
+	}
 	return c.state
 }
 

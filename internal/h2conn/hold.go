@@ -44,12 +44,12 @@ func (c *Conn) hold() error {
 // beginHold returns the channel that ends the hold, nil if there is nothing to
 // wait for: no GOAWAY to write, or no stream whose end the client could read
 // together with it. Streams that have ended count: the client of a fast server
-// often has the ends of all its RPCs still to read. The channel is there before the PING is: its ACK may be read
-// before the write returns.
+// often has the ends of all its RPCs still to read. The channel is there before the
+// PING is: its ACK may be read before the write returns.
 func (c *Conn) beginHold() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.need&needGoAway == 0 || !c.neededLocked() || len(c.streams.open) == 0 && !c.unread {
+	if c.need.Load()&needGoAway == 0 || len(c.streams.open) == 0 && !c.unread {
 		return nil
 	}
 	held := make(chan struct{})

@@ -2,8 +2,15 @@ package h2conn
 
 import (
 	"bytes"
+	"io"
 	"net"
+	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // lateConn lets the write of a GOAWAY return long after its bytes are out.
@@ -26,35 +33,269 @@ func (l *lateConn) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+func (l *lateConn) Read(p []byte) (int, error) {
+	if len(l.in) == 0 {
+		return 0, io.EOF
+	}
+	return l.memConn.Read(p)
+}
+
 // A client may read the GOAWAY and close, and all of that be noticed, before the
 // write of the GOAWAY has returned: it is told all the same, and before the end.
 // One that could not be written is not told.
 func TestClosedBeforeTheWriteReturns(t *testing.T) {
 	for _, tc := range []struct {
-		name string
-		err  error
-		want []string
+		name    string
+		server  bool // it is the server's own GOAWAY
+		eof     bool // the client's EOF has been read
+		streams bool // there is a stream in flight
+		err     error
+		want    []string
 	}{
-		{"written", nil, []string{"asked", "goaway own=true", "closed: server"}},
-		{"not written", net.ErrClosed, []string{"asked", "closed: server"}},
+		{name: "ours", want: []string{"asked", "goaway own=true", "closed: server"}},
+		{name: "ours, not written", err: net.ErrClosed, want: []string{"asked", "closed: server"}},
+		{name: "ours, pipe", err: io.ErrClosedPipe, want: []string{"asked", "closed: server"}},
+		{
+			name: "ours, EOF", eof: true,
+			want: []string{"asked", "goaway own=true", "acknowledged", "quiet", "closed: client"},
+		},
+		{
+			name: "ours, EOF, a stream", eof: true, streams: true,
+			want: []string{"asked", "goaway own=true", "acknowledged", "closed: client"},
+		},
+		{name: "the server's", server: true, want: []string{"asked", "goaway own=false", "closed: server"}},
+		{
+			name: "the server's, EOF", server: true, eof: true,
+			want: []string{"asked", "goaway own=false", "closed: client"},
+		},
+		{name: "the server's, not written", server: true, err: net.ErrClosed, want: []string{"closed: server"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			conn := &lateConn{out: make(chan struct{}), back: make(chan struct{}), err: tc.err}
-			rec := newRecorder()
-			c := New(conn, nil, rec)
-			w := newWire()
-			_ = w.WriteSettings()
-			if _, err := c.Write(w.take()); err != nil {
-				t.Fatal(err)
-			}
-			if !c.Leave("evenkeel: bye", 0) {
-				t.Fatal("did not ask")
-			}
-			<-conn.out
-			_ = c.Close()
-			close(conn.back)
-			<-rec.how
-			rec.want(t, tc.want...)
+			synctest.Test(t, func(t *testing.T) {
+				conn := &lateConn{out: make(chan struct{}), back: make(chan struct{}), err: tc.err}
+				rec := newRecorder()
+				c := New(conn, nil, rec)
+				w := newWire()
+				w.WriteString(http2.ClientPreface)
+				if tc.streams {
+					w.headers(1, true, true)
+				}
+				conn.in = w.take()
+				_, _ = c.Read(make([]byte, 100))
+				_ = w.WriteSettings()
+				writeSome(t, c, w.take(), 100)
+				if tc.server {
+					_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte("evenkeel: bye"))
+					b := w.take()
+					go func() { _, _ = c.Write(b) }()
+				} else if !c.Leave("evenkeel: bye", time.Hour) {
+					t.Fatal("did not ask")
+				}
+				<-conn.out
+				if tc.eof {
+					_, _ = c.Read(make([]byte, 1))
+				}
+				_ = c.Close()
+				synctest.Wait()
+				select {
+				case <-rec.how:
+					t.Error("the end was told while the write was under way")
+				default:
+				}
+				if open, _ := c.Streams(); c.State() != Closed || open != 0 || c.Leave("", 0) {
+					t.Errorf("it is %v, %d streams in flight", c.State(), open)
+				}
+				close(conn.back)
+				<-rec.how
+				synctest.Wait()
+				rec.want(t, tc.want...)
+				if c.exit != nil && c.exit.linger != nil {
+					t.Error("a timer was set after the end")
+				}
+			})
 		})
 	}
+}
+
+// A writer that is stuck is freed when its connection is closed, and then the end is
+// told.
+func TestEndOfAStuckWriter(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.mu.Lock()
+		p.paused = make(chan struct{})
+		p.mu.Unlock()
+		_ = p.w.WriteSettingsAck()
+		p.fromServer() // ends the client's ReadFrame; then it pauses
+		for range 3 {
+			go func() { _, _ = p.c.Write(make([]byte, 1000)) }()
+		}
+		synctest.Wait()
+		_ = p.c.Close()
+		p.closedAfter(0, ByServer)
+		close(p.paused)
+	})
+}
+
+// The same after a GOAWAY: that a write to a closed connection fails proves nothing of
+// the client.
+func TestEndOfAStuckWriterThatLeaves(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.setAcks(false)
+		p.leave(0)
+		p.mu.Lock()
+		p.paused = make(chan struct{})
+		p.mu.Unlock()
+		_ = p.w.WriteSettingsAck()
+		p.fromServer()
+		_ = p.w.WriteSettingsAck()
+		b := p.w.take()
+		go func() { _, _ = p.c.Write(b) }()
+		synctest.Wait()
+		_ = p.c.Close()
+		p.closedAfter(0, ByServer)
+		p.rec.want(p.t, "asked", "goaway own=true", "closed: server")
+		close(p.paused)
+	})
+}
+
+// newLate returns a connection that has one stream; the server's SETTINGS are out.
+func newLate(t *testing.T, err error) (*Conn, *lateConn, *recorder) {
+	conn := &lateConn{out: make(chan struct{}), back: make(chan struct{}), err: err}
+	rec := newRecorder()
+	c := New(conn, nil, rec)
+	w := newWire()
+	w.WriteString(http2.ClientPreface)
+	w.headers(1, true, true)
+	conn.in = w.take()
+	_, _ = c.Read(make([]byte, 100))
+	_ = w.WriteSettings()
+	writeSome(t, c, w.take(), 100)
+	return c, conn, rec
+}
+
+// leaves asks a connection with a stream, and has the client acknowledge.
+func (l *lateConn) leaves(c *Conn) {
+	c.Leave("x", 0)
+	time.Sleep(holdWait)
+	synctest.Wait()
+	w := newWire()
+	_ = w.WritePing(true, proofData)
+	l.in = w.take()
+	_, _ = c.Read(make([]byte, 100))
+}
+
+// The last stream may end with a write that returns after the end.
+func TestLastStreamAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, conn, rec := newLate(t, nil)
+		conn.leaves(c)
+		w := newWire()
+		_ = w.WriteData(1, true, []byte("evenkeel: bye"))
+		b := w.take()
+		go func() { _, _ = c.Write(b) }()
+		<-conn.out
+		before := conn.memConn.out.Len()
+		_ = c.Close()
+		close(conn.back)
+		<-rec.how
+		synctest.Wait()
+		if n := conn.memConn.out.Len() - before; n != 0 {
+			t.Errorf("%d bytes after the end", n)
+		}
+		rec.want(t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: server")
+	})
+}
+
+// Who is asked to leave while a write is under way, and closed before it returns, gets
+// no GOAWAY.
+func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, conn, rec := newLate(t, nil)
+		w := newWire()
+		_ = w.WriteData(1, false, []byte("evenkeel: bye"))
+		b := w.take()
+		go func() { _, _ = c.Write(b) }()
+		<-conn.out
+		before := conn.memConn.out.Len()
+		c.Leave("x", 0)
+		_ = c.Close()
+		close(conn.back)
+		<-rec.how
+		synctest.Wait()
+		if n := conn.memConn.out.Len() - before; n != 0 {
+			t.Errorf("%d bytes after the end", n)
+		}
+		rec.want(t, "asked", "closed: server")
+	})
+}
+
+// A write that fails because the client is gone is the client's end of the connection, and
+// no loss of frames.
+func TestWriteToAClientThatIsGone(t *testing.T) {
+	c, conn, rec := newLate(t, syscall.EPIPE)
+	close(conn.back)
+	w := newWire()
+	_ = w.WriteData(1, false, []byte("evenkeel: bye"))
+	if _, err := c.Write(w.take()); err == nil || c.Lost() != nil {
+		t.Errorf("%v, lost: %v", err, c.Lost())
+	}
+	if c.Leave("x", 0) {
+		t.Error("asked a client that is gone")
+	}
+	_ = c.Close()
+	rec.want(t, "closed: client")
+}
+
+// Nothing has to be proved to a client that is gone.
+func TestNoProofAfterEOF(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, conn, rec := newLate(t, nil)
+		conn.leaves(c)
+		_, _ = c.Read(make([]byte, 1))
+		w := newWire()
+		w.headers(1, true, true)
+		writeSome(t, c, w.take(), 100)
+		synctest.Wait()
+		if n := bytes.Count(conn.memConn.out.Bytes(), proofData[:]); n != 1 {
+			t.Errorf("%d PINGs", n)
+		}
+		_ = c.Close()
+		rec.want(t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: client")
+	})
+}
+
+// stuckHalf takes as long as it likes to half-close.
+type stuckHalf struct {
+	net.Conn
+
+	half, closed chan struct{}
+	once         sync.Once
+}
+
+func (s *stuckHalf) CloseWrite() error {
+	close(s.half)
+	<-s.closed
+	return net.ErrClosed
+}
+
+func (s *stuckHalf) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close()
+}
+
+// The end may come in the middle of the half-close, which has the turn, too.
+func TestEndWithinTheHalfClose(t *testing.T) {
+	var half chan struct{}
+	ends := func() (net.Conn, net.Conn) {
+		srv, cli := net.Pipe()
+		half = make(chan struct{})
+		return &stuckHalf{Conn: srv, half: half, closed: make(chan struct{})}, cli
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, ends)
+		p.leave(0)
+		p.state(Quiet)
+		<-half
+		p.closedAfter(wantEOFWait, Clean)
+	})
 }

@@ -54,7 +54,7 @@ func (c *Conn) exitLocked() *exit {
 func (c *Conn) Leave(debug string, grace time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != Open || c.lost != 0 || c.broken {
+	if c.state != Open || c.lost != 0 || c.broken || c.ended {
 		return false
 	}
 	x := c.exitLocked()
@@ -62,7 +62,7 @@ func (c *Conn) Leave(debug string, grace time.Duration) bool {
 	if grace > 0 {
 		x.grace = time.AfterFunc(grace, c.graceOver)
 	}
-	c.need |= needGoAway
+	c.need.Or(needGoAway)
 	c.moveLocked(Asked)
 	go c.flush() // the caller may hold locks that its observer wants
 	return true
@@ -77,7 +77,7 @@ func (c *Conn) Leaving() <-chan struct{} {
 	x := c.exitLocked()
 	if x.leaving == nil {
 		x.leaving = make(chan struct{})
-		if c.state != Open {
+		if c.state != Open || c.ended {
 			x.leaveLocked()
 		}
 	}
@@ -91,11 +91,9 @@ func (x *exit) leaveLocked() {
 	}
 }
 
-// onRead takes what the client has sent.
-func (c *Conn) onRead(ev event) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.lost != 0 || c.state == Closed {
+// onReadLocked takes what the client has sent.
+func (c *Conn) onReadLocked(ev event) {
+	if c.lost != 0 {
 		return
 	}
 	switch ev {
@@ -104,7 +102,8 @@ func (c *Conn) onRead(ev event) {
 	case streamReset:
 		c.streams.remove(c.in.id)
 	case pingAcked:
-		c.acks = min(c.acks+1, c.pings)
+		c.acked = c.acked || c.pinged
+		c.pinged = false
 	case holdAcked:
 		c.endHoldLocked()
 	case framesLost:
@@ -113,11 +112,10 @@ func (c *Conn) onRead(ev event) {
 	c.advanceLocked()
 }
 
-// onWritten takes what the server has written.
-func (c *Conn) onWritten(ev event) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.lost != 0 || c.state == Closed {
+// onWrittenLocked takes what the server has written, also if the connection has ended
+// before the write returned.
+func (c *Conn) onWrittenLocked(ev event) {
+	if c.lost != 0 {
 		return
 	}
 	switch ev {
@@ -139,7 +137,7 @@ func (c *Conn) onWritten(ev event) {
 func (c *Conn) serverGoAwayLocked(last uint32) {
 	c.limit = min(c.limit, last)
 	c.streams.removeAbove(c.limit)
-	c.need &^= needGoAway
+	c.need.And(^uint32(needGoAway))
 	if c.goAway {
 		return
 	}
@@ -154,7 +152,6 @@ func (c *Conn) serverGoAwayLocked(last uint32) {
 func (c *Conn) injected() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sending = false
 	if !c.goAway {
 		c.goAway, c.own = true, true
 		c.news.Store(true)
@@ -164,10 +161,10 @@ func (c *Conn) injected() {
 
 // advanceLocked moves a connection that has our GOAWAY to where it is now.
 func (c *Conn) advanceLocked() {
-	if !c.own || c.lost != 0 || c.closing || c.state == Closed {
+	if !c.own || c.lost != 0 || c.closing {
 		return
 	}
-	if c.acks == 0 && !c.broken {
+	if !c.acked && !c.broken {
 		return
 	}
 	if len(c.streams.open) > 0 {
@@ -175,28 +172,26 @@ func (c *Conn) advanceLocked() {
 		return
 	}
 	c.moveLocked(Quiet)
-	c.proveLocked()
+	if !c.broken && !c.ended {
+		c.proveLocked()
+	}
 }
 
 // proveLocked sees to it that the client has read the end of the last stream
 // before a quiet connection is closed: another PING, if streams have ended since
 // the one before. At most one is on its way.
 func (c *Conn) proveLocked() {
-	if c.acks < c.pings {
+	if c.pinged {
 		return
 	}
 	if c.unread {
-		if c.need&needPing != 0 {
-			return
-		}
-		c.need |= needPing
-		if !c.writing {
+		if c.need.Or(needPing)&needPing == 0 && !c.turn.busy() {
 			go c.flush()
 		}
 		return
 	}
 	if c.exit.waited && c.exit.linger.Stop() {
-		c.closing = true
+		c.setClosingLocked()
 		go c.closeQuiet()
 	}
 }
@@ -207,13 +202,13 @@ func (c *Conn) moveLocked(to State) {
 		return
 	}
 	x := c.exitLocked()
-	if c.state == Quiet && !c.closing {
+	if c.state == Quiet && !c.closing && !c.ended {
 		x.linger.Stop()
 	}
 	c.state = to
 	c.news.Store(true)
 	x.leaveLocked()
-	if to == Quiet {
+	if to == Quiet && !c.ended {
 		x.waited = false
 		c.lingerLocked(c.linger)
 	}
@@ -232,20 +227,26 @@ func (c *Conn) lingerLocked(d time.Duration) {
 func (c *Conn) lingered(turn uint64) {
 	c.mu.Lock()
 	x := c.exit
-	if c.state != Quiet || c.closing || x.turn != turn {
+	if c.state != Quiet || c.closing || c.ended || x.turn != turn {
 		c.mu.Unlock()
 		return
 	}
-	proved := c.acks == c.pings && !c.unread
+	proved := !c.pinged && !c.unread
 	if !proved && !c.broken && !x.waited {
 		x.waited = true
 		c.lingerLocked(proofWait)
 		c.mu.Unlock()
 		return
 	}
-	c.closing = true
+	c.setClosingLocked()
 	c.mu.Unlock()
 	c.closeQuiet()
+}
+
+func (c *Conn) setClosingLocked() {
+	c.closing = true
+	c.need.Store(0)
+	c.endHoldLocked()
 }
 
 // closeQuiet closes a connection without streams: half of it first, so that a
@@ -258,24 +259,24 @@ func (c *Conn) closeQuiet() {
 		return
 	}
 	c.mu.Lock()
-	if c.state != Closed {
+	if !c.ended {
 		c.exit.linger = time.AfterFunc(eofWait, func() { _ = c.Close() })
 	}
 	c.mu.Unlock()
-	c.beginWrite()
+	c.turn.take()
 	_ = half.CloseWrite()
 	c.endWrite()
+	c.tellNews() // the end, if it came meanwhile
 }
 
 // graceOver is called when the grace that Leave gave is over.
 func (c *Conn) graceOver() {
 	c.mu.Lock()
-	if c.state == Closed || c.closing {
+	if c.ended || c.closing {
 		c.mu.Unlock()
 		return
 	}
-	c.closing = true
-	c.endHoldLocked()
+	c.setClosingLocked()
 	forced := len(c.streams.open) > 0
 	c.mu.Unlock()
 	if forced {
@@ -289,10 +290,8 @@ func (c *Conn) graceOver() {
 // the transport ends.
 func (c *Conn) Close() error {
 	c.mu.Lock()
-	if c.state != Closed {
-		c.how = c.howLocked()
-		c.moveLocked(Closed)
-		c.stopLocked()
+	if !c.ended {
+		c.endLocked()
 	}
 	c.mu.Unlock()
 	err := c.Conn.Close()
@@ -313,27 +312,34 @@ func (c *Conn) howLocked() How {
 	return ByServer
 }
 
-// stopLocked lets go of what a closed connection does not need.
-func (c *Conn) stopLocked() {
+// endLocked makes the connection Closed. How far it had come stays in state: that is
+// told before the end is, and a write that is under way may add to it.
+func (c *Conn) endLocked() {
+	c.how = c.howLocked()
+	c.ended = true
+	c.need.Store(0)
+	c.news.Store(true)
+	c.endHoldLocked()
+	if c.exit == nil {
+		return
+	}
+	c.exit.leaveLocked()
 	for _, t := range []*time.Timer{c.exit.grace, c.exit.linger} {
 		if t != nil {
 			t.Stop()
 		}
 	}
-	c.streams.open = nil
-	c.need = 0
-	c.endHoldLocked()
 }
 
 // loseLocked gives up following the frames. What has been told to the client
 // stands, but the connection is not closed from here any more, unless a grace
 // was given.
 func (c *Conn) loseLocked(why uint8) {
-	if c.lost != 0 || c.broken || c.closing || c.state == Closed {
+	if c.lost != 0 || c.broken || c.closing || c.ended {
 		return
 	}
 	c.lost = why
-	c.need = 0
+	c.need.Store(0)
 	c.news.Store(true)
 	if c.state == Quiet {
 		c.exit.linger.Stop()
@@ -341,34 +347,37 @@ func (c *Conn) loseLocked(why uint8) {
 	}
 }
 
-// readFailed is called with each error of a read. EOF proves as well as an ACK
-// that the client has left, or will find out.
+// readFailed is called with each error of a read.
 func (c *Conn) readFailed(err error) {
 	if !peerGone(err) {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closing || c.state == Closed {
-		return
-	}
-	c.broken = true
-	c.endHoldLocked()
-	c.advanceLocked()
+	c.breakLocked()
 }
 
 // writeFailed is called when not all of a write went out.
 func (c *Conn) writeFailed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sending {
-		c.sending = false
-		c.news.Store(true) // the end may have waited for it
+	if err != nil && peerGone(err) {
+		c.breakLocked()
+		return
 	}
 	c.loseLocked(lostWrite)
-	if err != nil && peerGone(err) && !c.closing {
-		c.broken = true
+}
+
+// breakLocked notes that the client is gone. That proves as well as an ACK that it has
+// left, or will find out.
+func (c *Conn) breakLocked() {
+	if c.closing || c.ended {
+		return
 	}
+	c.broken = true
+	c.need.Store(0)
+	c.endHoldLocked()
+	c.advanceLocked()
 }
 
 // peerGone tells the errors that the other side caused from those that were

@@ -70,7 +70,20 @@ func (r *headerReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, i
 		return nil, 0, err
 	}
 	buf := pool.Get(bufSize)
-	return buf, copy(*buf, r.header[:n]), err
+	n = copy(*buf, r.header[:n])
+	if err == nil && n < len(*buf) && r.announces(n) {
+		var m int
+		m, err = r.c.Conn.Read((*buf)[n:])
+		n += max(0, m)
+	}
+	return buf, n, err
+}
+
+// announces tells whether a payload is sure to follow the bytes just read.
+func (r *headerReader) announces(n int) bool {
+	in := r.c.in // as it will be
+	in.next(r.header[:n])
+	return in.left > 0
 }
 
 // giveBack gives a buffer without data back.
@@ -84,11 +97,20 @@ func giveBack(buf *[]byte, n int, err error, pool mem.BufferPool) (*[]byte, int,
 
 // received follows what was read.
 func (c *Conn) received(p []byte, err error) {
+	locked := false
 	for len(p) > 0 {
 		var ev event
-		if p, ev = c.in.next(p); ev != nothing {
-			c.onRead(ev)
+		if p, ev = c.in.next(p); ev == nothing {
+			continue
 		}
+		if !locked {
+			locked = true
+			c.mu.Lock()
+		}
+		c.onReadLocked(ev)
+	}
+	if locked {
+		c.mu.Unlock()
 	}
 	if err != nil {
 		c.readFailed(err)

@@ -123,6 +123,50 @@ func readAll(t *testing.T, c *Conn, size int, pool *countingPool) (got []byte) {
 	}
 }
 
+// TestHeaderAndPayloadTogether: a frame whose payload is there takes one call, since
+// each takes a buffer from the pool. An error behind the header comes with it.
+func TestHeaderAndPayloadTogether(t *testing.T) {
+	srv, cli := net.Pipe()
+	c := New(srv, nil, nil)
+	w := newWire()
+	w.WriteString(http2.ClientPreface)
+	preface := w.take()
+	_ = w.WriteSettingsAck() // no payload: nothing may be waited for
+	ack := w.take()
+	w.headers(1, true, true)
+	headers := w.take()
+	go func() {
+		for _, b := range [][]byte{preface, ack, headers, headers[:frameHeaderLen]} {
+			_, _ = cli.Write(b)
+		}
+		_ = cli.Close()
+	}()
+	pool := &countingPool{}
+	read := func() (int, error) {
+		buf, n, err := c.ReadOnReady(1000, pool)
+		if buf != nil {
+			pool.Put(buf)
+		}
+		return n, err
+	}
+	for got := 0; got < len(preface); {
+		n, _ := read()
+		got += n
+	}
+	for _, want := range []int{len(ack), len(headers)} {
+		if n, err := read(); n != want || err != nil {
+			t.Errorf("read %d bytes, %v, want %d", n, err, want)
+		}
+	}
+	if n, err := read(); n != frameHeaderLen || err != io.EOF {
+		t.Errorf("read %d bytes, %v, want a header and the end", n, err)
+	}
+	if open, _ := c.Streams(); open != 1 {
+		t.Errorf("%d streams", open)
+	}
+	_ = c.Close()
+}
+
 // TestIdleHoldsNoBuffer waits for a client between frames, in virtual time so
 // that it is known to wait.
 func TestIdleHoldsNoBuffer(t *testing.T) {

@@ -1,12 +1,15 @@
 package h2conn
 
-// tellNews tells the observer what it does not know yet. One goroutine does so
-// at a time, others leave their news to it: that keeps the order without a lock
-// held and without a queue that could grow.
+// tellNews tells the observer what it does not know yet: mostly nothing.
 func (c *Conn) tellNews() {
-	if !c.news.Load() {
-		return
+	if c.news.Load() {
+		c.tellAll()
 	}
+}
+
+// tellAll does so in one goroutine at a time, others leave their news to it: that
+// keeps the order without a lock held and without a queue that could grow.
+func (c *Conn) tellAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.telling {
@@ -25,7 +28,7 @@ func (c *Conn) tellNews() {
 // caused the GOAWAY, Asked is told before it and all other states after it.
 func (c *Conn) nextLocked() func() {
 	obs := c.obs
-	if obs == nil || c.toldClosed {
+	if obs == nil {
 		c.news.Store(false)
 		return nil
 	}
@@ -33,21 +36,24 @@ func (c *Conn) nextLocked() func() {
 	case c.lost != 0 && !c.toldLost:
 		c.toldLost = true
 		return tellLost(obs, losses[c.lost])
-	case c.told == Open && c.state != Open && c.state != Closed:
+	case c.told == Open && c.state != Open:
 		c.told = Asked
 		return func() { obs.OnState(Asked) }
 	case c.goAway && !c.toldGoAway:
 		c.toldGoAway = true
 		own := c.own
 		return func() { obs.OnGoAway(own) }
-	case c.told != c.state && c.state != Closed:
+	case c.told != c.state:
 		c.told = nextState(c.told, c.state)
 		told := c.told
 		return func() { obs.OnState(told) }
-	case c.state == Closed && !c.sending:
-		// A client may read our GOAWAY and close before the write of it has
-		// returned here: the end waits, or the GOAWAY would never be told.
-		c.toldClosed = true
+	case c.ended && c.turn.busy():
+		// A client may read a GOAWAY and close before the write of it has returned
+		// here: the end waits, or the GOAWAY would never be told. The writer looks at
+		// news after it has given its turn back.
+		return nil
+	case c.ended:
+		c.obs = nil
 		how := c.how
 		return func() { obs.OnClose(how) }
 	}

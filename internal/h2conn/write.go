@@ -32,11 +32,10 @@ const (
 // must accept in a frame.
 const maxDebug = 1024
 
-// need is what is to be injected.
-type need uint8
-
+// What may have to be injected. None of it is needed any more once the connection is
+// lost, broken, closing or ended.
 const (
-	needGoAway need = 1 << iota // and a PING after it
+	needGoAway = 1 << iota // and a PING after it
 	needPing
 )
 
@@ -44,8 +43,8 @@ const (
 // written at the first place in or after p where one may stand; n counts the
 // bytes of p alone.
 func (c *Conn) Write(p []byte) (n int, err error) {
-	needed := c.beginWrite()
-	if needed {
+	c.turn.take()
+	if c.need.Load() != 0 {
 		n, err = c.writeAround(p)
 	} else {
 		n, err = c.pass(p)
@@ -55,72 +54,32 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// beginWrite waits for its turn. There is no mutex to wait for, since the one
-// before may be stuck for long: a goroutine that waits in a channel lets the
-// virtual time of a test go on.
-func (c *Conn) beginWrite() (needed bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for c.writing {
-		if c.freed == nil {
-			c.freed = make(chan struct{})
-		}
-		freed := c.freed
-		c.mu.Unlock()
-		<-freed
-		c.mu.Lock()
-	}
-	c.writing = true
-	return c.neededLocked()
-}
-
-// tryWrite is beginWrite for those who must not wait. If it returns false,
-// whoever is writing sees to what is needed before it ends.
-func (c *Conn) tryWrite() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.writing {
-		return false
-	}
-	c.writing = true
-	return true
-}
-
-// endWrite lets the next one write, once nothing is needed that can be done
-// here. Both are decided under one lock: a Leave comes either before, and is
-// served here, or after, and finds nobody writing.
+// endWrite injects what is needed, if that can be done here, and gives the turn back.
 func (c *Conn) endWrite() {
-	for !c.freeWrite() {
-		_ = c.inject() // an error has been noted and ends the need
+	for again := true; again; again = c.release() {
+		if c.need.Load() != 0 && c.out.gap() {
+			_ = c.inject() // an error has been noted and ends the need
+		}
 	}
 }
 
-func (c *Conn) freeWrite() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.neededLocked() && c.out.gap() {
-		return false
-	}
-	c.writing = false
-	if c.freed != nil {
-		close(c.freed)
-		c.freed = nil
-	}
-	return true
+// release gives the turn back, unless something is needed that came at the last moment.
+// Who needs something says so and then tries to take the turn; here the turn is given
+// back and then looked at what is needed: so one of the two sees the other. Where
+// nothing can be injected, the next write sees to it.
+func (c *Conn) release() (again bool) {
+	gap := c.out.gap()
+	c.turn.give()
+	return c.need.Load() != 0 && gap && c.turn.try()
 }
 
 // flush injects what is needed, if nobody is writing.
 func (c *Conn) flush() {
 	c.tellNews() // the write may take long
-	if c.tryWrite() {
+	if c.turn.try() {
 		c.endWrite()
 	}
 	c.tellNews()
-}
-
-// neededLocked tells whether something is to be injected.
-func (c *Conn) neededLocked() bool {
-	return c.need != 0 && !c.broken && !c.closing
 }
 
 // writeAround injects at the first place in p, or leaves it to endWrite.
@@ -145,16 +104,31 @@ func (c *Conn) writeAround(p []byte) (n int, err error) {
 // when its last byte is out.
 func (c *Conn) pass(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	for rest := p[:max(0, min(n, len(p)))]; len(rest) > 0; {
-		var ev event
-		if rest, ev = c.out.next(rest); ev != nothing {
-			c.onWritten(ev)
-		}
-	}
+	c.written(p[:max(0, min(n, len(p)))])
 	if err != nil || n < len(p) {
 		c.writeFailed(err)
 	}
 	return n, err
+}
+
+// written follows what was written. Most frames mean nothing to the connection: the
+// lock is taken with the first that does.
+func (c *Conn) written(p []byte) {
+	locked := false
+	for len(p) > 0 {
+		var ev event
+		if p, ev = c.out.next(p); ev == nothing {
+			continue
+		}
+		if !locked {
+			locked = true
+			c.mu.Lock()
+		}
+		c.onWrittenLocked(ev)
+	}
+	if locked {
+		c.mu.Unlock()
+	}
 }
 
 // inject writes what is needed.
@@ -190,18 +164,17 @@ func (c *Conn) writeOwn(frames []byte) error {
 func (c *Conn) compose() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.neededLocked() {
+	need := c.need.Swap(0)
+	if need == 0 {
 		return nil
 	}
 	var buf bytes.Buffer
 	fr := http2.NewFramer(&buf, nil)
-	if c.need&needGoAway != 0 {
+	if need&needGoAway != 0 {
 		_ = fr.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(c.exit.debug))
-		c.sending = true
 	}
 	_ = fr.WritePing(false, proofData)
-	c.need = 0
-	c.pings++
+	c.pinged = true
 	c.unread = false
 	return buf.Bytes()
 }
