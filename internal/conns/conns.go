@@ -44,31 +44,39 @@ type Registry struct {
 	goaways map[Reason]uint64
 	closed  map[h2conn.How]uint64
 	lost    uint64 // connections on which the frames were lost
+	sums    load   // of the connections that are not leaving
+	streams int    // in flight at the last Sample
+	asks    askQueue
+	returns Returns
 }
 
 // keyState is what is known of one client: the connections that carry its key.
 type keyState struct {
-	key       string
-	serving   int           // connections not leaving
-	leaving   int           // connections asked to leave, not closed yet
-	lastAsked time.Duration // since the epoch; 0: never
-	owed      int           // asked, and not yet seen to come back
-	asked     uint64
-	returned  uint64
+	key     string
+	serving int32 // connections not leaving
+	leaving int32 // connections asked to leave, not closed yet
+	past    *past // nil until one was asked to leave
 }
 
-// Conn is one live connection.
+// Conn is one live connection. A server may hold 100,000: what only some need is
+// behind a pointer.
 type Conn struct {
 	reg      *Registry
 	h2       *h2conn.Conn
 	key      *keyState
+	exit     *exit // nil until it is leaving
 	id       uint64
 	opened   time.Duration
-	asked    time.Duration // when it began to leave
-	pos      int           // in reg.list; -1 once removed
-	reason   Reason
-	leaving  bool
+	load     load
+	pos      int32 // in reg.list; -1 once removed
 	returned bool
+	sampled  bool
+}
+
+// exit is what is known of a connection that is leaving.
+type exit struct {
+	asked  time.Duration
+	reason Reason
 }
 
 // Info is one connection at one moment, as planning needs it.
@@ -86,11 +94,22 @@ type Info struct {
 	// Streams is the number in flight, StreamsOpened those ever opened.
 	Streams       int
 	StreamsOpened uint64
+	// RequestRate is how many streams it opens per second, over about the last 30 s;
+	// MeanStreams how many are in flight, over about the last 10 s. Both are as of the
+	// last Sample, 0 before the first.
+	RequestRate, MeanStreams float64
+	// Weight is its part of Loads, by the weight given to Sample; 1 before.
+	Weight float64
+	// Futile is how often in a row its client was asked to leave and came back here,
+	// per connection that it has here now: 0 if more than one in ten stayed away.
+	Futile int
 }
 
 // Totals are the registry's sums.
 type Totals struct {
-	Connections, Leaving, Streams, Keys int
+	Connections, Leaving, Keys int
+	// Streams is how many are in flight: now, in Totals; at the last Sample, in Brief.
+	Streams int
 	// Opened is how many connections were ever tracked.
 	Opened uint64
 	// Lost is on how many the frames could not be followed to the end.
@@ -117,13 +136,9 @@ func (r *Registry) Now() time.Duration { return time.Since(r.epoch) }
 // At is t since the epoch.
 func (r *Registry) At(t time.Time) time.Duration { return t.Sub(r.epoch) }
 
-// returnWindow is how long after a GOAWAY a new connection of the same key counts as
-// its return: the 30 s for which resolvers may delay, and a little more.
-const returnWindow = 45 * time.Second
-
 // Add wraps and registers nc, on which no HTTP/2 byte has passed yet.
 func (r *Registry) Add(nc net.Conn, key string) net.Conn {
-	c := &Conn{reg: r, opened: r.Now()}
+	c := &Conn{reg: r, opened: r.Now(), load: load{weight: 1}}
 	c.h2 = h2conn.New(nc, &r.h2, c)
 	// Before the first RPC, so that its handler finds the connection.
 	indexAdd(c.h2.RemoteAddr(), c)
@@ -131,11 +146,12 @@ func (r *Registry) Add(nc net.Conn, key string) net.Conn {
 	defer r.mu.Unlock()
 	r.nextID++
 	c.id = r.nextID
-	c.pos = len(r.list)
+	c.pos = int32(len(r.list))
 	r.list = append(r.list, c)
+	r.expireLocked(c.opened)
 	c.key = r.keyLocked(key)
-	c.key.serving++
-	c.returned = c.key.returnedLocked(c.opened)
+	c.bookLocked(1)
+	c.returned = r.returnLocked(c.key)
 	return c.h2
 }
 
@@ -148,16 +164,6 @@ func (r *Registry) keyLocked(key string) *keyState {
 	return k
 }
 
-// returnedLocked books a connection opened now as a return if one is owed.
-func (k *keyState) returnedLocked(now time.Duration) bool {
-	if k.owed == 0 || now-k.lastAsked > returnWindow {
-		return false
-	}
-	k.owed--
-	k.returned++
-	return true
-}
-
 // SetKey gives the connection another key, such as one found in a header of its first
 // RPC.
 func (c *Conn) SetKey(key string) {
@@ -167,38 +173,33 @@ func (c *Conn) SetKey(key string) {
 	if c.pos < 0 || c.key.key == key {
 		return
 	}
-	c.key.addLocked(c.leaving, -1)
+	r.expireLocked(r.Now())
+	c.bookLocked(-1)
 	r.forgetLocked(c.key)
 	c.key = r.keyLocked(key)
-	c.key.addLocked(c.leaving, 1)
+	c.bookLocked(1)
+	if p := c.key.past; p != nil && c.opened >= p.asked && !c.returned {
+		c.returned = r.returnLocked(c.key)
+	}
 }
 
-func (k *keyState) addLocked(leaving bool, n int) {
-	if leaving {
-		k.leaving += n
-	} else {
-		k.serving += n
+// bookLocked counts the connection, or takes it out with -1: among those of its key,
+// and in the sums if it is not leaving.
+func (c *Conn) bookLocked(n int32) {
+	if c.exit != nil {
+		c.reg.leaving += int(n)
+		c.key.leaving += n
+		return
 	}
+	c.key.serving += n
+	c.reg.sums.add(&c.load, float64(n))
 }
 
 // forgetLocked drops a key that no connection carries and that no return is owed
 // to; Sweep drops the others in time.
 func (r *Registry) forgetLocked(k *keyState) {
-	if k.serving+k.leaving == 0 && k.owed == 0 {
+	if k.serving+k.leaving == 0 && !k.owed() {
 		delete(r.keys, k.key)
-	}
-}
-
-// Sweep forgets the keys of clients that went and did not come back.
-func (r *Registry) Sweep() {
-	now := r.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, k := range r.keys {
-		if k.owed > 0 && now-k.lastAsked > returnWindow {
-			k.owed = 0
-			r.forgetLocked(k)
-		}
 	}
 }
 
@@ -224,19 +225,13 @@ func (c *Conn) markLeaving(why Reason) bool {
 	r := c.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.leaving || c.pos < 0 {
+	if c.exit != nil || c.pos < 0 {
 		return false
 	}
-	c.leaving = true
-	c.asked = r.Now()
-	c.reason = why
-	r.leaving++
-	k := c.key
-	k.serving--
-	k.leaving++
-	k.owed++
-	k.asked++
-	k.lastAsked = c.asked
+	c.bookLocked(-1)
+	c.exit = &exit{asked: r.Now(), reason: why}
+	c.bookLocked(1)
+	r.askLocked(c.key, c.exit)
 	return true
 }
 
@@ -249,7 +244,7 @@ func (c *Conn) OnGoAway(own bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if own {
-		r.goaways[c.reason]++
+		r.goaways[c.exit.reason]++
 	} else {
 		r.goaways[Server]++
 	}
@@ -290,10 +285,7 @@ func (c *Conn) OnClose(how h2conn.How) {
 	r.list[len(r.list)-1] = nil
 	r.list = r.list[:len(r.list)-1]
 	c.pos = -1
-	if c.leaving {
-		r.leaving--
-	}
-	c.key.addLocked(c.leaving, -1)
+	c.bookLocked(-1)
 	r.forgetLocked(c.key)
 }
 
@@ -303,17 +295,23 @@ func (r *Registry) Each(f func(*Info)) {
 	defer r.mu.Unlock()
 	var i Info
 	for _, c := range r.list {
-		i = Info{
-			ID: c.id, Key: c.key.key, Opened: c.opened,
-			Returned: c.returned, Leaving: c.leaving,
-		}
-		i.Streams, i.StreamsOpened = c.h2.Streams()
+		c.infoLocked(&i)
 		f(&i)
 	}
 }
 
+func (c *Conn) infoLocked(i *Info) {
+	*i = Info{
+		ID: c.id, Key: c.key.key, Opened: c.opened, Returned: c.returned, Leaving: c.exit != nil,
+		RequestRate: c.load.requests, MeanStreams: c.load.streams, Weight: c.load.weight,
+		Futile: c.key.futile(),
+	}
+	i.Streams, i.StreamsOpened = c.h2.Streams()
+}
+
 // Pick returns the live connections with the given IDs, in their order; those that
-// are gone are left out.
+// are gone are left out. It walks the list: a map by ID would cost each connection some
+// 30 bytes for as long as it lives, and save a few moves less than the Each before them.
 func (r *Registry) Pick(ids []uint64) []*Conn {
 	want := make(map[uint64]int, len(ids))
 	for i, id := range ids {
@@ -342,7 +340,7 @@ func (r *Registry) All() []*Conn {
 	defer r.mu.Unlock()
 	out := make([]*Conn, 0, len(r.list)-r.leaving)
 	for _, c := range r.list {
-		if !c.leaving {
+		if c.exit == nil {
 			out = append(out, c)
 		}
 	}
@@ -355,7 +353,7 @@ func (r *Registry) EachKey(f func(key string, serving int) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, k := range r.keys {
-		if k.serving > 0 && !f(k.key, k.serving) {
+		if k.serving > 0 && !f(k.key, int(k.serving)) {
 			return
 		}
 	}
@@ -371,7 +369,7 @@ func (r *Registry) Slow(d time.Duration) int {
 	}
 	n, before := 0, r.Now()-d
 	for _, c := range r.list {
-		if c.leaving && c.asked <= before {
+		if c.exit != nil && c.exit.asked <= before {
 			n++
 		}
 	}
@@ -385,17 +383,31 @@ func (r *Registry) Lost() uint64 {
 	return r.lost
 }
 
-// Totals returns the sums.
+// Totals returns the sums, exact, which takes a look at every connection.
 func (r *Registry) Totals() Totals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t := Totals{
-		Connections: len(r.list), Leaving: r.leaving, Keys: len(r.keys), Opened: r.nextID, Lost: r.lost,
-		GoAways: maps.Clone(r.goaways), Closed: maps.Clone(r.closed),
-	}
+	t := r.briefLocked()
+	t.Streams = 0
 	for _, c := range r.list {
 		open, _ := c.h2.Streams()
 		t.Streams += open
 	}
 	return t
+}
+
+// Brief returns the sums at once, however many connections there are: Streams is as of
+// the last Sample, 0 before the first.
+func (r *Registry) Brief() Totals {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.briefLocked()
+}
+
+func (r *Registry) briefLocked() Totals {
+	return Totals{
+		Connections: len(r.list), Leaving: r.leaving, Keys: len(r.keys), Streams: r.streams,
+		Opened: r.nextID, Lost: r.lost,
+		GoAways: maps.Clone(r.goaways), Closed: maps.Clone(r.closed),
+	}
 }
