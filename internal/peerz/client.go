@@ -24,6 +24,8 @@ const (
 	maxAnswer = 64 << 10
 	// maxPerKey bounds what each key adds: itself, a number, quotes and a comma.
 	maxPerKey = MaxKeyLen + 24
+	// maxReason bounds what is shown of why a peer refuses.
+	maxReason = 160
 	// maxIdle bounds connections that are kept between rounds, idleTimeout for how
 	// long: a handful of peers that are asked each round keep theirs, chance
 	// acquaintances do not.
@@ -37,14 +39,19 @@ type Client struct {
 	// Timeout bounds one request: dialling, waiting and reading. Zero or less:
 	// [DefaultTimeout].
 	Timeout time.Duration
-	// TLS, if not nil, is used to ask over HTTPS. Its GetClientCertificate is called
-	// for each new connection, so that certificates can be reloaded.
-	TLS *tls.Config
+	// TLS, if not nil, is called for each question and returns what to ask over HTTPS
+	// with. Another pointer than last time means other certificates: connections made
+	// with the old ones are not used again. Nil, and what it returns nil: plain HTTP.
+	TLS func() *tls.Config
 
-	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil, but in tests
+	// Dial, if not nil, makes the connections, as that of [net.Dialer] does, within ctx.
+	// Nil: plain TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	once sync.Once
-	http *http.Client
+	mu      sync.Mutex
+	http    *http.Client
+	retired *http.Client // the one before, which may still have been answering
+	config  *tls.Config  // of http
 }
 
 // Ask asks the pod at addr (host:port of its health endpoint); keys, already
@@ -60,7 +67,15 @@ func (c *Client) Ask(ctx context.Context, addr string, keys []string) (Report, e
 }
 
 // Close drops idle connections. The Client can be used again.
-func (c *Client) Close() { c.client().CloseIdleConnections() }
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range []*http.Client{c.http, c.retired} {
+		if h != nil {
+			h.CloseIdleConnections()
+		}
+	}
+}
 
 // askAll asks in parts of MaxKeys, at least one.
 func (c *Client) askAll(ctx context.Context, addr string, keys []string) (Report, error) {
@@ -104,7 +119,8 @@ func checkQuestion(addr string, keys []string) error {
 func (c *Client) ask(ctx context.Context, addr string, keys []string) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
-	resp, err := c.client().Do(c.request(ctx, addr, keys))
+	client, scheme := c.client()
+	resp, err := client.Do(request(ctx, scheme, addr, keys))
 	if err != nil {
 		// Go's text begins with the URL, and that may hold 512 keys.
 		var withURL *url.Error
@@ -129,26 +145,24 @@ func (c *Client) ask(ctx context.Context, addr string, keys []string) (Report, e
 }
 
 // request is made by hand, since an address with a zone does not survive being
-// made a URL and parsed again.
-func (c *Client) request(ctx context.Context, addr string, keys []string) *http.Request {
-	u := &url.URL{Scheme: "http", Host: addr, Path: Path}
-	if c.TLS != nil {
-		u.Scheme = "https"
-	}
+// made a URL and parsed again. It has no header that is not needed: every pod asks
+// many others each second.
+func request(ctx context.Context, scheme, addr string, keys []string) *http.Request {
+	u := &url.URL{Scheme: scheme, Host: addr, Path: Path}
 	if len(keys) > 0 {
 		u.RawQuery = "keys=" + strings.Join(keys, ",") // hex needs no escaping
 	}
 	// With DisableCompression, Go would leave it to the peer to compress.
-	header := http.Header{
-		"Accept":          {"application/json"},
-		"Accept-Encoding": {"identity"},
-		"User-Agent":      {"evenkeel"},
-	}
+	header := http.Header{"Accept-Encoding": {"identity"}, "User-Agent": {""}}
 	return (&http.Request{Method: http.MethodGet, URL: u, Host: addr, Header: header}).WithContext(ctx)
 }
 
 // checkHeader refuses an answer before it is read.
 func checkHeader(resp *http.Response) error {
+	if resp.StatusCode == http.StatusForbidden && resp.Request.URL.Scheme == "https" {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // what there is of it
+		return &Error{Why: TLS, Err: fmt.Errorf("status 403: %q", text)}
+	}
 	if resp.StatusCode != http.StatusOK {
 		return &Error{Why: Status, Err: fmt.Errorf("status %d", resp.StatusCode)}
 	}
@@ -164,29 +178,46 @@ func checkHeader(resp *http.Response) error {
 
 func (c *Client) timeout() time.Duration { return cmp.Or(max(c.Timeout, 0), DefaultTimeout) }
 
-// client makes the HTTP client with the first question. It is ours alone: no proxy
-// from the environment stands between pods, no cookie, no redirect.
-func (c *Client) client() *http.Client {
-	c.once.Do(func() {
-		dial := c.dial
-		if dial == nil {
-			dial = (&net.Dialer{Timeout: c.timeout(), KeepAlive: -1}).DialContext
+// client returns the HTTP client for the certificates of now, and the scheme.
+func (c *Client) client() (*http.Client, string) {
+	var config *tls.Config
+	if c.TLS != nil {
+		config = c.TLS()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.http == nil || c.config != config {
+		if c.http != nil {
+			c.http.CloseIdleConnections()
 		}
-		c.http = &http.Client{
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-			Transport: &http.Transport{
-				DialContext:            dial,
-				TLSClientConfig:        c.TLS,
-				TLSHandshakeTimeout:    c.timeout(),
-				DisableCompression:     true,
-				MaxIdleConns:           maxIdle,
-				MaxIdleConnsPerHost:    1,
-				MaxConnsPerHost:        2,
-				IdleConnTimeout:        idleTimeout,
-				ResponseHeaderTimeout:  c.timeout(),
-				MaxResponseHeaderBytes: 16 << 10,
-			},
-		}
-	})
-	return c.http
+		c.http, c.retired, c.config = c.newClient(config), c.http, config
+	}
+	if config == nil {
+		return c.http, "http"
+	}
+	return c.http, "https"
+}
+
+// newClient makes one that is ours alone: no proxy from the environment stands
+// between pods, no cookie, no redirect.
+func (c *Client) newClient(config *tls.Config) *http.Client {
+	dial := c.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: c.timeout(), KeepAlive: -1}).DialContext
+	}
+	return &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext:            dial,
+			TLSClientConfig:        config,
+			TLSHandshakeTimeout:    c.timeout(),
+			DisableCompression:     true,
+			MaxIdleConns:           maxIdle,
+			MaxIdleConnsPerHost:    1,
+			MaxConnsPerHost:        2,
+			IdleConnTimeout:        idleTimeout,
+			ResponseHeaderTimeout:  c.timeout(),
+			MaxResponseHeaderBytes: 16 << 10,
+		},
+	}
 }

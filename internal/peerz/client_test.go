@@ -373,24 +373,112 @@ func TestMutualTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
 	var loaded atomic.Int32
-	c := client(t, long)
-	c.TLS = &tls.Config{
-		RootCAs: roots,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			loaded.Add(1)
-			return &s.TLS.Certificates[0], nil
-		},
+	with := func(roots *x509.CertPool) *Client {
+		c := client(t, long)
+		cfg := &tls.Config{
+			RootCAs: roots,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				loaded.Add(1)
+				return &s.TLS.Certificates[0], nil
+			},
+		}
+		c.TLS = func() *tls.Config { return cfg }
+		return c
 	}
-	if _, err := c.Ask(t.Context(), s.Listener.Addr().String(), nil); err != nil || loaded.Load() != 1 {
+	if _, err := with(roots).Ask(t.Context(), s.Listener.Addr().String(), nil); err != nil || loaded.Load() != 1 {
 		t.Errorf("%v, certificate loaded %d times", err, loaded.Load())
 	}
 	plain := client(t, long)
 	if _, err := plain.Ask(t.Context(), s.Listener.Addr().String(), nil); Why(err) != Status {
 		t.Errorf("without TLS: %v", err) // Go's server answers 400
 	}
-	c2 := client(t, long)
-	c2.TLS = &tls.Config{RootCAs: x509.NewCertPool()}
-	if _, err := c2.Ask(t.Context(), s.Listener.Addr().String(), nil); Why(err) != Other {
+	if _, err := with(x509.NewCertPool()).Ask(t.Context(), s.Listener.Addr().String(), nil); Why(err) != TLS {
 		t.Errorf("an unknown authority: %v", err)
 	}
+	withoutTLS := peer(t, Handler(func([]string) Report { return good }))
+	if _, err := with(roots).Ask(t.Context(), withoutTLS, nil); Why(err) != TLS {
+		t.Errorf("a peer without TLS: %v", err)
+	}
+	c := client(t, long)
+	cfg := &tls.Config{RootCAs: roots}
+	c.TLS = func() *tls.Config { return cfg }
+	if _, err := c.Ask(t.Context(), s.Listener.Addr().String(), nil); Why(err) != TLS {
+		t.Errorf("no certificate of ours: %v", err)
+	}
+}
+
+// What a peer refuses with 403 is a matter of certificates, and its reason is shown.
+func TestRefusedCertificate(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no certificate\x1b[31m"+strings.Repeat("x", 10_000), http.StatusForbidden)
+	}))
+	defer s.Close()
+	cfg := s.Client().Transport.(*http.Transport).TLSClientConfig
+	c := client(t, long)
+	c.TLS = func() *tls.Config { return cfg }
+	rep, err := c.Ask(t.Context(), s.Listener.Addr().String(), nil)
+	checkError(t, rep, err, TLS)
+	if !strings.Contains(err.Error(), `"no certificate\x1b[31mxxx`) {
+		t.Errorf("%v does not quote the reason", err)
+	}
+}
+
+// With other certificates no connection that was made with the old ones is used again,
+// and with the same ones one is kept.
+func TestOtherCertificatesAreOtherConnections(t *testing.T) {
+	var conns atomic.Int32
+	s := httptest.NewUnstartedServer(Handler(func([]string) Report { return good }))
+	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
+		if st == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.StartTLS()
+	defer s.Close()
+	base := s.Client().Transport.(*http.Transport).TLSClientConfig
+	cfg := base.Clone()
+	c := client(t, long)
+	c.TLS = func() *tls.Config { return cfg }
+	for i := range 6 {
+		if i%2 == 0 {
+			cfg = base.Clone()
+		}
+		if _, err := c.Ask(t.Context(), s.Listener.Addr().String(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if want := int32(i/2 + 1); conns.Load() != want {
+			t.Errorf("question %d: %d connections, want %d", i, conns.Load(), want)
+		}
+	}
+}
+
+// No more of an endless answer is read than fits, whatever the peer would send.
+func TestAnEndlessAnswerCostsLittle(t *testing.T) {
+	addr := peer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		jsonHead(w)
+		_, _ = io.CopyN(w, zeros{}, 100<<20)
+	}))
+	c := client(t, long)
+	var read atomic.Int64
+	c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return countedConn{nc, &read}, err
+	}
+	rep, err := c.Ask(t.Context(), addr, nil)
+	checkError(t, rep, err, Size)
+	if n := read.Load(); n > maxAnswer+16<<10 {
+		t.Errorf("%d bytes were read", n)
+	}
+}
+
+type countedConn struct {
+	net.Conn
+
+	read *atomic.Int64
+}
+
+func (c countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.read.Add(int64(n))
+	return n, err
 }

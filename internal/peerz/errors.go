@@ -2,8 +2,10 @@ package peerz
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"syscall"
 )
 
@@ -23,14 +25,16 @@ const (
 	Nonsense = "nonsense"
 	// WrongPod: another pod than the one asked has answered.
 	WrongPod = "wrong_pod"
-	// Other is everything else: a reset, no route, TLS, a question that was
-	// cancelled.
+	// TLS: one of the two does not accept the other's certificate, or one speaks TLS
+	// and the other does not.
+	TLS = "tls"
+	// Other is everything else: a reset, no route, a question that was cancelled.
 	Other = "other"
 )
 
 // Whys returns all classes, for a metric that has every series from the start.
 func Whys() []string {
-	return []string{Timeout, Refused, Status, Size, JSON, Nonsense, WrongPod, Other}
+	return []string{Timeout, Refused, Status, Size, JSON, Nonsense, WrongPod, TLS, Other}
 }
 
 // Error is an answer that cannot be used. Its pod's last good report ages; ask
@@ -64,6 +68,23 @@ func Why(err error) string {
 		return Timeout
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return Refused
+	case isTLS(err):
+		return TLS
 	}
 	return Other
+}
+
+// isTLS tells whether err comes of the handshake. What the other side refuses comes as
+// an alert, whose type Go does not export; its operation says so.
+func isTLS(err error) bool {
+	var cert *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &cert), errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return true
+	case errors.As(err, &op):
+		return op.Op == "remote error" || op.Op == "local error"
+	}
+	return false
 }

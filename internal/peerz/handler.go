@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -16,20 +18,21 @@ const maxQuery = 2 * MaxKeys * (MaxKeyLen + 3)
 // Handler answers GET /peerz with what report returns for the keys of
 // "?keys=h1,h2": hashed keys, at most [MaxKeys] of at most [MaxKeyLen]
 // characters, without duplicates. Parameters that it does not know are left to
-// newer pods. It changes nothing, and answers 405 to any other method and 400,
-// with the reason, to keys that cannot be.
+// newer pods. It changes nothing, and answers 405 to any other method but HEAD and
+// 400, with the reason, to keys that cannot be.
 //
-// Keys in the report that were not asked for are left out, and a report's
-// Draining is bounded by its Connections, since a pod may count them one after the
-// other.
+// Keys in the report that were not asked for are left out, and so are loads that are
+// no numbers in range: a user's function that goes wrong must not cost the pod its
+// voice. Draining is bounded by Connections, since a pod may count them one after
+// the other.
 func Handler(report func(keys []string) Report) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
-		if r.Method != http.MethodGet {
-			h.Set("Allow", http.MethodGet)
-			http.Error(w, "only GET", http.StatusMethodNotAllowed)
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			h.Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
 			return
 		}
 		keys, err := parseKeys(r.URL.RawQuery)
@@ -37,22 +40,39 @@ func Handler(report func(keys []string) Report) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		answer(w, report(keys), keys)
+		answer(w, r.Method, report(keys), keys)
 	})
 }
 
-func answer(w http.ResponseWriter, rep Report, keys []string) {
+func answer(w http.ResponseWriter, method string, rep Report, keys []string) {
 	asked := setOf(keys)
 	rep.Keys = maps.Clone(rep.Keys)
 	maps.DeleteFunc(rep.Keys, func(key string, _ int) bool { return !asked[key] })
+	rep.Loads = tellable(rep.Loads)
 	rep.Draining = min(rep.Draining, rep.Connections)
 	body, err := json.Marshal(rep)
 	if err != nil { // no field of a Report can fail
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body) // whoever asked has gone
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if method != http.MethodHead {
+		_, _ = w.Write(body) // whoever asked has gone
+	}
+}
+
+// tellable returns the loads that a peer would accept, to the thousandth: more digits
+// are bytes on the wire that no decision reads.
+func tellable(loads map[string]float64) map[string]float64 {
+	out := make(map[string]float64, len(loads))
+	for name, load := range loads {
+		if validLoad(load) {
+			out[name] = math.Round(load*1000) / 1000
+		}
+	}
+	return out
 }
 
 func parseKeys(query string) ([]string, error) {

@@ -26,6 +26,9 @@ const (
 	maxPodLen      = 253 // RFC 1123, and Kubernetes, end a name here
 	maxConnections = 10_000_000
 	maxStreams     = 1_000_000_000
+	maxLoad        = 1e15
+	maxLoads       = 8 // twice those there are, for newer versions
+	maxLoadName    = 40
 	maxUptime      = 10 * 365 * 24 * time.Hour
 )
 
@@ -46,6 +49,16 @@ type Report struct {
 	Draining int `json:"draining"`
 	// Streams is the number of streams in flight.
 	Streams int `json:"streams"`
+	// Loads are the pod's loads by weight ("connections", "requests", "streams",
+	// "custom"), those that it measures: sums over its connections that are not
+	// leaving, from 0 to 1e15. An older version of evenkeel sends none, a newer one
+	// may send others; 8 at most, of names of at most 40 characters.
+	Loads map[string]float64 `json:"loads,omitempty"`
+	// Reaching: it tells spread clients of new pods, and has not seen yet where they
+	// went.
+	Reaching bool `json:"reaching,omitempty"`
+	// Overloaded: it sheds, or would if it could.
+	Overloaded bool `json:"overloaded,omitempty"`
 	// Keys answers ?keys=: connections not leaving for each hashed key asked for.
 	// A key that is not there has none.
 	Keys map[string]int `json:"keys,omitempty"`
@@ -116,6 +129,10 @@ type wire struct {
 	Draining     int            `json:"draining"`
 	Streams      int            `json:"streams"`
 	Keys         map[string]int `json:"keys"`
+
+	Loads      map[string]float64 `json:"loads"`
+	Reaching   bool               `json:"reaching"`
+	Overloaded bool               `json:"overloaded"`
 }
 
 // decode reads an answer to a question for keys.
@@ -130,6 +147,7 @@ func decode(body []byte, keys []string) (Report, error) {
 	r := Report{
 		Pod: *w.Pod, Ready: *w.Ready, UptimeMillis: *w.UptimeMillis, Generation: w.Generation,
 		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys,
+		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded,
 	}
 	if err := r.check(keys); err != nil {
 		return Report{}, err
@@ -151,8 +169,27 @@ func (r Report) check(keys []string) error {
 	case r.Streams < 0 || r.Streams > maxStreams:
 		return nonsense("%d streams", r.Streams)
 	}
+	if err := r.checkLoads(); err != nil {
+		return err
+	}
 	return r.checkKeys(keys)
 }
+
+// checkLoads takes names that it does not know: a newer pod may measure more.
+func (r Report) checkLoads() error {
+	if len(r.Loads) > maxLoads {
+		return nonsense("%d loads", len(r.Loads))
+	}
+	for name, load := range r.Loads {
+		if len(name) > maxLoadName || !validLoad(load) {
+			return nonsense("a load by %.40q of %v", name, load)
+		}
+	}
+	return nil
+}
+
+// validLoad asks whether load is in range, not out of it: only so is NaN wrong.
+func validLoad(load float64) bool { return load >= 0 && load <= maxLoad }
 
 // checkKeys does not hold the counts against Connections: a pod counts them a
 // moment later.

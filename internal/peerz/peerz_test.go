@@ -3,6 +3,8 @@ package peerz
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"math"
 	"net/http"
@@ -22,6 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var good = Report{
 	Pod: "pod-a", Ready: true, UptimeMillis: 61_000, Generation: 3,
 	Connections: 40, Draining: 2, Streams: 7,
+	Loads:    map[string]float64{"connections": 38, "requests": 12.5, "streams": 6.9},
+	Reaching: true, Overloaded: true,
 }
 
 // hashes returns n hashed keys.
@@ -121,19 +125,21 @@ func TestHandlerRefuses(t *testing.T) {
 			t.Errorf("%s: %d %q", name, w.Code, w.Body)
 		}
 	}
-	for _, method := range []string{http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions} {
+	for _, method := range []string{http.MethodPost, http.MethodPatch, http.MethodPut, http.MethodDelete, http.MethodOptions} {
 		w := httptest.NewRecorder()
 		Handler(never).ServeHTTP(w, httptest.NewRequest(method, Path, nil))
-		if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET" {
+		if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
 			t.Errorf("%s: %d, Allow %q", method, w.Code, w.Header().Get("Allow"))
 		}
 	}
 }
 
 func TestDecodeToleratesOtherVersions(t *testing.T) {
-	body := `{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,"new":{"x":[1,2]},"keys":null}`
+	body := `{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,"new":{"x":[1,2]},"keys":null,
+		"loads":{"connections":3,"a weight of later":1e15}}`
 	got, err := decode([]byte(body), nil)
-	if want := (Report{Pod: "a", Ready: true, UptimeMillis: 5, Connections: 7}); err != nil || !reflect.DeepEqual(got, want) {
+	loads := map[string]float64{"connections": 3, "a weight of later": 1e15}
+	if want := (Report{Pod: "a", Ready: true, UptimeMillis: 5, Connections: 7, Loads: loads}); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 }
@@ -174,6 +180,14 @@ func TestDecodeRefuses(t *testing.T) {
 		{Nonsense, change(func(r *Report) { r.Draining = -1 })},
 		{Nonsense, change(func(r *Report) { r.Draining = r.Connections + 1 })},
 		{Nonsense, change(func(r *Report) { r.Streams = -1 })},
+		{JSON, `{"loads":{"connections":NaN}}`},
+		{JSON, `{"loads":{"connections":1e999}}`},
+		{JSON, `{"loads":{"connections":"7"}}`},
+		{JSON, `{"reaching":1}`},
+		{Nonsense, change(func(r *Report) { r.Loads = map[string]float64{"connections": -0.5} })},
+		{Nonsense, change(func(r *Report) { r.Loads = map[string]float64{"of later": 1.1e15} })},
+		{Nonsense, change(func(r *Report) { r.Loads = map[string]float64{strings.Repeat("x", 41): 1} })},
+		{Nonsense, change(func(r *Report) { r.Loads = nLoads(9) })},
 		{Nonsense, change(func(r *Report) { r.Keys = map[string]int{key: -1} })},
 		{Nonsense, change(func(r *Report) { r.Keys = map[string]int{key: 10_000_001} })},
 		{Nonsense, change(func(r *Report) { r.Keys = map[string]int{"ab": 1} })},
@@ -182,6 +196,73 @@ func TestDecodeRefuses(t *testing.T) {
 		if Why(err) != tc.why || !reflect.DeepEqual(rep, Report{}) {
 			t.Errorf("%.60s: got %+v, %v (%s), want %s", tc.body, rep, err, Why(err), tc.why)
 		}
+	}
+}
+
+// nLoads are n loads of the longest names.
+func nLoads(n int) map[string]float64 {
+	loads := map[string]float64{}
+	for i := range n {
+		loads[fmt.Sprintf("%040d", i)] = 1e15
+	}
+	return loads
+}
+
+func TestDecodeTakesEightLoads(t *testing.T) {
+	want := good
+	want.Loads = nLoads(8)
+	body, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := decode(body, nil); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
+// A weight that went wrong must not make the pod mute, nor its peers drop all it says.
+func TestHandlerLeavesOutLoadsThatAreNone(t *testing.T) {
+	w := get(t, "", func([]string) Report {
+		rep := good
+		rep.Loads = map[string]float64{"a": math.NaN(), "b": math.Inf(1), "c": -1, "d": 1.1e15, "streams": 0.12345678, "requests": 1e15}
+		return rep
+	})
+	got, err := decode(w.Body.Bytes(), nil)
+	if want := map[string]float64{"streams": 0.123, "requests": 1e15}; err != nil || !maps.Equal(got.Loads, want) {
+		t.Errorf("loads %v, %v, want %v", got.Loads, err, want)
+	}
+}
+
+// HEAD over a real socket: the headers of GET, and no byte of its body.
+func TestHead(t *testing.T) {
+	s := httptest.NewServer(Handler(func([]string) Report { return good }))
+	defer s.Close()
+	defer s.Client().CloseIdleConnections()
+	answers := map[string]*http.Response{}
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		r, err := http.NewRequestWithContext(t.Context(), method, s.URL+Path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		res.Header.Del("Date")
+		answers[method] = res
+	}
+	w := httptest.NewRecorder() // net/http would hide a body
+	Handler(func([]string) Report { return good }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodHead, Path, nil))
+	if w.Body.Len() != 0 {
+		t.Errorf("the handler writes %q", w.Body)
+	}
+	head, full := answers[http.MethodHead], answers[http.MethodGet]
+	if head.StatusCode != http.StatusOK || !reflect.DeepEqual(head.Header, full.Header) || head.ContentLength <= 0 {
+		t.Errorf("HEAD: %d %v\nGET:  %d %v", head.StatusCode, head.Header, full.StatusCode, full.Header)
+	}
+	if body, err := io.ReadAll(head.Body); len(body) != 0 || err != nil {
+		t.Errorf("HEAD has the body %q, %v", body, err)
 	}
 }
 
@@ -199,13 +280,20 @@ func TestReportsSurviveTheWire(t *testing.T) {
 			Streams:      rapid.IntRange(0, maxStreams).Draw(t, "streams"),
 			Keys: rapid.MapOf(rapid.StringMatching(`[0-9a-f]{1,64}`), rapid.IntRange(0, maxConnections)).
 				Draw(t, "keys"),
+			Reaching:   rapid.Bool().Draw(t, "reaching"),
+			Overloaded: rapid.Bool().Draw(t, "overloaded"),
+			Loads: rapid.MapOfN(rapid.StringMatching(`[a-z]{0,40}`), rapid.Map(rapid.IntRange(0, 1e15), thousandths), 0, maxLoads).
+				Draw(t, "loads"),
 		}
 		keys := slices.Collect(maps.Keys(rep.Keys))
 		w := httptest.NewRecorder()
-		answer(w, rep, keys)
+		answer(w, http.MethodGet, rep, keys)
 		got, err := decode(w.Body.Bytes(), keys)
 		if len(rep.Keys) == 0 {
 			rep.Keys = nil
+		}
+		if len(rep.Loads) == 0 {
+			rep.Loads = nil
 		}
 		if err != nil || !reflect.DeepEqual(got, rep) {
 			t.Fatalf("got %+v, %v, want %+v", got, err, rep)
@@ -213,11 +301,21 @@ func TestReportsSurviveTheWire(t *testing.T) {
 	})
 }
 
+func thousandths(n int) float64 { return float64(n) / 1000 }
+
 func FuzzDecode(f *testing.F) {
 	key := HashKey("k")
 	f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,"draining":1,"keys":{"` + key + `":3}}`))
 	f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":-5,"connections":7}`))
 	f.Add([]byte(`{"Pod":"\ud800","READY":false,"uptimeMillis":0,"connections":0,"keys":{"a":1}}`))
+	for _, more := range []string{
+		`"loads":{"connections":7,"requests":0.25,"of later":1e15},"reaching":true,"overloaded":true`,
+		`"loads":{"connections":-1}`, `"loads":{"a":1e15,"b":1e16}`, `"loads":null,"reaching":null`, `"loads":{"a":1e999}`,
+		`"loads":{"1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9}`, `"loads":{"` + strings.Repeat("x", 41) + `":1}`,
+		`"loads":[1],"Loads":{"a":1}`, `"overloaded":"yes"`,
+	} {
+		f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,` + more + `}`))
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		rep, err := decode(body, []string{key})
 		if err != nil {
@@ -243,6 +341,14 @@ func inBounds(t *testing.T, r Report) {
 	}
 	if r.Connections < 0 || r.Connections > 10_000_000 || r.Draining < 0 || r.Draining > r.Connections || r.Streams < 0 {
 		t.Errorf("counts of %+v", r)
+	}
+	if len(r.Loads) > 8 {
+		t.Errorf("%d loads", len(r.Loads))
+	}
+	for name, load := range r.Loads {
+		if len(name) > 40 || math.IsNaN(load) || load < 0 || load > 1e15 {
+			t.Errorf("load by %q: %v", name, load)
+		}
 	}
 	if years := r.Uptime().Hours() / 24 / 365; years < 0 || years > 10 {
 		t.Errorf("up for %v years", years)

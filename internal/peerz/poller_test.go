@@ -76,7 +76,7 @@ func pollTest(t *testing.T, f func(t *testing.T, pods *fleet, p *Poller)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		pods := newFleet()
-		p := &Poller{Client: &Client{dial: pods.dial}}
+		p := &Poller{Client: &Client{Dial: pods.dial}}
 		f(t, pods, p)
 		p.Close()
 	})
