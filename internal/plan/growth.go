@@ -11,17 +11,24 @@ import (
 //	DNS     peers   GOAWAYs  30 s     round 2
 type growth struct {
 	old, new []string // sorted: who tells, and who is to be reached; see follow
+	text     string   // how many to how many pods; empty: not put in words yet
 	since    time.Duration
 	phase    phase
 	round    int // 1..MaxRounds
 	opened   time.Duration
 
 	owners *owners // over the tellers, for this round's questions
-	ask    *Ask
+	others *owners // over who is asked whether a client is there, too
+	asked  inquiry
 	queue  []uint64
 	total  int           // this round's GOAWAYs
+	began  time.Duration // when its first GOAWAY was sent
+	told   time.Duration // when its last GOAWAY was sent
 	check  time.Duration // when reach is looked at
 	moved  int           // over all rounds
+	rested time.Duration // when those that came back a moment ago may be asked; 0: there are none
+	again  bool          // this round is their turn
+	left   bool          // pods that all clients knew left meanwhile: it is a rollout
 	blind  bool          // no new pod could be asked: no further rounds
 }
 
@@ -46,12 +53,12 @@ const (
 // resolved just then. If none did, the new pods' counts show it and nothing moves.
 func (s *State) watch(v *View, p *Policy, st *Step) {
 	if !slices.Equal(s.seen, v.Members) {
+		s.changed(v)
 		s.seen = slices.Clone(v.Members)
-		s.seenAt = v.Now
 		s.stayed = both(s.stayed, s.seen)
 	}
 	if len(v.Restarted) > 0 {
-		s.seenAt = v.Now
+		s.changed(v)
 		s.stayed = without(s.stayed, slices.Sorted(slices.Values(v.Restarted)))
 	}
 	if slices.Equal(s.stayed, s.seen) {
@@ -63,6 +70,22 @@ func (s *State) watch(v *View, p *Policy, st *Step) {
 		return
 	}
 	s.settle(v, st)
+}
+
+// changed takes note of when the membership changed, and how.
+func (s *State) changed(v *View) {
+	if len(s.seen) == 0 { // the first view
+		s.seenAt = v.Now
+		return
+	}
+	if len(v.Restarted) > 0 || len(without(v.Members, s.seen)) > 0 {
+		s.came = v.Now
+	}
+	if len(v.Restarted) > 0 || len(without(s.seen, v.Members)) > 0 {
+		s.went = v.Now
+	}
+	copy(s.changes[1:], s.changes[:])
+	s.changes[0], s.seenAt = v.Now, v.Now
 }
 
 // shrink takes note of pods that left, without waiting.
@@ -88,6 +111,7 @@ func (s *State) settle(v *View, st *Step) {
 	s.Generation++
 	s.unreached = 0
 	s.growth = s.growth.follow(both(stayed, s.settled), added, s.settled)
+	s.growth.left = s.growth.left || len(without(without(before, s.growth.new), s.settled)) > 0
 	s.growth.since = v.Now
 	st.note("grown", len(added), "%d to %d pods", len(before), len(s.settled))
 }
@@ -95,10 +119,12 @@ func (s *State) settle(v *View, st *Step) {
 // follow starts a growth. The pods of one that is not over stay new, since nobody has
 // seen yet that all clients have reached them.
 func (g *growth) follow(old, added, members []string) *growth {
+	n := &growth{old: old, new: added, round: 1}
 	if g != nil {
-		added = union(both(g.new, members), added)
+		n.new = union(both(g.new, members), added)
+		n.left = g.left
 	}
-	return &growth{old: old, new: added, round: 1}
+	return n
 }
 
 // shrink drops pods that left. Without any new pod there is nothing to tell.
@@ -107,6 +133,8 @@ func (g *growth) shrink(members []string) *growth {
 		return nil
 	}
 	n := *g
+	n.text = ""
+	n.left = g.left || len(without(without(g.old, g.new), members)) > 0
 	n.old, n.new = both(g.old, members), both(g.new, members)
 	if len(n.new) == 0 {
 		return nil

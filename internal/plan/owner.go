@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -11,19 +12,55 @@ import (
 // pods that were there before: all pods come to the same answer without talking,
 // and a pod that leaves hands on its own keys only.
 //
-// The pods' hashes are taken once; a key then costs one hash and a few
-// multiplications per pod.
+// The pods' hashes are taken once; a key then costs one hash and a few multiplications
+// per pod. Many pods are put into groups first, and a key into one of those.
 type owners struct {
 	pods   []string
+	groups []ownerGroup // none is empty
+}
+
+// ownerGroup are the places in owners.pods of some, and their hashes.
+type ownerGroup struct {
+	hash   uint64
+	at     []int32
 	hashes []uint64
 }
 
+const (
+	// fewOwners are one group.
+	fewOwners = 64
+	// ownerGroups are how many groups more are put into.
+	ownerGroups = 32
+)
+
 func newOwners(pods []string) *owners {
-	o := &owners{pods: pods, hashes: make([]uint64, len(pods))}
-	for i, pod := range pods {
-		o.hashes[i] = xxhash.Sum64String(pod)
+	o := &owners{pods: pods}
+	n := 1
+	if len(pods) > fewOwners {
+		n = ownerGroups
 	}
+	groups := make([]ownerGroup, n)
+	for i, pod := range pods {
+		h := xxhash.Sum64String(pod)
+		g := &groups[h%uint64(n)]
+		g.at, g.hashes = append(g.at, int32(i)), append(g.hashes, h)
+	}
+	for i := range groups {
+		groups[i].hash = mix(uint64(i), uint64(n))
+	}
+	o.groups = slices.DeleteFunc(groups, func(g ownerGroup) bool { return len(g.at) == 0 })
 	return o
+}
+
+// group is the one of a key with this hash.
+func (o *owners) group(h uint64) *ownerGroup {
+	best, most := 0, uint64(0)
+	for i := range o.groups {
+		if w := mix(h, o.groups[i].hash); w >= most {
+			best, most = i, w
+		}
+	}
+	return &o.groups[best]
 }
 
 // of returns the owner in the given round, from 1: the heaviest for the key, then
@@ -33,33 +70,48 @@ func (o *owners) of(key string, round int) string {
 		return ""
 	}
 	h := xxhash.Sum64String(key)
+	g := o.group(h)
 	best, below := 0, uint64(math.MaxUint64)
-	for range (round-1)%len(o.pods) + 1 {
-		best = o.heaviest(h, below)
-		below = mix(h, o.hashes[best])
+	for range (round-1)%len(g.at) + 1 {
+		best = g.heaviest(h, below)
+		below = mix(h, g.hashes[best])
 	}
-	return o.pods[best]
+	return o.pods[g.at[best]]
 }
 
-// other returns the heaviest pod that is not self; empty if there is none.
-func (o *owners) other(key, self string) string {
-	for round := 1; round <= min(2, len(o.pods)); round++ {
-		if pod := o.of(key, round); pod != self {
-			return pod
-		}
-	}
-	return ""
-}
-
-// heaviest returns the pod with the greatest weight below the bound.
-func (o *owners) heaviest(h, below uint64) int {
+// heaviest returns the place in the group with the greatest weight below the bound.
+func (g *ownerGroup) heaviest(h, below uint64) int {
 	best, most := 0, uint64(0)
-	for i, p := range o.hashes {
+	for i, p := range g.hashes {
 		if w := mix(h, p); w >= most && w < below {
 			best, most = i, w
 		}
 	}
 	return best
+}
+
+// other returns the heaviest pod of all that is not self; empty if there is none.
+func (o *owners) other(key, self string) string {
+	h := xxhash.Sum64String(key)
+	best, most := "", uint64(0)
+	for i := range o.groups {
+		g := &o.groups[i]
+		for j, p := range g.hashes {
+			if w := mix(h, p); w >= most && o.pods[g.at[j]] != self {
+				best, most = o.pods[g.at[j]], w
+			}
+		}
+	}
+	return best
+}
+
+// witnesses returns for each key the heaviest pod that is not self, empty if there is none.
+func (o *owners) witnesses(keys []string, self string) []string {
+	out := make([]string, len(keys))
+	for i, key := range keys {
+		out[i] = o.other(key, self)
+	}
+	return out
 }
 
 // mix joins two hashes so that each pod's order of the keys is its own (the

@@ -6,15 +6,39 @@ import "time"
 type pacer struct {
 	next, gap time.Duration
 
-	// The share per minute.
-	minute    time.Duration
-	used      int
+	// The share per minute, over any 60 s.
+	last      [minute + 1]second
 	exhausted bool
+
+	// The connections as they were over about the last minute: what those that leave one
+	// pod are short in its average stands in that of another, so that all pods' shares
+	// are the share of all connections.
+	mean float64
+	at   time.Duration
+}
+
+// minute is in seconds.
+const minute = 60
+
+// second is what happened in one second of the last minute.
+type second struct {
+	at   time.Duration // in whole seconds; 0: never
+	sent int32
 }
 
 // catchUp bounds what a loop that was held up (a suspended machine) may make up for
 // at once.
 const catchUp = 250 * time.Millisecond
+
+// observe takes note of the connections.
+func (c *pacer) observe(v *View) {
+	serving := float64(max(v.Serving, len(v.Conns)))
+	if c.at == 0 {
+		c.mean, c.at = serving, v.Now
+	}
+	c.mean += (serving - c.mean) * min(1, (v.Now-c.at).Seconds()/minute)
+	c.at = v.Now
+}
 
 // start spreads n from now on: over Spread, or longer where MaxPerSecond says so.
 func (c *pacer) start(now time.Duration, n int, p *Policy) {
@@ -35,12 +59,9 @@ func (c *pacer) length(n int) time.Duration { return c.gap * time.Duration(n) }
 
 // take returns how many of n may go now.
 func (c *pacer) take(v *View, p *Policy, n int) int {
-	if v.Now-c.minute >= time.Minute {
-		c.minute, c.used = v.Now, 0
-	}
 	budget := n
-	if p.MaxFractionPerMinute > 0 {
-		budget = max(1, int(p.MaxFractionPerMinute*float64(len(v.Conns)))) - c.used
+	if p.MaxFractionPerMinute > 0 && p.MaxFractionPerMinute < 1 { // 1 is no ceiling
+		budget = c.budget(v.Now, p.MaxFractionPerMinute)
 	}
 	c.next = max(c.next, v.Now-catchUp)
 	taken := 0
@@ -48,12 +69,32 @@ func (c *pacer) take(v *View, p *Policy, n int) int {
 		taken++
 		c.next += c.gap
 	}
-	c.used += taken
+	c.book(v.Now, taken)
 	c.exhausted = taken < n && taken >= budget
 	if c.exhausted {
-		c.next = c.minute + time.Minute
+		c.next = v.Now + time.Second
 	}
 	return taken
+}
+
+// budget is how many may go after those of the last minute.
+func (c *pacer) budget(now time.Duration, share float64) int {
+	sent := 0
+	for _, s := range c.last {
+		if s.sent > 0 && now.Truncate(time.Second)-s.at <= minute*time.Second {
+			sent += int(s.sent)
+		}
+	}
+	return max(1, int(share*c.mean)) - sent
+}
+
+func (c *pacer) book(now time.Duration, n int) {
+	now = now.Truncate(time.Second)
+	s := &c.last[int(now/time.Second)%len(c.last)]
+	if s.at != now {
+		*s = second{at: now}
+	}
+	s.sent += int32(n)
 }
 
 func (c *pacer) why() string {

@@ -17,6 +17,9 @@ const (
 	Waiting  Verdict = "waiting"
 	Stale    Verdict = "stale"
 	Disabled Verdict = "disabled"
+
+	Unbalanceable Verdict = "unbalanceable"
+	Overloaded    Verdict = "overloaded"
 )
 
 // Policy is what a person may tune, and the few constants that follow from how
@@ -34,18 +37,26 @@ type Policy struct {
 	MaxPerSecond float64
 	// MaxFractionPerMinute bounds them per minute, as a share of the connections.
 	MaxFractionPerMinute float64
-	// CheckAfter is how long after a round its reach is looked at: resolvers may
-	// delay a request by 30 s, and the clients need a moment to connect.
+	// CheckAfter is how long after a round its reach is looked at.
 	CheckAfter time.Duration
 	// MaxRounds is how often reach is tried for one growth.
 	MaxRounds int
 	// MaxAge is the backstop age; 0: off.
 	MaxAge time.Duration
+	// Tolerance is how far above the mean a pod is over-loaded, as a share of it; Floor
+	// the share of the mean below which one is under-loaded, 0: none is.
+	Tolerance, Floor float64
+	// Whole: loads are numbers of connections, each of weight 1.
+	Whole bool
 }
 
-// DefaultCheckAfter is 30 s, the shortest time between two look-ups of the common
-// resolvers, and 5 s for the connections to come up.
-const DefaultCheckAfter = 35 * time.Second
+// resolverWait is 30 s, the shortest time between two look-ups of the common resolvers, and
+// 5 s for the connections to come up.
+const resolverWait = 35 * time.Second
+
+// DefaultCheckAfter is 30 s more, for which caches on the way (NodeLocal DNSCache, older
+// Corefiles) hold an answer: a second GOAWAY before would be as useless as the first.
+const DefaultCheckAfter = resolverWait + 30*time.Second
 
 // DefaultMaxRounds is three: the owner, and two more for what DNS caches held back.
 const DefaultMaxRounds = 3
@@ -57,6 +68,34 @@ type Conn struct {
 	Opened   time.Duration
 	Returned bool
 	Leaving  bool
+	// Weight is its part of View.Load, 0 or more.
+	Weight float64
+	// Streams are those in flight.
+	Streams int
+	// Futile is how often in a row its client was asked to leave and came back here.
+	Futile int
+}
+
+// Peer is what another pod has told of itself.
+type Peer struct {
+	// Pod is one of View.Members, never Self.
+	Pod string
+	// Age is how long ago it told.
+	Age time.Duration
+	// Load is what View.Load is here.
+	Load float64
+	// Reaching: it has asked spread clients to leave, or is about to, and has not
+	// seen yet where they went.
+	Reaching bool
+	// Overloaded: it sheds, or would if it could.
+	Overloaded bool
+}
+
+// Returns are the registry's sums over the connections that evenness asked to leave.
+type Returns struct {
+	// Asked is how many were, Returned how many came back to this pod, Away for how
+	// many the time to come back is over. The rest is still open.
+	Asked, Returned, Away uint64
 }
 
 // Gate is whether DNS answers clients with every ready member.
@@ -86,7 +125,20 @@ type View struct {
 	// Stale says why Members must not be acted upon; empty: they may.
 	Stale string
 	Gate  Gate
-	// Conns are the live connections. Only consulted when something may have to move.
+	// Load is this pod's load by the configured weight: the sum over its connections
+	// that are not leaving.
+	Load float64
+	// Serving is the number of those connections.
+	Serving int
+	// Peers are what other pods told, sorted by Pod, each at most once. A member that
+	// is not there has not told for long, or was never asked.
+	Peers []Peer
+	// Overloaded says by which signal this pod is over-loaded; empty: it is not.
+	Overloaded string
+	// Returns tell where the clients went that evenness asked to leave.
+	Returns Returns
+	// Conns are the live connections. Only consulted when something may have to move,
+	// see State.Busy.
 	Conns []Conn
 	// Counts are the answers to the last Step.Ask, nil until they are all there.
 	Counts *Counts
@@ -116,8 +168,10 @@ type Move struct {
 
 // The reasons of moves, labels of evenkeel_goaways_total.
 const (
-	ReasonReach = "reach"
-	ReasonAge   = "age"
+	ReasonReach    = "reach"
+	ReasonEven     = "even"
+	ReasonOverload = "overload"
+	ReasonAge      = "age"
 )
 
 // Step is what to do now.
@@ -148,23 +202,29 @@ type State struct {
 	// Generation counts the growths taken note of.
 	Generation uint64
 
-	seen    []string // the membership as last seen
-	seenAt  time.Duration
-	settled []string // the membership last acted upon
-	stayed  []string // those of settled that were there all the time since
-	started bool
-	joining bool // new, and DNS has not been seen in full yet
+	seen       []string // the membership as last seen
+	seenAt     time.Duration
+	changes    [5]time.Duration // when it changed, the latest first; 0: not that often yet
+	came, went time.Duration    // when pods last did; 0: never
+	settled    []string         // the membership last acted upon
+	stayed     []string         // those of settled that were there all the time since
+	started    bool
+	joining    bool // new, and DNS has not been seen in full yet
 
 	growth    *growth
 	unreached int
 	asks      uint64
 	pace      pacer
 	age       ager
+	even      evener
+	reaching  bool
+	own       []*Conn // a buffer
 }
 
 // Next decides. It does not keep v, and returns s changed.
 func Next(s State, v *View, p *Policy) (State, Step) {
 	var st Step
+	s.pace.observe(v)
 	s.age.next(v, p, &st)
 	s.rebalance(v, p, &st)
 	return s, st
@@ -192,10 +252,13 @@ func (s *State) rebalance(v *View, p *Policy, st *Step) {
 	case v.Stale != "":
 		// Fail static: what was under way is dropped, not finished on an old view.
 		s.drop(st, "dropped: the view of the peers became stale")
+		s.even.drop()
 		st.is(Stale, v.Stale)
 	default:
 		s.watch(v, p, st)
 		s.reach(v, p, st)
+		s.reaching = s.growth.reaching(v.Now)
+		s.evenness(v, p, st)
 	}
 }
 
@@ -217,6 +280,7 @@ func (st *Step) wakeAt(t, now time.Duration) {
 // membership of then is the one to compare with.
 func (s *State) forget() {
 	s.growth = nil
+	s.even = evener{}
 	s.started, s.joining = false, false
 	s.seen, s.settled, s.stayed = nil, nil, nil
 }

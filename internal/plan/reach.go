@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -60,8 +59,11 @@ func (s *State) atRest(v *View, st *Step) {
 }
 
 func (g *growth) growthText() string {
-	told := len(without(g.old, g.new)) // a pod may be old and still to be reached
-	return fmt.Sprintf("%d to %d pods", told, told+len(g.new))
+	if g.text == "" {
+		told := len(without(g.old, g.new)) // a pod may be old and still to be reached
+		g.text = fmt.Sprintf("%d to %d pods", told, told+len(g.new))
+	}
+	return g.text
 }
 
 // open begins round 1: from here on a client that asks DNS learns of all pods.
@@ -80,24 +82,21 @@ func (s *State) open(v *View, p *Policy, st *Step) {
 func (s *State) startCount(v *View, p *Policy, st *Step) {
 	g := s.growth
 	g.phase = counting
-	s.asks++
-	g.ask = &Ask{ID: s.asks, Keys: map[string][]string{}}
 	g.owners = newOwners(g.tellers(v))
-	for _, key := range s.ownKeys(v) {
-		if second := g.owners.other(key, v.Self); second != "" {
-			g.ask.Keys[second] = append(g.ask.Keys[second], key)
-		}
-		for _, pod := range g.new {
-			if pod != v.Self {
-				g.ask.Keys[pod] = append(g.ask.Keys[pod], key)
-			}
-		}
+	g.others = g.owners
+	if len(g.owners.pods) == 1 && g.left {
+		// Clients of the pods that left have looked at DNS again: those that are spread
+		// are on young pods, too.
+		g.others = newOwners(g.old)
 	}
-	if len(g.ask.Keys) == 0 {
+	s.own = g.ownConns(v, s.own[:0])
+	s.asks++
+	g.asked.begin(s.asks, keysOf(s.own), g.new, g.others, v.Self)
+	if len(g.asked.ask.Keys) == 0 {
 		s.startMoves(nil, v, p, st)
 		return
 	}
-	st.Ask = g.ask
+	st.Ask = g.asked.ask
 	st.is(Moving, fmt.Sprintf("%s, round %d: asking the new pods which clients have reached them", g.growthText(), g.round))
 }
 
@@ -115,27 +114,56 @@ func (g *growth) tellers(v *View) []string {
 	return pods
 }
 
-// ownKeys returns the keys that this pod tells in this round, sorted.
-func (s *State) ownKeys(v *View) []string {
-	g := s.growth
-	own := map[string]struct{}{}
-	for i := range v.Conns {
-		if c := &v.Conns[i]; !c.Leaving && g.owners.of(c.Key, g.round) == v.Self {
-			own[c.Key] = struct{}{}
+// keysOf returns the keys of connections sorted by key, each once.
+func keysOf(sorted []*Conn) []string {
+	keys := make([]string, 0, len(sorted))
+	for _, c := range sorted {
+		if n := len(keys); n == 0 || keys[n-1] != c.Key {
+			keys = append(keys, c.Key)
 		}
 	}
-	return slices.Sorted(maps.Keys(own))
+	return keys
+}
+
+// ownConns appends the connections whose keys this pod tells in this round, sorted by
+// key, and for each key the oldest first: the youngest are those that came back.
+func (g *growth) ownConns(v *View, out []*Conn) []*Conn {
+	key, own := "", false
+	for i := range v.Conns {
+		c := &v.Conns[i]
+		if c.Leaving {
+			continue
+		}
+		if c.Key != key || i == 0 {
+			key, own = c.Key, g.owners.of(c.Key, g.round) == v.Self
+		}
+		if own {
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Conn) int {
+		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID))
+	})
+	return out
 }
 
 // count waits for the answers and turns them into this round's queue.
 func (s *State) count(v *View, p *Policy, st *Step) {
 	g := s.growth
-	if v.Counts == nil || v.Counts.Ask != g.ask.ID {
-		st.Ask = g.ask
-		st.is(Moving, fmt.Sprintf("%s, round %d: asking the new pods which clients have reached them", g.growthText(), g.round))
+	q := &g.asked
+	asking := fmt.Sprintf("%s, round %d: asking the new pods which clients have reached them", g.growthText(), g.round)
+	if v.Counts == nil || v.Counts.Ask != q.ask.ID {
+		st.Ask = q.ask
+		st.is(Moving, asking)
 		return
 	}
-	g.blind = !answered(v.Counts, g.new)
+	if q.take(v.Counts, s.asks+1, g.others, v.Self) {
+		s.asks++
+		st.Ask = q.ask
+		st.is(Moving, asking+", once more those that did not answer")
+		return
+	}
+	g.blind = !q.answered(g.new)
 	if g.blind && g.round > 1 {
 		s.finish(st, "done", "%s: reach cannot be checked, no new pod answers; %d GOAWAYs sent from here", g.growthText(), g.moved)
 		s.atRest(v, st)
@@ -144,87 +172,87 @@ func (s *State) count(v *View, p *Policy, st *Step) {
 	s.startMoves(s.short(v, p, st), v, p, st)
 }
 
-func answered(c *Counts, pods []string) bool {
-	return slices.ContainsFunc(pods, func(pod string) bool { return c.ByPod[pod] != nil })
-}
-
 // short returns the connections to be asked in this round: for each key as many as the
 // least well reached of the new pods lacks.
 func (s *State) short(v *View, p *Policy, st *Step) []uint64 {
 	g := s.growth
-	var queue []uint64
-	sticky := 0
-	for key, conns := range s.byKey(v) {
-		if s.isSticky(key, v) {
+	s.own = g.ownConns(v, s.own[:0])
+	queue := make([]uint64, 0, len(s.own))
+	sticky, unknown := 0, 0
+	for rest := s.own; len(rest) > 0; {
+		var conns []*Conn
+		conns, rest = cutKey(rest)
+		switch g.kind(conns[0].Key) {
+		case isSpread:
+			queue = g.appendShort(queue, conns, v, p)
+		case isSticky:
 			sticky++
-			continue
-		}
-		lack := len(conns) - reached(key, v.Counts, g.new)
-		for _, c := range conns {
-			if lack <= 0 {
-				break
-			}
-			if g.mayAsk(&c, v, p) {
-				queue = append(queue, c.ID)
-				lack--
-			}
+		case isUnknown:
+			unknown++
 		}
 	}
 	if sticky > 0 {
 		st.note("left", sticky, "clients on one pod only: they are sticky, reach is not for them")
 	}
+	if unknown > 0 {
+		st.note("left", unknown, "clients of which the pod that would know them does not tell: the next round asks another")
+	}
 	slices.Sort(queue)
 	return queue
 }
 
-// byKey groups the serving connections of the keys asked for, oldest first: the
-// youngest are those that came back.
-func (s *State) byKey(v *View) map[string][]Conn {
-	asked := map[string][]Conn{}
-	for _, keys := range s.growth.ask.Keys {
-		for _, key := range keys {
-			asked[key] = nil
-		}
+// kind is what a client is taken for.
+type kind uint8
+
+const (
+	isSpread  kind = iota
+	isSticky       // its witness does not hold it
+	isUnknown      // its witness did not answer, others did
+	isNew          // it has come since it was asked for
+)
+
+// kind judges a key by its witness. Where there is none, or nobody at all can be asked,
+// it is taken for a spread client: those are the ones that need to be told.
+func (g *growth) kind(key string) kind {
+	q := &g.asked
+	i, asked := slices.BinarySearch(q.keys, key)
+	n, known := q.witnessed(key)
+	switch {
+	case !asked:
+		return isNew
+	case known && n == 0:
+		return isSticky
+	case !known && q.witness[i] != "" && len(q.counts) > 0:
+		return isUnknown
 	}
-	for _, c := range v.Conns {
-		if _, ok := asked[c.Key]; ok && !c.Leaving {
-			asked[c.Key] = append(asked[c.Key], c)
-		}
-	}
-	for _, conns := range asked {
-		slices.SortFunc(conns, func(a, b Conn) int { return cmp.Compare(a.ID, b.ID) })
-	}
-	return asked
+	return isSpread
 }
 
-// isSticky: another pod that was there before answers that it does not hold the key.
-func (s *State) isSticky(key string, v *View) bool {
-	second := s.growth.owners.other(key, v.Self)
-	counts, ok := v.Counts.ByPod[second]
-	return ok && counts[key] == 0
+// cutKey returns the connections of the first key, and the rest.
+func cutKey(sorted []*Conn) (first, rest []*Conn) {
+	n := 1
+	for n < len(sorted) && sorted[n].Key == sorted[0].Key {
+		n++
+	}
+	return sorted[:n], sorted[n:]
 }
 
-// reached is how many channels of key the least well reached new pod has. A pod that
-// did not answer is left out: if none did, 0.
-func reached(key string, counts *Counts, pods []string) int {
-	least, answers := 0, false
-	for _, pod := range pods {
-		if byKey, ok := counts.ByPod[pod]; ok {
-			if n := byKey[key]; !answers || n < least {
-				least, answers = n, true
-			}
+// appendShort appends those of one key's connections that shall leave.
+func (g *growth) appendShort(queue []uint64, conns []*Conn, v *View, p *Policy) []uint64 {
+	lack := len(conns) - g.asked.reached(conns[0].Key, g.new)
+	for _, c := range conns {
+		switch {
+		case lack <= 0 || g.round == 1 && c.Opened > g.opened:
+			// Made after DNS answered in full: it has nothing to learn.
+		case c.Returned && v.Now-c.Opened < p.Cooldown:
+			g.rested = max(g.rested, c.Opened+p.Cooldown)
+			lack--
+		default:
+			queue = append(queue, c.ID)
+			lack--
 		}
 	}
-	return least
-}
-
-// mayAsk: a connection made after DNS answered in full has nothing to learn in the
-// first round, and one that came back rests for the cool-down.
-func (g *growth) mayAsk(c *Conn, v *View, p *Policy) bool {
-	if g.round == 1 && c.Opened > g.opened {
-		return false
-	}
-	return !c.Returned || v.Now-c.Opened >= p.Cooldown
+	return queue
 }
 
 func (s *State) startMoves(queue []uint64, v *View, p *Policy, st *Step) {
@@ -234,9 +262,9 @@ func (s *State) startMoves(queue []uint64, v *View, p *Policy, st *Step) {
 		s.giveUp(v, st)
 		return
 	}
-	g.phase = moving
-	s.pace.start(v.Now, len(queue), p)
+	g.phase, g.began = moving, v.Now
 	if len(queue) > 0 {
+		s.pace.start(v.Now, len(queue), p)
 		st.note("move", len(queue), "%s, round %d: %d connections are asked to leave within %v, one per channel",
 			g.growthText(), g.round, len(queue), s.pace.length(len(queue)).Round(time.Millisecond))
 	}
@@ -258,9 +286,12 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 			g.growthText(), g.round, g.total, s.pace.why()))
 		return
 	}
-	g.phase = checking
+	g.phase, g.told = checking, v.Now
 	// All pods look at about the same time, whoever had something to move.
 	g.check = max(v.Now, g.opened+roundLength(len(v.Conns), p)) + p.CheckAfter
+	if g.rested > 0 && !g.again {
+		g.check = g.rested // the same round, for those that came back a moment ago
+	}
 	s.checkWhen(v, p, st)
 }
 
@@ -285,17 +316,41 @@ func (s *State) checkWhen(v *View, p *Policy, st *Step) {
 		s.whileChecking(v, st)
 		return
 	}
+	if g.rested > 0 && !g.again {
+		g.again, g.rested = true, 0
+		s.startCount(v, p, st)
+		return
+	}
+	if n, all := g.stayedAway(v), g.total; all >= enoughTries/2 && n > all/4 {
+		s.finish(st, "left", "%s: %d of %d connections that were asked to leave did not come back here: "+
+			"their clients are sticky, evenness sees to them", g.growthText(), n, all)
+		s.atRest(v, st)
+		return
+	}
 	g.round++
+	g.again, g.rested = false, 0
 	g.opened = v.Now
 	s.startCount(v, p, st)
 }
 
-// whileChecking: a later round that found nothing to do is as good as rest; it only
-// goes on because another pod may have found something.
+// stayedAway is how many of those asked in this round did not come back. A round_robin
+// client always does, since it dials the same address again.
+func (g *growth) stayedAway(v *View) int {
+	n := g.total
+	for i := range v.Conns {
+		if c := &v.Conns[i]; c.Returned && c.Opened >= g.began {
+			n--
+		}
+	}
+	return n
+}
+
+// whileChecking: a round that found nothing to do is as good as rest; it only goes on
+// because another pod may have found something.
 func (s *State) whileChecking(v *View, st *Step) {
 	g := s.growth
-	if g.round > 1 && g.total == 0 {
-		st.is(Balanced, fmt.Sprintf("%d pods: every client that is this pod's to tell has reached the new ones", len(v.Members)))
+	if g.total == 0 {
+		st.is(Balanced, fmt.Sprintf("%d pods: no client of the new ones is left for this pod to tell", len(v.Members)))
 		return
 	}
 	st.is(Moving, fmt.Sprintf("%s, round %d: %s from here; reach is checked once resolvers have had their 30 s",

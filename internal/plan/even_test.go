@@ -1,0 +1,386 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// stickyClient is on one pod: a pick_first channel behind a ClusterIP, which sends each new
+// connection anywhere.
+type stickyClient struct {
+	key     string
+	goaways int
+	pinned  bool // session affinity: always back to the same pod
+	asked   int  // in a row, and came back
+}
+
+func (f *fleet) addSticky(n int) {
+	for i := range n {
+		f.place(f.pods[i%len(f.pods)], &stickyClient{key: fmt.Sprintf("sticky-%d", i)}, false)
+	}
+}
+
+func (f *fleet) place(pod string, c *stickyClient, returned bool) {
+	f.nextID++
+	if !returned {
+		c.asked = 0
+	}
+	f.sticky[f.nextID] = c
+	f.conns[pod] = append(f.conns[pod], Conn{ID: f.nextID, Key: c.key, Opened: f.now, Weight: 1, Returned: returned, Futile: c.asked})
+}
+
+// land lets a sticky client come up somewhere.
+func (f *fleet) land(pod string, m Move) {
+	c := f.sticky[m.ID]
+	if c == nil {
+		return
+	}
+	delete(f.sticky, m.ID)
+	c.goaways++
+	c.asked++
+	to := f.pods[f.rand.IntN(len(f.pods))]
+	if c.pinned {
+		to = pod
+	}
+	r := f.returns[pod]
+	r.Asked++
+	if to == pod {
+		r.Returned++
+	} else {
+		r.Away++
+	}
+	f.returns[pod] = r
+	f.place(to, c, to == pod)
+}
+
+// tell renews what the pods know of each other, once a second.
+func (f *fleet) tell() {
+	if f.now-f.toldAt < time.Second {
+		return
+	}
+	f.toldAt = f.now
+	for _, pod := range f.pods {
+		s := f.states[pod]
+		f.told[pod] = Peer{
+			Pod: pod, Load: float64(len(f.conns[pod])), Reaching: s.Reaching(), Overloaded: f.overloaded[pod],
+		}
+	}
+}
+
+func (f *fleet) peers(self string) []Peer {
+	var out []Peer
+	for _, pod := range slices.Sorted(slices.Values(f.pods)) {
+		if p, ok := f.told[pod]; ok && pod != self && !f.blind && !f.silent[pod] {
+			p.Age = f.now - f.toldAt
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func TestStickyClientsMoveUntilInsideTheBand(t *testing.T) {
+	for _, tc := range []struct {
+		from, to, n int
+		most        float64 // GOAWAYs per connection, worst case
+	}{
+		{3, 4, 300, 0.9},
+		{2, 5, 100, 1.21},
+		{10, 12, 1000, 1.02},
+	} {
+		t.Run(fmt.Sprintf("%dto%d_%d", tc.from, tc.to, tc.n), func(t *testing.T) {
+			f := newFleet(tc.from, 0, 1)
+			f.addSticky(tc.n)
+			f.run(2 * time.Minute)
+			if f.goaways[ReasonEven] != 0 {
+				t.Fatalf("%d GOAWAYs to an even service", f.goaways[ReasonEven])
+			}
+			f.scale(tc.to)
+			f.resolveAll()
+			f.run(time.Minute)
+			n := f.goaways[ReasonEven]
+			if most := int(tc.most * float64(tc.n)); n > most {
+				t.Errorf("%d GOAWAYs, want %d at most", n, most)
+			}
+			f.inBand(t)
+			f.run(time.Hour)
+			if more := f.goaways[ReasonEven] - n; more != 0 {
+				t.Errorf("%d GOAWAYs more inside the band", more)
+			}
+			if f.tooSoon != 0 {
+				t.Errorf("%d clients were asked again within their cool-down", f.tooSoon)
+			}
+			if n := f.goaways[ReasonReach]; n != 0 {
+				t.Errorf("%d GOAWAYs for reach to clients that are on one pod only", n)
+			}
+		})
+	}
+}
+
+// inBand checks every pod against the band as the design has it, by its own arithmetic.
+func (f *fleet) inBand(t *testing.T) {
+	t.Helper()
+	sum := 0
+	for _, pod := range f.pods {
+		sum += len(f.conns[pod])
+	}
+	mean := float64(sum) / float64(len(f.pods))
+	for _, pod := range f.pods {
+		n := float64(len(f.conns[pod]))
+		if n > max(math.Ceil(mean*1.1), math.Floor(mean)+1) || n < 0.7*mean {
+			t.Errorf("pod %s has %v connections, the mean is %v: outside the band", pod, n, mean)
+		}
+		if f.verdict[pod] != Balanced {
+			t.Errorf("pod %s: verdict %s, want balanced", pod, f.verdict[pod])
+		}
+	}
+}
+
+func TestTooFewConnectionsStayWhereTheyAre(t *testing.T) {
+	f := newFleet(3, 0, 1)
+	f.addSticky(3)
+	f.run(time.Minute)
+	f.scale(5)
+	f.resolveAll()
+	f.run(24 * time.Minute)
+	if n := f.goaways[ReasonEven]; n != 0 {
+		t.Errorf("%d GOAWAYs, and 3 connections cannot be even on 5 pods", n)
+	}
+	for _, pod := range f.pods {
+		if f.verdict[pod] != Unbalanceable {
+			t.Errorf("pod %s: verdict %s, want unbalanceable", pod, f.verdict[pod])
+		}
+	}
+}
+
+func TestPinnedClientsAreLeftAlone(t *testing.T) {
+	f := newFleet(2, 0, 1)
+	f.addSticky(40)
+	for _, c := range f.sticky {
+		c.pinned = true
+	}
+	f.run(time.Minute)
+	f.scale(4)
+	f.resolveAll()
+	f.run(30 * time.Second)
+	if n := f.goaways[ReasonEven]; n > 30 {
+		t.Errorf("%d of 40 clients were asked although the first all came back: no pause", n)
+	}
+	f.run(3 * time.Hour)
+	n := f.goaways[ReasonEven]
+	if n == 0 || n > 3*40 {
+		t.Errorf("%d GOAWAYs for 40 pinned clients, want some, and 3 each at most", n)
+	}
+	if v := f.verdict[f.pods[0]]; v != Unbalanceable {
+		t.Errorf("verdict %s, want unbalanceable", v)
+	}
+	f.run(4 * time.Hour)
+	if more := f.goaways[ReasonEven] - n; more != 0 {
+		t.Errorf("%d GOAWAYs more", more)
+	}
+}
+
+func TestNothingMovesWhileHalfOfThePeersAreSilent(t *testing.T) {
+	f := newFleet(4, 0, 1)
+	f.addSticky(40)
+	f.run(time.Minute)
+	for range 20 { // a burst of clients on one pod
+		f.nextID++
+		c := &stickyClient{key: fmt.Sprintf("late-%d", f.nextID)}
+		f.place(f.pods[0], c, false)
+	}
+	f.silent = map[string]bool{f.pods[2]: true, f.pods[3]: true}
+	f.run(5 * time.Minute)
+	if n := f.goaways[ReasonEven]; n != 0 {
+		t.Errorf("%d GOAWAYs on half of the loads", n)
+	}
+	if v := f.verdict[f.pods[0]]; v != Stale {
+		t.Errorf("verdict %s, want stale", v)
+	}
+	f.silent = nil
+	f.run(2 * time.Minute)
+	f.inBand(t)
+}
+
+// A rollout is over when it has been quiet for a while: until then each move may be undone.
+func TestRolloutIsAwaited(t *testing.T) {
+	f := newFleet(3, 0, 1)
+	f.addSticky(60)
+	f.run(2 * time.Minute)
+	for i := range 6 {
+		f.replaceOldest(t, i)
+		f.run(10 * time.Second)
+		if n := f.goaways[ReasonEven] + f.goaways[ReasonReach]; n != 0 {
+			t.Fatalf("%d GOAWAYs in the middle of the rollout, after pod %d", n, i)
+		}
+	}
+	f.run(2 * time.Minute)
+	f.inBand(t)
+}
+
+// replaceOldest is a rolling update's step: a new pod, and an old one whose clients go
+// anywhere.
+func (f *fleet) replaceOldest(t *testing.T, i int) {
+	t.Helper()
+	pod, old := fmt.Sprintf("10.0.1.%02d", i), f.pods[0]
+	f.pods, f.born[pod] = append(slices.Clone(f.pods[1:]), pod), f.now
+	f.resolveAll()
+	for _, c := range f.conns[old] {
+		client := f.sticky[c.ID]
+		delete(f.sticky, c.ID)
+		f.place(f.pods[f.rand.IntN(len(f.pods))], client, false)
+	}
+	delete(f.conns, old)
+	delete(f.states, old)
+}
+
+func TestOverloadedPodShedsDownToTheFloor(t *testing.T) {
+	for _, each := range []int{100, 9} { // of 9 the floor is 6.3
+		t.Run(fmt.Sprintf("%d a pod", each), func(t *testing.T) {
+			f := newFleet(4, 0, 1)
+			f.addSticky(4 * each)
+			f.run(time.Minute)
+			hot := f.pods[0]
+			f.overloaded = map[string]bool{hot: true}
+			f.run(10 * time.Minute)
+			least := int(math.Ceil(0.7 * float64(each)))
+			if n := len(f.conns[hot]); f.goaways[ReasonOverload] == 0 || n < least || n > least+1 {
+				t.Errorf("%d GOAWAYs for overload, %d connections left, want down to %d", f.goaways[ReasonOverload], n, least)
+			}
+			if v := f.verdict[hot]; v != Overloaded {
+				t.Errorf("verdict %s, want overloaded", v)
+			}
+			before := len(f.moves)
+			f.run(10 * time.Minute)
+			if more := len(f.moves) - before; more != 0 {
+				t.Errorf("%d GOAWAYs more at the floor", more)
+			}
+		})
+	}
+}
+
+func TestNobodyShedsWhenAllAreOverloaded(t *testing.T) {
+	f := newFleet(4, 0, 1)
+	f.addSticky(40)
+	f.overloaded = map[string]bool{}
+	for _, pod := range f.pods {
+		f.overloaded[pod] = true
+	}
+	f.run(10 * time.Minute)
+	if n := f.goaways[ReasonOverload]; n != 0 {
+		t.Errorf("%d GOAWAYs although all pods are overloaded", n)
+	}
+	if v := f.verdict[f.pods[0]]; v != Overloaded {
+		t.Errorf("verdict %s, want overloaded", v)
+	}
+}
+
+func TestShareOfAMinuteHoldsOverTheFleet(t *testing.T) {
+	f := newFleet(10, 0, 1)
+	f.policy.MaxFractionPerMinute = 0.1
+	f.addSticky(1000)
+	f.run(2 * time.Minute)
+	f.scale(20)
+	f.resolveAll()
+	f.run(15 * time.Minute)
+	f.inBand(t)
+	for i, at := range f.moves {
+		n := 0
+		for _, later := range f.moves[i:] {
+			if later-at < time.Minute {
+				n++
+			}
+		}
+		if n > 100 {
+			t.Fatalf("%d GOAWAYs within a minute, 100 are a tenth", n)
+		}
+	}
+}
+
+// Whatever the fleet looks like: it ends inside the band or says why not, it never costs
+// more than a few GOAWAYs per connection, and then it stops.
+func TestStickyFleetComesToRest(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFleet(rapid.IntRange(1, 6).Draw(t, "pods"), 0, 1)
+		f.rand = rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		n := rapid.IntRange(0, 150).Draw(t, "connections")
+		for i := range n {
+			f.place(f.pods[f.rand.IntN(len(f.pods))], &stickyClient{key: fmt.Sprint(i)}, false)
+		}
+		f.runBy(time.Second, 90*time.Second)
+		for range rapid.IntRange(0, 2).Draw(t, "steps") {
+			f.scaleSticky(rapid.IntRange(1, 8).Draw(t, "scale to"))
+			f.resolveAll()
+			f.runBy(time.Second, time.Duration(rapid.IntRange(1, 120).Draw(t, "pause"))*time.Second)
+		}
+		f.runBy(time.Second, 30*time.Minute)
+		before := len(f.moves)
+		f.runBy(time.Second, 20*time.Minute)
+		if more := len(f.moves) - before; more > n/10 {
+			t.Errorf("%d GOAWAYs to %d connections in 20 minutes of rest", more, n)
+		}
+		if before > 4*n {
+			t.Errorf("%d GOAWAYs for %d connections", before, n)
+		}
+		f.inBandOrSaid(t)
+	})
+}
+
+// scaleSticky scales; the clients of pods that leave go anywhere.
+func (f *fleet) scaleSticky(n int) {
+	var lost []*stickyClient
+	for _, pod := range f.pods[min(n, len(f.pods)):] {
+		for _, c := range f.conns[pod] {
+			lost = append(lost, f.sticky[c.ID])
+			delete(f.sticky, c.ID)
+		}
+	}
+	f.scaleTo(n)
+	for _, c := range lost {
+		f.place(f.pods[f.rand.IntN(len(f.pods))], c, false)
+	}
+}
+
+func (f *fleet) inBandOrSaid(t interface {
+	Helper()
+	Errorf(string, ...any)
+},
+) {
+	t.Helper()
+	for _, pod := range f.pods {
+		if f.verdict[pod] == Unbalanceable {
+			return
+		}
+	}
+	sum := 0
+	for _, pod := range f.pods {
+		sum += len(f.conns[pod])
+	}
+	mean := float64(sum) / float64(len(f.pods))
+	for _, pod := range f.pods {
+		if n := float64(len(f.conns[pod])); n > max(math.Ceil(mean*1.1-1e-9), math.Floor(mean)+1) || n < 0.7*mean-1 {
+			t.Errorf("pod %s has %v connections, the mean is %v, and nobody says why", pod, n, mean)
+		}
+	}
+}
+
+func TestWaterLevel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all := rapid.SliceOfN(rapid.Float64Range(0, 100), 1, 20).Draw(t, "loads")
+		total := rapid.Float64Range(0, 500).Draw(t, "total")
+		least := rapid.Float64Range(0, 50).Draw(t, "least")
+		level := waterLevel(slices.Clone(all), total, least)
+		above := 0.0
+		for _, load := range all {
+			above += max(0, load-level)
+		}
+		if level < least-1e-9 || above > total+1e-6 || level > least+1e-9 && math.Abs(above-total) > 1e-6 {
+			t.Errorf("level %v: %v above it, want %v, or what is above %v", level, above, total, least)
+		}
+	})
+}
