@@ -82,6 +82,30 @@ func started(t *testing.T, src Source, change func(*Config)) *Balancer {
 	return b
 }
 
+// keepTelling books reports of other pods each second, as if they had been asked.
+func keepTelling(t *testing.T, b *Balancer, addrs ...string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	t.Cleanup(func() { cancel(); <-done })
+	tick := time.NewTicker(time.Second)
+	go func() {
+		defer close(done)
+		defer tick.Stop()
+		for {
+			b.poll(ctx) // makes the book
+			for _, a := range addrs {
+				b.peers.book(a, peerz.Report{Pod: "pod-" + a, Ready: true, UptimeMillis: b.reg.Now().Milliseconds()}, nil)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+}
+
 func wantVerdict(t *testing.T, b *Balancer, v Verdict, why string) {
 	t.Helper()
 	synctest.Wait()
@@ -103,6 +127,7 @@ func TestFailStatic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{renew: true}
 		b := started(t, src, nil)
+		keepTelling(t, b, "198.18.0.2")
 		time.Sleep(time.Second)
 		wantVerdict(t, b, Stale, "has not answered yet")
 		if hasCondition(b, "stale-view") {
@@ -141,6 +166,7 @@ func TestViewThatNobodyRenewsBecomesStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{}
 		b := started(t, src, nil)
+		keepTelling(t, b, "198.18.0.2")
 		src.set(pods("198.18.0.1", "198.18.0.2"))
 		time.Sleep(29 * time.Second)
 		wantVerdict(t, b, Balanced, "2 pods")

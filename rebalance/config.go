@@ -11,6 +11,9 @@ const (
 	WeightRequests = "requests"
 	// WeightStreams counts streams in flight.
 	WeightStreams = "streams"
+
+	// weightCustom is by which a function of the user's goes, see WithWeight.
+	weightCustom = "custom"
 )
 
 // What peers.source may be: who knows the other pods of the service.
@@ -92,6 +95,10 @@ type RebalanceConfig struct {
 	// Floor is the share of the mean below which a pod is under-loaded. Default
 	// 0.7. From 0, which turns this side off, to 0.95.
 	Floor float64 `json:"floor"`
+	// MaxStreams is from how many streams in flight on a pod is overloaded: it then sheds
+	// connections to those that are not, even below the mean. Default 0: never. To
+	// 10000000.
+	MaxStreams int `json:"maxStreams"`
 	// Spread is the time over which one pod spreads the GOAWAYs of one round.
 	// Default 1s. From 0, all at once, to 1m.
 	Spread time.Duration `json:"spread"`
@@ -130,6 +137,37 @@ type PeersConfig struct {
 	// Port is that of the peers' health endpoints. Default 0: the same as here. To
 	// 65535.
 	Port int `json:"port"`
+	// Salt is mixed into the hashes by which pods name clients to each other, so that
+	// whoever reads along cannot find out clients' addresses by trying them all. All
+	// pods need the same one: with different salts they find none of each other's
+	// clients. Default empty: none. At most 256 bytes.
+	Salt string `json:"salt"`
+	// TLS is mutual TLS between pods.
+	TLS PeersTLSConfig `json:"tls"`
+}
+
+// PeersTLSConfig is mutual TLS between pods: the health endpoint serves HTTPS, /peerz
+// answers only to who shows a certificate signed by CA, and pods ask each other with
+// theirs. Everything else on the endpoint needs no client certificate. Cert, Key and
+// CA are set together or not at all; default empty: plain HTTP. The files are read
+// again when they change, without a restart; bad new ones change nothing and show the
+// condition "peers-tls".
+type PeersTLSConfig struct {
+	// Cert is the file of the pod's certificate chain, PEM. It needs both server and
+	// client authentication among its extended key usages, or none at all.
+	Cert string `json:"cert"`
+	// Key is the file of its key, PEM.
+	Key string `json:"key"`
+	// CA is the file of the certificates, one or more, PEM, that sign those of all
+	// pods. To change the CA, let the file have the old and the new one until all pods
+	// have certificates of the new one.
+	CA string `json:"ca"`
+	// ServerName is a name that the certificate of each pod must have (a DNS name or an
+	// IP address among its subject alternative names). Pods are asked by address, so
+	// that the name of the host says nothing. Default empty: any certificate signed
+	// by CA will do. Set it where the CA signs for others than these pods, too: without
+	// it each of them could answer in a pod's place.
+	ServerName string `json:"serverName"`
 }
 
 // PeersDNSConfig finds peers by a name.

@@ -174,6 +174,27 @@ func checkTogether(c Config, tree *conf.Tree) {
 		where := cmp.Or(tree.Origin(missing), tree.Origin("peers.source"))
 		tree.Add(missing, where, "is empty, but peers.source is "+c.Peers.Source+" and needs it")
 	}
+	checkTLS(tree)
+}
+
+// checkTLS finds the files of peers.tls that are missing beside those that are there.
+func checkTLS(tree *conf.Tree) {
+	set := ""
+	var empty []string
+	for _, key := range []string{"peers.tls.cert", "peers.tls.key", "peers.tls.ca", "peers.tls.serverName"} {
+		switch {
+		case tree.Get(key) != "":
+			set = cmp.Or(set, key)
+		case key != "peers.tls.serverName":
+			empty = append(empty, key)
+		}
+	}
+	if set == "" {
+		return
+	}
+	for _, key := range empty {
+		tree.Add(key, cmp.Or(tree.Origin(key), tree.Origin(set)), "is empty, but "+set+" is set and needs it")
+	}
 }
 
 // joined gives the tree's errors the type that callers can name.

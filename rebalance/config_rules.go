@@ -50,6 +50,7 @@ var configRules = []configRule{
 	{"rebalance.weight", oneOf{WeightConnections, WeightRequests, WeightStreams}, true},
 	{"rebalance.tolerance", between{0.01, 1}, true},
 	{"rebalance.floor", between{0, 0.95}, true},
+	{"rebalance.maxStreams", upTo(10_000_000), true},
 	{"rebalance.spread", within(0, time.Minute), true},
 	{"rebalance.maxPerSecond", between{0.1, 100_000}, true},
 	{"rebalance.maxFractionPerMinute", between{0.01, 1}, true},
@@ -64,7 +65,12 @@ var configRules = []configRule{
 	{"peers.kubernetes.namespace", kubeName{}, false},
 	{"peers.kubernetes.service", kubeName{}, false},
 	{"peers.kubernetes.kubeconfig", file{}, false},
-	{"peers.port", ports{}, false},
+	{"peers.port", upTo(65535), false},
+	{"peers.salt", text{256}, false},
+	{"peers.tls.cert", file{}, false},
+	{"peers.tls.key", file{}, false},
+	{"peers.tls.ca", file{}, false},
+	{"peers.tls.serverName", dnsName{}, false},
 	{"clients.dns.name", dnsName{}, false},
 	{"clients.dns.server", address{}, false},
 	{"shutdown.timeout", within(time.Second, time.Hour), true},
@@ -106,13 +112,14 @@ func (b between) wrong(value any) string {
 	return outside(number(v), b, !(v >= b.min), v > b.max)
 }
 
-type ports struct{}
+// upTo is a whole number from 0.
+type upTo int
 
-func (ports) String() string { return "0 to 65535" }
+func (u upTo) String() string { return "0 to " + strconv.Itoa(int(u)) }
 
-func (p ports) wrong(value any) string {
+func (u upTo) wrong(value any) string {
 	v := value.(int)
-	return outside(strconv.Itoa(v), p, v < 0, v > 65535)
+	return outside(strconv.Itoa(v), u, v < 0, v > int(u))
 }
 
 func outside(value string, l limit, low, high bool) string {
@@ -214,6 +221,18 @@ func (file) String() string { return "a file name" }
 func (file) wrong(value any) string {
 	if strings.ContainsRune(value.(string), 0) {
 		return "contains a NUL byte"
+	}
+	return ""
+}
+
+// text is anything; what is longer than max bytes was not meant to stand here.
+type text struct{ max int }
+
+func (l text) String() string { return fmt.Sprintf("a text of at most %d bytes", l.max) }
+
+func (l text) wrong(value any) string {
+	if n := len(value.(string)); n > l.max {
+		return fmt.Sprintf("has %d bytes, allowed: %s", n, l)
 	}
 	return ""
 }

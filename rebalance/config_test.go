@@ -184,6 +184,9 @@ func TestValidateMessages(t *testing.T) {
 		"peers.dns.server: \"10.0.0.10:dns\": port \"dns\" is not from 1 to 65535":                              func(c *Config) { c.Peers.DNS.Server = "10.0.0.10:dns" },
 		"peers.kubernetes.service: \"Hello.svc\" is not a Kubernetes name: a to z, 0 to 9 and -, at most 63":    func(c *Config) { c.Peers.Kubernetes.Service = "Hello.svc" },
 		"peers.port: -1 is too low, allowed: 0 to 65535":                                                        func(c *Config) { c.Peers.Port = -1 },
+		"peers.salt: has 257 bytes, allowed: a text of at most 256 bytes":                                       func(c *Config) { c.Peers.Salt = strings.Repeat("x", 257) },
+		"peers.tls.key: is empty, but peers.tls.cert is set and needs it":                                       func(c *Config) { c.Peers.TLS = PeersTLSConfig{Cert: "c", CA: "a"} },
+		"peers.tls.cert: is empty, but peers.tls.key is set and needs it":                                       func(c *Config) { c.Peers.TLS = PeersTLSConfig{Key: "k", CA: "a"} },
 		"shutdown.timeout: 0s is too low, allowed: 1s to 1h":                                                    func(c *Config) { c.Shutdown.Timeout = 0 },
 	} {
 		cfg := DefaultConfig()
@@ -191,6 +194,36 @@ func TestValidateMessages(t *testing.T) {
 		if got := messages(cfg.Validate()); len(got) != 1 || got[0] != want {
 			t.Errorf("\ngot  %q\nwant %q", got, want)
 		}
+	}
+}
+
+// All that is missing is named, each by its own key.
+func TestAllOfPeersTLSOrNone(t *testing.T) {
+	for set, want := range map[string][]string{
+		"peers.tls.ca": {
+			"peers.tls.cert: is empty, but peers.tls.ca is set and needs it (-set)",
+			"peers.tls.key: is empty, but peers.tls.ca is set and needs it (-set)",
+		},
+		"peers.tls.serverName": {
+			"peers.tls.cert: is empty, but peers.tls.serverName is set and needs it (-set)",
+			"peers.tls.key: is empty, but peers.tls.serverName is set and needs it (-set)",
+			"peers.tls.ca: is empty, but peers.tls.serverName is set and needs it (-set)",
+		},
+	} {
+		_, err := LoadConfig(LoadOptions{Env: noEnv, Set: []string{set + "=x"}})
+		if got := messages(err); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", set, got, want)
+		}
+	}
+	cfg, err := LoadConfig(LoadOptions{
+		Env: []string{"EVENKEEL_PEERS_SALT=secret", "EVENKEEL_PEERS_TLS_SERVERNAME=pods.test"},
+		Set: []string{"peers.tls.cert=c", "peers.tls.key=k", "peers.tls.ca=a"},
+	})
+	if want := (PeersTLSConfig{Cert: "c", Key: "k", CA: "a", ServerName: "pods.test"}); err != nil || cfg.Peers.TLS != want || cfg.Peers.Salt != "secret" {
+		t.Errorf("got %+v, %v", cfg.Peers, err)
+	}
+	if keys := RestartNeeded(DefaultConfig(), cfg); len(keys) != 5 {
+		t.Errorf("a restart is needed for %q, want all of them", keys)
 	}
 }
 
@@ -266,8 +299,8 @@ func drawConfig(t *rapid.T) Config {
 				return time.Duration(rapid.Int64Range(int64(l.min), int64(l.max)).Draw(t, r.key))
 			case between:
 				return rapid.Float64Range(l.min, l.max).Draw(t, r.key)
-			case ports:
-				return rapid.IntRange(0, 65535).Draw(t, r.key)
+			case upTo:
+				return rapid.IntRange(0, int(l)).Draw(t, r.key)
 			case oneOf:
 				return rapid.SampledFrom(l).Draw(t, r.key)
 			case boolean:
@@ -275,6 +308,8 @@ func drawConfig(t *rapid.T) Config {
 			case addresses:
 				one := rapid.SampledFrom([]string{"a", "b:1", "::1", "[::1]:80", "10.0.0.1", "1", "null", "true"})
 				return rapid.SliceOfN(one, 1, 5).Draw(t, r.key)
+			case text:
+				return words.Draw(t, r.key)
 			case file:
 				return rapid.StringMatching(`[ -~\n\tä☃]{0,40}`).Draw(t, r.key)
 			case dnsName, address, kubeName:
@@ -285,6 +320,9 @@ func drawConfig(t *rapid.T) Config {
 			return nil
 		}
 		conf.New(&cfg).Put(r.key, draw())
+	}
+	if tls := &cfg.Peers.TLS; tls.Cert == "" || tls.Key == "" || tls.CA == "" {
+		*tls = PeersTLSConfig{}
 	}
 	if cfg.Peers.DNS.Name == "" || cfg.Peers.Kubernetes.Service == "" {
 		cfg.Peers.Source = PeersNone

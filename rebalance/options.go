@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 )
@@ -19,6 +20,8 @@ type options struct {
 	pod    string
 	addr   string
 	key    func(ConnInfo) string
+	weigh  func(ConnStats) float64
+	shed   func() string
 }
 
 type optionFunc func(*options)
@@ -51,6 +54,37 @@ func WithSelf(pod, addr string) Option {
 // when it has been accepted, and must not block. Default: the remote IP
 // address. For a key that stands in a header of an RPC see SetKey.
 func WithKey(f func(ConnInfo) string) Option { return optionFunc(func(o *options) { o.key = f }) }
+
+// ConnStats is what is known of a connection's load.
+type ConnStats struct {
+	// Key names the client.
+	Key string
+	// Age is how long ago it was accepted.
+	Age time.Duration
+	// Streams is the number in flight, StreamsOpened those ever opened.
+	Streams       int
+	StreamsOpened uint64
+	// RequestRate is how many streams it opens per second, over about the last 30 s;
+	// MeanStreams how many are in flight, over about the last 10 s.
+	RequestRate, MeanStreams float64
+}
+
+// WithWeight sets how much load one connection carries, in whatever unit, the same on
+// all pods; it takes the place of rebalance.weight. f is called for each connection
+// once a second, from one goroutine, and must not block. What is negative, infinite or
+// not a number counts as 0. Change it slowly: a weight that jumps moves
+// connections. Default: as rebalance.weight says.
+func WithWeight(f func(ConnStats) float64) Option {
+	return optionFunc(func(o *options) { o.weigh = f })
+}
+
+// WithOverload sets a signal by which this pod may shed more than its fair share: while f
+// returns a reason ("memory 95 %") and other pods do not say the same of themselves, a
+// twentieth of the load is asked to leave every few seconds, down to rebalance.floor of
+// the mean. No connection is ever rejected. f is called about once a second and must
+// not block; it should keep to what it said for a while (hysteresis). Default: none but
+// rebalance.maxStreams.
+func WithOverload(f func() (why string)) Option { return optionFunc(func(o *options) { o.shed = f }) }
 
 func newOptions(opts []Option) options {
 	o := options{log: slog.New(slog.DiscardHandler), key: remoteIP}

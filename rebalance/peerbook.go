@@ -2,12 +2,16 @@ package rebalance
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/certs"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
@@ -19,28 +23,36 @@ const (
 	askTimeout = time.Second
 	// reportFresh is how long a report tells whether a pod serves: five polls.
 	reportFresh = 5 * pollEvery
-	// pollAll is up to how many peers all are asked; of more, so many by chance: a pod's
-	// traffic must not grow with the fleet.
-	pollAll = 32
+	// pollAll is up to how many peers all are asked with each poll. Of more, pollHandful
+	// are, by chance: a pod's traffic must not grow with the fleet.
+	pollAll     = 32
+	pollHandful = 8
 	// askers is how many peers are asked at a time.
 	askers = 8
 )
 
 // peerBook is what is known of the other pods.
 type peerBook struct {
-	client peerz.Client // for keys
-	poller peerz.Poller // for totals
+	client peerz.Client
+	poller peerz.Poller // asks with client
+	hasher peerz.Hasher
+	certs  *certs.Store // nil: plain HTTP
+	index  keyIndex
 
-	mu      sync.Mutex
-	members []Member
-	at      time.Time // of the last good view
-	err     error     // of the last, if it was not good
-	reports map[string]peerReport
-	polled  bool     // one round of polls is through
-	anew    []string // pods that restarted at their address, for the next view
-	errors  map[string]uint64
-	answers *plan.Counts
-	asking  uint64
+	mu       sync.Mutex
+	members  []Member
+	listed   []listed  // members, sorted by id
+	unproven bool      // some of them are
+	queue    []string  // of more than pollAll peers, those whose turn has not come yet
+	at       time.Time // of the last good view
+	err      error     // of the last, if it was not good
+	reports  map[string]peerReport
+	polled   bool     // all have been asked once
+	anew     []string // pods that restarted at their address, for the next view
+	errors   map[string]uint64
+	told     []plan.Peer // a buffer
+	answers  *plan.Counts
+	asking   uint64
 }
 
 func (p *peerBook) close() {
@@ -48,12 +60,46 @@ func (p *peerBook) close() {
 	p.poller.Close()
 }
 
+// dialWith has the pods reached as the source does it, for polls and questions alike.
+func (p *peerBook) dialWith(d PeerDialer) {
+	p.client.Dial = func(ctx context.Context, _, addr string) (net.Conn, error) {
+		at, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		return d.DialPeer(ctx, at)
+	}
+}
+
 // peerReport is a pod's last answer, and why the latest question had none.
 type peerReport struct {
 	report peerz.Report
 	at     time.Time
 	err    error
+	tries  int // addresses given up so far; the next one is asked
+	fails  int // questions without an answer since the last good one
 }
+
+// listed is a member with what follows from its addresses.
+type listed struct {
+	Member
+
+	id    string       // its lowest address
+	addrs []netip.Addr // lowest first
+}
+
+// listMembers sorts members by their ids.
+func listMembers(members []Member) []listed {
+	out := make([]listed, len(members))
+	for i, m := range members {
+		addrs := slices.SortedFunc(slices.Values(m.Addrs), netip.Addr.Compare)
+		out[i] = listed{Member: m, id: addrs[0].String(), addrs: addrs}
+	}
+	slices.SortFunc(out, byID)
+	return out
+}
+
+func byID(a, b listed) int { return strings.Compare(a.id, b.id) }
 
 // runSource watches who serves; a source that gives up leaves a view that becomes stale.
 func (b *Balancer) runSource(ctx context.Context) {
@@ -71,6 +117,10 @@ func (b *Balancer) onMembership(m Membership) {
 	if p.err = m.Err; m.Err == nil {
 		p.members, p.at = m.Members, time.Now()
 	}
+	if changed && m.Err == nil {
+		p.listed = listMembers(m.Members)
+		p.unproven = slices.ContainsFunc(m.Members, func(m Member) bool { return m.Unproven })
+	}
 	p.mu.Unlock()
 	if changed || m.Err != nil {
 		b.poke()
@@ -78,7 +128,8 @@ func (b *Balancer) onMembership(m Membership) {
 }
 
 func sameMember(a, b Member) bool {
-	return a.Pod == b.Pod && a.Terminating == b.Terminating && slices.Equal(a.Addrs, b.Addrs)
+	return a.Pod == b.Pod && a.Terminating == b.Terminating && a.Unproven == b.Unproven && a.Port == b.Port &&
+		slices.Equal(a.Addrs, b.Addrs)
 }
 
 func (p *peerBook) membership() ([]Member, time.Time, error) {
@@ -95,7 +146,23 @@ func (p *peerBook) fresh(id string) (peerz.Report, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r, ok := p.reports[id]
-	return r.report, ok && !r.at.IsZero() && time.Since(r.at) < reportFresh
+	window := p.freshLocked()
+	if !r.report.Ready {
+		window = reportKept // who stops does not come back, though it may be listed for a while
+	}
+	return r.report, ok && !r.at.IsZero() && time.Since(r.at) < window
+}
+
+// freshLocked is how long a report tells whether a pod serves. Of many pods that must
+// prove that they do, each is asked but now and then: the time from one turn to the
+// next but one, at most twice the walk over all, and then as of few.
+func (p *peerBook) freshLocked() time.Duration {
+	n := len(p.listed)
+	if n <= pollAll || !p.unproven {
+		return reportFresh
+	}
+	polls := (n + pollHandful - 1) / pollHandful
+	return time.Duration(2*polls)*pollEvery + reportFresh
 }
 
 // restarted returns, once, the pods that restarted since the last call.
@@ -144,45 +211,77 @@ func (b *Balancer) poll(ctx context.Context) {
 	p := &b.peers
 	p.mu.Lock()
 	known := !p.at.IsZero()
-	targets := b.targetsLocked()
+	targets, through := p.turnLocked(b.targetsLocked())
 	p.mu.Unlock()
-	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
-	targets = targets[:min(len(targets), pollAll)]
 	addrs := make([]netip.AddrPort, len(targets))
 	for i, t := range targets {
 		addrs[i] = t.at
 	}
 	for i, a := range p.poller.Poll(ctx, addrs) {
-		p.count(ctx, a.Err)
-		p.book(targets[i].id, a.Report, a.Err)
+		err := a.Err
+		if err == nil {
+			err = a.Report.CheckPod(targets[i].pod)
+		}
+		p.count(ctx, err)
+		p.book(targets[i].id, a.Report, err)
+		p.tryNext(ctx, &targets[i], err)
 	}
 	p.mu.Lock()
-	first := known && !p.polled
-	p.polled = p.polled || known
+	first := known && through && !p.polled
+	p.polled = p.polled || known && through
 	p.mu.Unlock()
 	if first {
 		b.poke()
 	}
+	p.index.drop()
 }
 
+// turnLocked returns whom to ask now, and whether with them all have been asked. Of
+// many it is a handful by chance, nobody twice before everybody once: so the reports at
+// hand are of as many pods as can be.
+func (p *peerBook) turnLocked(all []target) (now []target, through bool) {
+	if len(all) <= pollAll {
+		p.queue = nil
+		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		return all, true
+	}
+	if len(p.queue) == 0 {
+		for i := range all {
+			p.queue = append(p.queue, all[i].id)
+		}
+		rand.Shuffle(len(p.queue), func(i, j int) { p.queue[i], p.queue[j] = p.queue[j], p.queue[i] })
+	}
+	for len(p.queue) > 0 && len(now) < pollHandful {
+		id := p.queue[len(p.queue)-1]
+		p.queue = p.queue[:len(p.queue)-1]
+		if i, ok := slices.BinarySearchFunc(all, id, func(t target, id string) int { return strings.Compare(t.id, id) }); ok {
+			now = append(now, all[i])
+		}
+	}
+	return now, len(p.queue) == 0
+}
+
+// target is where a pod is asked, and who should answer, if that is known.
 type target struct {
-	id string
-	at netip.AddrPort
+	id, pod string
+	at      netip.AddrPort
 }
 
-// targetsLocked returns where the other pods answer, and forgets those that went.
+// targetsLocked returns where the other pods answer, sorted by id, and forgets those
+// that went.
 func (b *Balancer) targetsLocked() []target {
 	p := &b.peers
 	var out []target
 	keep := map[string]peerReport{}
-	for _, m := range p.members {
-		id := slices.MinFunc(m.Addrs, netip.Addr.Compare)
-		if r, ok := p.reports[id.String()]; ok {
-			keep[id.String()] = r
+	for i := range p.listed {
+		m := &p.listed[i]
+		r, ok := p.reports[m.id]
+		if ok {
+			keep[m.id] = r
 		}
-		port := b.peerPort(m.Port)
-		if !b.isSelf(&m) && port != 0 {
-			out = append(out, target{id.String(), netip.AddrPortFrom(id, uint16(port))})
+		if port := b.peerPort(m.Port); port != 0 && !b.isSelf(&m.Member) {
+			at := netip.AddrPortFrom(m.addrs[r.tries%len(m.addrs)], uint16(port))
+			out = append(out, target{id: m.id, pod: m.Pod, at: at})
 		}
 	}
 	p.reports = keep
@@ -228,13 +327,43 @@ func (p *peerBook) book(id string, r peerz.Report, err error) {
 	old := p.reports[id]
 	if err != nil {
 		old.err = err
+		old.fails++
 		p.reports[id] = old
 		return
 	}
-	if !old.at.IsZero() && r.UptimeMillis < old.report.UptimeMillis {
+	if !old.at.IsZero() && old.restartedAs(&r) {
 		p.anew = append(p.anew, id)
 	}
-	p.reports[id] = peerReport{report: r, at: time.Now()}
+	p.reports[id] = peerReport{report: r, at: time.Now(), tries: old.tries}
+}
+
+// restartedAs tells whether r is of a pod that began after old came. By another name, the
+// pod that has the address now must be younger than the report: an address behind
+// which several pods answer by turns is a mistake, and not a restart at each.
+func (old *peerReport) restartedAs(r *peerz.Report) bool {
+	if r.Pod == old.report.Pod {
+		return r.UptimeMillis < old.report.UptimeMillis || r.Generation < old.report.Generation
+	}
+	return r.Uptime() < time.Since(old.at)+reportFresh
+}
+
+// tryNext lets a pod that failed to answer be asked at its next address from now on.
+func (p *peerBook) tryNext(ctx context.Context, t *target, err error) {
+	if err == nil || errors.Is(err, peerz.ErrNoTurn) || ctx.Err() != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i, ok := slices.BinarySearchFunc(p.listed, listed{id: t.id}, byID)
+	if !ok {
+		return
+	}
+	// Polls and questions for keys may fail at one address both: that is one failure.
+	addrs, r := p.listed[i].addrs, p.reports[t.id]
+	if addrs[r.tries%len(addrs)] == t.at.Addr() {
+		r.tries++
+		p.reports[t.id] = r
+	}
 }
 
 // ask puts one round of questions, once, and wakes the loop with the answers of those
@@ -247,9 +376,9 @@ func (p *peerBook) ask(ctx context.Context, wg *sync.WaitGroup, b *Balancer, q *
 	}
 	p.asking = q.ID
 	p.answers = nil
-	where := map[string]netip.AddrPort{}
+	where := map[string]target{}
 	for _, t := range b.targetsLocked() {
-		where[t.id] = t.at
+		where[t.id] = t
 	}
 	wg.Go(func() {
 		counts := &plan.Counts{Ask: q.ID, ByPod: p.askAll(ctx, q, where)}
@@ -262,7 +391,7 @@ func (p *peerBook) ask(ctx context.Context, wg *sync.WaitGroup, b *Balancer, q *
 	})
 }
 
-func (p *peerBook) askAll(ctx context.Context, q *plan.Ask, where map[string]netip.AddrPort) map[string]map[string]int {
+func (p *peerBook) askAll(ctx context.Context, q *plan.Ask, where map[string]target) map[string]map[string]int {
 	var mu sync.Mutex
 	all := map[string]map[string]int{}
 	var pods []string
@@ -283,15 +412,19 @@ func (p *peerBook) askAll(ctx context.Context, q *plan.Ask, where map[string]net
 	return all
 }
 
-func (p *peerBook) askKeys(ctx context.Context, at netip.AddrPort, keys []string) (map[string]int, error) {
+func (p *peerBook) askKeys(ctx context.Context, t target, keys []string) (map[string]int, error) {
 	hashed := make([]string, len(keys))
 	for i, key := range keys {
-		hashed[i] = peerz.HashKey(key)
+		hashed[i] = p.hasher.Hash(key)
 	}
 	timed, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	r, err := p.client.Ask(timed, at.String(), hashed)
+	r, err := p.client.Ask(timed, t.at.String(), hashed)
+	if err == nil {
+		err = r.CheckPod(t.pod)
+	}
 	p.count(ctx, err)
+	p.tryNext(ctx, &t, err)
 	if err != nil {
 		return nil, err
 	}

@@ -52,10 +52,14 @@ type Balancer struct {
 	decisions  []DecisionRecord
 	plans      uint64
 	planTime   time.Duration
+	overload   string // by which signal this pod is overloaded; written by the loop alone
+	reaching   bool
 
 	// Of the loop alone.
 	state plan.State
 	conns []plan.Conn
+
+	sampled time.Duration // when the loads were last looked at
 }
 
 // New returns a Balancer for one server. It checks cfg as Config.Validate does and
@@ -76,6 +80,12 @@ func New(cfg Config, opts ...Option) (*Balancer, error) {
 	}
 	b.conds.log = b.opts.log
 	if err := b.findSelf(); err != nil {
+		return nil, err
+	}
+	if d, ok := b.opts.source.(PeerDialer); ok {
+		b.peers.dialWith(d)
+	}
+	if err := b.preparePeers(&cfg); err != nil {
 		return nil, err
 	}
 	return b, b.makeGate(cfg)
@@ -200,6 +210,7 @@ func (b *Balancer) tick(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 		b.publish(Disabled, "this pod is stopping")
 		return lookAgain
 	}
+	b.sample()
 	view, policy := b.view()
 	start := time.Now()
 	var step plan.Step
@@ -256,7 +267,7 @@ func (b *Balancer) planned(took time.Duration) {
 	defer b.mu.Unlock()
 	b.plans++
 	b.planTime += took
-	b.generation = b.state.Generation
+	b.generation, b.reaching = b.state.Generation, b.state.Reaching()
 }
 
 // publish shows the verdict; the log hears of changes only.

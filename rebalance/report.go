@@ -15,11 +15,12 @@ import (
 
 // Status is one look at everything, for /statusz, the metrics and the page.
 func (b *Balancer) Status() Status {
-	t := b.reg.Totals()
+	t, loads := b.reg.Totals(), b.loadStatus()
 	s := Status{
 		Pod: b.opts.pod, Uptime: time.Since(b.begun).Round(time.Second).String(),
 		Connections: t.Connections, Draining: t.Leaving, Streams: t.Streams, Opened: t.Opened, Keys: t.Keys,
-		Source: "none", Peers: b.peerStatus(t), PeerErrors: b.peers.errorCounts(),
+		Weight: loads.weight, Load: loads.own, MeanLoad: loads.mean, Band: loads.band,
+		Source: "none", Peers: b.peerStatus(t, loads), PeerErrors: b.peers.errorCounts(),
 		GoAways: goawayCounts(t), Closed: closedCounts(t),
 		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.untracked.Load(), Ready: b.Ready(),
 	}
@@ -59,21 +60,22 @@ func (p *peerBook) errorCounts() map[string]uint64 {
 }
 
 // peerStatus lists the pods that the source knows, this one with its own figures.
-func (b *Balancer) peerStatus(t conns.Totals) []PeerStatus {
+func (b *Balancer) peerStatus(t conns.Totals, l loadStatus) []PeerStatus {
 	members, _, _ := b.peers.membership()
 	out := make([]PeerStatus, 0, len(members))
 	for i := range members {
-		out = append(out, b.onePeer(&members[i], t))
+		out = append(out, b.onePeer(&members[i], t, l))
 	}
 	slices.SortFunc(out, func(x, y PeerStatus) int { return strings.Compare(x.Address, y.Address) })
 	return out
 }
 
-func (b *Balancer) onePeer(m *Member, t conns.Totals) PeerStatus {
+func (b *Balancer) onePeer(m *Member, t conns.Totals, l loadStatus) PeerStatus {
 	addr := slices.MinFunc(m.Addrs, netip.Addr.Compare)
 	s := PeerStatus{Pod: m.Pod, Address: portText(addr, b.peerPort(m.Port))}
 	if b.isSelf(m) {
 		s.Pod, s.Ready, s.Connections, s.Self = b.opts.pod, b.Ready(), t.Connections, true
+		s.Load = &l.own
 		return s
 	}
 	b.peers.mu.Lock()
@@ -85,40 +87,39 @@ func (b *Balancer) onePeer(m *Member, t conns.Totals) PeerStatus {
 	if !r.at.IsZero() {
 		s.Pod, s.Connections = r.report.Pod, r.report.Connections
 		s.Ready = r.report.Ready && r.err == nil
+		s.Load, s.Age = l.ofReport(&r)
 	}
 	return s
 }
 
 // Report answers a peer that asks GET /peerz; hashedKeys are those it asks for.
 func (b *Balancer) Report(hashedKeys []string) peerz.Report {
-	t := b.reg.Totals()
+	t := b.reg.Brief()
 	r := peerz.Report{
 		Pod: b.opts.pod, Ready: b.Ready(), UptimeMillis: time.Since(b.begun).Milliseconds(),
 		Connections: t.Connections, Draining: t.Leaving, Streams: t.Streams,
 	}
 	b.mu.Lock()
-	r.Generation = b.generation
+	r.Generation, r.Reaching, r.Overloaded = b.generation, b.reaching, b.overload != ""
 	b.mu.Unlock()
+	r.Loads = b.loads()
 	if len(hashedKeys) > 0 {
-		r.Keys = b.keyCounts(hashedKeys)
+		r.Keys = b.peers.index.counts(b.reg, b.peers.hasher, hashedKeys)
 	}
 	return r
 }
 
-func (b *Balancer) keyCounts(hashed []string) map[string]int {
-	counts := make(map[string]int, len(hashed))
-	for _, h := range hashed {
-		counts[h] = 0
+// loads are the loads by every weight that is measured here, so that pods whose
+// configuration differs for a moment still understand each other.
+func (b *Balancer) loads() map[string]float64 {
+	sums := b.reg.Loads()
+	out := map[string]float64{
+		WeightConnections: float64(sums.Connections), WeightRequests: sums.Requests, WeightStreams: sums.Streams,
 	}
-	b.reg.EachKey(func(key string, serving int) bool {
-		if h := peerz.HashKey(key); len(counts) > 0 {
-			if _, asked := counts[h]; asked {
-				counts[h] += serving
-			}
-		}
-		return true
-	})
-	return counts
+	if b.opts.weigh != nil {
+		out[weightCustom] = sums.Weight
+	}
+	return out
 }
 
 // How long a condition must have held before it shows.
@@ -126,6 +127,7 @@ const (
 	holdStale  = 10 * time.Second
 	holdDNS    = 30 * time.Second
 	holdSilent = 10 * time.Second
+	holdUneven = 30 * time.Second
 )
 
 // watchConditions holds the conditions against how things are now.
@@ -134,7 +136,9 @@ func (b *Balancer) watchConditions() {
 	verdict, why := b.verdict, b.why
 	b.mu.Unlock()
 	b.conds.set("stale-view", Warning, holdStale, onlyIf(verdict == Stale,
-		"the view of the peers cannot be acted upon, nothing is moved: "+why))
+		"the view of the peers cannot be acted upon: "+why))
+	b.conds.set("unbalanceable", Info, holdUneven, onlyIf(verdict == Unbalanceable, why))
+	b.conds.set("overloaded", Warning, 0, onlyIf(verdict == Overloaded, why))
 	b.conds.set("dns-behind", Warning, holdDNS, b.dnsBehind())
 	b.conds.set("unreached", Warning, 0, onlyIf(b.state.Unreached() > 0, fmt.Sprintf(
 		"clients of %d connections have not come to the pods added last: their resolver may cache for long, or they do not use round_robin",
@@ -167,8 +171,10 @@ func (b *Balancer) silentText() string {
 	b.peers.mu.Lock()
 	defer b.peers.mu.Unlock()
 	var silent []string
+	many := len(b.peers.reports) > pollAll
 	for id, r := range b.peers.reports {
-		if r.err != nil {
+		// Of many, each is asked again only after minutes: once is no news.
+		if r.err != nil && (r.fails > 1 || !many) {
 			silent = append(silent, fmt.Sprintf("%s (%v)", id, r.err))
 		}
 	}

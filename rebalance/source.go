@@ -2,6 +2,7 @@ package rebalance
 
 import (
 	"context"
+	"net"
 	"net/netip"
 )
 
@@ -16,6 +17,17 @@ type Source interface {
 	Run(ctx context.Context, report func(Membership)) error
 	// String names the source for people: "dns hello.test", "static (3 addresses)".
 	String() string
+}
+
+// PeerDialer may be implemented by a Source as well. It then reaches the pods' health
+// endpoints its own way, such as through a proxy. Without it they are dialled over TCP.
+type PeerDialer interface {
+	// DialPeer connects to the health endpoint at addr, a Member's address and port, for
+	// every question to that pod. The connection is kept and used again. With peers.tls, TLS
+	// is spoken over it. DialPeer is called from several goroutines at a time and must
+	// return with ctx, which ends after 1 s at most. An error counts as a pod that does not
+	// answer.
+	DialPeer(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
 
 // Membership is who serves, as a Source sees it.

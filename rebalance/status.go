@@ -66,31 +66,55 @@ type PeerStatus struct {
 	Address     string `json:"address"`
 	Ready       bool   `json:"ready"`
 	Connections int    `json:"connections"`
+	// Load is what it carries by Status.Weight; nil if it has not told for a minute, or
+	// does not know that weight.
+	Load *float64 `json:"load,omitempty"`
+	// Age is how old its report is, in seconds, where that is more than 5 s; else 0.
+	Age float64 `json:"age,omitempty"`
 	// Self: it is this pod.
 	Self bool `json:"self,omitempty"`
 	// Error is why its report is missing.
 	Error string `json:"error,omitempty"`
 }
 
+// Band is between which loads a pod is left alone.
+type Band struct {
+	// Over: a pod with a load above it is over-loaded, and gives away what is above.
+	Over float64 `json:"over"`
+	// Under: a pod with a load below it is under-loaded, and those above the mean give
+	// to it.
+	Under float64 `json:"under"`
+}
+
 // Status is one look at a Balancer, the body of /statusz.
 type Status struct {
-	Pod         string            `json:"pod"`
-	Uptime      string            `json:"uptime"`
-	Connections int               `json:"connections"`
-	Draining    int               `json:"draining"`
-	Streams     int               `json:"streams"`
-	Opened      uint64            `json:"opened"`
-	Keys        int               `json:"keys"`
-	Generation  uint64            `json:"generation"`
-	Source      string            `json:"source"`
-	Peers       []PeerStatus      `json:"peers"`
-	GoAways     map[string]uint64 `json:"goaways"`
-	Closed      map[string]uint64 `json:"closed"`
-	PeerErrors  map[string]uint64 `json:"peerErrors"`
-	Verdict     Verdict           `json:"verdict"`
-	Why         string            `json:"why"`
-	Conditions  []Condition       `json:"conditions"`
-	Decisions   []DecisionRecord  `json:"decisions"`
+	Pod         string `json:"pod"`
+	Uptime      string `json:"uptime"`
+	Connections int    `json:"connections"`
+	Draining    int    `json:"draining"`
+	Streams     int    `json:"streams"`
+	// Weight is the measure of load in force: connections, requests (per second),
+	// streams (in flight), or custom, that of WithWeight. Load is this pod's by it, over
+	// the connections that are not leaving, as of the last second.
+	Weight string  `json:"weight"`
+	Load   float64 `json:"load"`
+	// MeanLoad is the mean over this pod and the others that told within 10 s; 0 if too
+	// few did, and before a source has told of this pod. Band follows from it and from
+	// rebalance.tolerance and rebalance.floor; it is zero where MeanLoad is.
+	MeanLoad   float64           `json:"meanLoad"`
+	Band       Band              `json:"band,omitzero"`
+	Opened     uint64            `json:"opened"`
+	Keys       int               `json:"keys"`
+	Generation uint64            `json:"generation"`
+	Source     string            `json:"source"`
+	Peers      []PeerStatus      `json:"peers"`
+	GoAways    map[string]uint64 `json:"goaways"`
+	Closed     map[string]uint64 `json:"closed"`
+	PeerErrors map[string]uint64 `json:"peerErrors"`
+	Verdict    Verdict           `json:"verdict"`
+	Why        string            `json:"why"`
+	Conditions []Condition       `json:"conditions"`
+	Decisions  []DecisionRecord  `json:"decisions"`
 	// Tracked is how many connections were ever tracked; Untracked how many RPCs
 	// were seen whose connection was not.
 	Tracked   uint64 `json:"tracked"`

@@ -33,12 +33,92 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 		v.Restarted = b.peers.restarted()
 		v.Uptime = b.peers.uptimes(v.Self, time.Since(b.begun))
 	}
+	b.ownLoad(v, &cfg)
 	busy := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.state.Busy(v.Members)
 	b.lookAtDNS(v, members, busy)
-	if busy || cfg.Policy.MaxConnectionAge > 0 {
+	policy := policyOf(&cfg, b.weight(&cfg))
+	if busy || cfg.Policy.MaxConnectionAge > 0 || b.state.Due(v, policy) {
 		v.Conns = b.ownConns()
 	}
-	return v, policyOf(&cfg)
+	return v, policy
+}
+
+// weight is the measure of load in force.
+func (b *Balancer) weight(cfg *Config) string {
+	if b.opts.weigh != nil {
+		return weightCustom
+	}
+	return cfg.Rebalance.Weight
+}
+
+// sampleEvery is how often the connections' loads are looked at.
+const sampleEvery = time.Second
+
+// sample looks at the connections' loads, and whether they are too much.
+func (b *Balancer) sample() {
+	now := b.reg.Now()
+	if b.sampled != 0 && now-b.sampled < sampleEvery {
+		return
+	}
+	b.sampled = now
+	cfg := b.Config()
+	b.reg.Sample(b.weigher(&cfg))
+	why := b.overloaded(&cfg)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.overload = why
+}
+
+// weigher is nil for connections, each of which counts as 1.
+func (b *Balancer) weigher(cfg *Config) func(*conns.Info) float64 {
+	switch b.weight(cfg) {
+	case WeightRequests:
+		return func(i *conns.Info) float64 { return i.RequestRate }
+	case WeightStreams:
+		return func(i *conns.Info) float64 { return i.MeanStreams }
+	case weightCustom:
+		now := b.reg.Now()
+		return func(i *conns.Info) float64 {
+			return b.opts.weigh(ConnStats{
+				Key: i.Key, Age: now - i.Opened, Streams: i.Streams, StreamsOpened: i.StreamsOpened,
+				RequestRate: i.RequestRate, MeanStreams: i.MeanStreams,
+			})
+		}
+	}
+	return nil
+}
+
+// overloaded says by which signal this pod is, empty for none. It ends a tenth below
+// where it began, so that it does not come and go.
+func (b *Balancer) overloaded(cfg *Config) string {
+	if b.opts.shed != nil {
+		if why := b.opts.shed(); why != "" {
+			return why
+		}
+	}
+	limit := cfg.Rebalance.MaxStreams
+	if limit == 0 {
+		return ""
+	}
+	open := b.reg.Brief().Streams
+	if open > limit || b.overload != "" && open > limit-limit/10 {
+		return fmt.Sprintf("more than %d streams in flight (rebalance.maxStreams)", limit)
+	}
+	return ""
+}
+
+// ownLoad fills in what this pod and the others carry.
+func (b *Balancer) ownLoad(v *plan.View, cfg *Config) {
+	weight := b.weight(cfg)
+	sums, returns := b.reg.Loads(), b.reg.Returns()
+	v.Serving, v.Overloaded = sums.Connections, b.overload
+	v.Returns = plan.Returns{Asked: returns.Asked, Returned: returns.Returned, Away: returns.Away}
+	if v.Load = sums.Weight; weight == WeightConnections {
+		v.Load = float64(sums.Connections)
+	}
+	if v.Stale == "" {
+		v.Peers = b.peers.peers(weight, v.Self)
+	}
 }
 
 func (b *Balancer) noPeers(cfg *Config) string {
@@ -48,13 +128,14 @@ func (b *Balancer) noPeers(cfg *Config) string {
 	return ""
 }
 
-func policyOf(cfg *Config) *plan.Policy {
+func policyOf(cfg *Config, weight string) *plan.Policy {
 	r := &cfg.Rebalance
 	return &plan.Policy{
 		Enabled: r.Enabled, Settle: r.Settle, Spread: r.Spread, Cooldown: r.Cooldown,
 		MaxPerSecond: r.MaxPerSecond, MaxFractionPerMinute: r.MaxFractionPerMinute,
 		CheckAfter: plan.DefaultCheckAfter, MaxRounds: plan.DefaultMaxRounds,
-		MaxAge: cfg.Policy.MaxConnectionAge,
+		MaxAge:    cfg.Policy.MaxConnectionAge,
+		Tolerance: r.Tolerance, Floor: r.Floor, Whole: weight == WeightConnections,
 	}
 }
 
@@ -64,6 +145,7 @@ func (b *Balancer) ownConns() []plan.Conn {
 	b.reg.Each(func(i *conns.Info) {
 		b.conns = append(b.conns, plan.Conn{
 			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Leaving: i.Leaving,
+			Weight: i.Weight, Streams: i.Streams, Futile: i.Futile,
 		})
 	})
 	return b.conns

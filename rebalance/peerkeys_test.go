@@ -1,0 +1,148 @@
+package rebalance
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
+)
+
+// deafConn is a connection on which nothing happens.
+type deafConn struct {
+	net.Conn
+
+	addr net.TCPAddr
+}
+
+func (c *deafConn) RemoteAddr() net.Addr           { return &c.addr }
+func (c *deafConn) LocalAddr() net.Addr            { return &c.addr }
+func (c *deafConn) Read([]byte) (int, error)       { return 0, io.EOF }
+func (c *deafConn) Close() error                   { return nil }
+func (c *deafConn) SetDeadline(time.Time) error    { return nil }
+func (*deafConn) SetReadDeadline(time.Time) error  { return nil }
+func (*deafConn) SetWriteDeadline(time.Time) error { return nil }
+
+func clientIP(i int) string { return fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255) }
+
+// crowded is a pod with a connection of each of n clients.
+func crowded(tb testing.TB, n int, salt string) (b *Balancer, add func(key string)) {
+	tb.Helper()
+	cfg := DefaultConfig()
+	cfg.Peers.Salt = salt
+	b, err := New(cfg, WithSelf("pod-a", "127.0.0.1"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var all []net.Conn
+	add = func(key string) { all = append(all, b.reg.Add(&deafConn{}, key)) }
+	for i := range n {
+		add(clientIP(i))
+	}
+	tb.Cleanup(func() {
+		for _, c := range all {
+			_ = c.Close()
+		}
+	})
+	return b, add
+}
+
+// A pod with few clients counts anew for each question, one with many shares a count for
+// half a second and gives its memory back.
+func TestKeysAreCountedForManyQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for n, shared := range map[int]bool{100: false, manyKeys: true} {
+			b, add := crowded(t, n, "salt")
+			h := peerz.NewHasher("salt")
+			one, nobody, late := h.Hash(clientIP(7)), h.Hash("nobody"), h.Hash("late")
+			want := func(when string, n int) {
+				t.Helper()
+				got := b.Report([]string{one, nobody, late}).Keys
+				if len(got) > 2 || got[one] != 1 || got[nobody] != 0 || got[late] != n {
+					t.Errorf("%s: %v, want %d of the late", when, got, n)
+				}
+			}
+			want("at first", 0)
+			add("late")
+			add("late")
+			if shared {
+				want("at once", 0)
+			} else {
+				want("at once", 2)
+			}
+			time.Sleep(indexShared)
+			want("half a second later", 2)
+			b.peers.index.drop()
+			if b.peers.index.index == nil {
+				t.Error("dropped too early")
+			}
+			time.Sleep(indexKept)
+			b.peers.index.drop()
+			if b.peers.index.index != nil || b.peers.index.keys != nil {
+				t.Error("kept although nobody asks")
+			}
+			want("after that", 2)
+		}
+	})
+}
+
+func TestManyAskAtTheSameTime(t *testing.T) {
+	b, _ := crowded(t, manyKeys, "")
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 20 {
+				key := peerz.HashKey(clientIP(i))
+				if got := b.Report([]string{key}).Keys; got[key] != 1 {
+					t.Errorf("%v", got)
+				}
+				b.peers.index.drop()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkKeys100000 answers questions for 512 keys on a pod with 100,000 clients: the
+// first of a burst, one of the burst, and how long the registry is locked for the first.
+func BenchmarkKeys100000(b *testing.B) {
+	for _, salt := range []string{"", "salt"} {
+		bal, _ := crowded(b, 100_000, salt)
+		hashed := make([]string, peerz.MaxKeys)
+		for i := range hashed {
+			hashed[i] = peerz.NewHasher(salt).Hash(clientIP(i * 100))
+		}
+		x := &bal.peers.index
+		ask := func(b *testing.B) {
+			b.Helper()
+			if got := x.counts(bal.reg, bal.peers.hasher, hashed); got[hashed[1]] != 1 {
+				b.Fatal(got)
+			}
+		}
+		b.Run("first/salt="+salt, func(b *testing.B) {
+			for b.Loop() {
+				x.at = time.Time{}
+				ask(b)
+			}
+		})
+		b.Run("burst/salt="+salt, func(b *testing.B) {
+			for b.Loop() {
+				x.at = time.Now()
+				ask(b)
+			}
+		})
+		b.Run("locked/salt="+salt, func(b *testing.B) {
+			for b.Loop() {
+				x.keys = x.keys[:0]
+				bal.reg.EachKey(func(key string, serving int) bool {
+					x.keys = append(x.keys, keyCount{key, serving})
+					return true
+				})
+			}
+		})
+	}
+}
