@@ -13,6 +13,7 @@ import (
 var (
 	contractStatusz = map[string]string{ // key to its JSON type
 		"pod": "string", "connections": "number", "draining": "number", "peers": "list",
+		"weight": "string", "load": "number", "meanLoad": "number",
 		"goaways": "object", "verdict": "string", "why": "string", "conditions": "list", "decisions": "list",
 	}
 	contractItems = map[string][]string{ // list to the keys of its items
@@ -23,6 +24,7 @@ var (
 	contractVerdicts = []string{"balanced", "moving", "waiting", "unbalanceable", "stale", "disabled", "overloaded"}
 	contractMetrics  = []string{ // as they stand in the text format, with one of each label
 		`evenkeel_connections `, `evenkeel_connections_draining `, `evenkeel_streams `, `evenkeel_peers `,
+		`evenkeel_load{weight="streams"} `, `evenkeel_load_mean{weight="streams"} `,
 		`evenkeel_goaways_total{reason="reach"} `, `evenkeel_goaways_total{reason="even"} `,
 		`evenkeel_goaways_total{reason="age"} `, `evenkeel_goaways_total{reason="overload"} `,
 		`evenkeel_goaways_total{reason="shutdown"} `, `evenkeel_goaways_total{reason="manual"} `,
@@ -100,7 +102,7 @@ func TestContractVerdicts(t *testing.T) {
 }
 
 func TestContractMetrics(t *testing.T) {
-	body := get(t, handler(t, newFake(rebalance.Status{})), "/metrics").Body.String()
+	body := get(t, handler(t, newFake(rebalance.Status{Weight: "streams"})), "/metrics").Body.String()
 	for _, series := range contractMetrics {
 		if !strings.Contains(body, "\n"+series) {
 			t.Errorf("/metrics has no %s", series)

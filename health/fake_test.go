@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"crypto/tls"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,8 @@ type fake struct {
 	stopOnce sync.Once
 	seen     atomic.Int64
 	port     atomic.Int64
+	tls      *tls.Config // of peers.tls
+	refuse   error       // why nobody may ask /peerz
 }
 
 var _ source = (*fake)(nil)
@@ -64,8 +67,15 @@ func (f *fake) Seen(context.Context) bool {
 	return true
 }
 
+func (f *fake) PeersTLS() *tls.Config { return f.tls }
+
+func (f *fake) CheckPeer(*tls.ConnectionState) error { return f.refuse }
+
 // epoch is a time like any other.
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// carries is a PeerStatus.Load.
+func carries(load float64) *float64 { return &load }
 
 // sampleStatus is a fleet of five, two of them new.
 func sampleStatus(now time.Time) rebalance.Status {
@@ -73,12 +83,13 @@ func sampleStatus(now time.Time) rebalance.Status {
 		Pod: "hello-7d4b9c6f5-abcde", Uptime: "3h12m4s", Connections: 112, Draining: 4, Streams: 31,
 		Opened: 503, Keys: 40, Generation: 3, Source: "kubernetes shop/hello",
 		Peers: []rebalance.PeerStatus{
-			{Pod: "hello-7d4b9c6f5-abcde", Address: "10.1.0.11", Ready: true, Connections: 112, Self: true},
-			{Pod: "hello-7d4b9c6f5-fghij", Address: "10.1.0.12", Ready: true, Connections: 97},
-			{Pod: "hello-7d4b9c6f5-klmno", Address: "10.1.2.7", Ready: true, Connections: 104},
-			{Pod: "hello-7d4b9c6f5-pqrst", Address: "10.1.3.2", Ready: true, Connections: 41},
+			{Pod: "hello-7d4b9c6f5-abcde", Address: "10.1.0.11", Ready: true, Connections: 112, Load: carries(108), Self: true},
+			{Pod: "hello-7d4b9c6f5-fghij", Address: "10.1.0.12", Ready: true, Connections: 97, Load: carries(97)},
+			{Pod: "hello-7d4b9c6f5-klmno", Address: "10.1.2.7", Ready: true, Connections: 104, Load: carries(104)},
+			{Pod: "hello-7d4b9c6f5-pqrst", Address: "10.1.3.2", Ready: true, Connections: 41, Load: carries(41)},
 			{Pod: "hello-7d4b9c6f5-uvwxy", Address: "10.1.3.9", Error: "timeout after 1s"},
 		},
+		Weight: "connections", Load: 108, MeanLoad: 87.5, Band: rebalance.Band{Over: 97, Under: 61.25},
 		GoAways:    map[string]uint64{"reach": 40, "even": 12, "shutdown": 0},
 		Closed:     map[string]uint64{"clean": 48, "client": 391, "forced": 1},
 		PeerErrors: map[string]uint64{"timeout": 7},

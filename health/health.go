@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"crypto/tls"
 
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/rebalance"
@@ -15,6 +16,8 @@ type source interface {
 	Stopping() <-chan struct{}
 	SetHealthPort(port int)
 	Seen(ctx context.Context) bool
+	PeersTLS() *tls.Config
+	CheckPeer(state *tls.ConnectionState) error
 }
 
 var _ source = (*rebalance.Balancer)(nil)

@@ -21,7 +21,9 @@ const maxScrapes = 8
 // allowed. The paths are absolute: under a prefix use [http.StripPrefix].
 //
 // Peers look for /peerz on the port that [rebalance.Balancer.SetHealthPort] was
-// told, which Serve does by itself; with Handler it is up to you.
+// told, which Serve does by itself; with Handler it is up to you. With peers.tls,
+// your server must ask for client certificates as [rebalance.Balancer.PeersTLS] does,
+// or /peerz answers 403 to everybody.
 //
 // Handler panics if [WithRegisterer] names a registry that refuses the metrics.
 func Handler(bal *rebalance.Balancer, opts ...Option) http.Handler {
@@ -42,14 +44,30 @@ func newHandler(src source, o options) (http.Handler, error) {
 	mux.Handle("GET /readyz", readyz(src))
 	mux.Handle("GET /metrics", metricsHandler(gatherer))
 	mux.Handle("GET /statusz", statusz(src))
-	mux.Handle("GET /peerz", peerz.Handler(src.Report))
 	mux.Handle("GET /{$}", page(src))
-	return secure(mux), nil
+	all := http.NewServeMux()
+	all.Handle("/peerz", peersOnly(src, peerz.Handler(src.Report)))
+	all.Handle("/", secure(mux))
+	return all, nil
 }
 
-// secure sets the headers of every answer, errors too. Nothing here may be
-// framed, cached, sniffed, or load anything; the page alone widens the policy, by
-// the hash of its own style.
+// peersOnly refuses who shows no certificate that peers.tls asks for.
+func peersOnly(src source, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := src.CheckPeer(r.TLS); err != nil {
+			w.Header().Set("Cache-Control", "no-store")
+			w.Header().Set("Connection", "close") // the next question may come with a better one
+			http.Error(w, "/peerz answers only to a client certificate signed by peers.tls.ca: "+err.Error(), http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// secure sets the headers of every answer that a person may look at, errors too.
+// Nothing here may be framed, cached, sniffed, or load anything; the page alone widens
+// the policy, by the hash of its own style. /peerz is for pods, and every byte of it
+// is sent by every pod many times a second: it forbids caching and sniffing only.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

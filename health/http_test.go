@@ -75,22 +75,29 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 	h := handler(t, newFake(sampleStatus(epoch)))
 	for _, path := range append([]string{"/nothing"}, paths...) {
 		hdr := get(t, h, path).Header()
+		if hdr.Get("Content-Type") == "" {
+			t.Errorf("%s: no Content-Type", path)
+		}
 		for name, want := range map[string]string{
 			"X-Content-Type-Options": "nosniff",
 			"X-Frame-Options":        "DENY",
 			"Referrer-Policy":        "no-referrer",
 			"Cache-Control":          "no-store",
 		} {
+			// What browsers alone understand is not sent to pods, which ask often.
+			if path == "/peerz" && (name == "X-Frame-Options" || name == "Referrer-Policy") {
+				want = ""
+			}
 			if got := hdr.Get(name); got != want {
 				t.Errorf("%s: %s is %q, want %q", path, name, got, want)
 			}
 		}
 		policy := hdr.Get("Content-Security-Policy")
+		if path == "/peerz" && policy == "" {
+			continue
+		}
 		if !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "script-src") {
 			t.Errorf("%s: policy %q", path, policy)
-		}
-		if hdr.Get("Content-Type") == "" {
-			t.Errorf("%s: no Content-Type", path)
 		}
 	}
 }

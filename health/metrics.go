@@ -29,6 +29,10 @@ var (
 		"Client connections ever opened to this pod, as far as they are tracked.")
 	descStreams = desc("streams",
 		"Streams (RPCs) in flight on this pod's connections.")
+	descLoad = desc("load",
+		"This pod's load by the weight in force: connections, requests (per second), streams (in flight) or custom; connections that were asked to leave are not in it.", "weight")
+	descLoadMean = desc("load_mean",
+		"Mean load, by the weight in force, over this pod and those that told of theirs within 10 s; 0 while too few did.", "weight")
 	descUntracked = desc("rpcs_untracked_total",
 		"RPCs seen whose connection is not tracked. Above 0 the server was made without evenkeel's credentials, and nothing can be moved.")
 	descKeys = desc("keys",
@@ -78,6 +82,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m.gauge(descConnections, float64(st.Connections))
 	m.gauge(descDraining, float64(st.Draining))
 	m.gauge(descStreams, float64(st.Streams))
+	m.gauge(descLoad, st.Load, st.Weight)
+	m.gauge(descLoadMean, st.MeanLoad, st.Weight)
 	m.gauge(descKeys, float64(st.Keys))
 	m.gauge(descPeers, float64(len(st.Peers)))
 	m.gauge(descPeersReady, float64(readyPeers(st.Peers)))

@@ -71,7 +71,7 @@ func TestSeriesExistFromTheStart(t *testing.T) {
 	})
 	wantValues(t, values(got["evenkeel_peer_errors_total"]), map[string]float64{
 		"why=timeout": 0, "why=refused": 0, "why=status": 0, "why=size": 0, "why=json": 0,
-		"why=nonsense": 0, "why=wrong_pod": 0, "why=other": 0,
+		"why=nonsense": 0, "why=wrong_pod": 0, "why=tls": 0, "why=other": 0,
 	})
 }
 
@@ -85,6 +85,8 @@ func TestMetricsShowTheStatus(t *testing.T) {
 	} {
 		wantValues(t, values(got[name]), map[string]float64{"": want})
 	}
+	wantValues(t, values(got["evenkeel_load"]), map[string]float64{"weight=connections": 108})
+	wantValues(t, values(got["evenkeel_load_mean"]), map[string]float64{"weight=connections": 87.5})
 	wantValues(t, values(got["evenkeel_conditions"]), map[string]float64{
 		"code=untracked,severity=error": 1, "code=peer-unreachable,severity=warning": 1, "code=dns-behind,severity=info": 1,
 	})

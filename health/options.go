@@ -44,6 +44,8 @@ func WithRegisterer(reg prometheus.Registerer) Option {
 // its functions that get one (GetCertificate lets certificates be renewed
 // without a restart). [Handler] ignores it. Default, and nil: plain HTTP.
 //
+// With peers.tls the endpoint serves HTTPS by itself, and this option is an error.
+//
 // A kubelet's probe verifies nothing and has no certificate to show: with
 // ClientCAs use [tls.VerifyClientCertIfGiven], or give /livez and /readyz another
 // way in.

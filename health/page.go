@@ -75,7 +75,9 @@ type pageData struct {
 	Facts              []fact
 	Peers              []peerRow
 	Hidden             int     // peers beyond maxPeerRows
-	Mean               string  // connections per ready pod, "" if unknown
+	Unit               string  // of the loads, "" where they are connections
+	Band               string  // between which loads a pod is left alone
+	Mean               string  // of the loads, "" if unknown
 	MeanAt             float64 // where in the bars, in percent
 	GoAways, Closed    []tally
 	PeerErrors         []tally
@@ -93,6 +95,7 @@ type (
 		Name, Address, State, Tone string
 		Self, Known                bool
 		Connections                string
+		Load                       string
 		Delta                      string  // to the mean
 		Width                      float64 // of the bar, in percent
 	}
@@ -111,11 +114,15 @@ func newPageData(st rebalance.Status, now time.Time, refresh bool) pageData {
 		Closed:     tallies(st.Closed, closedHows, closedMeanings),
 		PeerErrors: tallies(above0(st.PeerErrors), nil, nil),
 		Decisions:  latestFirst(st.Decisions),
+		Band:       bandLine(st),
 	}
 	if refresh {
 		d.Refresh = refreshSeconds
 	}
-	d.setPeers(st.Peers)
+	if !byConnections(st) {
+		d.Unit = weightUnit(st)
+	}
+	d.setPeers(st)
 	return d
 }
 
@@ -144,55 +151,59 @@ func facts(st rebalance.Status) []fact {
 
 // setPeers fills the table of pods: sorted by name, since rows that jump about
 // with each refresh cannot be read.
-func (d *pageData) setPeers(peers []rebalance.PeerStatus) {
-	peers = slices.SortedFunc(slices.Values(peers), func(a, b rebalance.PeerStatus) int {
+func (d *pageData) setPeers(st rebalance.Status) {
+	peers := slices.SortedFunc(slices.Values(st.Peers), func(a, b rebalance.PeerStatus) int {
 		return cmp.Or(cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Address, b.Address))
 	})
-	mean, fullest := spread(peers)
-	if mean > 0 {
-		d.Mean = strconv.FormatFloat(mean, 'f', 1, 64)
-		d.MeanAt = percent(mean, fullest)
+	fullest := 0.0
+	for _, p := range peers {
+		load, _ := shownLoad(p, st)
+		fullest = max(fullest, load)
+	}
+	if st.MeanLoad > 0 {
+		d.Mean = figure(st.MeanLoad)
+		d.MeanAt = percent(st.MeanLoad, fullest)
 	}
 	if len(peers) > maxPeerRows {
 		d.Hidden = len(peers) - maxPeerRows
 		peers = peers[:maxPeerRows]
 	}
 	for _, p := range peers {
-		d.Peers = append(d.Peers, newPeerRow(p, mean, fullest))
+		d.Peers = append(d.Peers, newPeerRow(p, st, fullest))
 	}
 }
 
-// spread returns the mean over the ready pods whose count is known, and the
-// highest count of all.
-func spread(peers []rebalance.PeerStatus) (mean, fullest float64) {
-	n, sum := 0, 0
-	for _, p := range peers {
-		if p.Error != "" {
-			continue
-		}
-		fullest = max(fullest, float64(p.Connections))
-		if p.Ready {
-			n++
-			sum += p.Connections
-		}
+// shownLoad is what a pod's bar shows; known is false where a 0 would claim to know. Pods
+// that tell of no loads still tell of their connections.
+func shownLoad(p rebalance.PeerStatus, st rebalance.Status) (load float64, known bool) {
+	switch {
+	case p.Error != "":
+		return 0, false
+	case p.Load != nil:
+		return *p.Load, true
+	case byConnections(st):
+		return float64(p.Connections), true
 	}
-	return float64(sum) / float64(max(n, 1)), fullest
+	return 0, false
 }
 
-func newPeerRow(p rebalance.PeerStatus, mean, fullest float64) peerRow {
+func newPeerRow(p rebalance.PeerStatus, st rebalance.Status, fullest float64) peerRow {
 	row := peerRow{
 		Name:        cmp.Or(p.Pod, p.Address),
 		Address:     p.Address,
 		State:       peerState(p),
 		Tone:        "warn",
 		Self:        p.Self,
-		Known:       p.Error == "",
 		Connections: peerCount(p),
-		Width:       percent(float64(p.Connections), fullest),
+		Load:        peerLoad(p),
 	}
-	if row.Known && p.Ready {
+	load, known := shownLoad(p, st)
+	row.Known, row.Width = known, percent(load, fullest)
+	if p.Error == "" && p.Ready {
 		row.Tone = "good"
-		row.Delta = delta(float64(p.Connections), mean)
+		if known {
+			row.Delta = delta(load, st.MeanLoad)
+		}
 	}
 	return row
 }

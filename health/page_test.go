@@ -19,7 +19,7 @@ import (
 func everywhere(s string) rebalance.Status {
 	s = "x" + s
 	st := sampleStatus(epoch)
-	st.Pod, st.Why, st.Source, st.Uptime, st.Verdict = s, s, s, s, rebalance.Verdict(s)
+	st.Pod, st.Why, st.Source, st.Uptime, st.Verdict, st.Weight = s, s, s, s, rebalance.Verdict(s), s
 	for i := range st.Peers {
 		st.Peers[i].Pod, st.Peers[i].Address = s, s
 	}
@@ -165,7 +165,7 @@ func TestPageSaysWhatMatters(t *testing.T) {
 	page := pageOf(t, sampleStatus(epoch), "/")
 	for _, want := range []string{
 		"<title>hello-7d4b9c6f5-abcde: moving", `http-equiv="refresh"`, "12 of 112 connections are moving",
-		"Pass your credentials to serveropts.Credentials", "10.1.3.2", "timeout after 1s", "mean 88.5",
+		"Pass your credentials to serveropts.Credentials", "10.1.3.2", "timeout after 1s", "mean 87.5, over-loaded above 97, under-loaded below 61.2",
 		"this pod", "DNS answers with 3 of 5 pods", `datetime="2026-03-01T11:59:57Z"`,
 	} {
 		if !strings.Contains(page, want) {
@@ -194,9 +194,42 @@ func TestBars(t *testing.T) {
 	for _, r := range d.Peers {
 		got = append(got, fmt.Sprintf("%s|%.0f|%s|%v", r.Connections, r.Width, r.Delta, r.Self))
 	}
-	want := []string{"112|100|+27 %|true", "97|87|+10 %|false", "104|93|+18 %|false", "41|37|-54 %|false", "?|0||false"}
+	want := []string{"112|100|+23 %|true", "97|90|+11 %|false", "104|96|+19 %|false", "41|38|-53 %|false", "?|0||false"}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// By another weight than connections, the bars and the mean are those of the load, and
+// both stand in the table.
+func TestLoadColumn(t *testing.T) {
+	st := sampleStatus(epoch)
+	st.Weight, st.Load, st.MeanLoad, st.Band = "requests", 1200, 900, rebalance.Band{Over: 990, Under: 630}
+	for i, load := range []*float64{carries(1200), carries(600.25), nil, carries(0), carries(9000)} {
+		st.Peers[i].Load = load
+	}
+	st.Peers[1].Age = 7
+	d := newPageData(look(newFake(st)), epoch, true)
+	var got []string
+	for _, r := range d.Peers {
+		got = append(got, fmt.Sprintf("%s|%s|%.0f|%s|%s|%v", r.Connections, r.Load, r.Width, r.Delta, r.Tone, r.Known))
+	}
+	want := []string{
+		"112|1200|100|+33 %|good|true", "97|600.2, 7 s old|50|-33 %|good|true", "104|?|0||good|false",
+		"41|0|0|-100 %|good|true", "?|9000|0||warn|false", // what does not answer has no bar
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	const column = `<th scope="col" class="num">Load</th>`
+	page := pageOf(t, st, "/")
+	for _, want := range []string{column, "Load: requests per second; mean 900, over-loaded above 990, under-loaded below 630", "mean 900</td>"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if strings.Contains(pageOf(t, sampleStatus(epoch), "/"), column) {
+		t.Error("two columns of connections")
 	}
 }
 
@@ -208,8 +241,9 @@ func TestBarsOfOddFleets(t *testing.T) {
 		{{Pod: "a", Connections: 5}},
 		{{Pod: "a", Ready: true, Connections: -5}, {Pod: "b", Ready: true, Connections: 5}},
 		{{Pod: "a", Error: "gone", Connections: 9}},
+		{{Pod: "a", Ready: true, Load: carries(-5)}, {Pod: "b", Ready: true, Load: carries(1e300)}},
 	} {
-		d := newPageData(rebalance.Status{Peers: peers}, epoch, true)
+		d := newPageData(rebalance.Status{Peers: peers, MeanLoad: 3}, epoch, true)
 		for _, r := range d.Peers {
 			if !(r.Width >= 0 && r.Width <= 100) || strings.Contains(r.Delta, "NaN") || strings.Contains(r.Delta, "Inf") {
 				t.Errorf("%v: %+v", peers, r)

@@ -25,12 +25,16 @@ const (
 
 	// closeTimeout is how long requests may take to finish once ctx is done.
 	closeTimeout = 2 * time.Second
+
+	// maxConnAge is how long a connection is kept where certificates may change: what was
+	// agreed upon with old ones is not used for longer.
+	maxConnAge = time.Minute
 )
 
 // ListenAndServe serves [Handler] on addr, such as ":8080", until ctx is done;
 // requests under way are then given up to 2 s. It returns nil then, and an error
 // that names the address if it cannot listen (errors.Is syscall.EADDRINUSE if
-// the port is taken).
+// the port is taken). With peers.tls it serves HTTPS.
 //
 // Let ctx outlive [rebalance.Balancer.Shutdown]: during the lame duck the
 // kubelet must be able to read that the pod is not ready, and peers that it is
@@ -87,11 +91,15 @@ func newServer(src source, o options) (*http.Server, error) {
 	if o.tls != nil && !hasCertificate(o.tls) {
 		return nil, errors.New("health: WithTLSConfig: no certificate in the tls.Config")
 	}
+	cfg := src.PeersTLS()
+	if o.tls != nil && cfg != nil {
+		return nil, errors.New("health: WithTLSConfig beside peers.tls: one port has one certificate, drop one of the two")
+	}
 	h, err := newHandler(src, o)
 	if err != nil {
 		return nil, err
 	}
-	return &http.Server{
+	srv := &http.Server{
 		Handler:           h,
 		TLSConfig:         o.tls,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -100,7 +108,30 @@ func newServer(src source, o options) (*http.Server, error) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.logger.Handler(), slog.LevelWarn),
-	}, nil
+	}
+	if cfg != nil {
+		srv.TLSConfig = cfg
+		boundConns(srv)
+	}
+	return srv, nil
+}
+
+// bornKey is the key in a connection's context of when it was accepted.
+type bornKey struct{}
+
+// boundConns ends each connection with the first answer after maxConnAge, and says so in
+// that answer, so that no question is lost.
+func boundConns(srv *http.Server) {
+	srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, bornKey{}, time.Now())
+	}
+	next := srv.Handler
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if born, ok := r.Context().Value(bornKey{}).(time.Time); ok && time.Since(born) >= maxConnAge {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func hasCertificate(cfg *tls.Config) bool {

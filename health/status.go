@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -32,7 +33,7 @@ var (
 func look(src source) rebalance.Status {
 	st := src.Status()
 	st.Pod, st.Source, st.Uptime, st.Why = valid(st.Pod), valid(st.Source), valid(st.Uptime), valid(st.Why)
-	st.Verdict = valid(st.Verdict)
+	st.Verdict, st.Weight = valid(st.Verdict), valid(st.Weight)
 	st.GoAways = counts(st.GoAways, goAwayReasons)
 	st.Closed = counts(st.Closed, closedHows)
 	st.PeerErrors = counts(st.PeerErrors, peerz.Whys())
@@ -136,6 +137,7 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	t.row("verdict", verdictLine(st))
 	t.row("connections", fmt.Sprintf("%d, %d of them draining; %d ever", st.Connections, st.Draining, st.Tracked))
 	t.row("streams", strconv.Itoa(st.Streams))
+	t.row("load", loadLine(st))
 	t.row("clients", strconv.Itoa(st.Keys))
 	t.row("source", st.Source)
 	t.row("goaways", countsLine(st.GoAways))
@@ -145,9 +147,9 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	for _, c := range st.Conditions {
 		t.row(c.Code, string(c.Severity), ago(now, c.Since), c.Text)
 	}
-	t.head("PEER", "ADDRESS", "STATE", "CONNECTIONS")
+	t.head("PEER", "ADDRESS", "STATE", "CONNECTIONS", "LOAD")
 	for _, p := range st.Peers {
-		t.row(p.Pod, p.Address, peerState(p), peerCount(p))
+		t.row(p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p))
 	}
 	t.head("DECIDED", "ACTION", "COUNT", "WHY")
 	for _, d := range st.Decisions {
@@ -207,6 +209,65 @@ func peerCount(p rebalance.PeerStatus) string {
 		return "?"
 	}
 	return strconv.Itoa(p.Connections)
+}
+
+// peerLoad is "?" where the pod has not told, and says how old it is where that matters.
+func peerLoad(p rebalance.PeerStatus) string {
+	switch {
+	case p.Load == nil:
+		return "?"
+	case p.Age > 0:
+		return fmt.Sprintf("%s, %.0f s old", figure(*p.Load), p.Age)
+	}
+	return figure(*p.Load)
+}
+
+// figure is a load in as many digits as a person compares.
+func figure(x float64) string {
+	switch abs := math.Abs(x); {
+	case abs >= 1e9:
+		return strconv.FormatFloat(x, 'g', 4, 64)
+	case abs >= 1000 || x == math.Trunc(x):
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	case abs >= 1:
+		return strconv.FormatFloat(x, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(x, 'g', 2, 64)
+	}
+}
+
+// byConnections reports whether connections are the measure of load.
+func byConnections(st rebalance.Status) bool {
+	return st.Weight == "" || st.Weight == rebalance.WeightConnections
+}
+
+var weightUnits = map[string]string{
+	rebalance.WeightConnections: "connections",
+	rebalance.WeightRequests:    "requests per second",
+	rebalance.WeightStreams:     "streams in flight",
+	"custom":                    "a weight of your own",
+}
+
+// weightUnit says in what loads are counted.
+func weightUnit(st rebalance.Status) string {
+	return cmp.Or(weightUnits[st.Weight], st.Weight, rebalance.WeightConnections)
+}
+
+// loadLine is this pod's load beside the others'.
+func loadLine(st rebalance.Status) string {
+	return fmt.Sprintf("%s (%s); %s", figure(st.Load), weightUnit(st), bandLine(st))
+}
+
+// bandLine says between which loads a pod is left alone.
+func bandLine(st rebalance.Status) string {
+	if st.MeanLoad == 0 {
+		return "no mean: too few pods have told, or none carries anything"
+	}
+	line := fmt.Sprintf("mean %s, over-loaded above %s", figure(st.MeanLoad), figure(st.Band.Over))
+	if st.Band.Under > 0 {
+		line += ", under-loaded below " + figure(st.Band.Under)
+	}
+	return line
 }
 
 // ago says how long before now t was, in the coarsest words that still tell.

@@ -13,7 +13,8 @@ func TestStatuszForATerminal(t *testing.T) {
 	st := look(newFake(rebalance.Status{
 		Pod: "pod-a", Uptime: "3m2s", Connections: 12, Draining: 2, Streams: 3, Keys: 5, Source: "dns hello.test",
 		GoAways: map[string]uint64{"even": 2}, Verdict: rebalance.Balanced, Why: "all pods are within 10 %", Tracked: 20,
-		Peers:      []rebalance.PeerStatus{{Pod: "pod-a", Address: "10.0.0.1", Ready: true, Connections: 12}, {Pod: "pod-b", Address: "10.0.0.2", Error: "timeout"}},
+		Weight: "streams", Load: 2.5, MeanLoad: 3, Band: rebalance.Band{Over: 3.3, Under: 2.1},
+		Peers:      []rebalance.PeerStatus{{Pod: "pod-a", Address: "10.0.0.1", Ready: true, Connections: 12, Load: carries(2.5)}, {Pod: "pod-b", Address: "10.0.0.2", Error: "timeout"}},
 		Conditions: []rebalance.Condition{{Code: "dns-behind", Severity: rebalance.Info, Text: "Wait.", Since: epoch.Add(-time.Minute)}},
 		Decisions:  []rebalance.DecisionRecord{{At: epoch.Add(-3 * time.Hour), Action: "even", Count: 2, Why: "over the band"}},
 	}))
@@ -23,6 +24,7 @@ func TestStatuszForATerminal(t *testing.T) {
 verdict      balanced: all pods are within 10 %
 connections  12, 2 of them draining; 20 ever
 streams      3
+load         2.5 (streams in flight); mean 3, over-loaded above 3.3, under-loaded below 2.1
 clients      5
 source       dns hello.test
 goaways      even 2
@@ -32,15 +34,38 @@ peer errors  none
 CONDITION   SEVERITY  SINCE      TEXT
 dns-behind  info      1m 0s ago  Wait.
 
-PEER   ADDRESS   STATE    CONNECTIONS
-pod-a  10.0.0.1  ready    12
-pod-b  10.0.0.2  timeout  ?
+PEER   ADDRESS   STATE    CONNECTIONS  LOAD
+pod-a  10.0.0.1  ready    12           2.5
+pod-b  10.0.0.2  timeout  ?            ?
 
 DECIDED    ACTION  COUNT  WHY
 3h 0m ago  even    2      over the band
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+func TestFiguresAsPeopleCompareThem(t *testing.T) {
+	for x, want := range map[float64]string{
+		0: "0", 12: "12", 12.34: "12.3", 999.96: "1000.0", 1234.5: "1234", 0.01234: "0.012", 1e12: "1e+12", -2.5: "-2.5",
+	} {
+		if got := figure(x); got != want {
+			t.Errorf("%v: %q, want %q", x, got, want)
+		}
+	}
+}
+
+// What is not known is not shown as a figure.
+func TestBandLine(t *testing.T) {
+	for want, st := range map[string]rebalance.Status{
+		"no mean: too few pods have told, or none carries anything": {},
+		"mean 10, over-loaded above 11":                             {MeanLoad: 10, Band: rebalance.Band{Over: 11}},
+		"mean 10, over-loaded above 11, under-loaded below 7":       {MeanLoad: 10, Band: rebalance.Band{Over: 11, Under: 7}},
+	} {
+		if got := bandLine(st); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 
