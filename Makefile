@@ -16,7 +16,7 @@ help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: test
-test: vet test-newest test-oldest test-cost ## Run all tests: with -race on the newest dependencies, on the oldest, and what a server costs
+test: vet test-newest test-oldest test-cost test-sim ## Run all tests: with -race on the newest dependencies, on the oldest, what a server costs, and the simulation's bars
 
 .PHONY: vet
 vet: ## go vet in every module
@@ -33,6 +33,14 @@ test-oldest: ## The library's tests on the oldest dependencies it supports (its 
 .PHONY: test-cost
 test-cost: ## Allocations and heap beside a bare server: exact, and so without -race
 	cd test/bench && $(GO) test -timeout 10m .
+
+.PHONY: test-sim
+test-sim: ## The bars of the simulation, 20 seeds each (without -race: it is the same code, and ten times slower)
+	cd test/sim && $(GO) test -timeout 15m ./...
+
+.PHONY: sim
+sim: ## The simulation: its table, and its plots into docs/sim
+	$(GO) run ./test/sim -plots docs/sim
 
 .PHONY: demo
 demo: ## The main job: 2 to 5 pods, with evenkeel, with MaxConnectionAge alone, with nothing

@@ -1,0 +1,369 @@
+package world
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kind is how a client finds its pods.
+type Kind uint8
+
+const (
+	// RoundRobin has a connection to each address of a headless name.
+	RoundRobin Kind = iota
+	// ClusterIP has one connection, to whichever pod kube-proxy picks.
+	ClusterIP
+	// PickFirst has one connection, to the first address of a headless name.
+	PickFirst
+)
+
+// Resolver is how a client's gRPC resolves again after a GOAWAY.
+type Resolver uint8
+
+const (
+	// Delays is that of Go, C-core and js: not within 30 s of the last time, then.
+	Delays Resolver = iota
+	// Drops is that of Java: within 30 s of the last time the request is forgotten.
+	Drops
+)
+
+// resolveAgain is the shortest time between two resolutions of a client.
+const resolveAgain = 30 * time.Second
+
+// Group is a number of clients of one sort.
+type Group struct {
+	Name string
+	// Count is how many channels (RoundRobin) or connections they have together.
+	Count int
+	Kind  Kind
+	// Keys is by how many keys the pods know them: 1 behind a NAT. 0: each its own.
+	Keys     int
+	Resolver Resolver
+	// Shuffle: pick_first shuffles the answer.
+	Shuffle bool
+	// UsesOld: a pick_first client takes its next connection from the answer that it
+	// had, as a busy grpc-go does.
+	UsesOld bool
+	// Affinity: kube-proxy sends a client to the same pod as long as that is there.
+	Affinity bool
+	// IdleShare of them connect again only with their next RPC, after IdleMean on
+	// average.
+	IdleShare float64
+	IdleMean  time.Duration
+	// LongShare of them have a long stream: what is asked to leave stays for LongFor.
+	LongShare float64
+	LongFor   time.Duration
+	// Zipf is the exponent of their request rates; 0: all the same. The mean is 10/s.
+	Zipf float64
+	// Random places them at random instead of evenly.
+	Random bool
+}
+
+// address is one of a round_robin channel.
+type address struct {
+	pod, conn int32 // conn -1: not connected
+}
+
+// client is a channel (RoundRobin) or a connection's owner. There may be a million.
+type client struct {
+	resolved  time.Duration
+	resolveAt time.Duration // a request that waits; 0: none
+	rate      float32
+	key       int32
+	node      int32
+	conn      int32 // ClusterIP, PickFirst; -1: none
+	first     int32 // PickFirst: the first of the last answer
+	channel   int32 // RoundRobin: index of World.channels
+	group     int16
+	idle      bool
+	long      bool
+}
+
+func (w *World) addGroup(g int16) {
+	cfg := &w.cfg.Groups[g]
+	from := len(w.clients)
+	firstKey := w.addKeys(cmp.Or(cfg.Keys, cfg.Count))
+	rates := zipfRates(cfg.Count, cfg.Zipf)
+	w.clients = slices.Grow(w.clients, cfg.Count)
+	if cfg.Kind != RoundRobin {
+		w.conns = slices.Grow(w.conns, cfg.Count+cfg.Count/100)
+	}
+	for i := range cfg.Count {
+		c := client{group: g, conn: -1, rate: float32(rates[i]), node: int32(w.rng.IntN(w.cfg.Net.Nodes))}
+		c.key = firstKey + int32(i%cmp.Or(cfg.Keys, cfg.Count))
+		c.resolved = w.now - resolveAgain - w.upTo(time.Minute)
+		c.idle = w.rng.Float64() < cfg.IdleShare
+		c.long = w.rng.Float64() < cfg.LongShare
+		w.clients = append(w.clients, c)
+	}
+	w.place(from, cfg)
+}
+
+func (w *World) addKeys(n int) (first int32) {
+	first = int32(len(w.keys))
+	w.keys, w.heads, w.pinned = slices.Grow(w.keys, n), slices.Grow(w.heads, n), slices.Grow(w.pinned, n)
+	for i := range n {
+		w.keys = append(w.keys, "k"+strconv.FormatUint(w.cfg.Seed, 10)+"-"+strconv.Itoa(int(first)+i))
+		w.heads = append(w.heads, -1)
+		w.pinned = append(w.pinned, -1)
+	}
+	return first
+}
+
+func (w *World) keyNumber(key string) int32 {
+	_, n, _ := strings.Cut(key, "-")
+	i, err := strconv.Atoi(n)
+	if err != nil {
+		panic(fmt.Sprintf("key %q: %v", key, err))
+	}
+	return int32(i)
+}
+
+// zipfRates are n clients' requests per second: 10 on average, the first the most.
+func zipfRates(n int, exponent float64) []float64 {
+	rates := make([]float64, n)
+	sum := 0.0
+	for i := range rates {
+		rates[i] = math.Pow(float64(i+1), -exponent)
+		sum += rates[i]
+	}
+	for i := range rates {
+		rates[i] *= 10 * float64(n) / sum
+	}
+	return rates
+}
+
+// place connects the clients from number from on as if they had been there for long.
+func (w *World) place(from int, g *Group) {
+	loads := make([]float64, len(w.pods))
+	for i := from; i < len(w.clients); i++ {
+		c := &w.clients[i]
+		if g.Kind == RoundRobin {
+			w.placeChannel(int32(i), c)
+			continue
+		}
+		least := w.leastLoaded(loads)
+		if g.Random {
+			least = w.rng.IntN(len(w.pods))
+		}
+		loads[least] += float64(c.rate)
+		c.first = int32(least)
+		c.conn = w.acceptOld(int32(i), w.pods[least])
+		if g.Affinity {
+			w.pinned[c.key] = int32(least)
+		}
+	}
+}
+
+func (w *World) placeChannel(i int32, c *client) {
+	c.channel = int32(len(w.channels))
+	var addrs []address
+	for _, p := range w.pods {
+		addrs = append(addrs, address{p.idx, w.acceptOld(i, p)})
+	}
+	w.channels = append(w.channels, addrs)
+}
+
+// acceptOld opens a connection that was opened at a moment of the past hour.
+func (w *World) acceptOld(client int32, p *pod) int32 {
+	slot := w.accept(client, p)
+	w.info(&w.conns[slot]).Opened = w.upTo(w.now - 5*time.Minute)
+	return slot
+}
+
+// leastLoaded deals the clients out; the rates fall, so that the loads come out even.
+func (w *World) leastLoaded(loads []float64) int {
+	best := 0
+	for i := range loads {
+		if loads[i] < loads[best]-1e-9 {
+			best = i
+		}
+	}
+	return best
+}
+
+// lost is what a client does when it may not use its connection to pod any more.
+func (w *World) lost(i, pod int32) {
+	c := &w.clients[i]
+	g := &w.cfg.Groups[c.group]
+	soon := w.now + w.between(2*time.Millisecond, 20*time.Millisecond)
+	if c.idle {
+		soon = w.now + time.Duration(w.rng.ExpFloat64()*float64(g.IdleMean))
+	}
+	switch g.Kind {
+	case RoundRobin:
+		if a := w.address(c, pod); a != nil {
+			a.conn = -1
+			w.push(evDial, soon, i, pod)
+		}
+		w.requestResolve(i)
+	case PickFirst:
+		c.conn = -1
+		w.requestResolve(i)
+		if g.UsesOld && !c.idle {
+			soon = w.now + w.upTo(500*time.Microsecond) // before any answer
+		} else if answer := c.resolveAt + time.Millisecond; c.resolveAt > 0 && answer < w.now+10*time.Millisecond {
+			soon = max(soon, answer)
+		}
+		w.push(evDial, soon, i, -1)
+	case ClusterIP:
+		c.conn = -1
+		w.push(evDial, soon, i, -1)
+	}
+}
+
+// address finds one of a channel's addresses.
+func (w *World) address(c *client, pod int32) *address { return find(w.channels[c.channel], pod) }
+
+func find(addrs []address, pod int32) *address {
+	i, found := slices.BinarySearchFunc(addrs, pod, func(a address, pod int32) int { return cmp.Compare(a.pod, pod) })
+	if !found {
+		return nil
+	}
+	return &addrs[i]
+}
+
+// requestResolve is the resolver's: at once, or when 30 s are over, or never.
+func (w *World) requestResolve(i int32) {
+	c := &w.clients[i]
+	if c.resolveAt > 0 {
+		return
+	}
+	at := w.now
+	if again := c.resolved + resolveAgain; again > at {
+		if w.cfg.Groups[c.group].Resolver == Drops {
+			return
+		}
+		at = again
+	}
+	c.resolveAt = at + w.between(time.Millisecond, 5*time.Millisecond)
+	w.push(evResolve, c.resolveAt, i, 0)
+}
+
+func (w *World) resolve(i int32) {
+	c := &w.clients[i]
+	c.resolveAt, c.resolved = 0, w.now
+	v := w.lookup(i)
+	if w.cfg.Groups[c.group].Kind == PickFirst {
+		w.newFirst(i, v)
+		return
+	}
+	w.newAddresses(i, v)
+}
+
+// newFirst takes an answer of a pick_first client: connected to one of it, it stays there.
+func (w *World) newFirst(i int32, v *version) {
+	c := &w.clients[i]
+	if len(v.pods) == 0 {
+		return
+	}
+	c.first = v.pods[0]
+	if w.cfg.Groups[c.group].Shuffle || !w.cfg.Net.FixedOrder {
+		c.first = v.pods[w.rng.IntN(len(v.pods))]
+	}
+	if c.conn >= 0 && !v.has(w.conns[c.conn].pod) {
+		w.remove(c.conn)
+		c.conn = -1
+		w.push(evDial, w.now+time.Millisecond, i, -1)
+	}
+}
+
+// newAddresses takes an answer of a round_robin channel: connections to those that are
+// new, none to those that went.
+func (w *World) newAddresses(i int32, v *version) {
+	c := &w.clients[i]
+	old := w.channels[c.channel]
+	addrs := make([]address, 0, len(v.pods))
+	for _, p := range v.pods {
+		if a := find(old, p); a != nil {
+			addrs = append(addrs, *a)
+			continue
+		}
+		addrs = append(addrs, address{p, -1})
+		w.push(evDial, w.now+w.between(time.Millisecond, 10*time.Millisecond), i, p)
+	}
+	w.channels[c.channel] = addrs
+	for _, a := range old {
+		if a.conn >= 0 && !v.has(a.pod) {
+			w.remove(a.conn)
+		}
+	}
+}
+
+// dial connects: to one address of a round_robin channel, or to whoever it may be.
+func (w *World) dial(i, to int32) {
+	c := &w.clients[i]
+	if to >= 0 {
+		w.dialAddress(i, to)
+		return
+	}
+	if c.conn >= 0 {
+		return
+	}
+	var p *pod
+	if w.cfg.Groups[c.group].Kind == PickFirst {
+		p = w.firstPod(i)
+	} else {
+		p = w.proxied(c)
+	}
+	if p == nil || !p.accepts() {
+		w.push(evDial, w.now+w.backoff(), i, -1)
+		return
+	}
+	c.conn = w.accept(i, p)
+}
+
+func (w *World) dialAddress(i, to int32) {
+	a := w.address(&w.clients[i], to)
+	if a == nil || a.conn >= 0 {
+		return
+	}
+	if p := w.pods[to]; p.accepts() {
+		a.conn = w.accept(i, p)
+		return
+	}
+	w.requestResolve(i)
+	w.push(evDial, w.now+w.backoff(), i, to)
+}
+
+func (p *pod) accepts() bool { return !p.dead && (p.ready || p.stopping) }
+
+func (w *World) backoff() time.Duration {
+	return w.between(800*time.Millisecond, 1200*time.Millisecond)
+}
+
+// firstPod is the first of the answer, or if that is gone another one.
+func (w *World) firstPod(i int32) *pod {
+	c := &w.clients[i]
+	if p := w.pods[c.first]; p.accepts() {
+		return p
+	}
+	w.requestResolve(i)
+	v := w.lookup(i)
+	if len(v.pods) == 0 {
+		return nil
+	}
+	return w.pods[v.pods[w.rng.IntN(len(v.pods))]]
+}
+
+// proxied is the pod that kube-proxy picks on the client's node.
+func (w *World) proxied(c *client) *pod {
+	v := w.versions[w.proxies[c.node]]
+	if len(v.pods) == 0 {
+		return nil
+	}
+	affinity := w.cfg.Groups[c.group].Affinity
+	if pinned := w.pinned[c.key]; affinity && pinned >= 0 && v.has(pinned) {
+		return w.pods[pinned]
+	}
+	p := w.pods[v.pods[w.rng.IntN(len(v.pods))]]
+	if affinity {
+		w.pinned[c.key] = p.idx
+	}
+	return p
+}

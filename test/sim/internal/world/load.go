@@ -1,0 +1,80 @@
+package world
+
+import (
+	"math"
+	"time"
+)
+
+// smoothing is the time constant with which a registry smooths request rates.
+const smoothing = 30 * time.Second
+
+// noiseEvery is how often a client's rate changes its mind.
+const noiseEvery = 30 * time.Second
+
+// sampleEvery is how often a pod looks at the loads of its connections.
+const sampleEvery = time.Second
+
+// sampleLoads is conns.Registry.Sample: the loads are as of then, less what has left since.
+func (w *World) sampleLoads(p *pod) {
+	if !w.cfg.Requests || p.sampled > 0 && w.now-p.sampled < sampleEvery {
+		return
+	}
+	p.sampled, p.sum = w.now, 0
+	for i := range p.infos {
+		info := &p.infos[i]
+		info.Weight = w.weight(w.conns[slotOf(info.ID)].client, info.Opened)
+		if !info.Leaving {
+			p.sum += info.Weight
+		}
+	}
+}
+
+// weight is what a pod measures of a client's connection: the mean rate of its life in
+// which the last 30 s count most. Requests come by chance, so that few of them tell less.
+func (w *World) weight(client int32, opened time.Duration) float64 {
+	rate := float64(w.clients[client].rate)
+	counted := rate * min(max(w.now-opened, time.Second), 2*smoothing).Seconds()
+	waver := w.cfg.Noise*w.noise(client, 0) + math.Sqrt(3/counted)*w.noise(client, 1<<39)
+	return max(0, rate*(1+waver))
+}
+
+// noise is between -1 and 1, and moves from one value of chance to the next each 30 s; that
+// of each sort is its own.
+func (w *World) noise(client int32, sort uint64) float64 {
+	k := uint64(w.now / noiseEvery)
+	part := float64(w.now%noiseEvery) / float64(noiseEvery)
+	h := w.cfg.Seed<<40 ^ uint64(client)<<44 ^ sort ^ k
+	return (1-part)*chance(h) + part*chance(h+1)
+}
+
+// chance hashes h to a number between -1 and 1 (splitmix64).
+func chance(h uint64) float64 {
+	h += 0x9e3779b97f4a7c15
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	h ^= h >> 31
+	return float64(h)/(1<<63) - 1
+}
+
+// load is View.Load of p.
+func (w *World) load(p *pod) float64 {
+	if !w.cfg.Requests {
+		return float64(p.serving)
+	}
+	return max(0, p.sum)
+}
+
+// trueLoad is what really arrives at p.
+func (w *World) trueLoad(p *pod) float64 {
+	if !w.cfg.Requests {
+		return float64(p.serving)
+	}
+	sum := 0.0
+	for i := range p.infos {
+		if c := &p.infos[i]; !c.Leaving {
+			client := w.conns[slotOf(c.ID)].client
+			sum += float64(w.clients[client].rate) * (1 + w.cfg.Noise*w.noise(client, 0))
+		}
+	}
+	return sum
+}

@@ -1,0 +1,260 @@
+package world
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/plan"
+)
+
+// Begin is when a world begins, in its own time: its first pods have served for that long.
+const Begin = time.Hour
+
+// Config describes a world. Everything that happens in it follows from it.
+type Config struct {
+	// Seed chooses what is left to chance.
+	Seed uint64
+	// Pods is how many serve from the beginning.
+	Pods int
+	// Groups are the clients. They are there from the beginning, evenly placed.
+	Groups []Group
+	// Policy is that of every pod. DefaultPolicy is what ships.
+	Policy plan.Policy
+	// Next plans; nil: plan.Next.
+	Next func(plan.State, *plan.View, *plan.Policy) (plan.State, plan.Step)
+	// Net is what is between pods and clients. The zero value is a healthy cluster.
+	Net Net
+	// Requests makes requests per second the weight; else each connection weighs 1.
+	Requests bool
+	// Noise is by how much the weights waver: 0.2 is 20 % up or down, anew each 30 s.
+	Noise float64
+	// Ready is the longest time from a pod's start until it is ready, the shortest is a
+	// third of it. 0: 3 s.
+	Ready time.Duration
+	// MinWake bounds how soon a pod plans again after it has planned. 0: not bounded.
+	// A million connections need it; the pacer makes up for 250 ms.
+	MinWake time.Duration
+	// RestTick, if not 0, is how often a pod where nothing goes on plans and polls from
+	// RestFrom on, a time since Begin, instead of each second.
+	RestTick, RestFrom time.Duration
+	// Timed takes the time of each plan.Next. The caller locks its thread.
+	Timed bool
+	// Sample is how often the loads are looked at. 0: 1 s.
+	Sample time.Duration
+	// Series keeps the loads of each sample, for plots.
+	Series bool
+	// Bound says whether the loads are even; times to even are measured with it. Nil:
+	// within the band.
+	Bound func(*Spread) bool
+}
+
+// World is one fleet with its clients.
+type World struct {
+	cfg    Config
+	now    time.Duration
+	rng    *rand.Rand
+	events heap
+	calls  []func()
+
+	pods     []*pod
+	versions []*version // of the membership, as the API server has it
+	pending  bool       // a new version is on its way
+	dns      []dnsEntry
+	proxies  []int32 // the version that each node's kube-proxy has
+	caches   []time.Duration
+
+	conns   []conn
+	free    []int32
+	serial  uint64
+	keys    []string
+	heads   []int32 // per key: the first of its connections
+	pinned  []int32 // per key: the pod of session affinity
+	clients []client
+	// channels are the addresses of round_robin clients, each sorted by pod.
+	channels [][]address
+
+	view  plan.View // used again at each tick
+	peers []plan.Peer
+	m     metrics
+}
+
+// New makes a world.
+func New(cfg Config) *World {
+	w := &World{cfg: cfg, now: Begin, rng: rand.New(rand.NewPCG(cfg.Seed, 0x65766e6b))}
+	if w.cfg.Next == nil {
+		w.cfg.Next = plan.Next
+	}
+	if w.cfg.Sample == 0 {
+		w.cfg.Sample = time.Second
+	}
+	if w.cfg.Ready == 0 {
+		w.cfg.Ready = 3 * time.Second
+	}
+	if w.cfg.Bound == nil {
+		w.cfg.Bound = (*Spread).inBand
+	}
+	w.cfg.Net = w.cfg.Net.withDefaults()
+	w.m.init(w)
+	for range cfg.Pods {
+		w.newPod(0).ready = true
+	}
+	w.openNet()
+	for _, p := range w.pods {
+		w.startLoops(p, w.now+w.upTo(time.Second))
+	}
+	for i := range cfg.Groups {
+		w.addGroup(int16(i))
+	}
+	for _, p := range w.pods {
+		w.sampleLoads(p)
+	}
+	w.push(evSample, w.now, 0, 0)
+	return w
+}
+
+// Now is the time since Begin.
+func (w *World) Now() time.Duration { return w.now - Begin }
+
+// RunTo lets time pass until t since Begin.
+func (w *World) RunTo(t time.Duration) {
+	end := Begin + t
+	for len(w.events.all) > 0 && w.events.all[0].at <= end {
+		e := w.events.pop()
+		w.now = e.at
+		w.happen(&e)
+	}
+	w.now = end
+}
+
+func (w *World) happen(e *event) {
+	switch e.kind {
+	case evCall:
+		f := w.calls[e.a]
+		w.calls[e.a] = nil
+		f()
+	case evTick:
+		w.tickEvent(w.pods[e.a], e.b)
+	case evPoll:
+		w.poll(w.pods[e.a])
+	case evPolled:
+		w.polled(w.pods[e.a])
+	case evView:
+		w.viewArrives(w.pods[e.a], e.b)
+	case evLook:
+		w.lookAtMembers(w.pods[e.a])
+	case evGate:
+		w.gateLooks(w.pods[e.a], e.b)
+	case evAnswers:
+		w.answersArrive(w.pods[e.a], e.b)
+	case evProxy:
+		w.proxies[e.a] = max(w.proxies[e.a], e.b)
+	case evDial:
+		w.dial(e.a, e.b)
+	case evResolve:
+		w.resolve(e.a)
+	case evClose:
+		w.closeIf(e.a, e.c)
+	case evDrain:
+		w.drainOne(e.a, e.c)
+	case evSample:
+		w.sample()
+		w.push(evSample, w.now+w.cfg.Sample, 0, 0)
+	}
+}
+
+func (w *World) push(k kind, at time.Duration, a, b int32) {
+	w.events.push(event{at: at, kind: k, a: a, b: b})
+}
+
+// after calls f once d has passed.
+func (w *World) after(d time.Duration, f func()) {
+	w.calls = append(w.calls, f)
+	w.push(evCall, w.now+d, int32(len(w.calls)-1), 0)
+}
+
+// At calls f at t since Begin.
+func (w *World) At(t time.Duration, f func()) { w.after(Begin+t-w.now, f) }
+
+func (w *World) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(w.rng.Int64N(int64(most-least)+1))
+}
+
+func (w *World) upTo(most time.Duration) time.Duration { return w.between(0, most) }
+
+// Scale starts pods, or stops the youngest, until n are left that have not been stopped.
+func (w *World) Scale(n int) {
+	for w.serving() < n {
+		w.Start()
+	}
+	for i := len(w.pods) - 1; i >= 0 && w.serving() > n; i-- {
+		if w.pods[i].alive() {
+			w.Stop(i)
+		}
+	}
+}
+
+func (w *World) serving() int {
+	n := 0
+	for _, p := range w.pods {
+		if p.alive() {
+			n++
+		}
+	}
+	return n
+}
+
+// Start starts a pod and returns its number. It is ready after a while of chance.
+func (w *World) Start() int { return w.StartIn(w.between(w.cfg.Ready/3, w.cfg.Ready)) }
+
+// StartIn starts a pod that is ready after d.
+func (w *World) StartIn(d time.Duration) int {
+	p := w.newPod(w.now)
+	w.startLoops(p, w.now)
+	w.after(d, func() {
+		if p.alive() {
+			p.ready = true
+			w.endpointsChanged()
+		}
+	})
+	return int(p.idx)
+}
+
+// Stop stops a pod as SIGTERM does: not ready, then its own GOAWAYs, then gone.
+func (w *World) Stop(i int) { w.stop(w.pods[i]) }
+
+// Kill ends a pod at once; the endpoints forget it some seconds later.
+func (w *World) Kill(i int) {
+	p := w.pods[i]
+	w.gone(p)
+	w.after(w.between(time.Second, 10*time.Second), func() {
+		p.ready = false
+		w.endpointsChanged()
+	})
+}
+
+// Alive returns the numbers of the pods that were not stopped, the oldest first.
+func (w *World) Alive() []int {
+	var out []int
+	for i, p := range w.pods {
+		if p.alive() {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// Roll replaces every pod, one after the other: a new one is ready each time every has
+// passed, then an old one stops. It returns when, since Begin, the last one stops.
+func (w *World) Roll(every time.Duration) time.Duration {
+	old := w.Alive()
+	for i, pod := range old {
+		w.after(time.Duration(i)*every, func() { w.StartIn(every - time.Second) })
+		w.after(time.Duration(i+1)*every, func() { w.Stop(pod) })
+	}
+	return w.Now() + time.Duration(len(old))*every
+}
+
+func (w *World) podID(i int) string {
+	return fmt.Sprintf("10.%03d.%03d.%03d", w.cfg.Seed%1000, i/250, i%250)
+}

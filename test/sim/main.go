@@ -1,0 +1,121 @@
+// Command sim runs the planning code that ships on simulated fleets and holds the
+// results against what the project promises.
+//
+//	go run ./test/sim                         the table: 20 seeds of each scenario
+//	go run ./test/sim -only '^10to' -v        a line for each seed
+//	go run ./test/sim -only '^2to5$' -trace   one seed, each second
+//	go run ./test/sim -plots docs/sim         the plots, too
+//
+// It exits with 1 if a bar is missed.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+)
+
+type options struct {
+	only     *regexp.Regexp
+	seeds    int
+	first    uint64
+	verbose  bool
+	trace    bool
+	plots    string
+	parallel int
+	profile  string
+}
+
+func main() {
+	debug.SetGCPercent(30) // a million connections shall fit into a gigabyte
+	ok, err := run(os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "sim:", err)
+		os.Exit(2)
+	case !ok:
+		os.Exit(1)
+	}
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("sim", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	only := f.String("only", "", "run the scenarios whose name matches this regular expression")
+	f.IntVar(&o.seeds, "seeds", 20, "how many seeds; big scenarios run fewer")
+	f.Uint64Var(&o.first, "seed", 1, "the first seed")
+	f.BoolVar(&o.verbose, "v", false, "a line for each seed, and what the pods say at the end of the first")
+	f.BoolVar(&o.trace, "trace", false, "one seed: loads and GOAWAYs of each second")
+	f.StringVar(&o.plots, "plots", "", "write SVG plots of some scenarios to this `folder`")
+	f.IntVar(&o.parallel, "parallel", runtime.GOMAXPROCS(0), "how many seeds at a time")
+	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	var err error
+	o.only, err = regexp.Compile(*only)
+	o.seeds, o.parallel = max(o.seeds, 1), max(o.parallel, 1)
+	return o, err
+}
+
+func run(args []string, stdout, stderr io.Writer) (ok bool, err error) {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return false, err
+	}
+	chosen := choose(o.only)
+	if len(chosen) == 0 {
+		return false, fmt.Errorf("no scenario matches %q", o.only)
+	}
+	if o.trace {
+		for _, s := range chosen {
+			trace(stdout, s, o.first)
+		}
+		return true, nil
+	}
+	if o.plots != "" {
+		return true, writePlots(o.plots, chosen, o.first)
+	}
+	if o.profile != "" {
+		stop, err := profile(o.profile)
+		if err != nil {
+			return false, err
+		}
+		defer stop()
+	}
+	ok = true
+	runner := newRunner(o.parallel, stderr)
+	header(stdout)
+	for _, s := range chosen {
+		out := runner.scenario(s, s.seedsOf(o.first, o.seeds))
+		ok = printOutcome(stdout, out, o.verbose) && ok
+	}
+	return ok, nil
+}
+
+func profile(file string) (stop func(), err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	return func() { pprof.StopCPUProfile(); f.Close() }, pprof.StartCPUProfile(f)
+}
+
+func choose(only *regexp.Regexp) []*Scenario {
+	var chosen []*Scenario
+	for i := range scenarios {
+		if only.MatchString(scenarios[i].Name) {
+			chosen = append(chosen, &scenarios[i])
+		}
+	}
+	return chosen
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/test/sim/internal/world"
+)
+
+// seedsInTest is how many seeds each bar is held against. The scenario of a million
+// connections takes a minute and more a seed: one, and none with -short. Under the race
+// detector three small scenarios with three seeds show that worlds share nothing.
+const seedsInTest = 20
+
+func TestBars(t *testing.T) {
+	r := newRunner(runtime.GOMAXPROCS(0), io.Discard)
+	for i := range scenarios {
+		s := &scenarios[i]
+		seeds := s.seedsOf(1, seedsInTest)
+		if s.Seeds > 0 {
+			seeds = seeds[:1]
+		}
+		if raceOn {
+			seeds = seeds[:min(3, len(seeds))]
+		}
+		t.Run(s.Name, func(t *testing.T) {
+			switch {
+			case s.Seeds > 0 && testing.Short():
+				t.Skip("-short: it takes a minute")
+			case raceOn && !slices.Contains([]string{"spread-2to5", "sticky-2to5", "mixed-3to6"}, s.Name):
+				t.Skip("the race detector makes it slow, and it shares no more than others")
+			}
+			o := r.scenario(s, seeds)
+			if raceOn {
+				return // three seeds make no median
+			}
+			for _, f := range o.figures {
+				if !f.ok {
+					t.Errorf("%s %s %s: median %s, worst %s of %d seeds", f.bar.What, f.bar.Op, short(f.bar.Limit), short(f.median), short(f.worst), len(seeds))
+				}
+			}
+		})
+	}
+}
+
+// change plays scenarios with a plan of one's own.
+func change(next func(plan.State, *plan.View, *plan.Policy) (plan.State, plan.Step)) *runner {
+	r := newRunner(runtime.GOMAXPROCS(0), io.Discard)
+	r.change = func(cfg *world.Config) { cfg.Next = next }
+	return r
+}
+
+func TestAPlanThatNeverMovesFails(t *testing.T) {
+	r := change(func(s plan.State, v *plan.View, p *plan.Policy) (plan.State, plan.Step) {
+		s, step := plan.Next(s, v, p)
+		step.Moves = nil
+		return s, step
+	})
+	for _, name := range []string{"spread-2to5", "spread-1to3", "sticky-3to4", "sticky-10to12", "mixed-3to6", "nat-2to5", "zipf-4to8", "rolling-3", "flapping", "lossy-2to5", "stale-dns-2to5"} {
+		if o := r.scenario(byName(name), []uint64{1, 2}); o.ok() {
+			t.Errorf("%s passes without any move", name)
+		}
+	}
+}
+
+func TestAPlanThatMovesAtRestFails(t *testing.T) {
+	r := change(func(s plan.State, v *plan.View, p *plan.Policy) (plan.State, plan.Step) {
+		var step plan.Step
+		if s, step = plan.Next(s, v, p); v.Now > world.Begin+2*time.Minute && v.Now < world.Begin+4*time.Minute && len(v.Conns) > 0 {
+			step.Moves = append(step.Moves, plan.Move{ID: v.Conns[0].ID, Reason: plan.ReasonEven})
+		}
+		return s, step
+	})
+	// Planning sees connections in every step while something may have to move.
+	for _, name := range []string{"spread-2to5", "few-3to5"} {
+		if o := r.scenario(byName(name), []uint64{1, 2}); o.ok() {
+			t.Errorf("%s passes with a move at each tick", name)
+		}
+	}
+}
+
+func TestScenariosMakeSense(t *testing.T) {
+	names := map[string]bool{}
+	for i := range scenarios {
+		s := &scenarios[i]
+		if s.Name == "" || names[s.Name] {
+			t.Errorf("%q twice, or without a name", s.Name)
+		}
+		names[s.Name] = true
+		if len(s.Bars) == 0 || s.For == 0 {
+			t.Errorf("%s has no bars or no time", s.Name)
+		}
+		if s.Like != "" && !names[s.Like] {
+			t.Errorf("%s is held against %s, which must come before", s.Name, s.Like)
+		}
+		for _, b := range s.Bars {
+			if !slices.Contains([]string{"<=", ">=", "="}, b.Op) || b.Against && s.Like == "" {
+				t.Errorf("%s: a bar %+v", s.Name, b)
+			}
+		}
+	}
+}
+
+// The note of the Zipf scenario.
+func TestNoZipfClientIsHalfAPodsShare(t *testing.T) {
+	g := byName("zipf-4to8").World.Groups[0]
+	sum := 0.0
+	for i := range g.Count {
+		sum += math.Pow(float64(i+1), -g.Zipf)
+	}
+	if share := 1 / sum; share > 0.5/8 {
+		t.Errorf("the heaviest has %.1f %% of all, more than half of an eighth", 100*share)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	of := func(x ...float64) []*world.Result {
+		var rs []*world.Result
+		for _, v := range x {
+			rs = append(rs, &world.Result{Bytes: v})
+		}
+		return rs
+	}
+	for _, tc := range []struct {
+		op      string
+		limit   float64
+		results []float64
+		want    bool
+	}{
+		{"<=", 1, []float64{1, 1, 1.25}, true},
+		{"<=", 1, []float64{1, 1, 1.26}, false},
+		{"<=", 1, []float64{0.5, 1.1, 1.1}, false},
+		{"<=", 0, []float64{0, 0, 1}, false},
+		{">=", 1, []float64{2, 1, 0.8}, true},
+		{">=", 1, []float64{2, 1, 0.7}, false},
+		{"=", 100, []float64{100, 100, 76}, true},
+		{"=", 100, []float64{100, 100, 74}, false},
+		{"=", 100, []float64{101, 101, 100}, false},
+		{"=", 0, []float64{0, 0, 1}, false},
+		{"<=", 5, []float64{1, 1, math.Inf(1)}, false},
+	} {
+		b := Bar{Op: tc.op, Limit: tc.limit, Of: func(r *world.Result) float64 { return r.Bytes }}
+		if f := judge(b, of(tc.results...), nil); f.ok != tc.want {
+			t.Errorf("%v %s %v: %v, want %v", tc.results, tc.op, tc.limit, f.ok, tc.want)
+		}
+	}
+	b := Bar{Op: "<=", Limit: 1.2, Against: true, Of: func(r *world.Result) float64 { return r.Bytes }}
+	if f := judge(b, of(11, 12, 13), of(9, 10, 11)); !f.ok || f.median != 1.2 {
+		t.Errorf("against: %+v", f)
+	}
+}
+
+func TestPlotsAreTheSameBytes(t *testing.T) {
+	read := func(dir string) []byte {
+		if ok, err := run([]string{"-only", "^sticky-2to5$", "-plots", dir}, io.Discard, io.Discard); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		svg, err := os.ReadFile(filepath.Join(dir, "sticky-2to5.svg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return svg
+	}
+	a, b := read(t.TempDir()), read(t.TempDir())
+	if !bytes.Equal(a, b) {
+		t.Error("two plots of one seed differ")
+	}
+	if n := bytes.Count(a, []byte("<polyline")); n != 6 {
+		t.Errorf("%d lines, want 5 pods and the mean", n)
+	}
+	if bytes.Contains(a, []byte("NaN")) || bytes.Contains(a, []byte("Inf")) {
+		t.Error("a place that is no number")
+	}
+}
+
+func TestTable(t *testing.T) {
+	var out strings.Builder
+	ok, err := run([]string{"-only", "^spread-2to5$", "-seeds", "2", "-v"}, &out, io.Discard)
+	if err != nil || !ok {
+		t.Fatal(ok, err, out.String())
+	}
+	for _, want := range []string{`spread-2to5 .*max/mean <= 1.050 .*pass.*balanced`, `GOAWAYs = 100 +100 +100 +pass`, `seed 2 `} {
+		if !regexp.MustCompile(want).MatchString(out.String()) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if _, err := run([]string{"-only", "nothing of that name"}, io.Discard, io.Discard); err == nil {
+		t.Error("no error without a scenario")
+	}
+}
+
+func TestTrace(t *testing.T) {
+	var out strings.Builder
+	if ok, err := run([]string{"-only", "^spread-2to5$", "-trace"}, &out, io.Discard); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if want := fmt.Sprintf("reach %d", 100); !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in\n%s", want, out.String())
+	}
+}
