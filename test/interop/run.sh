@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Proves that clients of other makes lose no RPC while every connection is
-# asked to leave every two seconds. Installs what it needs (Debian 12, root),
-# builds the clients, and runs the test; arguments go to go test, such as
-# -run Interop/grpc-js.
+# asked to leave every two seconds, and that sticky ones become even behind the
+# kernel's balancing, haproxy, and beside others (../sticky). Installs what it needs
+# (Debian 12, root), builds the clients, and runs the tests; arguments go to go test,
+# such as -run Interop/grpc-js.
 #
 # INTEROP_SECONDS is how long each client calls (30), INTEROP_PARALLEL how many
 # rows of the table run at a time (4).
@@ -18,7 +19,7 @@ packages=(
   g++ pkg-config libgrpc++-dev libprotobuf-dev
   openjdk-17-jdk-headless libgrpc-java libnetty-java libguava-java libperfmark-java
   libprotobuf-java libgeronimo-annotation-1.3-spec-java
-  nginx-light haproxy nghttp2-client
+  nginx-light haproxy nftables nghttp2-client
 )
 
 # run_logged NAME COMMAND...: quiet if it works, its output if it does not.
@@ -95,4 +96,5 @@ for part in scripts node cpp java go; do
   run_logged "$part" "build_$part"
 done
 # Four rows at a time: the calls take a moment each, so that two cores have room.
-exec go test -tags interop -count=1 -timeout 15m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .
+go test -tags interop -count=1 -timeout 15m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .
+go test -tags interop -count=1 -timeout 15m -run 'ClusterIP|Haproxy|Mixed' -v "$@" ../sticky
