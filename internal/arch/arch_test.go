@@ -59,9 +59,13 @@ func TestFloors(t *testing.T) {
 		"internal/peerz":  {},
 		"internal/lookup": {},
 		"internal/conf":   {},
+		"internal/certs":  {},
 		"internal/conns":  {"internal/h2conn"},
+		// for tests of those above it
+		"internal/certs/certstest": {"internal/certs"},
 		"rebalance": {
 			"internal/h2conn", "internal/conns", "internal/plan", "internal/peerz", "internal/lookup", "internal/conf",
+			"internal/certs",
 		},
 		"rebalance/peers/static": {"rebalance", "internal/lookup"},
 		"rebalance/peers/dns":    {"rebalance", "internal/lookup"},

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // maxExtraHeap is the bar: heap per idle connection above that of a bare server.
@@ -136,9 +137,11 @@ const herdEnv = "EVENKEEL_BENCH_HERD"
 
 // herd starts a process with n connections that have become idle: in a process
 // of their own, so that the heap here is the server's alone. The function returned
-// ends it.
+// ends it, and waits until the server's goroutines for it have ended, too: on a busy
+// machine that takes a while, and the next measurement would begin with its memory.
 func herd(tb testing.TB, addr string, c idleCase, n int) (leave func()) {
 	tb.Helper()
+	goroutines := runtime.NumGoroutine()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d", herdEnv, addr, c.wire, n, c.rpcs))
 	cmd.Stderr = os.Stderr
@@ -156,5 +159,10 @@ func herd(tb testing.TB, addr string, c idleCase, n int) (leave func()) {
 		must(tb, in.Close())
 		_, _ = io.Copy(io.Discard, out)
 		must(tb, cmd.Wait())
+		for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines; runtime.GC() {
+			if time.Now().After(end) {
+				tb.Fatalf("%d goroutines, %d before the clients came", runtime.NumGoroutine(), goroutines)
+			}
+		}
 	}
 }

@@ -137,6 +137,43 @@ func BenchmarkTotals(b *testing.B) {
 	})
 }
 
+// BenchmarkBrief is what a peer's poll costs.
+func BenchmarkBrief(b *testing.B) {
+	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
+		if t := reg.Brief(); t.Connections != n {
+			b.Fatalf("%d of %d", t.Connections, n)
+		}
+	})
+}
+
+// BenchmarkSample is what happens once a second.
+func BenchmarkSample(b *testing.B) {
+	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
+		reg.Sample(func(i *conns.Info) float64 { return 1 + i.RequestRate })
+		if l := reg.Loads(); l.Weight != float64(n) {
+			b.Fatalf("%+v", l)
+		}
+	})
+}
+
+// BenchmarkLoads is the sums alone.
+func BenchmarkLoads(b *testing.B) {
+	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
+		if l := reg.Loads(); l.Connections != n {
+			b.Fatalf("%+v", l)
+		}
+	})
+}
+
+// BenchmarkPick is one move.
+func BenchmarkPick(b *testing.B) {
+	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
+		if got := reg.Pick([]uint64{uint64(n)}); len(got) != 1 {
+			b.Fatal("not found")
+		}
+	})
+}
+
 func overRegistry(b *testing.B, f func(b *testing.B, reg *conns.Registry, n int)) {
 	for _, n := range registrySizes {
 		b.Run(fmt.Sprintf("conns=%d", n), func(b *testing.B) {

@@ -25,6 +25,8 @@ func TestWrongFlagsAndSettings(t *testing.T) {
 		{"half of TLS", []string{"-tls-cert", "x"}, []string{"-tls-cert and -tls-key"}},
 		{"a CA without TLS", []string{"-tls-client-ca", "x"}, []string{"-tls-client-ca"}},
 		{"TLS files", []string{"-tls-cert", "/no/cert", "-tls-key", "/no/key"}, []string{"-tls-cert", "/no/cert"}},
+		{"half of peers.tls", []string{"-set", "peers.tls.cert=x", "-set", "peers.tls.ca=y"}, []string{"peers.tls.key"}},
+		{"files of peers.tls", []string{"-set", "peers.tls.cert=/no/cert", "-set", "peers.tls.key=/no/key", "-set", "peers.tls.ca=/no/ca"}, []string{"peers.tls", "/no/cert"}},
 		{"age without bare", []string{"-bare-max-connection-age", "30s"}, []string{"-bare-max-connection-age"}},
 		{"below 0", []string{"-drain-every", "-1s", "-bare", "-bare-max-connection-age", "-1s"}, []string{"-drain-every", "-bare-max-connection-age"}},
 		{"settings", []string{"-set", "rebalance.tolerance=7", "-set", "peers.sauce=dns"}, []string{"rebalance.tolerance", "peers.sauce"}},

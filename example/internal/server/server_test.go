@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"io"
@@ -249,6 +250,35 @@ func selfSigned(t *testing.T) (certFile, keyFile string) {
 		return path
 	}
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
+}
+
+// peers.tls closes /peerz to everybody but pods, and nothing else.
+func TestPeersTLS(t *testing.T) {
+	cert, key := selfSigned(t)
+	r := start(t, "-set", "peers.tls.cert="+cert, "-set", "peers.tls.key="+key, "-set", "peers.tls.ca="+cert)
+	defer r.stop(t)
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(pair.Leaf)
+	for _, tc := range []struct {
+		certs []tls.Certificate
+		path  string
+		want  int
+	}{{nil, "/readyz", http.StatusOK}, {nil, "/peerz", http.StatusForbidden}, {[]tls.Certificate{pair}, "/peerz", http.StatusOK}} {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: tc.certs}}}
+		resp, err := client.Get("https://" + r.http + tc.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		client.CloseIdleConnections()
+		if resp.StatusCode != tc.want {
+			t.Errorf("%s with %d certificates: %s, want %d", tc.path, len(tc.certs), resp.Status, tc.want)
+		}
+	}
 }
 
 func TestPortInUse(t *testing.T) {
