@@ -34,6 +34,11 @@ type PeerDialer interface {
 type Membership struct {
 	// Members are the pods, each once, in any order, this one possibly among them.
 	Members []Member
+	// ClientName is the DNS name that answers with these very pods, if the source knows
+	// one: a headless Service's. Clients are taken to resolve it, and none is moved before
+	// it answers in full, unless clients.dns.name says otherwise. Empty: there is no such
+	// name (a ClusterIP), or the source does not know.
+	ClientName string
 	// Err, if not nil, says why the source sees nothing now. Members is ignored
 	// then and the last good view ages.
 	Err error

@@ -69,6 +69,7 @@ func TestFloors(t *testing.T) {
 		},
 		"rebalance/peers/static": {"rebalance", "internal/lookup"},
 		"rebalance/peers/dns":    {"rebalance", "internal/lookup"},
+		"rebalance/peers/kube":   {"rebalance"},
 		"serveropts":             {"rebalance"},
 		"health":                 {"rebalance", "internal/peerz"},
 	}
