@@ -50,6 +50,11 @@ demo: ## The main job: 2 to 5 pods, with evenkeel, with MaxConnectionAge alone, 
 interop: ## Clients of other makes; installs them (Debian packages, npm)
 	./test/interop/run.sh
 
+.PHONY: image
+image: ## The example server as a container image, dist/server.tar, packed without a daemon
+	cd example && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../dist/server ./server
+	cd tools && GOWORK=off $(GO) run ./image -o ../dist/server.tar -tag evenkeel-example-server:dev -entrypoint /server ../dist/server=/server
+
 .PHONY: lint
 lint: ## golangci-lint and gofumpt
 	@for m in $(MODULES); do echo "golangci-lint $$m" && (cd $$m && $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
