@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/net/http2"
 
-	"github.com/evenkeel-go/evenkeel/internal/lookup"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
 
@@ -38,15 +37,18 @@ func (z *zone) set(m Membership) {
 	}
 }
 
-// gated runs a Balancer whose clients resolve z.
-func gated(t *testing.T, src Source, z *zone) *Balancer {
+// gated runs a Balancer whose clients resolve name, or what the source says, in z.
+func gated(t *testing.T, src Source, z *zone, name string) *Balancer {
 	t.Helper()
 	b, err := New(DefaultConfig(), WithPeers(src), WithSelf("pod-a", "198.18.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.resolver = z
-	b.gate = lookup.NewGate(z, "hello.test", lookup.GateConfig{})
+	b.clientDNS.resolver = z
+	if name != "" {
+		b.clientDNS.fixed = true
+		b.clientDNS.set(name)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); b.Run(ctx) }()
@@ -70,7 +72,7 @@ func visitor(t *testing.T, b *Balancer) {
 func TestNothingMovesBeforeDNSKnows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, z := &hand{renew: true}, &zone{}
-		b := gated(t, src, z)
+		b := gated(t, src, z, "hello.test")
 		visitor(t, b)
 		one, two := pods("198.18.0.1"), pods("198.18.0.1", "198.18.0.2")
 		z.set(one)
@@ -109,7 +111,7 @@ func TestNewPodSaysThatDNSIsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, z := &hand{renew: true}, &zone{}
 		z.set(pods("198.18.0.2"))
-		b := gated(t, src, z)
+		b := gated(t, src, z, "hello.test")
 		src.set(pods("198.18.0.1", "198.18.0.2"))
 		time.Sleep(5 * time.Second)
 		wantVerdict(t, b, Waiting, "this pod is new")
@@ -131,4 +133,51 @@ func TestUptimeThatFellIsARestart(t *testing.T) {
 	if got := p.restarted(); !slices.Equal(got, []string{"a"}) || len(p.restarted()) != 0 {
 		t.Errorf("restarted %v, want a, once", got)
 	}
+}
+
+func TestSourceNamesWhatClientsResolve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, z := &hand{renew: true}, &zone{}
+		b := gated(t, src, z, "")
+		visitor(t, b)
+		one, two, three := pods("198.18.0.1"), pods("198.18.0.1", "198.18.0.2"), pods("198.18.0.1", "198.18.0.2", "198.18.0.3")
+		for _, m := range []*Membership{&one, &two} {
+			m.ClientName = "hello-headless.shop.svc.cluster.local."
+		}
+		z.set(one)
+		src.set(one)
+		time.Sleep(time.Minute)
+		src.set(two)
+		time.Sleep(20 * time.Second)
+		if n := b.Status().Draining; n != 0 {
+			t.Fatalf("%d connections were asked to leave before DNS answered in full", n)
+		}
+		wantVerdict(t, b, Waiting, "hello-headless.shop.svc.cluster.local. does not answer with 1 of 2 pods yet")
+		z.set(two)
+		time.Sleep(5 * time.Second)
+		if n := b.Status().GoAways["reach"]; n != 1 {
+			t.Errorf("%d GOAWAYs after DNS answered in full, want 1", n)
+		}
+
+		// A Service that is headless no more has no name to wait for.
+		src.set(three)
+		time.Sleep(10 * time.Second)
+		if v := b.Status(); v.Verdict == Waiting || hasCondition(b, "dns-behind") {
+			t.Errorf("%s (%s) without a name to wait for", v.Verdict, v.Why)
+		}
+	})
+}
+
+func TestNameOfTheConfigurationStands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, z := &hand{renew: true}, &zone{}
+		b := gated(t, src, z, "hello.test")
+		one := pods("198.18.0.1")
+		one.ClientName = "other.test"
+		src.set(one)
+		time.Sleep(time.Second)
+		if name := b.clientDNS.gate.Load().Name(); name != "hello.test" {
+			t.Errorf("clients are taken to resolve %s, want hello.test", name)
+		}
+	})
 }

@@ -111,6 +111,9 @@ func (b *Balancer) runSource(ctx context.Context) {
 }
 
 func (b *Balancer) onMembership(m Membership) {
+	if m.Err == nil {
+		b.clientDNS.learn(m.ClientName) // before the members: none must be moved unasked
+	}
 	p := &b.peers
 	p.mu.Lock()
 	changed := !slices.EqualFunc(p.members, m.Members, sameMember)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/conns"
-	"github.com/evenkeel-go/evenkeel/internal/lookup"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
@@ -26,12 +25,11 @@ var ErrRunning = errors.New("rebalance: Run is already running")
 //
 // Its methods may be called from any goroutine.
 type Balancer struct {
-	opts     options
-	reg      *conns.Registry
-	gate     *lookup.Gate    // nil: the name that clients resolve is not known
-	resolver lookup.Lookuper // the gate's
-	self     netip.Addr      // not valid: not known
-	begun    time.Time
+	opts      options
+	reg       *conns.Registry
+	clientDNS clientDNS
+	self      netip.Addr // not valid: not known
+	begun     time.Time
 
 	conds     conditions
 	running   atomic.Bool
@@ -88,7 +86,7 @@ func New(cfg Config, opts ...Option) (*Balancer, error) {
 	if err := b.preparePeers(&cfg); err != nil {
 		return nil, err
 	}
-	return b, b.makeGate(cfg)
+	return b, b.clientDNS.prepare(&cfg)
 }
 
 func (b *Balancer) findSelf() error {
@@ -100,24 +98,6 @@ func (b *Balancer) findSelf() error {
 		return fmt.Errorf("rebalance: this pod's own address ($POD_IP or WithSelf): %w", err)
 	}
 	b.self = addr.Unmap()
-	return nil
-}
-
-// makeGate prepares the look at DNS, by the name that clients use.
-func (b *Balancer) makeGate(cfg Config) error {
-	name, server := cfg.Clients.DNS.Name, cfg.Clients.DNS.Server
-	if name == "" && cfg.Peers.Source == "dns" {
-		name, server = cfg.Peers.DNS.Name, cfg.Peers.DNS.Server
-	}
-	if name == "" {
-		return nil
-	}
-	resolver, err := lookup.New(server)
-	if err != nil {
-		return fmt.Errorf("rebalance: clients.dns.server: %w", err)
-	}
-	b.resolver = resolver
-	b.gate = lookup.NewGate(resolver, name, lookup.GateConfig{})
 	return nil
 }
 
@@ -174,9 +154,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 		wg.Go(func() { b.runSource(ctx) })
 		wg.Go(func() { b.runPolls(ctx) })
 	}
-	if b.gate != nil {
-		wg.Go(func() { b.gate.Run(ctx) })
-	}
+	wg.Go(func() { b.clientDNS.run(ctx, b.poke) })
 	b.loop(ctx, &wg)
 	return nil
 }
@@ -188,17 +166,12 @@ const lookAgain = time.Second
 func (b *Balancer) loop(ctx context.Context, wg *sync.WaitGroup) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var gateChanged <-chan struct{}
-	if b.gate != nil {
-		gateChanged = b.gate.Changed()
-	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		case <-b.wake:
-		case <-gateChanged:
 		}
 		timer.Reset(b.tick(ctx, wg))
 	}

@@ -157,13 +157,14 @@ func onlyIf(cond bool, text string) string {
 }
 
 func (b *Balancer) dnsBehind() string {
-	if b.gate == nil {
+	gate := b.clientDNS.gate.Load()
+	if gate == nil {
 		return ""
 	}
-	if s := b.gate.Status(); s.Wanted == 0 || s.Open {
+	if s := gate.Status(); s.Wanted == 0 || s.Open {
 		return ""
 	}
-	return "connections stay where they are until DNS answers in full: " + b.gateText() +
+	return "connections stay where they are until DNS answers in full: " + gateText(gate) +
 		"; check that clients.dns.name is the headless name that clients resolve"
 }
 

@@ -105,10 +105,11 @@ func (b *Balancer) listed() bool {
 
 // inDNS: clients are still sent here. A DNS that cannot be asked is not waited for.
 func (b *Balancer) inDNS(ctx context.Context) bool {
-	if b.gate == nil {
+	gate := b.clientDNS.gate.Load()
+	if gate == nil {
 		return false
 	}
-	addrs, err := b.resolver.Addrs(ctx, b.gate.Name())
+	addrs, err := b.clientDNS.resolver.Addrs(ctx, gate.Name())
 	return err == nil && slices.Contains(addrs, b.self)
 }
 

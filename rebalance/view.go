@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/lookup"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
@@ -154,38 +155,39 @@ func (b *Balancer) ownConns() []plan.Conn {
 // lookAtDNS asks the gate for these very members before it reads it, so that an answer
 // for others never counts.
 func (b *Balancer) lookAtDNS(v *plan.View, members []member, busy bool) {
-	if b.gate == nil {
+	gate := b.clientDNS.gate.Load()
+	if gate == nil {
 		return
 	}
 	if !busy {
-		b.gate.Want(nil)
+		gate.Want(nil)
 		// Closed, not absent: what planning finds in this very step must wait, too.
-		v.Gate = plan.Gate{Needed: true, Why: b.gate.Name() + " has not been asked yet"}
+		v.Gate = plan.Gate{Needed: true, Why: gate.Name() + " has not been asked yet"}
 		return
 	}
 	var groups [][]netip.Addr
 	for _, m := range members {
 		groups = append(groups, m.addrs)
 	}
-	b.gate.Want(groups)
-	s := b.gate.Status()
-	v.Gate = plan.Gate{Needed: true, Open: s.Open, Why: b.gateText()}
+	gate.Want(groups)
+	s := gate.Status()
+	v.Gate = plan.Gate{Needed: true, Open: s.Open, Why: gateText(gate)}
 	if s.Open {
 		v.Gate.OpenSince = b.reg.At(s.OpenSince)
 	}
 }
 
 // gateText says what DNS still lacks.
-func (b *Balancer) gateText() string {
-	s := b.gate.Status()
+func gateText(gate *lookup.Gate) string {
+	s := gate.Status()
 	switch {
 	case s.Err != nil:
 		return fmt.Sprintf("which cannot be asked: %v", s.Err)
 	case len(s.Missing) > 0:
 		return fmt.Sprintf("%s does not answer with %d of %d pods yet (%s)",
-			b.gate.Name(), len(s.Missing), s.Wanted, someAddrs(s.Missing))
+			gate.Name(), len(s.Missing), s.Wanted, someAddrs(s.Missing))
 	}
-	return b.gate.Name() + " must answer in full a few times in a row"
+	return gate.Name() + " must answer in full a few times in a row"
 }
 
 func someAddrs(addrs []netip.Addr) string {
