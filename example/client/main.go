@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"github.com/evenkeel-go/evenkeel/example/internal/client"
+	"github.com/evenkeel-go/evenkeel/example/caller"
 )
 
-func main() { os.Exit(client.Main(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(caller.Main(os.Args[1:], os.Stdout, os.Stderr)) }

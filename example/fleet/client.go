@@ -18,6 +18,8 @@ type Report struct {
 	Errors   map[string]int `json:"errors"`
 	// Skipped counts calls that were due but not begun.
 	Skipped int `json:"skipped"`
+	// Opened counts connections made.
+	Opened int `json:"opened"`
 	// Total marks the last report: the sum of all.
 	Total bool `json:"total"`
 }

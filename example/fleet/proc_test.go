@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evenkeel-go/evenkeel/example/internal/client"
+	"github.com/evenkeel-go/evenkeel/example/caller"
 	"github.com/evenkeel-go/evenkeel/example/internal/server"
 )
 
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		case "serve":
 			os.Exit(server.Main(os.Args[2:], os.Stdout, os.Stderr))
 		case "call":
-			os.Exit(client.Main(os.Args[2:], os.Stdout, os.Stderr))
+			os.Exit(caller.Main(os.Args[2:], os.Stdout, os.Stderr))
 		case "stubborn":
 			stubborn()
 		}

@@ -17,8 +17,8 @@ import (
 
 	"github.com/charmbracelet/x/term"
 
+	"github.com/evenkeel-go/evenkeel/example/caller"
 	"github.com/evenkeel-go/evenkeel/example/fleet"
-	"github.com/evenkeel-go/evenkeel/example/internal/client"
 	"github.com/evenkeel-go/evenkeel/example/internal/server"
 )
 
@@ -43,7 +43,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		case serveCommand:
 			return server.Main(args[1:], stdout, stderr)
 		case callCommand:
-			return client.Main(args[1:], stdout, stderr)
+			return caller.Main(args[1:], stdout, stderr)
 		}
 	}
 	o, err := parse(args, stdout)

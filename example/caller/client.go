@@ -1,7 +1,10 @@
-// Package client is an ordinary grpc-go client of the hello service: what users of
+// Package caller is an ordinary grpc-go client of the hello service: what users of
 // a service have anyway. It knows nothing of evenkeel, and nothing in it is
 // there to help evenkeel.
-package client
+//
+// It stands apart from package main so that programs with other resolvers can run it,
+// and the demo in processes of its own.
+package caller
 
 import (
 	"context"
@@ -88,6 +91,7 @@ func dial(o *options) (*client, error) {
 		}))
 	}
 	c := &client{o: o, tally: newTally(time.Now())}
+	opts = append(opts, grpc.WithStatsHandler(opened{c.tally}))
 	for range o.channels {
 		conn, err := grpc.NewClient(o.target, opts...)
 		if err != nil {

@@ -1,4 +1,4 @@
-package client
+package caller
 
 import (
 	"bytes"
@@ -124,6 +124,9 @@ func TestCounts(t *testing.T) {
 			t.Errorf("%s: came from %s", tc.method, ip)
 		}
 		total := checkSum(t, &stdout)
+		if total.Opened != 3 {
+			t.Errorf("%s: %d connections opened, want one for each of 3 channels", tc.method, total.Opened)
+		}
 		if tc.fail == nil && (total.Calls["p"] == 0 || total.Failures > 0) {
 			t.Errorf("%s: %+v", tc.method, total)
 		}

@@ -1,4 +1,4 @@
-package client
+package caller
 
 import (
 	"encoding/json"
@@ -24,6 +24,8 @@ type report struct {
 	// Skipped counts calls that were due but not begun, since too many were still
 	// under way.
 	Skipped int `json:"skipped,omitempty"`
+	// Opened counts connections made.
+	Opened int `json:"opened,omitempty"`
 	// Total marks the last one: it is the sum of all.
 	Total bool `json:"total,omitempty"`
 }
@@ -41,6 +43,7 @@ func (r *report) add(from *report) {
 	}
 	r.Failures += from.Failures
 	r.Skipped += from.Skipped
+	r.Opened += from.Opened
 }
 
 // tally counts, from any goroutine.
@@ -71,6 +74,12 @@ func (t *tally) skipped() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.current.Skipped++
+}
+
+func (t *tally) opened() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.current.Opened++
 }
 
 // cut returns what happened since the last cut and begins anew at now.
