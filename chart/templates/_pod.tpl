@@ -1,0 +1,102 @@
+{{/*
+Parts of the Deployment.
+*/}}
+
+{{/*
+The selector's labels win: a pod must be found whatever is set. The versions are left out: a new
+version of the chart alone must not replace pods.
+*/}}
+{{- define "evenkeel.podLabels" -}}
+{{- toYaml (merge (fromYaml (include "evenkeel.selectorLabels" .)) .Values.podLabels .Values.commonLabels) }}
+{{- end }}
+
+{{- define "evenkeel.container" -}}
+image: {{ include "evenkeel.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.command }}
+command:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+args:
+  {{- include "evenkeel.args" . | nindent 2 }}
+env:
+  {{- include "evenkeel.env" . | nindent 2 }}
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+ports:
+  {{- include "evenkeel.ports" . | nindent 2 }}
+  {{- if .Values.gateway.enabled }}
+  - name: gateway
+    containerPort: {{ .Values.gateway.port }}
+    protocol: TCP
+  {{- end }}
+{{- include "evenkeel.probes" . }}
+{{- include "evenkeel.lifecycle" . }}
+{{- with .Values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+  {{- include "evenkeel.volumeMounts" . | nindent 2 }}
+  {{- if .Values.grpc.tls.secretName }}
+  - name: grpc-tls
+    mountPath: {{ include "evenkeel.grpcTLSDir" . }}
+    readOnly: true
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "evenkeel.args" -}}
+{{- if .Values.args }}
+{{- toYaml .Values.args }}
+{{- else -}}
+- -grpc=:{{ .Values.grpc.port }}
+- -http=:{{ .Values.http.port }}
+- -config={{ include "evenkeel.configFile" . }}
+{{- if .Values.gateway.enabled }}
+- -gateway=:{{ .Values.gateway.port }}
+{{- end }}
+{{- if .Values.grpc.tls.secretName }}
+{{- $dir := include "evenkeel.grpcTLSDir" . }}
+- -tls-cert={{ $dir }}/tls.crt
+- -tls-key={{ $dir }}/tls.key
+{{- if .Values.grpc.tls.clientAuth }}
+- -tls-client-ca={{ $dir }}/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "evenkeel.scheduling" -}}
+{{- range $key := list "priorityClassName" "runtimeClassName" "dnsPolicy" }}
+{{- with get $.Values $key }}
+{{ $key }}: {{ . }}
+{{- end }}
+{{- end }}
+{{- range $key := list "dnsConfig" "nodeSelector" "affinity" "tolerations" }}
+{{- with get $.Values $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .Values.topologySpreadConstraints }}
+topologySpreadConstraints:
+{{- range . }}
+  - {{ toYaml (mergeOverwrite (dict "labelSelector" (dict "matchLabels" (fromYaml (include "evenkeel.selectorLabels" $)))) .) | nindent 4 | trim }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,232 @@
+{{/*
+What other charts may include. Each takes a context of this chart: in a chart that depends on
+it, that is .Subcharts.evenkeel, whose values are those under `evenkeel:` in the other chart's
+values, over the defaults of this one. README.md says how.
+*/}}
+
+{{/* evenkeel.configYAML: the configuration, a YAML tree. */}}
+{{- define "evenkeel.configYAML" -}}
+{{- $cfg := deepCopy .Values.evenkeel }}
+{{- $peers := $cfg.peers }}
+{{- if and (eq $peers.source "kubernetes") (not $peers.kubernetes.service) }}
+{{- $_ := set $peers.kubernetes "service" (include "evenkeel.headlessName" .) }}
+{{- end }}
+{{- if and (eq $peers.source "dns") (not $peers.dns.name) }}
+{{- $_ := set $peers.dns "name" (printf "%s.%s.svc" (include "evenkeel.headlessName" .) .Release.Namespace) }}
+{{- end }}
+{{- if .Values.peersTLS.secretName }}
+{{- $dir := include "evenkeel.peersTLSDir" . }}
+{{- range $key, $file := dict "cert" "tls.crt" "key" "tls.key" "ca" "ca.crt" }}
+{{- $_ := set $peers.tls $key (default (printf "%s/%s" $dir $file) (get $peers.tls $key)) }}
+{{- end }}
+{{- end }}
+{{- toYaml $cfg }}
+{{- end }}
+
+{{/* evenkeel.config: a ConfigMap with config.yaml. */}}
+{{- define "evenkeel.config" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  {{- include "evenkeel.metadata" (list . (include "evenkeel.fullname" .)) | nindent 2 }}
+data:
+  config.yaml: |
+    {{- include "evenkeel.configYAML" . | nindent 4 }}
+{{- end }}
+
+{{/* evenkeel.env: items for a container's env. */}}
+{{- define "evenkeel.env" -}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- with include "evenkeel.saltSecret" . }}
+- name: EVENKEEL_PEERS_SALT
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $.Values.peersSalt.key }}
+{{- end }}
+{{- end }}
+
+{{/* evenkeel.volumes: items for a pod's volumes. */}}
+{{- define "evenkeel.volumes" -}}
+- name: evenkeel-config
+  configMap:
+    name: {{ include "evenkeel.fullname" . }}
+{{- with .Values.peersTLS.secretName }}
+- name: evenkeel-peers-tls
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+
+{{/* evenkeel.volumeMounts: items for a container's volumeMounts. */}}
+{{- define "evenkeel.volumeMounts" -}}
+- name: evenkeel-config
+  mountPath: {{ include "evenkeel.configDir" . }}
+  readOnly: true
+{{- if .Values.peersTLS.secretName }}
+- name: evenkeel-peers-tls
+  mountPath: {{ include "evenkeel.peersTLSDir" . }}
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* evenkeel.configFile: where config.yaml is in the container. */}}
+{{- define "evenkeel.configFile" -}}
+{{ include "evenkeel.configDir" . }}/config.yaml
+{{- end }}
+
+{{/* evenkeel.ports: items for a container's ports. */}}
+{{- define "evenkeel.ports" -}}
+- name: grpc
+  containerPort: {{ .Values.grpc.port }}
+  protocol: TCP
+- name: http
+  containerPort: {{ .Values.http.port }}
+  protocol: TCP
+{{- end }}
+
+{{/* evenkeel.probes: startup, readiness and liveness probes of a container. */}}
+{{- define "evenkeel.probes" -}}
+{{- $scheme := include "evenkeel.healthScheme" . }}
+{{- with .Values.probes }}
+startupProbe:
+  httpGet:
+    path: /livez
+    port: http
+    scheme: {{ $scheme }}
+  periodSeconds: 1
+  failureThreshold: {{ .startupSeconds }}
+readinessProbe:
+  {{- if .customReadiness }}
+  {{- toYaml .customReadiness | nindent 2 }}
+  {{- else }}
+  {{- if eq (default (ternary "http" "grpc" (not (empty $.Values.grpc.tls.secretName))) .readiness) "grpc" }}
+  grpc:
+    port: {{ $.Values.grpc.port }}
+  {{- else }}
+  httpGet:
+    path: /readyz
+    port: http
+    scheme: {{ $scheme }}
+  {{- end }}
+  periodSeconds: {{ .readinessPeriodSeconds }}
+  failureThreshold: {{ .readinessFailureThreshold }}
+  {{- end }}
+livenessProbe:
+  {{- if .customLiveness }}
+  {{- toYaml .customLiveness | nindent 2 }}
+  {{- else }}
+  httpGet:
+    path: /livez
+    port: http
+    scheme: {{ $scheme }}
+  periodSeconds: {{ .livenessPeriodSeconds }}
+  failureThreshold: {{ .livenessFailureThreshold }}
+  timeoutSeconds: 5
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* evenkeel.lifecycle: preStop of a container; nothing if it is not to sleep. */}}
+{{- define "evenkeel.lifecycle" -}}
+{{- with int .Values.preStop.sleepSeconds }}
+lifecycle:
+  preStop:
+    sleep:
+      seconds: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* evenkeel.grace: what a pod's spec says of its end; fails if that is too short. */}}
+{{- define "evenkeel.grace" -}}
+terminationGracePeriodSeconds: {{ include "evenkeel.graceSeconds" . }}
+{{- end }}
+
+{{/* evenkeel.headlessService: the Service that peers are found by, and clients with dns:/// and round_robin. */}}
+{{- define "evenkeel.headlessService" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "evenkeel.metadata" (list . (include "evenkeel.headlessName" .) .Values.service.headlessAnnotations) | nindent 2 }}
+spec:
+  clusterIP: None
+  # A pod that is not ready must not be in DNS: clients would go there.
+  publishNotReadyAddresses: false
+  {{- with include "evenkeel.ipFamilies" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  selector:
+    {{- include "evenkeel.selectorLabels" . | nindent 4 }}
+  ports:
+    - name: grpc
+      port: {{ .Values.grpc.port }}
+      targetPort: grpc
+    - name: http
+      port: {{ .Values.http.port }}
+      targetPort: http
+{{- end }}
+
+{{- define "evenkeel.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+ipFamilies:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* evenkeel.serviceAccount: a ServiceAccount; the pod says whether it gets its token. */}}
+{{- define "evenkeel.serviceAccount" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "evenkeel.metadata" (list . (include "evenkeel.serviceAccountName" .) .Values.serviceAccount.annotations) | nindent 2 }}
+automountServiceAccountToken: false
+{{- end }}
+
+{{/* evenkeel.rbac: Role and RoleBinding to watch EndpointSlices; nothing where the source needs none. */}}
+{{- define "evenkeel.rbac" -}}
+{{- if include "evenkeel.needsToken" . }}
+{{- $namespace := default .Release.Namespace .Values.evenkeel.peers.kubernetes.namespace -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ include "evenkeel.fullname" . }}
+  namespace: {{ $namespace }}
+  labels:
+    {{- include "evenkeel.labels" . | nindent 4 }}
+rules:
+  - apiGroups: [discovery.k8s.io]
+    resources: [endpointslices]
+    verbs: [list, watch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ include "evenkeel.fullname" . }}
+  namespace: {{ $namespace }}
+  labels:
+    {{- include "evenkeel.labels" . | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ include "evenkeel.fullname" . }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "evenkeel.serviceAccountName" . }}
+    namespace: {{ .Release.Namespace }}
+{{- end }}
+{{- end }}
