@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,9 +44,10 @@ type row struct {
 	tls    bool
 	// proxy stands between, if set.
 	proxy func(t *testing.T, s *server) *proxy
-	// perGoAway is how many calls may fail for each GOAWAY, if each of them failed
-	// with an error that contains failing; why says why it cannot be none.
-	perGoAway    int
+	// perGoAway is how many calls may fail for each GOAWAY, rounded up, if each of them
+	// failed with an error that the regular expression failing matches; why says why it
+	// cannot be none.
+	perGoAway    float64
 	failing, why string
 }
 
@@ -126,13 +129,14 @@ func (r row) args(t *testing.T, s *server, p *proxy) []string {
 // check holds an outcome against its bars. Too few calls or GOAWAYs fail, too:
 // such a run would prove nothing.
 func (r row) check(t *testing.T, o outcome) {
-	if allowed := r.perGoAway * o.GoAways; o.Failed > allowed {
+	if allowed := int(math.Ceil(r.perGoAway * float64(o.GoAways))); o.Failed > allowed {
 		t.Errorf("%d of %d calls failed, at most %d may: %v", o.Failed, o.Calls, allowed, o.Errors)
 	} else if o.Failed > 0 {
 		t.Logf("%d of %d calls failed, as may be (%s): %v", o.Failed, o.Calls, r.why, o.Errors)
 	}
+	known := regexp.MustCompile(r.failing)
 	for text := range o.Errors {
-		if r.perGoAway > 0 && !strings.Contains(text, r.failing) {
+		if r.perGoAway > 0 && !known.MatchString(text) {
 			t.Errorf("a call failed in another way than by %q: %s", r.failing, text)
 		}
 	}
