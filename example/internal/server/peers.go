@@ -6,6 +6,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/rebalance/peers/dns"
+	"github.com/evenkeel-go/evenkeel/rebalance/peers/kube"
 	"github.com/evenkeel-go/evenkeel/rebalance/peers/static"
 )
 
@@ -18,6 +19,11 @@ func peersFrom(cfg *rebalance.PeersConfig, log *slog.Logger) (rebalance.Source, 
 		return static.New(cfg.Static)
 	case rebalance.PeersDNS:
 		return dns.New(dns.Options{Name: cfg.DNS.Name, Server: cfg.DNS.Server, Interval: cfg.DNS.Interval, Logger: log})
+	case rebalance.PeersKubernetes:
+		return kube.New(kube.Options{
+			Namespace: cfg.Kubernetes.Namespace, Service: cfg.Kubernetes.Service,
+			Kubeconfig: cfg.Kubernetes.Kubeconfig, Logger: log,
+		})
 	}
 	return nil, fmt.Errorf("peers.source: %q is not built into this server", cfg.Source)
 }

@@ -1,0 +1,91 @@
+package rebalance
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/evenkeel-go/evenkeel/internal/lookup"
+)
+
+// clientDNS is the look at DNS by the name that clients resolve: the one of the
+// configuration, or else the one that the source knows, as soon as it does.
+type clientDNS struct {
+	resolver lookup.Lookuper
+	fixed    bool                        // the configuration names it
+	gate     atomic.Pointer[lookup.Gate] // nil: there is no such name, or none is known yet
+	renamed  chan struct{}
+}
+
+// prepare takes the name from cfg, if there is one.
+func (d *clientDNS) prepare(cfg *Config) error {
+	d.renamed = make(chan struct{}, 1)
+	name, server := cfg.Clients.DNS.Name, cfg.Clients.DNS.Server
+	if name == "" && cfg.Peers.Source == PeersDNS {
+		name, server = cfg.Peers.DNS.Name, cfg.Peers.DNS.Server
+	}
+	resolver, err := lookup.New(server)
+	if err != nil {
+		return fmt.Errorf("rebalance: clients.dns.server: %w", err)
+	}
+	d.resolver, d.fixed = resolver, name != ""
+	d.set(name)
+	return nil
+}
+
+// learn takes the name that the source knows, or that it knows none.
+func (d *clientDNS) learn(name string) {
+	if !d.fixed {
+		d.set(name)
+	}
+}
+
+// set starts anew with a closed gate if the name is another one.
+func (d *clientDNS) set(name string) {
+	old := d.gate.Load()
+	if old == nil && name == "" || old != nil && old.Name() == name {
+		return
+	}
+	var gate *lookup.Gate
+	if name != "" {
+		gate = lookup.NewGate(d.resolver, name, lookup.GateConfig{})
+	}
+	d.gate.Store(gate)
+	select {
+	case d.renamed <- struct{}{}:
+	default: // run has not taken up the one before yet, and will find this one
+	}
+}
+
+// run looks the name up, when pods are waited for, until ctx is done, and calls
+// changed when the answer is another one.
+func (d *clientDNS) run(ctx context.Context, changed func()) {
+	for ctx.Err() == nil {
+		d.runOne(ctx, d.gate.Load(), changed)
+	}
+}
+
+// runOne returns when the name is another one.
+func (d *clientDNS) runOne(ctx context.Context, gate *lookup.Gate, changed func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	defer func() { cancel(); <-done }()
+	var news <-chan struct{}
+	if gate == nil {
+		close(done)
+	} else {
+		news = gate.Changed()
+		go func() { defer close(done); gate.Run(ctx) }()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.renamed:
+			changed()
+			return
+		case <-news:
+			changed()
+		}
+	}
+}
