@@ -54,13 +54,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* metadata of a resource: (list CONTEXT NAME [ANNOTATIONS]). */}}
+{{/* metadata of a resource: (list CONTEXT NAME [ANNOTATIONS [LABELS]]). */}}
 {{- define "evenkeel.metadata" -}}
 {{- $ctx := index . 0 -}}
 name: {{ index . 1 }}
 namespace: {{ $ctx.Release.Namespace }}
 labels:
   {{- include "evenkeel.labels" $ctx | nindent 2 }}
+  {{- if gt (len .) 3 }}
+  {{- with index . 3 }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- end }}
 {{- $own := dict }}
 {{- if gt (len .) 2 }}{{ $own = index . 2 }}{{ end }}
 {{- with merge (dict) $own $ctx.Values.commonAnnotations }}
@@ -88,6 +93,28 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{- define "evenkeel.peersTLSSecret" -}}
+{{- if .Values.peersTLS.secretName }}
+{{- .Values.peersTLS.secretName }}
+{{- else if .Values.peersTLS.certificate.create }}
+{{- printf "%s-peers-tls" (include "evenkeel.fullname" . | trunc 53 | trimSuffix "-") }}
+{{- end }}
+{{- end }}
+
+{{/* The headless Service's DNS name; the cluster's domain comes from the search list. */}}
+{{- define "evenkeel.headlessDNS" -}}
+{{- printf "%s.%s.svc" (include "evenkeel.headlessName" .) .Release.Namespace }}
+{{- end }}
+
+{{/* What each pod's certificate must have. One of the chart's own making has the Service's name. */}}
+{{- define "evenkeel.peersTLSName" -}}
+{{- if .Values.evenkeel.peers.tls.serverName }}
+{{- .Values.evenkeel.peers.tls.serverName }}
+{{- else if .Values.peersTLS.certificate.create }}
+{{- include "evenkeel.headlessDNS" . }}
+{{- end }}
+{{- end }}
+
 {{/* Not empty where the source of peers needs the API server. */}}
 {{- define "evenkeel.needsToken" -}}
 {{- if and (eq .Values.evenkeel.peers.source "kubernetes") (not .Values.evenkeel.peers.kubernetes.kubeconfig) -}}
@@ -105,7 +132,29 @@ true
 
 {{/* HTTP or HTTPS: the health port's scheme. */}}
 {{- define "evenkeel.healthScheme" -}}
-{{- ternary "HTTPS" "HTTP" (or (not (empty .Values.peersTLS.secretName)) (not (empty .Values.evenkeel.peers.tls.cert))) }}
+{{- ternary "HTTPS" "HTTP" (not (and (empty (include "evenkeel.peersTLSSecret" .)) (empty .Values.evenkeel.peers.tls.cert))) }}
+{{- end }}
+
+{{/* A number without a unit passes the schema, for the sake of 0, and would stop the server. */}}
+{{- define "evenkeel.checkDurations" -}}
+{{- $durations := dict
+  "policy" (list "maxConnectionAge" "maxConnectionAgeGrace" "maxConnectionIdle" "keepaliveTime" "keepaliveTimeout" "minClientPing")
+  "rebalance" (list "spread" "cooldown" "settle" "grace")
+  "shutdown" (list "timeout") }}
+{{- $e := .Values.evenkeel }}
+{{- range $section, $keys := $durations }}
+{{- range $keys }}
+{{- include "evenkeel.checkDuration" (list (printf "%s.%s" $section .) (get (get $e $section) .)) }}
+{{- end }}
+{{- end }}
+{{- include "evenkeel.checkDuration" (list "peers.dns.interval" $e.peers.dns.interval) }}
+{{- end }}
+
+{{- define "evenkeel.checkDuration" -}}
+{{- $text := index . 1 | toString }}
+{{- if and (regexMatch "^[0-9]+$" $text) (ne (int $text) 0) }}
+{{- fail (printf "evenkeel.%s: %s has no unit, write %ss" (index . 0) $text $text) }}
+{{- end }}
 {{- end }}
 
 {{/* Whole seconds of a duration as Go writes it, rounded up. */}}
@@ -134,5 +183,62 @@ preStop, and kills whatever is still there when it is over.
 {{- fail (printf "terminationGracePeriodSeconds: %d is too short, the kubelet would kill pods that still finish RPCs: preStop.sleepSeconds %d and evenkeel.shutdown.timeout %v need at least %d; or leave it empty to have it reckoned" (int $set) $sleep $timeout (add1 $needed)) }}
 {{- else }}
 {{- int $set }}
+{{- end }}
+{{- end }}
+
+{{/* How Prometheus scrapes: (list CONTEXT MONITOR-VALUES). */}}
+{{- define "evenkeel.endpoint" -}}
+{{- $ctx := index . 0 -}}
+{{- $scheme := include "evenkeel.healthScheme" $ctx -}}
+{{- with index . 1 -}}
+port: http
+path: /metrics
+scheme: {{ lower $scheme }}
+{{- if eq $scheme "HTTPS" }}
+tlsConfig:
+  {{- if .tlsConfig }}
+  {{- toYaml .tlsConfig | nindent 2 }}
+  {{- else }}
+  {{- include "evenkeel.scrapeTLS" $ctx | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- range $key := list "interval" "scrapeTimeout" }}
+{{- with get (index $ 1) $key }}
+{{ $key }}: {{ . }}
+{{- end }}
+{{- end }}
+{{- range $key := list "relabelings" "metricRelabelings" }}
+{{- with get (index $ 1) $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Prometheus goes by address, which stands in no certificate: without a common name there is none to compare. */}}
+{{- define "evenkeel.scrapeTLS" -}}
+{{- $secret := include "evenkeel.peersTLSSecret" . }}
+{{- $name := include "evenkeel.peersTLSName" . }}
+{{- if and $secret $name -}}
+ca:
+  secret:
+    name: {{ $secret }}
+    key: ca.crt
+serverName: {{ $name }}
+{{- else -}}
+insecureSkipVerify: true
+{{- end }}
+{{- end }}
+
+{{/* Label matchers that find the pods, in the 58 characters that a ReplicaSet leaves of a pod's name. */}}
+{{- define "evenkeel.promSelector" -}}
+{{- $name := include "evenkeel.fullname" . }}
+{{- if .Values.prometheusRule.selector }}
+{{- .Values.prometheusRule.selector }}
+{{- else if gt (len $name) 46 }}
+{{- printf "namespace=%q,pod=~\"%s.+\"" .Release.Namespace (trunc 46 $name) }}
+{{- else }}
+{{- printf "namespace=%q,pod=~\"%s-[0-9a-z]+-[0-9a-z]{5}\"" .Release.Namespace $name }}
 {{- end }}
 {{- end }}

@@ -6,15 +6,17 @@ values, over the defaults of this one. README.md says how.
 
 {{/* evenkeel.configYAML: the configuration, a YAML tree. */}}
 {{- define "evenkeel.configYAML" -}}
+{{- include "evenkeel.checkDurations" . }}
 {{- $cfg := deepCopy .Values.evenkeel }}
 {{- $peers := $cfg.peers }}
 {{- if and (eq $peers.source "kubernetes") (not $peers.kubernetes.service) }}
 {{- $_ := set $peers.kubernetes "service" (include "evenkeel.headlessName" .) }}
 {{- end }}
 {{- if and (eq $peers.source "dns") (not $peers.dns.name) }}
-{{- $_ := set $peers.dns "name" (printf "%s.%s.svc" (include "evenkeel.headlessName" .) .Release.Namespace) }}
+{{- $_ := set $peers.dns "name" (include "evenkeel.headlessDNS" .) }}
 {{- end }}
-{{- if .Values.peersTLS.secretName }}
+{{- if include "evenkeel.peersTLSSecret" . }}
+{{- $_ := set $peers.tls "serverName" (include "evenkeel.peersTLSName" .) }}
 {{- $dir := include "evenkeel.peersTLSDir" . }}
 {{- range $key, $file := dict "cert" "tls.crt" "key" "tls.key" "ca" "ca.crt" }}
 {{- $_ := set $peers.tls $key (default (printf "%s/%s" $dir $file) (get $peers.tls $key)) }}
@@ -62,7 +64,7 @@ data:
 - name: evenkeel-config
   configMap:
     name: {{ include "evenkeel.fullname" . }}
-{{- with .Values.peersTLS.secretName }}
+{{- with include "evenkeel.peersTLSSecret" . }}
 - name: evenkeel-peers-tls
   secret:
     secretName: {{ . }}
@@ -75,7 +77,7 @@ data:
 - name: evenkeel-config
   mountPath: {{ include "evenkeel.configDir" . }}
   readOnly: true
-{{- if .Values.peersTLS.secretName }}
+{{- if include "evenkeel.peersTLSSecret" . }}
 - name: evenkeel-peers-tls
   mountPath: {{ include "evenkeel.peersTLSDir" . }}
   readOnly: true
