@@ -30,7 +30,8 @@ What is allowed and seldom meant, for NOTES.txt.
 {{- if eq $v.service.internalTrafficPolicy "Local" }}
 {{- $w = append $w "service.internalTrafficPolicy is Local: connections come back to pods on their client's node, and may not be balanced." }}
 {{- end }}
-{{- if and (ne $v.evenkeel.policy.maxConnectionAge "0s") (ne (toString $v.evenkeel.policy.maxConnectionAge) "0") (lt (include "evenkeel.seconds" $v.evenkeel.policy.maxConnectionAge | int) 1800) }}
+{{- $age := include "evenkeel.seconds" $v.evenkeel.policy.maxConnectionAge | int }}
+{{- if and (gt $age 0) (lt $age 1800) }}
 {{- $w = append $w "evenkeel.policy.maxConnectionAge is below 30m: every connection of every pod is made anew that often, balanced or not." }}
 {{- end }}
 {{- range $w }}

@@ -1,0 +1,129 @@
+package chart
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	v2 "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	"helm.sh/helm/v4/pkg/engine"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	chartDir    = "../../chart"
+	consumerDir = "../../example/chart"
+
+	release   = "hello"
+	namespace = "shop"
+)
+
+type values = map[string]any
+
+// parse returns values written as YAML.
+func parse(t *testing.T, text string) values {
+	t.Helper()
+	v := values{}
+	if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func load(t *testing.T, dir string) *v2.Chart {
+	t.Helper()
+	c, err := loader.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// renderFiles returns what each template of a chart becomes, with an error where helm
+// would end with one.
+func renderFiles(c *v2.Chart, name string, v values) (map[string]string, error) {
+	if err := chartutil.ProcessDependencies(c, v); err != nil {
+		return nil, err
+	}
+	opts := common.ReleaseOptions{Name: name, Namespace: namespace, Revision: 1, IsInstall: true}
+	all, err := util.ToRenderValues(c, v, opts, nil)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Render(c, all)
+}
+
+// tryRender returns all manifests as one text.
+func tryRender(t *testing.T, v values) (string, error) {
+	t.Helper()
+	files, err := renderFiles(load(t, chartDir), release, v)
+	return manifests(files), err
+}
+
+func render(t *testing.T, v values) string {
+	t.Helper()
+	text, err := tryRender(t, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func notes(t *testing.T, v values) string {
+	t.Helper()
+	files, err := renderFiles(load(t, chartDir), release, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files["evenkeel/templates/NOTES.txt"]
+}
+
+func manifests(files map[string]string) string {
+	var out strings.Builder
+	for _, name := range slices.Sorted(mapKeys(files)) {
+		if strings.HasSuffix(name, ".yaml") {
+			fmt.Fprintf(&out, "---\n%s\n", files[name])
+		}
+	}
+	return out.String()
+}
+
+func mapKeys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// eachCI runs f for each of the chart's ci values.
+func eachCI(t *testing.T, f func(t *testing.T, v values)) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(chartDir, "ci", "*-values.yaml"))
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d files of values: %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), "-values.yaml"), func(t *testing.T) {
+			f(t, parse(t, read(t, file)))
+		})
+	}
+}
