@@ -36,6 +36,7 @@ func TestSuites(t *testing.T) {
 		TestFiles:      []string{"tests/*_test.yaml"},
 		ChartTestsPath: "tests-chart", // there is none: the suites are no templates
 	}
+	defer func() { t.Log(out.String()) }()
 	if !runner.RunV3([]string{dir}) {
 		t.Errorf("\n%s", out.String())
 	}

@@ -1,0 +1,139 @@
+package chart
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/promql/promqltest"
+	"sigs.k8s.io/yaml"
+)
+
+func rules(t *testing.T, v values) *monitoring.PrometheusRule {
+	t.Helper()
+	return get[*monitoring.PrometheusRule](t, decode(t, render(t, v)), "PrometheusRule "+release)
+}
+
+// expressions of the alerts by name.
+func expressions(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, r := range rules(t, parse(t, "prometheusRule: {enabled: true}")).Spec.Groups[0].Rules {
+		out[r.Alert] = r.Expr.String()
+	}
+	return out
+}
+
+// What `promtool check rules` says, the templates in annotations included.
+func TestRulesAreValid(t *testing.T) {
+	for _, file := range []string{"alerts", "monitoring"} {
+		spec := rules(t, parse(t, read(t, chartDir+"/ci/"+file+"-values.yaml"))).Spec
+		text, err := yaml.Marshal(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, errs := rulefmt.Parse(text, false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+		for _, err := range errs {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// The schema lists the alerts by name, so that a misspelt one in prometheusRule.disabled
+// is seen.
+func TestRuleNames(t *testing.T) {
+	var listed []string
+	for _, name := range sub(t, schema(t), "definitions", "alert")["enum"].([]any) {
+		listed = append(listed, fmt.Sprint(name))
+	}
+	same(t, "values.schema.json", listed, slices.Collect(maps.Keys(expressions(t))))
+	for _, r := range rules(t, parse(t, "prometheusRule: {enabled: true, disabled: [EvenkeelChurn]}")).Spec.Groups[0].Rules {
+		if r.Alert == "EvenkeelChurn" {
+			t.Error("EvenkeelChurn is disabled and there")
+		}
+	}
+}
+
+// Each alert finds the series that it is for, of these pods, and no others.
+func TestRulesFire(t *testing.T) {
+	const pod = `namespace="shop",pod="hello-6d4cf56db6-x7k2p"`
+	for _, tc := range []struct{ alert, bad, good, labels string }{
+		{"EvenkeelBroken", `evenkeel_conditions{%s,code="untracked",severity="error"} 1x120`, `evenkeel_conditions{%s,code="overloaded",severity="warning"} 1x120`, `,code="untracked"`},
+		{"EvenkeelStaleView", `evenkeel_verdict{%s,verdict="stale"} 1x120`, `evenkeel_verdict{%s,verdict="stale"} 0x120`, ""},
+		{"EvenkeelUnbalanceable", `evenkeel_verdict{%s,verdict="unbalanceable"} 1x120`, `evenkeel_verdict{%s,verdict="balanced"} 1x120`, ""},
+		{"EvenkeelForcedCloses", `evenkeel_connections_closed_total{%s,how="forced"} 0+1x120`, `evenkeel_connections_closed_total{%s,how="clean"} 0+1x120`, ""},
+		{"EvenkeelPeersSilent", `evenkeel_conditions{%s,code="peers-silent",severity="warning"} 1x120`, `evenkeel_conditions{%s,code="slow-drain"} 1x120`, ""},
+		{"EvenkeelConfigRejected", `evenkeel_conditions{%s,code="config",severity="warning"} 1x120`, `evenkeel_conditions{%s,code="config-of-others"} 1x120`, ""},
+		{"EvenkeelRestartNeeded", `evenkeel_conditions{%s,code="restart-needed",severity="info"} 1x120`, `evenkeel_conditions{%s,code="dns-behind"} 1x120`, ""},
+		{"EvenkeelChurn", "evenkeel_goaways_total{%[1]s,reason=\"reach\"} 0+1x120\n  evenkeel_connections{%[1]s} 2x120", "evenkeel_goaways_total{%[1]s,reason=\"reach\"} 0+1x120\n  evenkeel_connections{%[1]s} 100x120", ""},
+	} {
+		expr := expressions(t)[tc.alert]
+		if expr == "" {
+			t.Errorf("no alert %s", tc.alert)
+		}
+		labels := "{" + pod + tc.labels + "}"
+		if tc.alert == "EvenkeelChurn" {
+			labels = `{namespace="shop"}`
+		}
+		evaluate(t, tc.alert, fmt.Sprintf(tc.bad, pod), expr, labels)
+		evaluate(t, tc.alert, fmt.Sprintf(tc.good, pod), expr, "")
+		for _, other := range []string{`namespace="other",pod="hello-6d4cf56db6-x7k2p"`, `namespace="shop",pod="hello-world-6d4cf56db6-x7k2p"`} {
+			evaluate(t, tc.alert, fmt.Sprintf(tc.bad, other), expr, "")
+		}
+	}
+}
+
+// evaluate asks for one series with these labels, or none.
+func evaluate(t *testing.T, name, series, expr, labels string) {
+	t.Helper()
+	storage := promqltest.LoadedStorage(t, "load 1m\n  "+series+"\n")
+	defer storage.Close()
+	engine := promqltest.NewTestEngine(t, false, 0, 10000)
+	q, err := engine.NewInstantQuery(t.Context(), storage, nil, expr, time.Unix(7200, 0))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	got, err := q.Exec(t.Context()).Vector()
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	var found []string
+	for _, s := range got {
+		found = append(found, s.Metric.String())
+	}
+	if text := strings.Join(found, " "); normal(text) != normal(labels) {
+		t.Errorf("%s with %s: %s, want %s", name, series, text, labels)
+	}
+}
+
+// normal is a set of labels whatever their order.
+func normal(labels string) string {
+	parts := strings.Split(strings.Trim(strings.ReplaceAll(labels, ", ", ","), "{}"), ",")
+	slices.Sort(parts)
+	return strings.Join(parts, ",")
+}
+
+// Alerts are about metrics that the server has.
+func TestRulesKnowTheirMetrics(t *testing.T) {
+	source := read(t, "../../health/metrics.go")
+	for name, expr := range expressions(t) {
+		node, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parser.Inspect(node, func(n parser.Node, _ []parser.Node) error {
+			if s, ok := n.(*parser.VectorSelector); ok && !strings.Contains(source, `desc("`+strings.TrimPrefix(s.Name, "evenkeel_")+`"`) {
+				t.Errorf("%s: no metric %s", name, s.Name)
+			}
+			return nil
+		})
+	}
+}

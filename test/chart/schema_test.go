@@ -1,0 +1,77 @@
+package chart
+
+import (
+	"strings"
+	"testing"
+)
+
+// What is refused, and that the message has the key and what is wrong with it.
+func TestRefused(t *testing.T) {
+	for _, tc := range []struct{ values, key, why string }{
+		{"evenkeel: {rebalance: {tolerence: 0.2}}", "/evenkeel/rebalance", "additional properties 'tolerence' not allowed"},
+		{"evenkeel: {rebalanse: {}}", "/evenkeel", "additional properties 'rebalanse' not allowed"},
+		{"replicas: 3", "''", "additional properties 'replicas' not allowed"},
+		{"image: {name: a}", "/image", "additional properties 'name' not allowed"},
+		{`evenkeel: {rebalance: {tolerance: "0.2"}}`, "/evenkeel/rebalance/tolerance", "got string, want number"},
+		{"evenkeel: {rebalance: {tolerance: 2}}", "/evenkeel/rebalance/tolerance", "maximum: got 2, want 1"},
+		{"evenkeel: {rebalance: {floor: 0.96}}", "/evenkeel/rebalance/floor", "want 0.95"},
+		{"evenkeel: {rebalance: {maxStreams: 1.5}}", "/evenkeel/rebalance/maxStreams", "want integer"},
+		{"evenkeel: {rebalance: {weight: cpu}}", "/evenkeel/rebalance/weight", "'connections', 'requests', 'streams'"},
+		{`evenkeel: {rebalance: {enabled: "yes"}}`, "/evenkeel/rebalance/enabled", "got string, want boolean"},
+		{"evenkeel: {peers: {source: k8s}}", "/evenkeel/peers/source", "'none', 'static', 'dns', 'kubernetes'"},
+		{"evenkeel: {peers: {port: 65536}}", "/evenkeel/peers/port", "65,535"},
+		{"evenkeel: {peers: {static: a}}", "/evenkeel/peers/static", "want array"},
+		{"evenkeel: {peers: {kubernetes: {service: A_b}}}", "/evenkeel/peers/kubernetes/service", "does not match pattern"},
+		{"evenkeel: {shutdown: {timeout: true}}", "/evenkeel/shutdown/timeout", "got boolean"},
+		{"grpc: {port: 0}", "/grpc/port", "minimum"},
+		{"preStop: {sleepSeconds: -1}", "/preStop/sleepSeconds", "minimum"},
+		{"preStop: {sleepSeconds: 5s}", "/preStop/sleepSeconds", "want integer"},
+		{"image: {tag: 'a:b'}", "/image/tag", "does not match pattern"},
+		{"image: {digest: abc}", "/image/digest", "does not match pattern"},
+		{"image: {pullPolicy: Sometimes}", "/image/pullPolicy", "'Always'"},
+		{"commonLabels: {a: 1}", "/commonLabels/a", "want string"},
+		{"extraArgs: -v", "/extraArgs", "want array"},
+		{"probes: {readiness: tcp}", "/probes/readiness", "'grpc'"},
+		{"podDisruptionBudget: {maxUnavailable: most}", "/podDisruptionBudget/maxUnavailable", "does not match pattern"},
+		{"prometheusRule: {disabled: [Evenkeel]}", "/prometheusRule/disabled/0", "'EvenkeelStaleView'"},
+		{"serviceMonitor: {interval: 30}", "/serviceMonitor/interval", "want string"},
+		{"terminationGracePeriodSeconds: 20", "terminationGracePeriodSeconds", "is too short"},
+		{"autoscaling: {enabled: true, minReplicas: 20}", "autoscaling.minReplicas", "is above"},
+	} {
+		_, err := tryRender(t, parse(t, tc.values))
+		if err == nil || !strings.Contains(err.Error(), tc.key) || !strings.Contains(err.Error(), tc.why) {
+			t.Errorf("%s: %v, want %q and %q", tc.values, err, tc.key, tc.why)
+		}
+	}
+}
+
+// The schema knows what values.yaml has, and no more.
+func TestSchemaIsComplete(t *testing.T) {
+	known := schemaKeys(t, "", schema(t), values{})
+	given := flatten("", parse(t, read(t, chartDir+"/values.yaml")), values{})
+	for key := range given {
+		if _, ok := known[key]; !ok && known[parentIn(known, key)] == nil {
+			t.Errorf("values.schema.json lacks %s", key)
+		}
+	}
+	comments := documented(t)
+	for key := range known {
+		if key != "global" && comments[key] == nil {
+			t.Errorf("values.yaml does not say what %s is", key)
+		}
+	}
+}
+
+// parentIn is the part of a dotted key that the map has, for trees that the schema
+// leaves open.
+func parentIn(m values, key string) string {
+	for {
+		i := strings.LastIndex(key, ".")
+		if i < 0 {
+			return ""
+		}
+		if key = key[:i]; m[key] != nil {
+			return key
+		}
+	}
+}
