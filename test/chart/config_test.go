@@ -42,8 +42,7 @@ func sub(t *testing.T, tree values, path ...string) values {
 // keysOf are the configuration's keys with their types, by the struct that the server
 // fills.
 func keysOf(prefix string, typ reflect.Type, into map[string]reflect.Type) map[string]reflect.Type {
-	for i := range typ.NumField() {
-		f := typ.Field(i)
+	for f := range typ.Fields() {
 		key := prefix + strings.Split(f.Tag.Get("json"), ",")[0]
 		if f.Type.Kind() == reflect.Struct {
 			keysOf(key+".", f.Type, into)
