@@ -31,7 +31,7 @@ func decode(t *testing.T, text string) map[string]runtime.Object {
 	t.Helper()
 	out := map[string]runtime.Object{}
 	dec := decoder(t)
-	for _, doc := range strings.SplitSeq("\n"+text, "\n---") {
+	for doc := range strings.SplitSeq("\n"+text, "\n---") {
 		if doc = strings.TrimSpace(doc); doc != "" {
 			keep(t, out, dec, []byte(doc))
 		}
