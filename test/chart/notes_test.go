@@ -10,7 +10,7 @@ func TestNotes(t *testing.T) {
 	plain := notes(t, values{})
 	for _, want := range []string{
 		"dns:///hello-headless.shop.svc:50051", "hello.shop.svc:50051",
-		"kubectl -n shop port-forward deploy/hello 8080", "http://127.0.0.1:8080/", "--replicas=5",
+		"kubectl -n shop port-forward deploy/hello 8080", "http://127.0.0.1:8080/", "an upgrade with replicaCount=5",
 	} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("does not say %q:\n%s", want, plain)
@@ -33,6 +33,7 @@ func TestNotesWarn(t *testing.T) {
 		"service: {internalTrafficPolicy: Local}":                        "may not be balanced",
 		"evenkeel: {policy: {maxConnectionAge: 5m}}":                     "is below 30m",
 		"peersTLS: {secretName: pods}":                                   "https://127.0.0.1:8080/",
+		"replicaCount: null":                                             "scale deploy/hello --replicas=5",
 		"{autoscaling: {enabled: true}, replicaCount: null}":             "2 to 10 pods",
 		"{evenkeel: {peers: {salt: a}}, peersSalt: {existingSecret: b}}": "comes before it",
 	} {
