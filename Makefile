@@ -62,6 +62,7 @@ image: ## The example server as a container image, dist/server.tar, packed witho
 .PHONY: lint
 lint: ## golangci-lint and gofumpt
 	@for m in $(MODULES); do echo "golangci-lint $$m" && (cd $$m && $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+	cd test/chart && GOWORK=off $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...
 	@out=$$(git ls-files '*.go' | grep -v '/gen/' | xargs $(GO) run $(GOFUMPT) -l) && test -z "$$out" || { echo "not gofumpt-ed:"; echo "$$out"; exit 1; }
 
 .PHONY: fmt
@@ -100,4 +101,4 @@ check-generated: generate ## Fail if the committed generated code is not fresh
 
 .PHONY: tidy
 tidy: ## go mod tidy in every module
-	@for m in $(MODULES) tools; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done
+	@for m in $(MODULES) tools test/chart; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done

@@ -42,16 +42,13 @@ app.kubernetes.io/name: {{ include "evenkeel.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* No key twice, whatever is set: the selector's labels come first, then those of the user. */}}
 {{- define "evenkeel.labels" -}}
-helm.sh/chart: {{ include "evenkeel.chart" . }}
-{{ include "evenkeel.selectorLabels" . }}
+{{- $own := dict "helm.sh/chart" (include "evenkeel.chart" .) "app.kubernetes.io/managed-by" .Release.Service }}
 {{- with .Chart.AppVersion }}
-app.kubernetes.io/version: {{ . | quote }}
+{{- $_ := set $own "app.kubernetes.io/version" (toString .) }}
 {{- end }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- toYaml (merge (fromYaml (include "evenkeel.selectorLabels" .)) .Values.commonLabels $own) }}
 {{- end }}
 
 {{/* metadata of a resource: (list CONTEXT NAME [ANNOTATIONS [LABELS]]). */}}
@@ -59,13 +56,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $ctx := index . 0 -}}
 name: {{ index . 1 }}
 namespace: {{ $ctx.Release.Namespace }}
+{{- $more := dict }}
+{{- if gt (len .) 3 }}{{ $more = index . 3 }}{{ end }}
 labels:
-  {{- include "evenkeel.labels" $ctx | nindent 2 }}
-  {{- if gt (len .) 3 }}
-  {{- with index . 3 }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-  {{- end }}
+  {{- toYaml (merge (fromYaml (include "evenkeel.selectorLabels" $ctx)) $more (fromYaml (include "evenkeel.labels" $ctx))) | nindent 2 }}
 {{- $own := dict }}
 {{- if gt (len .) 2 }}{{ $own = index . 2 }}{{ end }}
 {{- with merge (dict) $own $ctx.Values.commonAnnotations }}

@@ -6,6 +6,7 @@ import (
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -114,5 +115,32 @@ func TestLongNames(t *testing.T) {
 	headless := long + "-headless"
 	if objs["Service "+headless] == nil || !strings.Contains(cm.Data["config.yaml"], "service: "+headless+"\n") {
 		t.Errorf("the headless Service is not %s everywhere: %v", headless, cm.Data)
+	}
+}
+
+// No key stands twice where users' labels and annotations meet the chart's.
+func TestLabelsMeet(t *testing.T) {
+	v := parse(t, `
+commonLabels: {app.kubernetes.io/version: v7, app.kubernetes.io/name: other}
+commonAnnotations: {kubectl.kubernetes.io/default-container: proxy, a: common}
+podAnnotations: {a: pod}
+podLabels: {app.kubernetes.io/name: other}
+service: {annotations: {a: service}}
+podMonitor: {enabled: true, labels: {app.kubernetes.io/version: v8}}
+`)
+	objs := decode(t, render(t, v))
+	d := get[*appsv1.Deployment](t, objs, "Deployment hello")
+	for _, tc := range []struct{ got, want string }{
+		{d.Labels["app.kubernetes.io/version"], "v7"},
+		{d.Labels["app.kubernetes.io/name"], "evenkeel"},
+		{d.Spec.Template.Labels["app.kubernetes.io/name"], "evenkeel"},
+		{d.Spec.Template.Annotations["kubectl.kubernetes.io/default-container"], "proxy"},
+		{d.Spec.Template.Annotations["a"], "pod"},
+		{get[*corev1.Service](t, objs, "Service hello").Annotations["a"], "service"},
+		{get[*monitoring.PodMonitor](t, objs, "PodMonitor hello").Labels["app.kubernetes.io/version"], "v8"},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%q, want %q", tc.got, tc.want)
+		}
 	}
 }
