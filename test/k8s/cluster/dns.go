@@ -1,0 +1,120 @@
+//go:build linux
+
+package cluster
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+//go:embed config/coredns.yaml
+var corednsManifest string
+
+// Corefiles. None forwards what lies outside of the cluster: there is nothing.
+const (
+	// CorefileKubeadm is what kubeadm installs today: answers carry a TTL of 30 s,
+	// and those for cluster.local are not cached.
+	CorefileKubeadm = `.:53 {
+    errors
+    health {
+       lameduck 5s
+    }
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+    }
+    prometheus :9153
+    cache 30 {
+       disable success cluster.local
+       disable denial cluster.local
+    }
+    loop
+    reload
+    loadbalance
+}
+`
+	// CorefileCached caches cluster.local for 30 s, too, as older Corefiles and
+	// NodeLocal DNSCache do.
+	CorefileCached = `.:53 {
+    errors
+    health {
+       lameduck 5s
+    }
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+    }
+    prometheus :9153
+    cache 30
+    loop
+    reload
+    loadbalance
+}
+`
+	// CorefileShort has the kubernetes plugin's own TTL of 5 s and no cache.
+	CorefileShort = `.:53 {
+    errors
+    health {
+       lameduck 5s
+    }
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 5
+    }
+    prometheus :9153
+    loop
+    reload
+    loadbalance
+}
+`
+)
+
+// SetCorefile puts another Corefile in force, and returns when all of CoreDNS has it.
+func (c *Cluster) SetCorefile(t testing.TB, corefile string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := c.applyDNS(ctx, corefile); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.waitDNS(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// applyDNS makes a ConfigMap for each Corefile, so that a new one means new pods.
+func (c *Cluster) applyDNS(ctx context.Context, corefile string) error {
+	sum := sha256.Sum256([]byte(corefile))
+	manifest := strings.NewReplacer(
+		"@COREFILE@", strings.ReplaceAll(strings.TrimSpace(corefile), "\n", "\n    "),
+		"@CONFIG@", "coredns-"+hex.EncodeToString(sum[:4]),
+		"@IMAGE@", corednsTag, "@DNS@", dnsService,
+	).Replace(corednsManifest)
+	_, err := c.apply(ctx, "kube-system", manifest)
+	return err
+}
+
+// waitDNS waits for CoreDNS' pods, and until kube-proxy sends questions to them.
+func (c *Cluster) waitDNS(ctx context.Context) error {
+	if out, err := c.TryKubectl(ctx, "-n", "kube-system", "rollout", "status", "deploy/coredns"); err != nil {
+		return fmt.Errorf("CoreDNS: %w: %s", err, out)
+	}
+	return poll(ctx, "DNS", func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		addresses, err := c.Lookup(ctx, "kubernetes.default.svc.cluster.local.")
+		return len(addresses) == 1, err
+	})
+}
