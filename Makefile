@@ -55,6 +55,10 @@ interop: ## Clients of other makes; installs them (Debian packages, npm)
 chart: ## The Helm chart: lint, suites, schema, objects, alerts, README (UPDATE=1 writes the README's table)
 	cd test/chart && GOWORK=off $(GO) vet ./... && GOWORK=off $(GO) test -count=1 -timeout 10m ./... $(if $(UPDATE),-run TestReadmeTable -update)
 
+.PHONY: e2e
+e2e: ## A real Kubernetes: installs what is missing (Debian 12, root), builds it, runs test/k8s
+	./test/k8s/run.sh
+
 .PHONY: image
 image: ## The example server as a container image, dist/server.tar, packed without a daemon
 	cd example && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../dist/server ./server

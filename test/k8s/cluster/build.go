@@ -71,6 +71,9 @@ var built struct {
 // Build builds what a cluster of that level needs into .tmp. The Go build cache does
 // most of it when little has changed. Several processes may call it at a time.
 func Build(level Level, log func(string, ...any)) error {
+	if log == nil {
+		log = logf
+	}
 	built.Lock()
 	defer built.Unlock()
 	if built.levels[level] {
@@ -199,6 +202,9 @@ func repository() string { return filepath.Join(module(), "..", "..") }
 func outDir() string     { return filepath.Join(module(), ".tmp") }
 func binDir() string     { return filepath.Join(outDir(), "bin") }
 func imageDir() string   { return filepath.Join(outDir(), "images") }
+
+// Bin is the folder of kubectl and helm.
+func (c *Cluster) Bin() string { return binDir() }
 
 // Chart is the folder of the project's chart.
 func Chart() string { return filepath.Join(repository(), "chart") }
