@@ -38,7 +38,7 @@ func helm(t *testing.T, c *cluster.Cluster, args ...string) string {
 // own leaves out the kinds of operators that are not here.
 func own(manifests string) string {
 	var out []string
-	for _, doc := range strings.Split("\n"+manifests, "\n---") {
+	for doc := range strings.SplitSeq("\n"+manifests, "\n---") {
 		if strings.TrimSpace(doc) != "" && !strings.Contains(doc, "\napiVersion: monitoring.coreos.com/") && !strings.Contains(doc, "\napiVersion: cert-manager.io/") {
 			out = append(out, doc)
 		}
