@@ -1,0 +1,245 @@
+package experiment
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/example/fleet"
+)
+
+// How the load is measured. The clients report every Interval.
+const (
+	// Interval of the clients' reports.
+	Interval = 250 * time.Millisecond
+	// EvenLimit is what counts as even: over a second the fullest pod has at most so
+	// many times the mean.
+	EvenLimit = 1.1
+	// Stays is how long the calls must stay even from the first even second on.
+	Stays = 5 * time.Second
+	// ResolverPause is how long grpc-go waits from one resolution to the next.
+	ResolverPause = 30 * time.Second
+)
+
+// Phases of a run.
+const (
+	PhaseRest   = "rest"
+	PhaseGrow   = "grow"
+	PhaseShrink = "shrink"
+	PhaseRegrow = "regrow"
+	PhaseEnd    = "end"
+)
+
+// Figures is what came of one phase in one fleet.
+type Figures struct {
+	Phase string
+	// Window is how long the phase took.
+	Window time.Duration
+	// Calls answered, and Failed ones with their texts.
+	Calls    int
+	Failed   int
+	Failures map[string]int
+	// GoAways that the servers sent and Opened, the connections that the clients
+	// made.
+	GoAways, Opened int
+	// Growth is set for a phase that adds pods.
+	Growth *Growth
+}
+
+// Growth is how the load followed new pods.
+type Growth struct {
+	From, To int
+	// ReadyAt is when the last of the pods was ready in the EndpointSlices, DNSFullAt
+	// when DNS first answered with all of them, MayAskAt when the last of the clients'
+	// resolvers was allowed to ask again. DNSFullAt is zero if it never did.
+	ReadyAt, DNSFullAt, MayAskAt time.Time
+	// Even is when the calls became and stayed even, after ReadyAt. Below 0: never.
+	Even time.Duration
+	// AfterDNS is the same from when DNS answered in full and the resolvers were
+	// allowed to ask. Below 0: never.
+	AfterDNS time.Duration
+	// Early GOAWAYs came before DNS answered in full, Late ones when it had been even
+	// for a while.
+	Early, Late int
+}
+
+// never is a time that did not come.
+const never = -1 * time.Second
+
+// Measure returns the figures of one fleet, by phase.
+func Measure(records []Record, name string) (map[string]Figures, error) {
+	v := newView(records, name)
+	out := map[string]Figures{}
+	for i := range len(v.marks) - 1 {
+		f, err := v.phase(i)
+		if err != nil {
+			return nil, fmt.Errorf("fleet %s, phase %s: %w", name, v.marks[i].Phase, err)
+		}
+		out[f.Phase] = f
+	}
+	return out, nil
+}
+
+// view is the records of one fleet, sorted out.
+type view struct {
+	marks  []Record
+	ready  []Record
+	dns    []Record
+	states []Record
+	calls  []Record
+	asked  []Record
+	tally  *fleet.Tally
+}
+
+func newView(records []Record, name string) *view {
+	v := &view{tally: fleet.NewTally(Interval)}
+	for _, r := range records {
+		if r.Fleet != name {
+			continue
+		}
+		switch r.Kind {
+		case Mark:
+			v.marks = append(v.marks, r)
+		case Ready:
+			v.ready = append(v.ready, r)
+		case DNS:
+			v.dns = append(v.dns, r)
+		case Pod:
+			v.states = append(v.states, r)
+		case Calls:
+			v.calls = append(v.calls, r)
+			v.tally.Add(*r.Report)
+		case Asked:
+			v.asked = append(v.asked, r)
+		}
+	}
+	return v
+}
+
+// phase measures from mark i to the next one.
+func (v *view) phase(i int) (Figures, error) {
+	from, to := v.marks[i].At, v.marks[i+1].At
+	f := Figures{
+		Phase: v.marks[i].Phase, Window: to.Sub(from), Failures: map[string]int{},
+		GoAways: v.goawaysAt(to) - v.goawaysAt(from),
+	}
+	for _, one := range v.tally.FailuresIn(from, to) {
+		f.Failed += one.Count
+		f.Failures[one.Text] += one.Count
+	}
+	for _, r := range within(v.calls, from, to) {
+		f.Opened += r.Report.Opened
+		for _, n := range r.Report.Calls {
+			f.Calls += n
+		}
+	}
+	if f.Calls == 0 {
+		return f, fmt.Errorf("no calls between %v and %v", from, to)
+	}
+	if before := v.replicasBefore(i); v.marks[i].Replicas > before {
+		g, err := v.growth(before, v.marks[i].Replicas, from, to)
+		if err != nil {
+			return f, err
+		}
+		f.Growth = g
+	}
+	return f, nil
+}
+
+// replicasBefore mark i.
+func (v *view) replicasBefore(i int) int {
+	for i--; i >= 0; i-- {
+		if n := v.marks[i].Replicas; n > 0 {
+			return n
+		}
+	}
+	return math.MaxInt
+}
+
+// growth measures between from and to.
+func (v *view) growth(before, after int, from, to time.Time) (*Growth, error) {
+	g := &Growth{From: before, To: after, Even: never, AfterDNS: never}
+	var members map[string]string
+	for _, r := range within(v.ready, from, to) {
+		if len(r.Addresses) == after {
+			g.ReadyAt, members = r.At, r.Addresses
+			break
+		}
+	}
+	if members == nil {
+		return nil, fmt.Errorf("there were never %d ready pods", after)
+	}
+	pods := slices.Sorted(maps.Keys(members))
+	g.DNSFullAt = firstFull(within(v.dns, from, to), members)
+	zero := v.zero(g)
+	even, ok := v.tally.EvenSince(g.ReadyAt, to, pods, EvenLimit, Stays)
+	if ok {
+		g.Even = max(0, even.Sub(g.ReadyAt))
+		g.Late = v.goawaysAt(to) - v.goawaysAt(even.Add(Stays))
+	}
+	if !g.DNSFullAt.IsZero() {
+		g.Early = v.goawaysAt(g.DNSFullAt) - v.goawaysAt(from)
+		if ok {
+			g.AfterDNS = max(0, even.Sub(zero))
+		}
+	}
+	return g, nil
+}
+
+// firstFull is when DNS first answered with all members.
+func firstFull(answers []Record, members map[string]string) time.Time {
+	for _, r := range answers {
+		full := true
+		for _, ip := range members {
+			_, has := r.Addresses[ip]
+			full = full && has
+		}
+		if full {
+			return r.At
+		}
+	}
+	return time.Time{}
+}
+
+// zero is when new pods were ready, DNS answered with them, and the resolvers might
+// ask. It sets MayAskAt.
+func (v *view) zero(g *Growth) time.Time {
+	for _, r := range v.asked {
+		if may := r.At.Add(ResolverPause); r.At.Before(g.DNSFullAt) && may.After(g.MayAskAt) {
+			g.MayAskAt = may
+		}
+	}
+	return slices.MaxFunc([]time.Time{g.ReadyAt, g.DNSFullAt, g.MayAskAt}, time.Time.Compare)
+}
+
+// goawaysAt is how many all pods had sent, by what each said last before at. A pod
+// that stops takes what it has not told with it.
+func (v *view) goawaysAt(at time.Time) int {
+	last := map[string]int{}
+	for _, r := range v.states {
+		if r.At.Before(at) {
+			last[r.Name] = r.State.goaways()
+		}
+	}
+	sum := 0
+	for _, n := range last {
+		sum += n
+	}
+	return sum
+}
+
+// within returns the records from from on and before to.
+func within(sorted []Record, from, to time.Time) []Record {
+	first := firstFrom(sorted, from)
+	return sorted[first:max(first, firstFrom(sorted, to))]
+}
+
+func firstFrom(sorted []Record, at time.Time) int {
+	i, _ := slices.BinarySearchFunc(sorted, at, func(r Record, at time.Time) int { return r.At.Compare(at) })
+	return i
+}
+
+// PerHour extrapolates what happened in the phase to an hour.
+func (f *Figures) PerHour(n int) float64 { return float64(n) / f.Window.Hours() }

@@ -1,0 +1,25 @@
+//go:build e2e
+
+package experiment
+
+import (
+	"os"
+	"testing"
+
+	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
+)
+
+// Images of the clients: an ordinary one that tells when it asks DNS, and the one
+// that has kuberesolver in it.
+const (
+	loadTag         = "e2e.local/experiment-load:dev"
+	kuberesolverTag = "e2e.local/experiment-kuberesolver:dev"
+)
+
+func TestMain(m *testing.M) {
+	cluster.Images = append(cluster.Images,
+		cluster.Image{Tag: loadTag, Module: "test/k8s", Package: "./experiment/load", Program: "load"},
+		cluster.Image{Tag: kuberesolverTag, Module: "test/k8s", Package: "./experiment/kuberesolver", Program: "kuberesolver"},
+	)
+	os.Exit(cluster.Main(m))
+}

@@ -1,0 +1,199 @@
+//go:build e2e
+
+package experiment
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
+)
+
+// Ports of the chart.
+const (
+	grpcPort   = 50051
+	healthPort = 8080
+)
+
+// Name of the release, which is that of its Deployment and its Service.
+const release = "hello"
+
+// service is one release with clients of its own.
+type service struct {
+	c  *cluster.Cluster
+	ns string
+	// name of the fleet in the records, and what its column is called.
+	name, title string
+	// set are the chart's values beside those that all have.
+	set []string
+	// dns is the DNS server of its pods and clients, empty for the cluster's own.
+	dns string
+	// image of the clients, and their target.
+	image, target string
+	lb            string
+	pods          int // of clients
+	channels      int // in each
+	rate          float64
+	byDNS         bool
+}
+
+// headless is the target of round_robin clients.
+func headless(ns string) string {
+	return fmt.Sprintf("dns:///%s-headless.%s.svc.cluster.local:%d", release, ns, grpcPort)
+}
+
+// clusterIP is the target of clients on one pod each.
+func clusterIP(ns string) string {
+	return fmt.Sprintf("dns:///%s.%s.svc.cluster.local:%d", release, ns, grpcPort)
+}
+
+// install puts the release in, with the replicas that it begins with.
+func (s *service) install(t *testing.T, replicas int) {
+	t.Helper()
+	args := []string{
+		"install", release, cluster.Chart(), "-n", s.ns,
+		"--set", fmt.Sprintf("replicaCount=%d", replicas),
+		"--set", "image.repository=" + cluster.ServerRepository, "--set", "image.tag=" + cluster.ImageTag,
+		"--set", "image.pullPolicy=Never",
+		// Many pods share a small machine.
+		"--set", "resources.requests.cpu=5m", "--set", "resources.requests.memory=8Mi",
+	}
+	if s.dns != "" {
+		args = append(args, "--set", "dnsPolicy=None", "--set", "dnsConfig.nameservers={"+s.dns+"}")
+	}
+	for _, one := range s.set {
+		args = append(args, "--set", one)
+	}
+	s.c.Helm(t, args...)
+}
+
+const clients = `
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: client}
+---
+# For kuberesolver. The other clients make nothing of it.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: client}
+rules:
+  - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: client}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: client}
+subjects: [{kind: ServiceAccount, name: client}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: client}
+spec:
+  replicas: @PODS@
+  selector: {matchLabels: {app: client}}
+  template:
+    metadata: {labels: {app: client}}
+    spec:
+      serviceAccountName: client
+      terminationGracePeriodSeconds: 1
+      dnsPolicy: @POLICY@
+      dnsConfig: {nameservers: [@SERVERS@]}
+      containers:
+        - name: client
+          image: "@IMAGE@"
+          imagePullPolicy: Never
+          args: [-target, "@TARGET@", -lb, "@LB@", -channels, "@CHANNELS@", -rate, "@RATE@", -json, -every, 250ms, -duration, "0"]
+`
+
+// startClients starts them; they call until their namespace goes.
+func (s *service) startClients(t *testing.T) {
+	t.Helper()
+	policy := "ClusterFirst"
+	if s.dns != "" {
+		policy = "None"
+	}
+	s.c.Apply(t, s.ns, strings.NewReplacer(
+		"@PODS@", fmt.Sprint(s.pods), "@POLICY@", policy, "@SERVERS@", s.dns, "@IMAGE@", s.image, "@TARGET@", s.target,
+		"@LB@", s.lb, "@CHANNELS@", fmt.Sprint(s.channels), "@RATE@", fmt.Sprint(s.rate*float64(s.channels)),
+	).Replace(clients))
+}
+
+func (s *service) watch(ctx context.Context, log *Log) {
+	dns := s.dns
+	if dns == "" {
+		dns = clusterDNS
+	}
+	(&Watcher{
+		Fleet: s.name, Namespace: s.ns, Service: release + "-headless", DNS: dns + ":53", HealthPort: healthPort,
+		Client: s.c.Client(), Dial: s.c.DialContext, Log: log,
+	}).Run(ctx)
+}
+
+// readLogs puts what the clients printed into the log.
+func (s *service) readLogs(t *testing.T, log *Log) {
+	t.Helper()
+	for _, pod := range s.c.Pods(t, s.ns, "app=client") {
+		if pod.Restarts > 0 {
+			t.Errorf("%s: client %s has restarted", s.name, pod.Name)
+		}
+		if err := log.AddClient(s.name, pod.Name, strings.NewReader(s.c.Logs(t, s.ns, pod.Name, "client"))); err != nil {
+			t.Errorf("%s: client %s: %v", s.name, pod.Name, err)
+		}
+	}
+}
+
+// clusterDNS is where the cluster's own CoreDNS is.
+const clusterDNS = "198.19.0.10"
+
+// secondDNS runs another CoreDNS beside the cluster's own, and returns its address.
+func secondDNS(t *testing.T, c *cluster.Cluster, name, corefile string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	const ns = "kube-system"
+	made := metav1.ObjectMeta{Name: name, Namespace: ns}
+	config := &corev1.ConfigMap{ObjectMeta: made, Data: map[string]string{"Corefile": corefile}}
+	_, err := c.Client().CoreV1().ConfigMaps(ns).Create(ctx, config, metav1.CreateOptions{})
+	noError(t, err)
+	d, err := c.Client().AppsV1().Deployments(ns).Get(ctx, "coredns", metav1.GetOptions{})
+	noError(t, err)
+	labels := map[string]string{"app": name}
+	d.ObjectMeta = made
+	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: labels}
+	d.Spec.Template.Labels = labels
+	for i := range d.Spec.Template.Spec.Volumes {
+		if m := d.Spec.Template.Spec.Volumes[i].ConfigMap; m != nil {
+			m.Name = name
+		}
+	}
+	_, err = c.Client().AppsV1().Deployments(ns).Create(ctx, d, metav1.CreateOptions{})
+	noError(t, err)
+	svc, err := c.Client().CoreV1().Services(ns).Get(ctx, "kube-dns", metav1.GetOptions{})
+	noError(t, err)
+	svc, err = c.Client().CoreV1().Services(ns).Create(ctx, &corev1.Service{
+		ObjectMeta: made, Spec: corev1.ServiceSpec{Selector: labels, Ports: svc.Spec.Ports},
+	}, metav1.CreateOptions{})
+	noError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_ = c.Client().CoreV1().Services(ns).Delete(ctx, name, metav1.DeleteOptions{})
+		_ = c.Client().AppsV1().Deployments(ns).Delete(ctx, name, metav1.DeleteOptions{})
+		_ = c.Client().CoreV1().ConfigMaps(ns).Delete(ctx, name, metav1.DeleteOptions{})
+	})
+	c.WaitRollout(t, ns, name)
+	return svc.Spec.ClusterIP
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,152 @@
+package experiment
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Result is what came of one fleet.
+type Result struct {
+	// Title is the head of its column.
+	Title string
+	// Channels of all its clients together.
+	Channels int
+	// ByDNS: its clients learn of pods from DNS when they ask, so that time is counted
+	// from there, too. The others are told, or come when chance has it.
+	ByDNS bool
+	// Figures by phase.
+	Figures map[string]Figures
+}
+
+// Table is the Markdown of results side by side, a column each.
+func Table(results []Result) string {
+	t := &table{results: results}
+	t.row("", func(r *Result) string { return r.Title })
+	t.out.WriteString("|---" + strings.Repeat("|---", len(results)) + "|\n")
+	t.growth(PhaseGrow)
+	t.phase(PhaseShrink, func(head string) {
+		t.row(head+", failed RPCs", t.of(PhaseShrink, func(_ *Result, f *Figures) string { return failedText(f) }))
+	})
+	t.growth(PhaseRegrow)
+	t.phase(PhaseRest, func(string) {
+		t.row("at rest: connections made in an hour (extrapolated)", t.of(PhaseRest, func(_ *Result, f *Figures) string {
+			return strconv.FormatFloat(f.PerHour(f.Opened), 'f', 0, 64)
+		}))
+		t.row("at rest: failed RPCs", t.of(PhaseRest, func(_ *Result, f *Figures) string { return failedText(f) }))
+	})
+	return t.out.String()
+}
+
+type table struct {
+	results []Result
+	out     strings.Builder
+}
+
+func (t *table) row(head string, cell func(*Result) string) {
+	fmt.Fprintf(&t.out, "| %s |", head)
+	for i := range t.results {
+		fmt.Fprintf(&t.out, " %s |", cell(&t.results[i]))
+	}
+	t.out.WriteString("\n")
+}
+
+// of is a cell of one phase, empty where a fleet had none.
+func (t *table) of(phase string, show func(*Result, *Figures) string) func(*Result) string {
+	return func(r *Result) string {
+		f, ok := r.Figures[phase]
+		if !ok {
+			return ""
+		}
+		return show(r, &f)
+	}
+}
+
+// phase writes rows if any fleet had it.
+func (t *table) phase(phase string, write func(head string)) {
+	for i := range t.results {
+		if f, ok := t.results[i].Figures[phase]; ok {
+			write(phaseText(&f))
+			return
+		}
+	}
+}
+
+func phaseText(f *Figures) string {
+	if f.Growth != nil {
+		return fmt.Sprintf("%d to %d", f.Growth.From, f.Growth.To)
+	}
+	return f.Phase
+}
+
+func (t *table) growth(phase string) {
+	t.phase(phase, func(head string) {
+		t.row(head+": even, from the last ready endpoint", t.of(phase, func(_ *Result, f *Figures) string {
+			return evenText(f.Growth.Even)
+		}))
+		t.row(head+": even, from DNS in full (and resolvers that may ask)", t.of(phase, func(r *Result, f *Figures) string {
+			if !r.ByDNS {
+				return "-"
+			}
+			return evenText(f.Growth.AfterDNS)
+		}))
+		t.row(head+": GOAWAYs per channel", t.of(phase, func(r *Result, f *Figures) string {
+			return fmt.Sprintf("%.2f", float64(f.GoAways)/float64(r.Channels))
+		}))
+		t.row(head+": connections made", t.of(phase, func(_ *Result, f *Figures) string { return strconv.Itoa(f.Opened) }))
+		t.row(head+": failed RPCs", t.of(phase, func(_ *Result, f *Figures) string { return failedText(f) }))
+	})
+}
+
+func evenText(d time.Duration) string {
+	if d < 0 {
+		return "never"
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+func failedText(f *Figures) string { return fmt.Sprintf("%d of %d", f.Failed, f.Calls) }
+
+// Texts lists the failures of a phase, most first.
+func (f *Figures) Texts() string {
+	texts := slices.SortedFunc(maps.Keys(f.Failures), func(a, b string) int { return f.Failures[b] - f.Failures[a] })
+	for i, text := range texts {
+		texts[i] = fmt.Sprintf("%d x %s", f.Failures[text], text)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// WriteBetween replaces what stands in a file between <!-- mark --> and
+// <!-- /mark -->.
+func WriteBetween(file, mark, text string) error {
+	old, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(old), "<!-- "+mark+" -->\n")
+	_, after, ok2 := strings.Cut(rest, "<!-- /"+mark+" -->")
+	if !ok || !ok2 {
+		return fmt.Errorf("%s: no <!-- %s --> and <!-- /%[2]s -->", file, mark)
+	}
+	return os.WriteFile(file, []byte(before+"<!-- "+mark+" -->\n"+text+"<!-- /"+mark+" -->"+after), 0o644) //nolint:gosec // a page for all
+}
+
+// StickyTable is the Markdown of what became of connections that are on one pod each.
+func StickyTable(s *Sticky, connections int) string {
+	var perPod []string
+	for _, n := range s.PerPod {
+		perPod = append(perPod, strconv.Itoa(n))
+	}
+	return fmt.Sprintf(`| %d to %d | evenkeel |
+|---|---|
+| in the band, from the last ready endpoint | %s |
+| connections per pod at the end | %s |
+| GOAWAYs per connection | %.2f |
+| GOAWAYs after that | %d |
+| failed RPCs | %s |
+`, s.Growth.From, s.Growth.To, evenText(s.Even), strings.Join(perPod, ", "), float64(s.GoAways)/float64(connections), s.Late, failedText(&s.Figures))
+}
