@@ -3,16 +3,11 @@ package rebalance
 import (
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
-	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
 // told books a report that pod made some time ago.
@@ -77,110 +72,6 @@ func TestLoadStatus(t *testing.T) {
 		time.Sleep(staleAfter + time.Second)
 		want("a stale view", 0, Band{}, " 0/0 30/32 60/40 90/31")
 	})
-}
-
-// The band is that of whole connections where they are the weight.
-func TestBandOfConnections(t *testing.T) {
-	for _, tc := range []struct {
-		mean, over, under float64
-		whole             bool
-	}{
-		{0, 0, 0, true},
-		{10, 11, 7, true},
-		{10, 11, 7, false},
-		{4, 5, 2.8, true},
-		{2.8, 4, 1, true}, // of few, one may be missing
-		{3, 4, 2.1, true}, // one above the mean is always allowed
-		{3, 3.3, 2.1, false},
-		{2.5, 3, 1, true},
-		{87.5, 97, 61.25, true},
-	} {
-		cfg := DefaultConfig()
-		p := policyOf(&cfg, WeightStreams)
-		p.Whole = tc.whole
-		band := bandOf(tc.mean, p)
-		if d := band.Over - tc.over; d > 1e-9 || d < -1e-9 {
-			t.Errorf("%+v: over %v", tc, band.Over)
-		}
-		if d := band.Under - tc.under; d > 1e-9 || d < -1e-9 {
-			t.Errorf("%+v: under %v", tc, band.Under)
-		}
-	}
-}
-
-// The band that is shown is the one that is acted upon: planning counts the same pods
-// outside of it.
-func TestBandIsThatOfPlanning(t *testing.T) {
-	cfg := DefaultConfig()
-	seen := 0
-	rapid.Check(t, func(t *rapid.T) {
-		p := policyOf(&cfg, WeightStreams)
-		p.Whole = rapid.Bool().Draw(t, "whole")
-		loads := rapid.SliceOfN(rapid.IntRange(0, rapid.SampledFrom([]int{3, 4, 5, 30}).Draw(t, "most")), 2, 6).Draw(t, "loads")
-		slices.Sort(loads) // this pod has the least, and so nothing to give
-		v := &plan.View{Now: time.Hour, Load: float64(loads[0])}
-		sum := 0
-		for i, load := range loads {
-			pod := string(rune('a' + i))
-			v.Members = append(v.Members, pod)
-			sum += load
-			if i > 0 {
-				v.Peers = append(v.Peers, plan.Peer{Pod: pod, Load: float64(load)})
-			}
-		}
-		v.Self = v.Members[0]
-		band := bandOf(float64(sum)/float64(len(loads)), p)
-		outside := 0
-		for _, load := range loads {
-			if x := float64(load); x > band.Over*(1+1e-9) || x < band.Under*(1-1e-9) {
-				outside++
-			}
-		}
-		var s plan.State
-		s, _ = plan.Next(s, v, p)
-		v.Now += time.Hour
-		_, step := plan.Next(s, v, p)
-		n := 0
-		switch {
-		case strings.Contains(step.Why, "all inside the band"):
-		case strings.Contains(step.Why, "outside the band"):
-			if _, err := fmt.Sscanf(step.Why, "%d of", &n); err != nil {
-				t.Fatal(step.Why)
-			}
-		default:
-			return // it has something to give all the same, or there are too few
-		}
-		seen++
-		if n != outside {
-			t.Fatalf("%v: %d outside of %+v, planning says: %s", loads, outside, band, step.Why)
-		}
-	})
-	t.Logf("%d compared", seen)
-	if seen == 0 {
-		t.Error("planning never spoke of the band")
-	}
-}
-
-// Of many pods a handful tells each second: fewer than half are enough then.
-func TestEnoughTold(t *testing.T) {
-	for _, tc := range []struct {
-		known, others int
-		want          bool
-	}{
-		{0, 0, true},
-		{0, 1, false},
-		{1, 1, true},
-		{2, 4, false},
-		{3, 4, true},
-		{16, 32, false},
-		{17, 32, true},
-		{38, 1000, false},
-		{39, 1000, true},
-	} {
-		if got := enoughTold(tc.known, tc.others); got != tc.want {
-			t.Errorf("%+v: %v", tc, got)
-		}
-	}
 }
 
 // Loads of pods that only tell of connections, from before there were others.

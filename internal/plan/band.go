@@ -14,8 +14,8 @@ const (
 	PollHandful = 8
 )
 
-// reportFresh is how old a report may be and still be acted upon.
-const reportFresh = 10 * time.Second
+// ReportFresh is how old a report may be and still be acted upon.
+const ReportFresh = 10 * time.Second
 
 // loads are the loads of the pods that told of themselves lately, this one among them,
 // and what follows from them.
@@ -46,7 +46,7 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 		for i < len(v.Members) && v.Members[i] < peer.Pod {
 			i++
 		}
-		if i == len(v.Members) || v.Members[i] != peer.Pod || peer.Age > reportFresh {
+		if i == len(v.Members) || v.Members[i] != peer.Pod || peer.Age > ReportFresh {
 			continue
 		}
 		e.all = append(e.all, peer.Load)
@@ -58,7 +58,7 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 		}
 	}
 	l.own, l.known = v.Load, len(e.all)-1
-	if !enough(l.known, len(v.Members)-1) {
+	if l.known == 0 || !Enough(l.known, len(v.Members)-1) {
 		return l, false
 	}
 	l.band(e.all, e.hot, len(v.Members), p)
@@ -69,14 +69,35 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 	return l, true
 }
 
-// enough: more than half of those that should have told did. With a handful a second
-// that is fewer than there are.
-func enough(known, others int) bool {
+// Enough is whether the loads of known of the others suffice to act upon: more than half
+// of those that should have told. With a handful a second that is fewer than there are.
+func Enough(known, others int) bool {
 	expected := float64(others)
 	if others > PollAll {
-		expected *= 1 - math.Exp(-PollHandful*reportFresh.Seconds()/float64(others))
+		expected *= 1 - math.Exp(-PollHandful*ReportFresh.Seconds()/float64(others))
 	}
-	return known > 0 && float64(known) > expected/2
+	return others == 0 || float64(known) > expected/2
+}
+
+// A Band is which loads are even enough: those from Under to Over.
+type Band struct{ Over, Under float64 }
+
+// rounding keeps 10 * 1.1 from being 12, and 14 from being less than 20 * 0.7.
+const rounding = 1e-9
+
+// BandOf is the band around a mean. Connections are moved whole: one above the mean is
+// always allowed, and among very few one that is missing, since to bring it may take as
+// many moves as there are pods.
+func BandOf(mean float64, p *Policy) Band {
+	band := Band{Over: mean * (1 + p.Tolerance), Under: mean * p.Floor}
+	if !p.Whole || mean == 0 {
+		return band
+	}
+	band.Over = max(math.Ceil(band.Over*(1-rounding)), math.Floor(mean*(1+rounding))+1)
+	if band.Under*(1-rounding) < few {
+		band.Under = math.Floor(band.Under * (1 + rounding))
+	}
+	return band
 }
 
 // band finds who is outside. Who is overloaded (hot) lacks nothing.
@@ -84,17 +105,8 @@ func (l *loads) band(all []float64, hot []bool, pods int, p *Policy) {
 	for _, load := range all {
 		l.mean += load / float64(len(all))
 	}
-	// A few parts in 10^9 keep 10 * 1.1 from being 12, and 14 from being less than 20 * 0.7.
-	l.over = l.mean * (1 + p.Tolerance)
-	if p.Whole {
-		l.over = max(math.Ceil(l.over*(1-1e-9)), math.Floor(l.mean*(1+1e-9))+1)
-	}
-	l.under = l.mean * p.Floor * (1 - 1e-9)
-	if p.Whole && l.under < few {
-		// To bring the one connection that is missing may take as many moves as there are
-		// pods: among so few it is left.
-		l.under = math.Floor(l.mean * p.Floor * (1 + 1e-9))
-	}
+	band := BandOf(l.mean, p)
+	l.over, l.under = band.Over, band.Under*(1-rounding)
 	margin := 0.0
 	if pods > PollAll {
 		margin = sparseMargin * l.mean

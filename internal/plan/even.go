@@ -115,11 +115,11 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 	}
 	if !ok {
 		e.pause()
-		if v.Now-e.heard < reportFresh { // the first reports are on their way
+		if v.Now-e.heard < ReportFresh { // the first reports are on their way
 			return
 		}
 		st.unlessMoving(Stale, fmt.Sprintf("only %d of %d other pods told their load within %v: no connection is moved for evenness",
-			l.known, len(v.Members)-1, reportFresh))
+			l.known, len(v.Members)-1, ReportFresh))
 		return
 	}
 	switch {
@@ -159,7 +159,7 @@ func (s *State) look(l *loads, v *View, p *Policy, st *Step) {
 	give, reason := wanted(l, v, p)
 	if give <= 0 {
 		// Where only some pods are asked each second, one may be out of sight for a while.
-		e.out = e.out && v.Now-e.wanted < reportFresh
+		e.out = e.out && v.Now-e.wanted < ReportFresh
 		e.stuckAt = ""
 		s.inside(l, v, p, st)
 		return
@@ -304,7 +304,7 @@ func (s *State) begin(v *View, p *Policy, st *Step) {
 		return
 	}
 	if len(e.chosen) == 0 && why.heavy > 0 && e.give <= p.Tolerance*s.even.mean {
-		e.next = v.Now + reportFresh
+		e.next = v.Now + ReportFresh
 		st.is(Balanced, "as near to the band as this pod's connections allow: the lightest carries more than what is too much")
 		return
 	}
@@ -322,7 +322,7 @@ func (s *State) begin(v *View, p *Policy, st *Step) {
 func (e *evener) interval(v *View, p *Policy) time.Duration {
 	switch {
 	case len(v.Members)-1 > PollAll:
-		return landing + reportFresh // so that no report from before counts
+		return landing + ReportFresh // so that no report from before counts
 	case p.Whole:
 		return landing + 2*time.Second
 	}
@@ -360,7 +360,7 @@ func (e *evener) stuckFor(why string, v *View, st *Step) {
 		st.note("unbalanceable", 0, "%s", why)
 	}
 	e.stuckAt = why
-	e.next = v.Now + reportFresh
+	e.next = v.Now + ReportFresh
 	st.wakeAt(e.next, v.Now)
 	st.is(Unbalanceable, why)
 }
