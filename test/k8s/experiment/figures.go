@@ -3,7 +3,6 @@ package experiment
 import (
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -35,6 +34,8 @@ const (
 // Figures is what came of one phase in one fleet.
 type Figures struct {
 	Phase string
+	// From and To are the numbers of pods, the same where none comes or goes.
+	From, To int
 	// Window is how long the phase took.
 	Window time.Duration
 	// Calls answered, and Failed ones with their texts.
@@ -50,7 +51,6 @@ type Figures struct {
 
 // Growth is how the load followed new pods.
 type Growth struct {
-	From, To int
 	// ReadyAt is when the last of the pods was ready in the EndpointSlices, DNSFullAt
 	// when DNS first answered with all of them, MayAskAt when the last of the clients'
 	// resolvers was allowed to ask again. DNSFullAt is zero if it never did.
@@ -138,8 +138,9 @@ func (v *view) phase(i int) (Figures, error) {
 	if f.Calls == 0 {
 		return f, fmt.Errorf("no calls between %v and %v", from, to)
 	}
-	if before := v.replicasBefore(i); v.marks[i].Replicas > before {
-		g, err := v.growth(before, v.marks[i].Replicas, from, to)
+	f.From, f.To = v.replicasBefore(i), v.marks[i].Replicas
+	if f.To > f.From {
+		g, err := v.growth(f.To, from, to)
 		if err != nil {
 			return f, err
 		}
@@ -148,19 +149,14 @@ func (v *view) phase(i int) (Figures, error) {
 	return f, nil
 }
 
-// replicasBefore mark i.
+// replicasBefore mark i, those of i itself if it is the first.
 func (v *view) replicasBefore(i int) int {
-	for i--; i >= 0; i-- {
-		if n := v.marks[i].Replicas; n > 0 {
-			return n
-		}
-	}
-	return math.MaxInt
+	return v.marks[max(0, i-1)].Replicas
 }
 
 // growth measures between from and to.
-func (v *view) growth(before, after int, from, to time.Time) (*Growth, error) {
-	g := &Growth{From: before, To: after, Even: never, AfterDNS: never}
+func (v *view) growth(after int, from, to time.Time) (*Growth, error) {
+	g := &Growth{Even: never, AfterDNS: never}
 	var members map[string]string
 	for _, r := range within(v.ready, from, to) {
 		if len(r.Addresses) == after {

@@ -30,11 +30,11 @@ func Table(results []Result) string {
 	t.out.WriteString("|---" + strings.Repeat("|---", len(results)) + "|\n")
 	t.growth(PhaseGrow)
 	t.phase(PhaseShrink, func(head string) {
-		t.row(head+", failed RPCs", t.of(PhaseShrink, func(_ *Result, f *Figures) string { return failedText(f) }))
+		t.row(head+": failed RPCs", t.of(PhaseShrink, func(_ *Result, f *Figures) string { return failedText(f) }))
 	})
 	t.growth(PhaseRegrow)
 	t.phase(PhaseRest, func(string) {
-		t.row("at rest: connections made in an hour (extrapolated)", t.of(PhaseRest, func(_ *Result, f *Figures) string {
+		t.row("at rest: connections made in an hour", t.of(PhaseRest, func(_ *Result, f *Figures) string {
 			return strconv.FormatFloat(f.PerHour(f.Opened), 'f', 0, 64)
 		}))
 		t.row("at rest: failed RPCs", t.of(PhaseRest, func(_ *Result, f *Figures) string { return failedText(f) }))
@@ -48,7 +48,7 @@ type table struct {
 }
 
 func (t *table) row(head string, cell func(*Result) string) {
-	fmt.Fprintf(&t.out, "| %s |", head)
+	t.out.WriteString(strings.TrimSuffix("| "+head, " ") + " |")
 	for i := range t.results {
 		fmt.Fprintf(&t.out, " %s |", cell(&t.results[i]))
 	}
@@ -77,10 +77,7 @@ func (t *table) phase(phase string, write func(head string)) {
 }
 
 func phaseText(f *Figures) string {
-	if f.Growth != nil {
-		return fmt.Sprintf("%d to %d", f.Growth.From, f.Growth.To)
-	}
-	return f.Phase
+	return fmt.Sprintf("%d to %d", f.From, f.To)
 }
 
 func (t *table) growth(phase string) {
@@ -88,7 +85,7 @@ func (t *table) growth(phase string) {
 		t.row(head+": even, from the last ready endpoint", t.of(phase, func(_ *Result, f *Figures) string {
 			return evenText(f.Growth.Even)
 		}))
-		t.row(head+": even, from DNS in full (and resolvers that may ask)", t.of(phase, func(r *Result, f *Figures) string {
+		t.row(head+": even, from DNS in full and resolvers that may ask", t.of(phase, func(r *Result, f *Figures) string {
 			if !r.ByDNS {
 				return "-"
 			}
@@ -148,5 +145,5 @@ func StickyTable(s *Sticky, connections int) string {
 | GOAWAYs per connection | %.2f |
 | GOAWAYs after that | %d |
 | failed RPCs | %s |
-`, s.Growth.From, s.Growth.To, evenText(s.Even), strings.Join(perPod, ", "), float64(s.GoAways)/float64(connections), s.Late, failedText(&s.Figures))
+`, s.From, s.To, evenText(s.Even), strings.Join(perPod, ", "), float64(s.GoAways)/float64(connections), s.Late, failedText(&s.Figures))
 }

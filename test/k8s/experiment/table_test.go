@@ -1,0 +1,45 @@
+package experiment
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestTable(t *testing.T) {
+	figures := measured(t, growing())
+	got := Table([]Result{
+		{Title: "evenkeel", Channels: 6, ByDNS: true, Figures: figures},
+		{Title: "another", Channels: 3, Figures: figures},
+	})
+	for _, want := range []string{
+		"| | evenkeel | another |\n|---|---|---|\n",
+		"| 2 to 5: even, from the last ready endpoint | 3.5 s | 3.5 s |\n",
+		"| 2 to 5: even, from DNS in full and resolvers that may ask | 1.0 s | - |\n",
+		"| 2 to 5: GOAWAYs per channel | 1.00 | 2.00 |\n",
+		"| 2 to 5: failed RPCs | 0 of ",
+		"| at rest: connections made in an hour | 0 | 0 |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+func TestWriteBetween(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(file, []byte("a\n<!-- x -->\nold\n<!-- /x -->\nb\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteBetween(file, "x", "new\n"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if want := "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"; err != nil || string(got) != want {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := WriteBetween(file, "y", ""); err == nil {
+		t.Error("no marks, and no error")
+	}
+}
