@@ -1,0 +1,176 @@
+//go:build linux
+
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// HealthPort of the example server, as the chart has it.
+const HealthPort = "8080"
+
+// Status is the part of a pod's /statusz that tests look at.
+type Status struct {
+	Pod         string            `json:"pod"`
+	Connections int               `json:"connections"`
+	GoAways     map[string]uint64 `json:"goaways"`
+	Verdict     string            `json:"verdict"`
+	Why         string            `json:"why"`
+	Conditions  []struct {
+		Code, Severity, Text string
+	} `json:"conditions"`
+	Decisions []struct {
+		Action, Why string
+		Count       int
+	} `json:"decisions"`
+}
+
+// Text is everything that the pod says to people, for tests that look for a cause.
+func (s *Status) Text() string {
+	all := []string{s.Verdict + ": " + s.Why}
+	for _, cond := range s.Conditions {
+		all = append(all, cond.Code+": "+cond.Text)
+	}
+	return strings.Join(all, "\n")
+}
+
+// Sent counts GOAWAYs of the reasons given, of all if none is.
+func (s *Status) Sent(reasons ...string) (n int) {
+	for reason, count := range s.GoAways {
+		if len(reasons) == 0 || strings.Contains(" "+strings.Join(reasons, " ")+" ", " "+reason+" ") {
+			n += int(count)
+		}
+	}
+	return n
+}
+
+// TryStatus is a pod's /statusz.
+func (c *Cluster) TryStatus(ctx context.Context, p Pod) (Status, error) {
+	var s Status
+	body, err := c.TryGet(ctx, "http://"+net.JoinHostPort(p.IP, HealthPort)+"/statusz")
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(body, &s)
+}
+
+// Load is an ordinary grpc-go client in a pod, with nothing of evenkeel in it.
+type Load struct {
+	// Name of the pod.
+	Name string
+	// Target, such as dns:///hello-headless:50051.
+	Target string
+	// LB is round_robin (default) or pick_first.
+	LB string
+	// Channels, default 5, and calls a second over all of them, default 50.
+	Channels, Rate int
+}
+
+// Loader is a Load that runs.
+type Loader struct {
+	c          *Cluster
+	ns, name string
+}
+
+// Report is what a client saw in one second.
+type Report struct {
+	T        int64          `json:"t"`
+	Calls    map[string]int `json:"calls"`
+	Failures int            `json:"failures"`
+	Errors   map[string]int `json:"errors"`
+	Total    bool           `json:"total"`
+}
+
+// Load starts a client and waits until it calls.
+func (c *Cluster) Load(t testing.TB, namespace string, l Load) *Loader {
+	t.Helper()
+	if l.LB == "" {
+		l.LB = "round_robin"
+	}
+	if l.Channels == 0 {
+		l.Channels = 5
+	}
+	if l.Rate == 0 {
+		l.Rate = 50
+	}
+	c.Apply(t, namespace, fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %[1]s, labels: {load: %[1]s}}
+spec:
+  terminationGracePeriodSeconds: 5
+  automountServiceAccountToken: false
+  containers:
+    - name: client
+      image: %[2]s
+      imagePullPolicy: Never
+      args: [-target, %[3]q, -lb, %[4]s, -channels, "%[5]d", -rate, "%[6]d", -duration, "0", -json]
+`, l.Name, ClientTag, l.Target, l.LB, l.Channels, l.Rate))
+	loader := &Loader{c: c, ns: namespace, name: l.Name}
+	c.Eventually(t, l.Name+" calls", time.Minute, func(ctx context.Context) (bool, error) {
+		reports, err := loader.reports(ctx)
+		return len(reports) > 0 && len(reports[len(reports)-1].Calls) > 0, err
+	})
+	return loader
+}
+
+// Reports are all seconds so far.
+func (l *Loader) Reports(t testing.TB) []Report {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	reports, err := l.reports(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reports
+}
+
+func (l *Loader) reports(ctx context.Context) ([]Report, error) {
+	out, err := l.c.TryKubectl(ctx, "-n", l.ns, "logs", l.name)
+	if err != nil {
+		return nil, err
+	}
+	var all []Report
+	for line := range strings.Lines(out) {
+		var r Report
+		if json.Unmarshal([]byte(line), &r) == nil && !r.Total {
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+// Failures of all reports, with their texts.
+func Failures(reports []Report) (n int, texts map[string]int) {
+	texts = map[string]int{}
+	for i := range reports {
+		n += reports[i].Failures
+		for text, count := range reports[i].Errors {
+			texts[text] += count
+		}
+	}
+	return n, texts
+}
+
+// Uneven is the largest number of calls of a pod by the mean over pods, in the last
+// few of the reports: 1 is even. A pod that was not called counts.
+func Uneven(reports []Report, last, pods int) float64 {
+	calls, sum, most := map[string]int{}, 0, 0
+	for _, r := range reports[max(0, len(reports)-last):] {
+		for pod, n := range r.Calls {
+			calls[pod] += n
+			sum += n
+		}
+	}
+	for _, n := range calls {
+		most = max(most, n)
+	}
+	return float64(most) * float64(pods) / float64(max(sum, 1))
+}

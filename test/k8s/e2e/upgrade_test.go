@@ -1,0 +1,116 @@
+//go:build linux && e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
+)
+
+// A rollout that replaces every pod under load costs no RPC, and ends even.
+func TestUpgradeRollsEveryPod(t *testing.T) {
+	c := cluster.Shared(t, cluster.Options{})
+	const replicas = 3
+	r := install(t, c, replicas)
+	load := r.load(t)
+	before := names(r.pods(t))
+	r.helm(t, "upgrade", "podAnnotations.rolled=again", "strategy.rollingUpdate.maxSurge=1",
+		"strategy.rollingUpdate.maxUnavailable=0")
+	c.WaitRollout(t, r.ns, "hello")
+	for name := range names(r.pods(t)) {
+		if before[name] {
+			t.Fatalf("%s was not replaced", name)
+		}
+	}
+	c.Eventually(t, "even within 1.2", 2*time.Minute, func(context.Context) (bool, error) {
+		uneven := cluster.Uneven(load.Reports(t), 5, replicas)
+		return uneven <= 1.2, fmt.Errorf("max/mean %.2f", uneven)
+	})
+	noFailures(t, load)
+}
+
+// Changed settings reach the pods through their ConfigMap: nothing restarts.
+func TestUpgradeOfSettingsRestartsNothing(t *testing.T) {
+	c := cluster.Shared(t, cluster.Options{})
+	r := install(t, c, 2)
+	before := r.pods(t)
+	was := sent(t, c, before)
+	r.helm(t, "upgrade", "evenkeel.rebalance.settle=7s")
+	c.Eventually(t, "the new settings in every pod", 2*time.Minute, func(ctx context.Context) (bool, error) {
+		for _, s := range r.status(ctx, t) {
+			if !configured(&s) {
+				return false, fmt.Errorf("%s decided %v", s.Pod, s.Decisions)
+			}
+		}
+		return true, nil
+	})
+	after := r.pods(t)
+	for i := range after {
+		if !names(before)[after[i].Name] || after[i].Restarts != 0 {
+			t.Errorf("restarted: %v before, %v now", before, after)
+		}
+	}
+	noneSent(t, c, after, was)
+}
+
+func configured(s *cluster.Status) bool {
+	for _, d := range s.Decisions {
+		if strings.Contains(d.Action, "configur") {
+			return true
+		}
+	}
+	return false
+}
+
+func names(pods []cluster.Pod) map[string]bool {
+	all := map[string]bool{}
+	for _, p := range pods {
+		all[p.Name] = true
+	}
+	return all
+}
+
+// An autoscaler that cannot make up its mind: every scale-up may cost each channel
+// about one GOAWAY, no more, and no RPC.
+func TestFlappingReplicas(t *testing.T) {
+	c := cluster.Shared(t, cluster.Options{})
+	r := install(t, c, 2)
+	load := r.load(t)
+	const flaps, channels = 3, 5
+	most := map[string]int{}
+	look := func(ctx context.Context) {
+		for _, s := range r.status(ctx, t) {
+			most[s.Pod] = max(most[s.Pod], s.Sent("reach", "even"))
+		}
+	}
+	for range flaps {
+		for _, n := range []int{5, 2} {
+			c.Kubectl(t, "-n", r.ns, "scale", "deploy/hello", fmt.Sprintf("--replicas=%d", n))
+			c.WaitEndpoints(t, r.ns, "hello-headless", n)
+			// Long enough for something to be done about it, too short for it to be right.
+			ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+			for ctx.Err() == nil {
+				look(ctx)
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Second):
+				}
+			}
+			cancel()
+		}
+	}
+	total := 0
+	for _, n := range most {
+		total += n
+	}
+	t.Logf("%d GOAWAYs for balance in %d scale-ups of %d channels", total, flaps, channels)
+	if total > flaps*channels*13/10 {
+		t.Errorf("a herd: %v", most)
+	}
+	noFailures(t, load)
+}
