@@ -39,6 +39,10 @@ type Membership struct {
 	// it answers in full, unless clients.dns.name says otherwise. Empty: there is no such
 	// name (a ClusterIP), or the source does not know.
 	ClientName string
+	// Warning is what a person should mend though the view is good, such as a permission
+	// without which changes are seen late. It shows as a condition until a view comes
+	// without it. Empty: nothing.
+	Warning string
 	// Err, if not nil, says why the source sees nothing now. Members is ignored
 	// then and the last good view ages.
 	Err error

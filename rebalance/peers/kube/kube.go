@@ -1,53 +1,80 @@
 package kube
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/clientcmd"
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
 
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // Options say what to watch. Only Service is required.
 type Options struct {
-	// Namespace of the Service. Empty: the pod's own, or the kubeconfig's.
+	// Namespace of the Service. Empty: the pod's own, which is that of its service
+	// account, else $POD_NAMESPACE, else that of the kubeconfig's context.
 	Namespace string
 	// Service is the name of the Service whose EndpointSlices are watched.
 	Service string
-	// Kubeconfig is the name of a file. Empty: the pod's service account.
+	// Kubeconfig is the name of a file that tells how to reach the API server. Empty: as
+	// the pod's service account.
 	Kubeconfig string
-	// Logger is told when what is known changes or cannot be known. Nil: silent.
+	// Logger is told when what is known changes or cannot be known, once for each
+	// change. Nil: silent.
 	Logger *slog.Logger
 }
 
 // Source reports the pods of a Service.
-type Source struct{ opts Options }
+type Source struct {
+	opts Options
+	env  env
+	pace pace
+}
 
 var _ rebalance.Source = (*Source)(nil)
 
-// New returns a Source. It does not ask the API server.
-func New(o Options) (*Source, error) {
-	if o.Service == "" {
-		return nil, errors.New("kubernetes peers: no service (peers.kubernetes.service)")
+// New returns a Source. It reads the kubeconfig, if one is given, and fails if that
+// cannot be used. Whatever else is missing is told by Run, and may come later: the
+// service account's token, the API server, the Role, the Service.
+func New(opts Options) (*Source, error) {
+	if opts.Service == "" {
+		return nil, errors.New("kubernetes peers: no Service is named (peers.kubernetes.service)")
 	}
-	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	return &Source{opts: o}, nil
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Source{opts: opts, env: podEnv(), pace: defaultPace()}
+	if opts.Kubeconfig != "" {
+		if _, err := s.config(); err != nil {
+			return nil, fmt.Errorf("kubernetes peers: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // String names the source for people.
-func (s *Source) String() string { return fmt.Sprintf("kubernetes %s", s.opts.Service) }
+func (s *Source) String() string {
+	if ns, err := s.namespace(); err == nil {
+		return "kubernetes " + ns + "/" + s.opts.Service
+	}
+	return "kubernetes " + s.opts.Service
+}
 
-// Run watches until ctx is done.
+// Run lists and watches until ctx is done, and returns its error then. It reports each
+// change at once, and renews the view every few seconds for as long as the watch is
+// open. It must not run twice at a time.
 func (s *Source) Run(ctx context.Context, report func(rebalance.Membership)) error {
-	_, _ = rest.InClusterConfig, clientcmd.LoadFromFile
-	_ = cache.NewReflectorWithOptions
-	report(rebalance.Membership{Err: errors.New("not built yet")})
-	<-ctx.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	w := newWatcher(s)
+	// client-go speaks through the logger in its context, and by default to stderr.
+	wg.Go(func() { w.run(klog.NewContext(ctx, logr.Discard())) })
+	w.tell(ctx, report)
 	return ctx.Err()
 }

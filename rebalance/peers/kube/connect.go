@@ -1,0 +1,201 @@
+package kube
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	discovery "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
+)
+
+// env is where a pod finds what Kubernetes gives it.
+type env struct {
+	get        func(string) string
+	account    string // directory with the token, the CA and the namespace
+	resolvConf string
+}
+
+func podEnv() env {
+	return env{
+		get: os.Getenv, account: "/var/run/secrets/kubernetes.io/serviceaccount", resolvConf: "/etc/resolv.conf",
+	}
+}
+
+// namespace is asked for anew each time: the token may be mounted late.
+func (s *Source) namespace() (string, error) {
+	if s.opts.Namespace != "" {
+		return s.opts.Namespace, nil
+	}
+	data, _ := os.ReadFile(filepath.Join(s.env.account, "namespace"))
+	if ns := cmp.Or(strings.TrimSpace(string(data)), s.env.get("POD_NAMESPACE")); ns != "" {
+		return ns, nil
+	}
+	if s.opts.Kubeconfig != "" {
+		ns, _, err := s.kubeconfig().Namespace()
+		return ns, err
+	}
+	return "", errors.New("the namespace is not known: set peers.kubernetes.namespace, or $POD_NAMESPACE by the downward API")
+}
+
+func (s *Source) kubeconfig() clientcmd.ClientConfig {
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+		&clientcmd.ClientConfigLoadingRules{ExplicitPath: s.opts.Kubeconfig}, nil)
+}
+
+// config tells how to reach the API server.
+func (s *Source) config() (*rest.Config, error) {
+	if s.opts.Kubeconfig == "" {
+		return s.inCluster()
+	}
+	cfg, err := s.kubeconfig().ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("peers.kubernetes.kubeconfig: %s: %w", s.opts.Kubeconfig, err)
+	}
+	return cfg, nil
+}
+
+// inCluster is rest.InClusterConfig with errors that say what to do.
+func (s *Source) inCluster() (*rest.Config, error) {
+	host, port := s.env.get("KUBERNETES_SERVICE_HOST"), s.env.get("KUBERNETES_SERVICE_PORT")
+	if host == "" || port == "" {
+		return nil, errors.New("this process does not run in a pod ($KUBERNETES_SERVICE_HOST and _PORT are not set): " +
+			"set peers.kubernetes.kubeconfig to run outside a cluster")
+	}
+	token, ca := filepath.Join(s.env.account, "token"), filepath.Join(s.env.account, "ca.crt")
+	if _, err := os.ReadFile(token); err != nil {
+		return nil, fmt.Errorf("no token of a service account (%w): "+
+			"set automountServiceAccountToken: true for the pod or its ServiceAccount, and restart the pod", err)
+	}
+	return &rest.Config{
+		Host: "https://" + net.JoinHostPort(host, port), BearerTokenFile: token,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: ca},
+	}, nil
+}
+
+// client is a connection to the API server.
+type client struct {
+	*rest.RESTClient
+
+	idle func() // closes what is not in use
+}
+
+const (
+	// maxList is how many bytes of a list are read: 100,000 pods are 20 MiB.
+	maxList = 64 << 20
+	// A connection that is silent for pingAfter is asked for a sign of life, and given
+	// up after pingTimeout: a server that vanished must not pass for one without news.
+	pingAfter   = 10 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
+// connect prepares a client; nothing is dialled yet. client-go's own transports live in
+// a cache for ever, and would keep connections open after Run.
+func (s *Source) connect() (*client, error) {
+	cfg, err := s.config()
+	if err != nil {
+		return nil, err
+	}
+	scheme := runtime.NewScheme()
+	if err := discovery.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	cfg.APIPath, cfg.GroupVersion = "/apis", &discovery.SchemeGroupVersion
+	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	cfg.ContentType = runtime.ContentTypeProtobuf
+	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, "evenkeel")
+	cfg.WarningHandler = rest.NoWarnings{}
+	cfg.QPS = -1 // the watcher keeps its own pace
+	trans, own, err := newTransport(cfg)
+	if err != nil {
+		return nil, err
+	}
+	rc, err := rest.RESTClientForConfigAndClient(cfg, &http.Client{Transport: capped{trans}})
+	if err != nil {
+		return nil, err
+	}
+	return &client{RESTClient: rc, idle: own.CloseIdleConnections}, nil
+}
+
+func newTransport(cfg *rest.Config) (http.RoundTripper, *http.Transport, error) {
+	tc, err := cfg.TransportConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	tlsConfig, err := transport.TLSConfigFor(tc)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the certificates for the API server: %w", err)
+	}
+	dialer := net.Dialer{
+		Timeout:         5 * time.Second,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: pingAfter, Interval: 5 * time.Second, Count: 2},
+	}
+	own := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: tlsConfig,
+		TLSHandshakeTimeout: 5 * time.Second, MaxIdleConns: 2, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
+		MaxResponseHeaderBytes: 64 << 10,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}
+	if cfg.Proxy != nil {
+		own.Proxy = cfg.Proxy
+	}
+	rt, err := transport.HTTPWrappersForConfig(tc, own)
+	return rt, own, err
+}
+
+// capped bounds answers that are read as a whole. client-go bounds the events of a watch.
+type capped struct{ http.RoundTripper }
+
+func (c capped) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := c.RoundTripper.RoundTrip(req)
+	if err == nil && (resp.StatusCode != http.StatusOK || !req.URL.Query().Has("watch")) {
+		resp.Body = &cappedBody{ReadCloser: resp.Body, left: maxList}
+	}
+	return resp, err
+}
+
+type cappedBody struct {
+	io.ReadCloser
+
+	left int
+}
+
+func (b *cappedBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("the API server's answer is longer than %d bytes", maxList)
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// clientName is the headless Service's name. Without the cluster's domain, which stands
+// in a pod's search list as svc.DOMAIN, the resolver has to complete it.
+func (s *Source) clientName(namespace string) string {
+	name := s.opts.Service + "." + namespace + ".svc"
+	data, _ := os.ReadFile(s.env.resolvConf)
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "search" {
+			continue
+		}
+		for _, f := range fields[1:] {
+			if domain, ok := strings.CutPrefix(f, "svc."); ok {
+				return name + "." + strings.TrimSuffix(domain, ".") + "."
+			}
+		}
+	}
+	return name
+}
