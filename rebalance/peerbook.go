@@ -125,6 +125,9 @@ func (b *Balancer) onMembership(m Membership) {
 		p.unproven = slices.ContainsFunc(m.Members, func(m Member) bool { return m.Unproven })
 	}
 	p.mu.Unlock()
+	if m.Err == nil {
+		b.conds.set("peers-limited", Warning, 0, m.Warning)
+	}
 	if changed || m.Err != nil {
 		b.poke()
 	}
