@@ -7,8 +7,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -264,7 +266,7 @@ func keepAll(t *testing.T, all []*service, records []Record) {
 		for _, pod := range s.c.Pods(t, s.ns, "app.kubernetes.io/instance="+release) {
 			base := filepath.Join(*keep, s.name+"-"+pod.Name)
 			noError(t, os.WriteFile(base+".log", []byte(s.c.Logs(t, s.ns, pod.Name, "")), 0o600))
-			status := s.c.Get(t, fmt.Sprintf("http://%s:%d/statusz", pod.IP, healthPort))
+			status := s.c.Get(t, "http://"+net.JoinHostPort(pod.IP, strconv.Itoa(healthPort))+"/statusz")
 			noError(t, os.WriteFile(base+".json", status, 0o600))
 		}
 	}

@@ -35,7 +35,7 @@ func (r *recording) mark(seconds float64, phase string, replicas int) {
 // addresses of pods a, b, c and so on.
 func addresses(pods string) map[string]string {
 	out := map[string]string{}
-	for _, p := range strings.Split(pods, "") {
+	for p := range strings.SplitSeq(pods, "") {
 		out[p] = "198.18.16." + fmt.Sprint(p[0])
 	}
 	return out
@@ -61,7 +61,7 @@ func (r *recording) goaways(seconds float64, pod string, n uint64) {
 func (r *recording) calls(from, to float64, pods string, n int) {
 	for t := from; t < to; t += Interval.Seconds() {
 		calls := map[string]int{}
-		for _, p := range strings.Split(pods, "") {
+		for p := range strings.SplitSeq(pods, "") {
 			calls[p] = n
 		}
 		r.add(t, &Record{Kind: Calls, Name: "client", Report: &fleet.Report{T: at(t).UnixMilli(), Calls: calls}})

@@ -102,7 +102,7 @@ func Read(r io.Reader) ([]Record, error) {
 	for dec := json.NewDecoder(r); ; {
 		var one Record
 		switch err := dec.Decode(&one); {
-		case err == io.EOF: //nolint:errorlint // Decode returns it as it is
+		case err == io.EOF:
 			return out, nil
 		case err != nil:
 			return nil, fmt.Errorf("record %d: %w", len(out)+1, err)

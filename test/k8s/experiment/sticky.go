@@ -129,8 +129,8 @@ func (v *view) counts(from, to time.Time, rate float64) []map[string]int {
 // inBandFrom is the first window that is in the band and after which hardly any is not.
 func inBandFrom(counts []map[string]int, pods []string) (first int, ok bool) {
 	good := 0
-	for i := len(counts) - 1; i >= 0; i-- {
-		if outOfBand(counts[i], pods) != "" {
+	for i, perPod := range slices.Backward(counts) {
+		if outOfBand(perPod, pods) != "" {
 			continue
 		}
 		good++

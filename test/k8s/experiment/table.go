@@ -129,7 +129,7 @@ func WriteBetween(file, mark, text string) error {
 	if !ok || !ok2 {
 		return fmt.Errorf("%s: no <!-- %s --> and <!-- /%[2]s -->", file, mark)
 	}
-	return os.WriteFile(file, []byte(before+"<!-- "+mark+" -->\n"+text+"<!-- /"+mark+" -->"+after), 0o644) //nolint:gosec // a page for all
+	return os.WriteFile(file, []byte(before+"<!-- "+mark+" -->\n"+text+"<!-- /"+mark+" -->"+after), 0o644)
 }
 
 // StickyTable is the Markdown of what became of connections that are on one pod each.
