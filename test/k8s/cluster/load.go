@@ -74,7 +74,7 @@ type Load struct {
 
 // Loader is a Load that runs.
 type Loader struct {
-	c          *Cluster
+	c        *Cluster
 	ns, name string
 }
 

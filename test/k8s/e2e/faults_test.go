@@ -1,0 +1,179 @@
+//go:build linux && e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
+)
+
+// role of the release, with the verbs given.
+const role = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: slices}
+rules: [{apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [%s]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: slices}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: slices}
+subjects: [{kind: ServiceAccount, name: hello}]
+`
+
+const lateService = `
+apiVersion: v1
+kind: Service
+metadata: {name: late}
+spec:
+  clusterIP: None
+  selector: {app.kubernetes.io/instance: hello}
+  ports: [{name: grpc, port: 50051}]
+`
+
+// What is missing is named, moves nobody, and heals by itself when it comes.
+func TestWhatIsMissingIsNamed(t *testing.T) {
+	c := cluster.Shared(t, cluster.Options{})
+	for _, tt := range []struct {
+		name     string
+		settings []string
+		words    []string // that name the cause
+		mend     func(t *testing.T, r *release)
+	}{
+		{
+			name: "no right to watch", settings: []string{"rbac.create=false"},
+			words: []string{"watch", "endpointslices"},
+			mend:  func(t *testing.T, r *release) { c.Apply(t, r.ns, fmt.Sprintf(role, "list, watch")) },
+		},
+		{
+			name: "no Service", settings: []string{"evenkeel.peers.kubernetes.service=late"},
+			words: []string{"late", "does the Service exist"},
+			mend:  func(t *testing.T, r *release) { c.Apply(t, r.ns, lateService) },
+		},
+		{
+			name: "no token", settings: []string{"serviceAccount.automountToken=false"},
+			words: []string{"token"},
+			mend: func(t *testing.T, r *release) {
+				r.helm(t, "upgrade", "serviceAccount.automountToken=true")
+				c.WaitRollout(t, r.ns, "hello")
+			},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := install(t, c, 2, tt.settings...)
+			if tt.name == "no right to watch" {
+				c.Apply(t, r.ns, fmt.Sprintf(role, "list"))
+			}
+			load := r.load(t)
+			before := sent(t, c, r.pods(t))
+			says(t, c, r.pods(t), tt.words...)
+			noneSent(t, c, r.pods(t), before)
+			tt.mend(t, r)
+			well(t, c, r.pods(t))
+			noFailures(t, load)
+		})
+	}
+}
+
+// awayFor is how long the API server is away.
+const awayFor = time.Minute
+
+// The API server and its etcd crash and stay away; then a watch is cut off for so long
+// that what it would go on from is gone. Nobody is moved, pods say what they do not
+// know, and go on by themselves.
+func TestAPIServerAway(t *testing.T) {
+	c := cluster.Shared(t, cluster.Options{})
+	r := install(t, c, 2)
+	load := r.load(t)
+	pods := r.pods(t)
+	well(t, c, pods)
+	before := sent(t, c, pods)
+
+	kill(t, c, "kube-apiserver", "etcd")
+	gone := time.Now()
+	says(t, c, pods, "API server")
+	time.Sleep(time.Until(gone.Add(awayFor))) // this is the fault itself
+	start(t, c, "etcd", "kube-apiserver")
+	well(t, c, pods)
+	noneSent(t, c, pods, before)
+
+	t.Run("watch expires", func(t *testing.T) { expire(t, c, r, pods, before) })
+	noFailures(t, load)
+}
+
+// expire restarts the API server, which begins with an empty history, after etcd has
+// been compacted: the pods' watches must begin anew with a list.
+func expire(t *testing.T, c *cluster.Cluster, r *release, pods []cluster.Pod, before map[string]int) {
+	t.Helper()
+	kill(t, c, "kube-apiserver")
+	compact(t, c)
+	start(t, c, "kube-apiserver")
+	well(t, c, pods)
+	noneSent(t, c, pods, before)
+	// Proof that they see what changes: a pod that comes is a peer.
+	c.Kubectl(t, "-n", r.ns, "scale", "deploy/hello", "--replicas=3")
+	c.WaitRollout(t, r.ns, "hello")
+	c.Kubectl(t, "-n", r.ns, "scale", "deploy/hello", "--replicas=2")
+}
+
+// compact makes etcd forget all history, through its JSON gateway.
+func compact(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	var answer struct {
+		Header struct{ Revision string }
+	}
+	etcd(t, c, "/v3/kv/range", `{"key":"AA=="}`, &answer)
+	etcd(t, c, "/v3/kv/compaction", fmt.Sprintf(`{"revision":%q,"physical":true}`, answer.Header.Revision), &struct{}{})
+	t.Logf("compacted at revision %s", answer.Header.Revision)
+}
+
+func etcd(t *testing.T, c *cluster.Cluster, path, question string, answer any) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:2379"+path, bytes.NewReader([]byte(question)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.HTTP().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("etcd %s: %s", path, resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func kill(t *testing.T, c *cluster.Cluster, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if err := c.Kill(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func start(t *testing.T, c *cluster.Cluster, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if err := c.Start(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := c.WaitAPI(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
