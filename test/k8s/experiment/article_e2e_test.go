@@ -71,7 +71,7 @@ func TestArticle(t *testing.T) {
 		keepAll(t, all, records)
 	}
 	results := measure(t, fleets, records)
-	s, err := MeasureSticky(records, sticky.name, stickyRate)
+	s, err := MeasureSticky(records, sticky.name, stickyChannels*clientPods)
 	noError(t, err)
 	main, byDNS := Table(results[:4]), Table([]Result{results[0], results[4], results[5]})
 	t.Logf("side by side:\n%s\nevenkeel and DNS:\n%s\nsticky:\n%s", main, byDNS, StickyTable(s, stickyChannels*clientPods))

@@ -181,10 +181,10 @@ func TestOutOfBand(t *testing.T) {
 	}
 }
 
-// 20 connections at a call in 500 ms each: 10 on each of two pods, from 26 s on 4 on
+// 20 connections: 10 on each of two pods, from 26 s on 4 on
 // each of five.
 func TestSticky(t *testing.T) {
-	s, err := MeasureSticky(growing().log.Records(), "f", 2)
+	s, err := MeasureSticky(growing().log.Records(), "f", 20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,10 @@ func (s *service) install(t *testing.T, replicas int) {
 		"--set", "resources.requests.cpu=5m", "--set", "resources.requests.memory=8Mi",
 	}
 	if s.dns != "" {
-		args = append(args, "--set", "dnsPolicy=None", "--set", "dnsConfig.nameservers={"+s.dns+"}")
+		// What the kubelet writes into resolv.conf, but for the address.
+		args = append(args, "--set", "dnsPolicy=None", "--set", "dnsConfig.nameservers={"+s.dns+"}",
+			"--set", fmt.Sprintf("dnsConfig.searches={%s.svc.cluster.local,svc.cluster.local,cluster.local}", s.ns),
+			"--set", "dnsConfig.options[0].name=ndots", "--set-string", "dnsConfig.options[0].value=5")
 	}
 	for _, one := range s.set {
 		args = append(args, "--set", one)

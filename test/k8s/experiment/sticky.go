@@ -54,10 +54,10 @@ const calm = 5 * time.Second
 // machine that has other things to do, too.
 const settledShare = 0.95
 
-// MeasureSticky measures the phase of growth. Each channel makes rate calls a second,
-// so that calls tell how many are on a pod; a pod's own count has the kubelet's
-// probes in it, too.
-func MeasureSticky(records []Record, name string, rate float64) (*Sticky, error) {
+// MeasureSticky measures the phase of growth. All connections have the same rate of
+// calls, so that a pod's share of the calls tells how many are on it; a pod's own count
+// has the kubelet's probes in it, too.
+func MeasureSticky(records []Record, name string, connections int) (*Sticky, error) {
 	v := newView(records, name)
 	i := slices.IndexFunc(v.marks, func(r Record) bool { return r.Phase == PhaseGrow })
 	if i < 0 || i+1 == len(v.marks) {
@@ -70,7 +70,7 @@ func MeasureSticky(records []Record, name string, rate float64) (*Sticky, error)
 	end := v.marks[i+1].At
 	s := &Sticky{Figures: f, GoAways: f.GoAways, Opened: f.Opened, Even: never, Verdicts: v.verdicts(end)}
 	pods := v.members(end)
-	counts := v.counts(f.Growth.ReadyAt, end, rate)
+	counts := v.counts(f.Growth.ReadyAt, end, connections)
 	if len(counts) == 0 {
 		return nil, fmt.Errorf("fleet %s: no calls after the growth", name)
 	}
@@ -109,17 +109,18 @@ const counted = 2 * time.Second
 
 // counts is how many connections each pod has, for the windows that begin with each
 // interval from from on and are over before to.
-func (v *view) counts(from, to time.Time, rate float64) []map[string]int {
+func (v *view) counts(from, to time.Time, connections int) []map[string]int {
 	var out []map[string]int
 	for at := from; !at.Add(counted).After(to); at = at.Add(Interval) {
-		perPod := map[string]int{}
+		perPod, all := map[string]int{}, 0
 		for _, window := range []map[string]int{v.tally.Window(at), v.tally.Window(at.Add(time.Second))} {
 			for pod, n := range window {
 				perPod[pod] += n
+				all += n
 			}
 		}
 		for pod, n := range perPod {
-			perPod[pod] = int(math.Round(float64(n) / rate / counted.Seconds()))
+			perPod[pod] = int(math.Round(float64(connections*n) / float64(all)))
 		}
 		out = append(out, perPod)
 	}
