@@ -28,13 +28,13 @@ const docs = "../../../docs/kubernetes-experiment.md"
 
 // How long each phase is. The shortest that shows what there is to see: a
 // MaxConnectionAge of 30 s comes within 33 s, a DNS cache holds answers for 30 s,
-// and grpc-go's resolvers rest for 30 s after a look-up: twice after pods have gone,
-// since a second question may wait for the end of the first rest.
+// and grpc-go's resolvers rest for 30 s after a look-up: up to three times after pods
+// have gone, since GOAWAYs are spread and a question may wait for the end of a rest.
 const (
 	warmUp    = 5 * time.Second
 	restFor   = 36 * time.Second
 	growFor   = 48 * time.Second
-	shrinkFor = 68 * time.Second
+	shrinkFor = 98 * time.Second
 	regrowFor = 46 * time.Second
 )
 
