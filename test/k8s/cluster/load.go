@@ -22,7 +22,11 @@ type Status struct {
 	GoAways     map[string]uint64 `json:"goaways"`
 	Verdict     string            `json:"verdict"`
 	Why         string            `json:"why"`
-	Conditions  []struct {
+	Peers       []struct {
+		Pod   string `json:"pod"`
+		Ready bool   `json:"ready"`
+	} `json:"peers"`
+	Conditions []struct {
 		Code, Severity, Text string
 	} `json:"conditions"`
 	Decisions []struct {
@@ -48,6 +52,16 @@ func (s *Status) Sent(reasons ...string) (n int) {
 		}
 	}
 	return n
+}
+
+// Knows says whether the pod counts that one among its ready peers.
+func (s *Status) Knows(pod string) bool {
+	for _, p := range s.Peers {
+		if p.Pod == pod && p.Ready {
+			return true
+		}
+	}
+	return false
 }
 
 // TryStatus is a pod's /statusz.

@@ -120,7 +120,26 @@ func expire(t *testing.T, c *cluster.Cluster, r *release, pods []cluster.Pod, be
 	// Proof that they see what changes: a pod that comes is a peer.
 	c.Kubectl(t, "-n", r.ns, "scale", "deploy/hello", "--replicas=3")
 	c.WaitRollout(t, r.ns, "hello")
-	c.Kubectl(t, "-n", r.ns, "scale", "deploy/hello", "--replicas=2")
+	for _, newcomer := range r.pods(t) {
+		know(t, c, pods, newcomer.Name)
+	}
+}
+
+// know waits until all pods but the one itself count it among their peers.
+func know(t *testing.T, c *cluster.Cluster, pods []cluster.Pod, name string) {
+	t.Helper()
+	c.Eventually(t, "known everywhere: "+name, time.Minute, func(ctx context.Context) (bool, error) {
+		for _, p := range pods {
+			s, err := c.TryStatus(ctx, p)
+			if err != nil {
+				return false, err
+			}
+			if p.Name != name && !s.Knows(name) {
+				return false, fmt.Errorf("%s knows only %v", p.Name, s.Peers)
+			}
+		}
+		return true, nil
+	})
 }
 
 // compact makes etcd forget all history, through its JSON gateway.
