@@ -381,6 +381,51 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// A client whose resolver rests comes back to the pod that sent it away: it knows no
+// other. It must find it until it has looked again.
+func TestShutdownServesWhoComesBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		name  string        // what clients resolve
+		stays time.Duration // until its resolver has looked
+		stops time.Duration // when the listener may close, at the latest and nearly at the earliest
+	}{
+		"learns in time": {name: "hello.test", stays: 15 * time.Second, stops: 15 * time.Second},
+		"never learns":   {name: "hello.test", stays: time.Hour, stops: 27 * time.Second},
+		"no DNS":         {stays: time.Hour, stops: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := &hand{renew: true}
+				b := gated(t, src, &zone{}, tc.name)
+				src.set(pods("198.18.0.2"))
+				visitor(t, b)
+				go func() {
+					<-b.Stopping()
+					for b.Status().Draining == 0 {
+						time.Sleep(time.Millisecond)
+					}
+					back, server := net.Pipe()
+					conn := b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()})
+					defer back.Close()
+					defer conn.Close()
+					select {
+					case <-time.After(tc.stays):
+					case <-t.Context().Done():
+					}
+				}()
+				srv := &slowServer{takes: time.Second, stopped: make(chan struct{})}
+				begun := time.Now()
+				if err := b.Shutdown(t.Context(), srv); err != nil {
+					t.Error(err)
+				}
+				if took := srv.graceful.Sub(begun); took > tc.stops+2*time.Second || took < tc.stops-time.Second {
+					t.Errorf("it stopped serving after %v, want about %v", took, tc.stops)
+				}
+			})
+		})
+	}
+}
+
 func TestMomentsAreWithinTheWindow(t *testing.T) {
 	last := time.Duration(-1)
 	for _, m := range momentsIn(time.Second, 1000) {

@@ -36,8 +36,12 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stopping }
 //  2. every connection is asked to leave, spread over a third of the time at
 //     most, each at a moment of chance: pods that stop together must not drain one
 //     client at the same moment;
-//  3. srv.GracefulStop for those that came back or stayed;
-//  4. srv.Stop when the time is over, or ctx is done. Only this can fail RPCs.
+//  3. if clients resolve a DNS name, who comes back is served on: a resolver that has
+//     looked lately rests for up to 30 s, and its client knows nobody else until then.
+//     A rollout that is through sooner would leave it with no pod at all. This ends
+//     with the last such client, or when a tenth of the time is left;
+//  4. srv.GracefulStop for those that came back or stayed;
+//  5. srv.Stop when the time is over, or ctx is done. Only this can fail RPCs.
 //
 // It returns nil if srv stopped by itself, else context.DeadlineExceeded or ctx's
 // error. A second call returns at once. Run should go on meanwhile, so that peers
@@ -54,6 +58,7 @@ func (b *Balancer) Shutdown(ctx context.Context, srv Server) error {
 	defer cancel()
 	b.waitForgotten(ctx, timeout/3)
 	b.drainSpread(ctx, timeout/3)
+	b.serveReturned(ctx, timeout/10)
 	return stopServer(ctx, srv)
 }
 
@@ -129,6 +134,36 @@ func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 		}
 		all[0].Leave(conns.Shutdown, "this pod is stopping", 0)
 		all = all[1:]
+	}
+}
+
+// returnWait is how long after the last GOAWAY a client that knows of no other pod may
+// take to come back. It does at once.
+const returnWait = time.Second
+
+// serveReturned waits for the clients that came back after their GOAWAY to learn of
+// others, and leaves some of the time.
+func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
+	if b.clientDNS.gate.Load() == nil {
+		return
+	}
+	end, _ := ctx.Deadline()
+	ctx, cancel := context.WithDeadline(ctx, end.Add(-leave))
+	defer cancel()
+	tick := time.NewTicker(forgottenPoll)
+	defer tick.Stop()
+	for begun := time.Now(); ; {
+		t := b.reg.Totals()
+		serving := t.Connections - t.Leaving
+		if t.Connections == 0 || serving == 0 && time.Since(begun) > returnWait {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			b.decided("shutdown", serving, "clients that came back know of no other pod yet: the time is over")
+			return
+		case <-tick.C:
+		}
 	}
 }
 

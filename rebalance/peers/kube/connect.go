@@ -74,7 +74,7 @@ func (s *Source) inCluster() (*rest.Config, error) {
 			"set peers.kubernetes.kubeconfig to run outside a cluster")
 	}
 	token, ca := filepath.Join(s.env.account, "token"), filepath.Join(s.env.account, "ca.crt")
-	if _, err := os.ReadFile(token); err != nil {
+	if _, err := os.ReadFile(filepath.Join(s.env.account, "token")); err != nil {
 		return nil, fmt.Errorf("no token of a service account (%w): "+
 			"set automountServiceAccountToken: true for the pod or its ServiceAccount, and restart the pod", err)
 	}

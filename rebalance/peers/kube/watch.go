@@ -34,7 +34,7 @@ type pace struct {
 	rate           rate.Limit    // requests a second in the long run, whatever the server answers
 }
 
-// A thousand pods that lost their API server knock 40 to 80 times a second, together,
+// A thousand pods that lost their API server knock 42 times a second, together,
 // after half a minute, and are all back within 32 s of its return.
 func defaultPace() pace {
 	return pace{
