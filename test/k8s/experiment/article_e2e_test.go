@@ -140,6 +140,9 @@ func play(t *testing.T, all, fleets []*service, sticky *service, log *Log) {
 		watching.Go(func() { s.watch(ctx, log) })
 	}
 	for _, s := range all {
+		s.awaitDNS(t, 2)
+	}
+	for _, s := range all {
 		s.startClients(t)
 	}
 	for _, s := range all {

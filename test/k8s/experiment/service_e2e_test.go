@@ -3,8 +3,10 @@
 package experiment
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -128,14 +130,26 @@ func (s *service) startClients(t *testing.T) {
 }
 
 func (s *service) watch(ctx context.Context, log *Log) {
-	dns := s.dns
-	if dns == "" {
-		dns = clusterDNS
-	}
 	(&Watcher{
-		Fleet: s.name, Namespace: s.ns, Service: release + "-headless", DNS: dns + ":53", HealthPort: healthPort,
+		Fleet: s.name, Namespace: s.ns, Service: release + "-headless", DNS: s.dnsServer(), HealthPort: healthPort,
 		Client: s.c.Client(), Dial: s.c.DialContext, Log: log,
 	}).Run(ctx)
+}
+
+// dnsServer that its clients ask, with its port.
+func (s *service) dnsServer() string { return cmp.Or(s.dns, clusterDNS) + ":53" }
+
+// awaitDNS waits until DNS answers with the pods: a cache may hold what it learnt when
+// there was one.
+func (s *service) awaitDNS(t *testing.T, pods int) {
+	t.Helper()
+	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return s.c.DialContext(ctx, network, s.dnsServer())
+	}}
+	s.c.Eventually(t, "DNS answers in full: "+s.name, time.Minute, func(ctx context.Context) (bool, error) {
+		found, err := r.LookupNetIP(ctx, "ip4", fmt.Sprintf("%s-headless.%s.svc.cluster.local.", release, s.ns))
+		return len(found) == pods, err
+	})
 }
 
 // readLogs puts what the clients printed into the log.
