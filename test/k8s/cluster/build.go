@@ -33,8 +33,12 @@ func kubeFlags() string {
 	var flags strings.Builder
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
 		for _, v := range [][2]string{
-			{"gitVersion", kubeVersion}, {"gitMajor", "1"}, {"gitMinor", minor},
-			{"gitCommit", strings.Repeat("0", 40)}, {"gitTreeState", "clean"}, {"buildDate", "2026-01-01T00:00:00Z"},
+			{"gitVersion", kubeVersion},
+			{"gitMajor", "1"},
+			{"gitMinor", minor},
+			{"gitCommit", strings.Repeat("0", 40)},
+			{"gitTreeState", "clean"},
+			{"buildDate", "2026-01-01T00:00:00Z"},
 		} {
 			fmt.Fprintf(&flags, " -X %s.%s=%s", pkg, v[0], v[1])
 		}

@@ -27,11 +27,14 @@ type Status struct {
 		Ready bool   `json:"ready"`
 	} `json:"peers"`
 	Conditions []struct {
-		Code, Severity, Text string
+		Code     string `json:"code"`
+		Severity string `json:"severity"`
+		Text     string `json:"text"`
 	} `json:"conditions"`
 	Decisions []struct {
-		Action, Why string
-		Count       int
+		Action string `json:"action"`
+		Why    string `json:"why"`
+		Count  int    `json:"count"`
 	} `json:"decisions"`
 }
 

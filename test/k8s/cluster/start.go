@@ -77,7 +77,7 @@ func (c *Cluster) upRuntime(ctx context.Context) error {
 		return err
 	}
 	err := poll(ctx, "containerd", func(ctx context.Context) (bool, error) {
-		_, err := c.ctr(ctx, "version")
+		err := c.ctr(ctx, "version")
 		return err == nil, err
 	})
 	if err != nil {
@@ -92,18 +92,17 @@ func (c *Cluster) upRuntime(ctx context.Context) error {
 	return nil
 }
 
-func (c *Cluster) ctr(ctx context.Context, args ...string) (string, error) {
+func (c *Cluster) ctr(ctx context.Context, args ...string) error {
 	args = append([]string{"--address", c.path("containerd.sock"), "--namespace", "k8s.io"}, args...)
 	out, err := exec.CommandContext(ctx, "ctr", args...).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, out)
+		return fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, out)
 	}
-	return string(out), nil
+	return nil
 }
 
 func (c *Cluster) loadImage(ctx context.Context, archive string) error {
-	_, err := c.ctr(ctx, "images", "import", archive)
-	return err
+	return c.ctr(ctx, "images", "import", archive)
 }
 
 // upNode starts what runs pods and waits until DNS answers.

@@ -24,15 +24,15 @@ import (
 type Config struct {
 	// Cgroup is the name of the group, in every hierarchy, under which all
 	// processes run: Cgroup/sys for what Start starts, Cgroup/pods for the kubelet.
-	Cgroup string
+	Cgroup string `json:"cgroup"`
 	// Hostname inside.
-	Hostname string
+	Hostname string `json:"hostname"`
 	// Address of the node, with its mask.
-	Address string
+	Address string `json:"address"`
 	// Log is the file that takes what the first process has to say.
-	Log string
+	Log string `json:"log"`
 	// Bin stands first in the PATH of all programs.
-	Bin string
+	Bin string `json:"bin"`
 }
 
 // Node is a set of namespaces, seen from outside.
