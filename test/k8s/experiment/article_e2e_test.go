@@ -239,8 +239,10 @@ func checkPromises(t *testing.T, s *service, r *Result) {
 }
 
 // stickyLimit for the GOAWAYs for each connection in a single run: the simulation's
-// bar for the median of 2 to 5 pods, 0.97, and the quarter by which chance may miss it.
-const stickyLimit = 0.97 * 1.25
+// bar for the median of 2 to 5 pods, 0.97, the quarter by which chance may miss it, and
+// a third since many connections share an address, as test/sticky has it: at first
+// they look like a spread client's.
+const stickyLimit = 0.97*1.25 + 1./3
 
 func checkSticky(t *testing.T, s *Sticky) {
 	t.Helper()
