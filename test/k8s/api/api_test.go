@@ -127,7 +127,7 @@ func TestServiceThatComesLater(t *testing.T) {
 	before := time.Now()
 	put(t, c, ns, 5)
 	v := until(t, views, "5 pods", pods(5))
-	t.Logf("5 pods seen %v after kubectl began, %v after it ended", v.at.Sub(before), v.at.Sub(time.Now()))
+	t.Logf("5 pods seen %v after kubectl began, %v after it ended", v.at.Sub(before), time.Until(v.at))
 }
 
 func TestRoleWithoutVerbs(t *testing.T) {
