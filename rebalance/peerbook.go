@@ -43,6 +43,7 @@ type peerBook struct {
 	members  []Member
 	listed   []listed  // members, sorted by id
 	unproven bool      // some of them are
+	starting int       // as many more will be members soon
 	queue    []string  // of more than pollAll peers, those whose turn has not come yet
 	at       time.Time // of the last good view
 	err      error     // of the last, if it was not good
@@ -116,9 +117,9 @@ func (b *Balancer) onMembership(m Membership) {
 	}
 	p := &b.peers
 	p.mu.Lock()
-	changed := !slices.EqualFunc(p.members, m.Members, sameMember)
+	changed := p.starting != m.Starting || !slices.EqualFunc(p.members, m.Members, sameMember)
 	if p.err = m.Err; m.Err == nil {
-		p.members, p.at = m.Members, time.Now()
+		p.members, p.starting, p.at = m.Members, m.Starting, time.Now()
 	}
 	if changed && m.Err == nil {
 		p.listed = listMembers(m.Members)
@@ -131,6 +132,12 @@ func (b *Balancer) onMembership(m Membership) {
 	if changed || m.Err != nil {
 		b.poke()
 	}
+}
+
+func (p *peerBook) toCome() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.starting
 }
 
 func sameMember(a, b Member) bool {

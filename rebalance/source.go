@@ -34,6 +34,10 @@ type PeerDialer interface {
 type Membership struct {
 	// Members are the pods, each once, in any order, this one possibly among them.
 	Members []Member
+	// Starting is how many pods more are about to serve: the source lists them, and they
+	// are not ready yet. Clients are told of pods added once for all that become ready
+	// within 15 s of each other. Zero: none, or the source does not know.
+	Starting int
 	// ClientName is the DNS name that answers with these very pods, if the source knows
 	// one: a headless Service's. Clients are taken to resolve it, and none is moved before
 	// it answers in full, unless clients.dns.name says otherwise. Empty: there is no such

@@ -31,7 +31,7 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	}
 	slices.Sort(v.Members)
 	if stale == "" {
-		v.Restarted = b.peers.restarted()
+		v.Restarted, v.Starting = b.peers.restarted(), b.peers.toCome()
 		v.Uptime = b.peers.uptimes(v.Self, time.Since(b.begun))
 	}
 	b.ownLoad(v, &cfg)

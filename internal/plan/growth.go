@@ -41,10 +41,15 @@ const (
 	checking
 )
 
+// startWait is how long pods that are not ready yet are waited for: clients then need to
+// be told once, not once for each pod. A pod that never becomes ready costs this much time.
+const startWait = 15 * time.Second
+
 // watch takes note of the membership and of growth.
 //
 //	seen != members                  note it, wait for quiet
 //	quiet for less than Settle       wait
+//	more pods are starting           wait for them, startWait at most since the last change
 //	first quiet view                 it is the one to compare with
 //	quiet, pods were added           a growth: old = those that stayed
 //	quiet, pods only left            nothing to do: their clients have moved on
@@ -67,6 +72,11 @@ func (s *State) watch(v *View, p *Policy, st *Step) {
 	}
 	if quiet := s.seenAt + p.Settle; v.Now < quiet {
 		st.wakeAt(quiet, v.Now)
+		return
+	}
+	// Not so the first view: who came while it was waited for would be nobody's news.
+	if late := s.seenAt + startWait; s.started && v.Starting > 0 && v.Now < late {
+		st.wakeAt(late, v.Now)
 		return
 	}
 	s.settle(v, st)

@@ -117,6 +117,8 @@ type View struct {
 	Members []string
 	// Uptime is how long each of Members has served, as far as it is known.
 	Uptime map[string]time.Duration
+	// Starting is how many pods more are about to serve, as far as that is known.
+	Starting int
 	// Restarted are those of Members that began anew since the last View, at the same
 	// address: nobody saw them leave, but some client may have.
 	Restarted []string

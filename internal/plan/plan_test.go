@@ -39,9 +39,10 @@ type fleet struct {
 
 	silent, overloaded map[string]bool
 
-	tooSoon int                      // GOAWAYs to connections in their cool-down
-	sticky  map[uint64]*stickyClient // by connection
-	rand    *rand.Rand
+	starting int                      // pods that are about to serve
+	tooSoon  int                      // GOAWAYs to connections in their cool-down
+	sticky   map[uint64]*stickyClient // by connection
+	rand     *rand.Rand
 }
 
 type channel struct {
@@ -140,6 +141,7 @@ func (f *fleet) plan(pod string) {
 		Now: f.now, Self: pod, Members: slices.Sorted(slices.Values(f.pods)), Conns: f.conns[pod], Counts: f.counts[pod],
 		Gate: Gate{Needed: true, Open: slices.Equal(f.dns, f.pods), OpenSince: f.dnsFull, Why: "behind"},
 	}
+	v.Starting = f.starting
 	v.Load, v.Serving = float64(len(v.Conns)), len(v.Conns)
 	if f.overloaded[pod] {
 		v.Overloaded = "hot"
@@ -524,6 +526,31 @@ func TestGrowthInSteps(t *testing.T) {
 	f.even(t)
 	if n, want := f.goaways[ReasonReach], 6*40; n != want {
 		t.Errorf("%d GOAWAYs for 40 channels and 6 growths, want %d", n, want)
+	}
+}
+
+// Pods that become ready one after the other cost one GOAWAY per channel together, where
+// it is known that more are coming. One that never comes costs a moment only.
+func TestGrowthAwaitsWhoIsStarting(t *testing.T) {
+	f := newFleet(2, 40, 40)
+	f.run(3 * time.Minute)
+	for n := 3; n <= 5; n++ {
+		f.scale(n)
+		f.resolveAll()
+		f.starting = 6 - n
+		f.run(8 * time.Second)
+		if n < 5 && f.goaways[ReasonReach] != 0 {
+			t.Fatalf("%d GOAWAYs with %d pods starting", f.goaways[ReasonReach], f.starting)
+		}
+	}
+	f.run(4 * time.Second)
+	if f.goaways[ReasonReach] != 0 {
+		t.Error("the sixth pod was not waited for")
+	}
+	f.run(30 * time.Second)
+	f.even(t)
+	if n := f.goaways[ReasonReach]; n != 40 {
+		t.Errorf("%d GOAWAYs for 40 channels, want 40", n)
 	}
 }
 

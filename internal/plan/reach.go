@@ -8,6 +8,13 @@ import (
 	"time"
 )
 
+func starting(pods int) string {
+	if pods == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d more are starting and waited for, %v at most", pods, startWait)
+}
+
 // reach tells the channels of spread clients about new pods: each channel of a
 // round_robin client has exactly one connection to each pod, so that one GOAWAY
 // per connection of one pod, the key's owner, is one GOAWAY per channel from the
@@ -20,7 +27,7 @@ func (s *State) reach(v *View, p *Policy, st *Step) {
 	g := s.growth
 	if !slices.Equal(s.stayed, s.seen) {
 		st.is(Waiting, fmt.Sprintf("the membership changes (%d to %d pods, new ones among them): waiting until it has been quiet for %v",
-			len(s.stayed), len(s.seen), p.Settle))
+			len(s.stayed), len(s.seen), p.Settle)+starting(v.Starting))
 		return
 	}
 	if g == nil {

@@ -123,6 +123,23 @@ func merge(all map[string]*slice) []rebalance.Member {
 	return members
 }
 
+// starting counts the pods that have an address and are not ready yet.
+func starting(all map[string]*slice) int {
+	pods := make(map[string]*found)
+	for _, s := range all {
+		for i := range s.endpoints {
+			add(pods, &s.endpoints[i], s.version)
+		}
+	}
+	n := 0
+	for _, f := range pods {
+		if !f.ready && !f.terminating {
+			n++
+		}
+	}
+	return n
+}
+
 func add(pods map[string]*found, e *endpoint, version uint64) {
 	key := e.key()
 	f := pods[key]

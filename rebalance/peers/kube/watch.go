@@ -239,7 +239,13 @@ func (w *watcher) openWatch(ctx context.Context, opts *metav1.ListOptions) (watc
 	if err != nil {
 		return nil, err
 	}
-	return req.MaxRetries(0).Watch(ctx)
+	in, err := req.MaxRetries(0).Watch(ctx)
+	if err == nil && w.client.trans.failed != nil {
+		// client-go takes a connection that was closed or timed out for a watch without events.
+		in.Stop()
+		return nil, w.client.trans.failed
+	}
+	return in, err
 }
 
 func (w *watcher) opened() {
@@ -429,7 +435,7 @@ func (w *watcher) membershipLocked() rebalance.Membership {
 	if w.members == nil {
 		w.members = merge(w.slices)
 	}
-	m := rebalance.Membership{Members: w.members, Warning: w.warning}
+	m := rebalance.Membership{Members: w.members, Starting: starting(w.slices), Warning: w.warning}
 	if slices.ContainsFunc(some, func(s *slice) bool { return s.headless }) {
 		m.ClientName = w.src.clientName(w.namespace)
 	}
