@@ -88,7 +88,8 @@ func (s *Source) inCluster() (*rest.Config, error) {
 type client struct {
 	*rest.RESTClient
 
-	idle func() // closes what is not in use
+	trans *capped
+	idle  func() // closes what is not in use
 }
 
 const (
@@ -122,11 +123,15 @@ func (s *Source) connect() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	rc, err := rest.RESTClientForConfigAndClient(cfg, &http.Client{Transport: capped{trans}})
+	// The headers of a watch come at once, also where nothing changes. A server that
+	// hangs but answers pings is given up here.
+	own.ResponseHeaderTimeout = 2 * s.pace.silent
+	c := &capped{RoundTripper: trans}
+	rc, err := rest.RESTClientForConfigAndClient(cfg, &http.Client{Transport: c})
 	if err != nil {
 		return nil, err
 	}
-	return &client{RESTClient: rc, idle: own.CloseIdleConnections}, nil
+	return &client{RESTClient: rc, trans: c, idle: own.CloseIdleConnections}, nil
 }
 
 func newTransport(cfg *rest.Config) (http.RoundTripper, *http.Transport, error) {
@@ -156,11 +161,15 @@ func newTransport(cfg *rest.Config) (http.RoundTripper, *http.Transport, error) 
 }
 
 // capped bounds answers that are read as a whole. client-go bounds the events of a watch.
-type capped struct{ http.RoundTripper }
+type capped struct {
+	http.RoundTripper
 
-func (c capped) RoundTrip(req *http.Request) (*http.Response, error) {
+	failed error // of the last request; requests follow each other
+}
+
+func (c *capped) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := c.RoundTripper.RoundTrip(req)
-	if err == nil && (resp.StatusCode != http.StatusOK || !req.URL.Query().Has("watch")) {
+	if c.failed = err; err == nil && (resp.StatusCode != http.StatusOK || !req.URL.Query().Has("watch")) {
 		resp.Body = &cappedBody{ReadCloser: resp.Body, left: maxList}
 	}
 	return resp, err

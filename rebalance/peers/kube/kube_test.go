@@ -191,6 +191,7 @@ func TestWatchesThatBreak(t *testing.T) {
 			a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 			w := watchWith(t, a.URL, nil)
 			w.untilPods(1)
+			a.nextWatch(t)
 			a.say(say)
 			a.put(sliceOf("two", "IPv4", pod("b", "10.0.0.2"))) // lost with the stream
 			a.say("")
@@ -204,14 +205,33 @@ func TestServerGoneIsToldAndNotRenewed(t *testing.T) {
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 	w := watchWith(t, a.URL, nil)
 	w.untilPods(1)
+	a.Listener.Close() // first: who comes back at once must find it closed
 	a.CloseClientConnections()
-	a.Listener.Close()
 	w.untilErr("cannot be reached", "connection refused")
 	for range 5 {
 		if m := <-w.views; m.Err == nil {
 			t.Fatalf("renewed without a server: %+v", m)
 		}
 	}
+}
+
+// client-go takes a watch that gets no answer for one without events.
+func TestWatchesThatDoNotOpenRenewNothing(t *testing.T) {
+	a := newAPIServer(t)
+	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
+	w := watchWith(t, a.URL, nil)
+	w.untilPods(1)
+	a.nextWatch(t)
+	a.set(verbWatch, cut)
+	a.say("")
+	w.untilErr("closes the connection without an answer")
+	for range 20 {
+		if m := <-w.views; m.Err == nil {
+			t.Fatalf("renewed without a watch: %+v", m)
+		}
+	}
+	a.set(verbWatch, 0)
+	w.untilPods(1)
 }
 
 func TestNew(t *testing.T) {

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -35,13 +38,33 @@ type apiServer struct {
 	conns   map[chan string]bool
 	lists   int
 	watches int
+	asked   chan url.Values // a watch, once it is open
+	token   string          // empty: whoever asks
 }
 
+// The server takes requests and never answers them, or closes the connection.
+const hang, cut = -1, -2
+
 func newAPIServer(t *testing.T) *apiServer {
+	a := unstarted(t)
+	a.Start()
+	return a
+}
+
+func newTLSServer(t *testing.T) *apiServer {
+	a := unstarted(t)
+	a.EnableHTTP2 = true
+	a.StartTLS()
+	return a
+}
+
+func unstarted(t *testing.T) *apiServer {
 	a := &apiServer{
 		slices: map[string]*discovery.EndpointSlice{}, version: 10, fail: map[string]int{}, conns: map[chan string]bool{},
+		asked: make(chan url.Values, 1000),
 	}
-	a.Server = httptest.NewServer(http.HandlerFunc(a.serve))
+	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(a.serve))
+	a.Config.ErrorLog = log.New(io.Discard, "", 0)
 	t.Cleanup(func() { a.CloseClientConnections(); a.Close() })
 	return a
 }
@@ -58,9 +81,19 @@ func (a *apiServer) serve(rw http.ResponseWriter, r *http.Request) {
 		a.watches++
 	}
 	code := a.fail[verb]
+	if a.token != "" && r.Header.Get("Authorization") != "Bearer "+a.token {
+		code = http.StatusUnauthorized
+	}
 	want := "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
 	if r.URL.Path != want || r.URL.Query().Get("labelSelector") != "kubernetes.io/service-name=hello" {
 		code = http.StatusNotFound
+	}
+	if code < 0 {
+		a.mu.Unlock()
+		if code == hang {
+			<-r.Context().Done()
+		}
+		panic(http.ErrAbortHandler)
 	}
 	if code != 0 {
 		a.mu.Unlock()
@@ -83,7 +116,23 @@ func (a *apiServer) serve(rw http.ResponseWriter, r *http.Request) {
 		}
 	}
 	a.mu.Unlock()
+	select {
+	case a.asked <- r.URL.Query():
+	default:
+	}
 	a.stream(rw, r, events)
+}
+
+// nextWatch waits for a watch and returns what was asked for.
+func (a *apiServer) nextWatch(t *testing.T) url.Values {
+	t.Helper()
+	select {
+	case q := <-a.asked:
+		return q
+	case <-time.After(20 * time.Second):
+		t.Fatal("no watch was opened")
+		return nil
+	}
 }
 
 func (a *apiServer) stream(rw http.ResponseWriter, r *http.Request, events chan string) {
