@@ -5,6 +5,7 @@
 // ready are left out, those that terminate are marked. Where two slices have a pod, the newest
 // slice's word counts. The view is renewed while the watch is open, and ages otherwise.
 // A connection that is silent is asked for a sign of life after 10 s and given up 5 s later.
+// A watch whose headers do not come is given up after 30 s.
 //
 // The pods' service account needs list and watch for endpointslices in its namespace.
 // Without watch, the slices are listed each 10 s and a warning says so. Whatever else is
