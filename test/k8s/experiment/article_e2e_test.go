@@ -244,6 +244,10 @@ func checkPromises(t *testing.T, s *service, r *Result) {
 // they look like a spread client's.
 const stickyLimit = 0.97*1.25 + 1./3
 
+// stickyLate is how many GOAWAYs may come when the band is reached already: the last round
+// for reach, which takes an address of many connections for one of a spread client.
+const stickyLate = 3
+
 func checkSticky(t *testing.T, s *Sticky) {
 	t.Helper()
 	if s.Even < 0 {
@@ -255,8 +259,8 @@ func checkSticky(t *testing.T, s *Sticky) {
 	if s.Failed > 0 {
 		t.Errorf("sticky: %d RPCs failed: %s", s.Failed, s.Texts())
 	}
-	if s.Late > 0 {
-		t.Errorf("sticky: %d GOAWAYs when all pods were in the band", s.Late)
+	if s.Late > stickyLate {
+		t.Errorf("sticky: %d GOAWAYs when all pods were in the band, want at most %d", s.Late, stickyLate)
 	}
 }
 
