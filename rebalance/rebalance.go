@@ -153,8 +153,8 @@ func (b *Balancer) Run(ctx context.Context) error {
 	if b.opts.source != nil {
 		wg.Go(func() { b.runSource(ctx) })
 		wg.Go(func() { b.runPolls(ctx) })
+		wg.Go(func() { b.clientDNS.run(ctx, b.poke) })
 	}
-	wg.Go(func() { b.clientDNS.run(ctx, b.poke) })
 	b.loop(ctx, &wg)
 	return nil
 }
