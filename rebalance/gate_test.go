@@ -181,3 +181,29 @@ func TestNameOfTheConfigurationStands(t *testing.T) {
 		}
 	})
 }
+
+// Who is starting is waited for, and the reason is shown.
+func TestSourceTellsWhoIsStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, z := &hand{renew: true}, &zone{}
+		b := gated(t, src, z, "hello.test")
+		one, two, three := pods("198.18.0.1"), pods("198.18.0.1", "198.18.0.2"), pods("198.18.0.1", "198.18.0.2", "198.18.0.3")
+		z.set(one)
+		src.set(one)
+		time.Sleep(time.Minute)
+		visitor(t, b)
+		z.set(three)
+		two.Starting = 1
+		src.set(two)
+		time.Sleep(10 * time.Second)
+		wantVerdict(t, b, Waiting, "waiting for 1 more to become ready")
+		if n := b.Status().GoAways["reach"]; n != 0 {
+			t.Errorf("%d GOAWAYs while a pod is starting", n)
+		}
+		src.set(three)
+		time.Sleep(10 * time.Second)
+		if n := b.Status().GoAways["reach"]; n != 1 {
+			t.Errorf("%d GOAWAYs for two pods that came in two steps, want 1", n)
+		}
+	})
+}

@@ -12,7 +12,7 @@ func starting(pods int) string {
 	if pods == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %d more are starting and waited for, %v at most", pods, startWait)
+	return fmt.Sprintf("; waiting for %d more to become ready, %v at most", pods, startWait)
 }
 
 // reach tells the channels of spread clients about new pods: each channel of a

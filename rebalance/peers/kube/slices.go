@@ -90,16 +90,22 @@ func (e *endpoint) key() string {
 	return "address " + e.addr.String()
 }
 
-// merge counts each pod once over all slices, in whatever order they come. Where two
-// slices have it, because it is being moved or has two addresses, the newest slice's
-// word counts. (kube-proxy takes the first that it meets, in no order.)
-func merge(all map[string]*slice) []rebalance.Member {
+// gather finds each pod once over all slices.
+func gather(all map[string]*slice) map[string]*found {
 	pods := make(map[string]*found)
 	for _, s := range all {
 		for i := range s.endpoints {
 			add(pods, &s.endpoints[i], s.version)
 		}
 	}
+	return pods
+}
+
+// merge counts each pod once over all slices, in whatever order they come. Where two
+// slices have it, because it is being moved or has two addresses, the newest slice's
+// word counts. (kube-proxy takes the first that it meets, in no order.)
+func merge(all map[string]*slice) []rebalance.Member {
+	pods := gather(all)
 	list := make([]*found, 0, len(pods))
 	for _, f := range pods {
 		slices.SortFunc(f.addrs, netip.Addr.Compare)
@@ -125,12 +131,7 @@ func merge(all map[string]*slice) []rebalance.Member {
 
 // starting counts the pods that have an address and are not ready yet.
 func starting(all map[string]*slice) int {
-	pods := make(map[string]*found)
-	for _, s := range all {
-		for i := range s.endpoints {
-			add(pods, &s.endpoints[i], s.version)
-		}
-	}
+	pods := gather(all)
 	n := 0
 	for _, f := range pods {
 		if !f.ready && !f.terminating {
