@@ -145,25 +145,51 @@ func (e *evener) preference(c *Conn, seed uint64, p *Policy) uint64 {
 // client is on any of them; two, since one may not answer.
 const witnesses = 2
 
-// askWitnesses asks other pods for the keys of connections: established ones, if there are
-// others in each round, so that none is asked by all.
-func askWitnesses(id uint64, chosen []choice, v *View) *Ask {
-	o := newOwners(without(established(v.Members, v.Uptime), []string{v.Self}))
-	if len(o.pods) == 0 {
-		o = newOwners(without(v.Members, []string{v.Self}))
-	}
-	keys := make([]string, len(chosen))
-	for i := range chosen {
-		keys[i] = chosen[i].key
+// askWitnesses asks other pods for the keys of connections.
+func (e *evener) askWitnesses(id uint64, reached bool, v *View) *Ask {
+	keys := make([]string, len(e.chosen))
+	for i := range e.chosen {
+		keys[i] = e.chosen[i].key
 	}
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
 	ask := &Ask{ID: id, Keys: map[string][]string{}}
+	o := newOwners(e.telling(reached, v))
 	round := v.Self + string(binary.BigEndian.AppendUint64(nil, id))
 	for n := 1; n <= min(witnesses, len(o.pods)); n++ {
 		ask.Keys[o.of(round, n)] = keys
 	}
 	return ask
+}
+
+// telling are the pods that can tell whether a client is spread: it is on all that it has
+// reached. Among them the witnesses are others in each round, so that none is asked by all.
+//
+//	growth is over       those with the least load: whoever is spread has reached them, too,
+//	                     and of many sticky ones behind one address they have few
+//	else                 established ones
+//	there are none       any
+func (e *evener) telling(reached bool, v *View) []string {
+	if reached {
+		if pods := e.emptier(v); len(pods) > 0 {
+			return pods
+		}
+	}
+	if pods := without(established(v.Members, v.Uptime), []string{v.Self}); len(pods) > 0 {
+		return pods
+	}
+	return without(v.Members, []string{v.Self})
+}
+
+// emptier are the other pods that told lately of less than the mean.
+func (e *evener) emptier(v *View) []string {
+	var pods []string
+	for _, peer := range v.Peers {
+		if _, member := slices.BinarySearch(v.Members, peer.Pod); member && peer.Age <= ReportFresh && peer.Load < e.mean {
+			pods = append(pods, peer.Pod)
+		}
+	}
+	return pods
 }
 
 // movable are those of the chosen that leave. A client that another pod has as often as

@@ -43,6 +43,7 @@ type evener struct {
 
 	trial   trial
 	left    map[string]time.Duration // keys of spread clients, and until when they count as such
+	growing bool                     // while a growth was under way
 	stuckAt string                   // why nothing that should move can
 }
 
@@ -104,6 +105,9 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 	e := &s.even
 	if e.changed != s.seenAt { // what rounds brought before says nothing about those to come
 		e.changed, e.trial = s.seenAt, trial{level: e.trial.level}
+	}
+	if growing := s.growth != nil; e.growing != growing {
+		e.growing, e.left = growing, nil // who can tell that a client is spread is another now
 	}
 	if len(v.Members) == 1 || st.Verdict == Waiting || s.joining {
 		e.drop()
@@ -312,7 +316,7 @@ func (s *State) begin(v *View, p *Policy, st *Step) {
 		e.stuckFor(why.text(p), v, st)
 		return
 	}
-	e.ask = askWitnesses(s.asks, e.chosen, v)
+	e.ask = e.askWitnesses(s.asks, s.growth == nil, v)
 	st.Ask = e.ask
 	st.is(e.verdict(), describeRound(len(e.chosen)))
 }

@@ -122,6 +122,50 @@ func TestStickyClientsMoveUntilInsideTheBand(t *testing.T) {
 	}
 }
 
+// Many sticky connections behind one address look like a spread client's, until one sees that
+// they do not come back.
+func TestStickyClientsBehindFewAddresses(t *testing.T) {
+	const n, keys, seeds = 60, 3, 20
+	sent := 0
+	for seed := range uint64(seeds) {
+		f := newFleet(2, 0, 1)
+		f.rand = rand.New(rand.NewPCG(seed, 0))
+		for i := range n {
+			f.place(f.pods[f.rand.IntN(len(f.pods))], &stickyClient{key: fmt.Sprint("nat-", i%keys)}, false)
+		}
+		f.run(2 * time.Minute)
+		before := len(f.moves)
+		f.scale(5)
+		f.resolveAll()
+		f.run(2 * time.Minute)
+		if f.inBand(t); t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+		sent += len(f.moves) - before
+	}
+	if per := float64(sent) / (n * seeds); per > 1.1 {
+		t.Errorf("%.2f GOAWAYs per connection", per)
+	}
+}
+
+// Of an address with both kinds of clients, reach asks no more connections than there can be
+// channels.
+func TestReachAsksNoMoreThanTheWitnessHas(t *testing.T) {
+	f := newFleet(2, 6, 1)
+	for range 10 {
+		f.place(f.pods[0], &stickyClient{key: f.chans[0].key}, false)
+	}
+	f.policy.Tolerance = 1 // evenness has nothing to do
+	f.policy.Floor = 0
+	f.run(time.Minute)
+	f.scale(4)
+	f.resolveAll()
+	f.run(30 * time.Second)
+	if n := f.goaways[ReasonReach]; n < 1 || n > 6 {
+		t.Errorf("%d GOAWAYs for reach, and there are 6 channels", n)
+	}
+}
+
 // inBand checks every pod against the band as the design has it, by its own arithmetic.
 func (f *fleet) inBand(t *testing.T) {
 	t.Helper()

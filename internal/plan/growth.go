@@ -24,6 +24,7 @@ type growth struct {
 	total  int           // this round's GOAWAYs
 	began  time.Duration // when its first GOAWAY was sent
 	told   time.Duration // when its last GOAWAY was sent
+	judged bool          // it was looked whether they came back
 	check  time.Duration // when reach is looked at
 	moved  int           // over all rounds
 	rested time.Duration // when those that came back a moment ago may be asked; 0: there are none

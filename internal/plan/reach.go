@@ -244,9 +244,15 @@ func cutKey(sorted []*Conn) (first, rest []*Conn) {
 	return sorted[:n], sorted[n:]
 }
 
-// appendShort appends those of one key's connections that shall leave.
+// appendShort appends those of one key's connections that shall leave: one for each channel
+// that has not reached the new pods. A channel has a connection here and one to the witness;
+// what one of the two has more are sticky connections of the same address.
 func (g *growth) appendShort(queue []uint64, conns []*Conn, v *View, p *Policy) []uint64 {
-	lack := len(conns) - g.asked.reached(conns[0].Key, g.new)
+	key, channels := conns[0].Key, len(conns)
+	if n, known := g.asked.witnessed(key); known {
+		channels = min(channels, n)
+	}
+	lack := channels - g.asked.reached(key, g.new)
 	for _, c := range conns {
 		switch {
 		case lack <= 0 || g.round == 1 && c.Opened > g.opened:
@@ -293,7 +299,7 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 			g.growthText(), g.round, g.total, s.pace.why()))
 		return
 	}
-	g.phase, g.told = checking, v.Now
+	g.phase, g.told, g.judged = checking, v.Now, false
 	// All pods look at about the same time, whoever had something to move.
 	g.check = max(v.Now, g.opened+roundLength(len(v.Conns), p)) + p.CheckAfter
 	if g.rested > 0 && !g.again {
@@ -301,6 +307,11 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 	}
 	s.checkWhen(v, p, st)
 }
+
+// comesBack is how long after its GOAWAY a round_robin client may take to be back: it dials
+// at once. If half are not, reach ends early, which costs no more than the later rounds for
+// clients that are as slow as that.
+const comesBack = 5 * time.Second
 
 func plural(n int, one, many string) string {
 	if n == 1 {
@@ -318,6 +329,14 @@ func (s *State) checkWhen(v *View, p *Policy, st *Step) {
 		s.atRest(v, st)
 		return
 	}
+	if late := g.told + comesBack; !g.judged && v.Now >= late {
+		g.judged = true
+		if s.endIfSticky(v, st, 1./2) {
+			return
+		}
+	} else if !g.judged {
+		st.wakeAt(late, v.Now)
+	}
 	if v.Now < g.check {
 		st.wakeAt(g.check, v.Now)
 		s.whileChecking(v, st)
@@ -328,16 +347,27 @@ func (s *State) checkWhen(v *View, p *Policy, st *Step) {
 		s.startCount(v, p, st)
 		return
 	}
-	if n, all := g.stayedAway(v), g.total; all >= enoughTries/2 && n > all/4 {
-		s.finish(st, "left", "%s: %d of %d connections that were asked to leave did not come back here: "+
-			"their clients are sticky, evenness sees to them", g.growthText(), n, all)
-		s.atRest(v, st)
+	if s.endIfSticky(v, st, 1./4) {
 		return
 	}
 	g.round++
 	g.again, g.rested = false, 0
 	g.opened = v.Now
 	s.startCount(v, p, st)
+}
+
+// endIfSticky ends the growth if more than a share of the connections asked in this round
+// stayed away: many sticky ones behind one address look like a spread client until then.
+func (s *State) endIfSticky(v *View, st *Step, share float64) bool {
+	g := s.growth
+	n, all := g.stayedAway(v), g.total
+	if all < enoughTries/2 || float64(n) <= share*float64(all) {
+		return false
+	}
+	s.finish(st, "left", "%s: %d of %d connections that were asked to leave did not come back here: "+
+		"their clients are sticky, evenness sees to them", g.growthText(), n, all)
+	s.atRest(v, st)
+	return true
 }
 
 // stayedAway is how many of those asked in this round did not come back. A round_robin

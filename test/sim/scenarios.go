@@ -158,6 +158,10 @@ func even(limit float64) Bar {
 	return Bar{What: "max/mean", Op: "<=", Limit: limit, Of: maxMean}
 }
 
+func evenIn(limit time.Duration) Bar {
+	return Bar{What: "s to even", Op: "<=", Limit: limit.Seconds(), Of: timeToEven}
+}
+
 func costs(limit float64) Bar {
 	return Bar{What: "GOAWAYs/conn", Op: "<=", Limit: limit, Of: perConn}
 }
@@ -265,6 +269,22 @@ var scenarios = []Scenario{
 		Name: "nat-2to5", Note: "1,000 round_robin channels of one address",
 		World:  world.Config{Pods: 2, Groups: []world.Group{{Name: "nat", Count: 1000, Kind: world.RoundRobin, Keys: 1}}},
 		Change: scaleTo(5), For: 10 * time.Minute, EvenMax: 1.15, Bars: []Bar{even(1.15), costs(1.3)},
+	},
+	{
+		Name: "sticky-nat-2to5", Note: "60 connections through a ClusterIP, 20 of each of 3 addresses",
+		World:  world.Config{Pods: 2, Groups: []world.Group{{Name: "nat", Count: 60, Kind: world.ClusterIP, Keys: 3, Random: true}}},
+		Change: scaleTo(5), For: 15 * time.Minute, Bars: []Bar{band(), costs(1), evenIn(90 * time.Second)},
+	},
+	{
+		Name: "sticky-nat-10to15", Note: "1,000 connections through a ClusterIP, 50 of each of 20 addresses",
+		World:  world.Config{Pods: 10, Groups: []world.Group{{Name: "nat", Count: 1000, Kind: world.ClusterIP, Keys: 20, Random: true}}},
+		Change: scaleTo(15), For: 15 * time.Minute, Bars: []Bar{band(), costs(0.92), evenIn(3 * time.Minute)},
+	},
+	{
+		Name: "mixed-nat-3to6", Note: "60 channels and 60 sticky, of the same 3 addresses: nobody can tell one from the other",
+		World:  world.Config{Pods: 3, Groups: []world.Group{{Name: "spread", Count: 60, Kind: world.RoundRobin, Keys: 3}, {Name: "sticky", Count: 60, Kind: world.ClusterIP, Keys: 3, SameKeys: true, Random: true}}},
+		Change: scaleTo(6), For: 15 * time.Minute, EvenMax: 1.15,
+		Bars: []Bar{even(1.15), costsOf(0, "GOAWAYs/spread", 1.75), costsOf(1, "GOAWAYs/sticky", 0.6)},
 	},
 	{
 		Name: "zipf-4to8", Title: "4 to 8 pods, 1,000 connections of very different rates",

@@ -42,7 +42,10 @@ type Group struct {
 	Count int
 	Kind  Kind
 	// Keys is by how many keys the pods know them: 1 behind a NAT. 0: each its own.
-	Keys     int
+	Keys int
+	// SameKeys: they share the keys of the group before, as behind one NAT. Keys must be
+	// the same then.
+	SameKeys bool
 	Resolver Resolver
 	// Shuffle: pick_first shuffles the answer.
 	Shuffle bool
@@ -87,7 +90,11 @@ type client struct {
 func (w *World) addGroup(g int16) {
 	cfg := &w.cfg.Groups[g]
 	from := len(w.clients)
-	firstKey := w.addKeys(cmp.Or(cfg.Keys, cfg.Count))
+	keys := cmp.Or(cfg.Keys, cfg.Count)
+	firstKey := int32(len(w.keys) - keys)
+	if !cfg.SameKeys {
+		firstKey = w.addKeys(keys)
+	}
 	rates := zipfRates(cfg.Count, cfg.Zipf)
 	w.clients = slices.Grow(w.clients, cfg.Count)
 	if cfg.Kind != RoundRobin {
@@ -95,7 +102,7 @@ func (w *World) addGroup(g int16) {
 	}
 	for i := range cfg.Count {
 		c := client{group: g, conn: -1, rate: float32(rates[i]), node: int32(w.rng.IntN(w.cfg.Net.Nodes))}
-		c.key = firstKey + int32(i%cmp.Or(cfg.Keys, cfg.Count))
+		c.key = firstKey + int32(i%keys)
 		c.resolved = w.now - resolveAgain - w.upTo(time.Minute)
 		c.idle = w.rng.Float64() < cfg.IdleShare
 		c.long = w.rng.Float64() < cfg.LongShare
