@@ -343,21 +343,24 @@ func TestShutdown(t *testing.T) {
 		takes   time.Duration
 		forgets time.Duration // when the source forgets the pod; 0: never
 		least   time.Duration // before GracefulStop
+		idle    bool          // nobody is connected
 		err     error
 	}{
 		"clean":       {takes: time.Second, forgets: 3 * time.Second, least: 3 * time.Second},
 		"remembered":  {takes: time.Second, least: 10 * time.Second}, // a third of 30 s, no longer
 		"long stream": {takes: time.Hour, forgets: time.Second, least: time.Second, err: context.DeadlineExceeded},
+		"idle":        {forgets: 3 * time.Second, least: 3 * time.Second, idle: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				src := &hand{renew: true}
 				b := started(t, src, nil)
 				src.set(pods("198.18.0.1", "198.18.0.2"))
-				client, server := net.Pipe()
-				defer client.Close()
-				conn := b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()})
-				defer conn.Close()
+				connected := 0
+				if !tc.idle {
+					visitor(t, b)
+					connected = 1
+				}
 				if tc.forgets > 0 {
 					time.AfterFunc(tc.forgets, func() { src.set(pods("198.18.0.2")) })
 				}
@@ -373,7 +376,7 @@ func TestShutdown(t *testing.T) {
 				if took := time.Since(begin); took > 30*time.Second {
 					t.Errorf("took %v, more than shutdown.timeout", took)
 				}
-				if b.Ready() || b.Status().Draining != 1 {
+				if b.Ready() || b.Status().Draining != connected {
 					t.Errorf("ready %v, %d draining", b.Ready(), b.Status().Draining)
 				}
 			})

@@ -81,9 +81,10 @@ func stopServer(ctx context.Context, srv Server) error {
 // forgottenPoll is how often it is looked whether others have forgotten this pod.
 const forgottenPoll = 100 * time.Millisecond
 
-// waitForgotten waits until no newcomer is sent here any more.
+// waitForgotten waits until no newcomer is sent here any more, also where nobody is
+// connected yet: who is sent here next would find the port closed.
 func (b *Balancer) waitForgotten(ctx context.Context, most time.Duration) {
-	if b.opts.source == nil || !b.self.IsValid() || b.reg.Totals().Connections == 0 {
+	if b.opts.source == nil || !b.self.IsValid() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, most)
