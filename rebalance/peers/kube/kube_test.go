@@ -55,7 +55,7 @@ func TestConditions(t *testing.T) {
 		"unspecified":                {pod("a", "::"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := text(merge(map[string]*slice{"x": toSlice(sliceOf("x", "IPv4", tc.of))}))
+			got := text(listed(gather(map[string]*slice{"x": toSlice(sliceOf("x", "IPv4", tc.of))})))
 			if got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
@@ -102,7 +102,7 @@ func TestEachPodCountsOnce(t *testing.T) {
 				s.endpoints = append(s.endpoints, e)
 			}
 		}
-		if got := text(merge(slices)); got != strings.Join(want, "; ") {
+		if got := text(listed(gather(slices))); got != strings.Join(want, "; ") {
 			t.Fatalf("got  %s\nwant %s", got, strings.Join(want, "; "))
 		}
 	})
@@ -113,11 +113,11 @@ func TestNewestSliceCounts(t *testing.T) {
 	leaving, _ := toEndpoint(ptr(pod("a", "10.0.0.1", ready(false), terminating)))
 	was, _ := toEndpoint(ptr(pod("a", "10.0.0.1", ready(true))))
 	heir, _ := toEndpoint(ptr(pod("b", "10.0.0.1", ready(true))))
-	got := merge(map[string]*slice{"1": {version: 5, endpoints: []endpoint{leaving}}, "2": {version: 4, endpoints: []endpoint{was}}})
+	got := listed(gather(map[string]*slice{"1": {version: 5, endpoints: []endpoint{leaving}}, "2": {version: 4, endpoints: []endpoint{was}}}))
 	if text(got) != "a [10.0.0.1] terminating" {
 		t.Errorf("an old slice brought a pod back: %s", text(got))
 	}
-	got = merge(map[string]*slice{"1": {version: 5, endpoints: []endpoint{leaving, heir}}})
+	got = listed(gather(map[string]*slice{"1": {version: 5, endpoints: []endpoint{leaving, heir}}}))
 	if text(got) != "b [10.0.0.1]" {
 		t.Errorf("got %s", text(got))
 	}

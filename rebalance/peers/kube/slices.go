@@ -90,7 +90,9 @@ func (e *endpoint) key() string {
 	return "address " + e.addr.String()
 }
 
-// gather finds each pod once over all slices.
+// gather finds each pod once over all slices, in whatever order they come. Where two slices
+// have it, because it is being moved or has two addresses, the newest slice's word
+// counts. (kube-proxy takes the first that it meets, in no order.)
 func gather(all map[string]*slice) map[string]*found {
 	pods := make(map[string]*found)
 	for _, s := range all {
@@ -101,11 +103,8 @@ func gather(all map[string]*slice) map[string]*found {
 	return pods
 }
 
-// merge counts each pod once over all slices, in whatever order they come. Where two
-// slices have it, because it is being moved or has two addresses, the newest slice's
-// word counts. (kube-proxy takes the first that it meets, in no order.)
-func merge(all map[string]*slice) []rebalance.Member {
-	pods := gather(all)
+// listed are the members among the pods. Where two claim an address, one has it.
+func listed(pods map[string]*found) []rebalance.Member {
 	list := make([]*found, 0, len(pods))
 	for _, f := range pods {
 		slices.SortFunc(f.addrs, netip.Addr.Compare)
@@ -130,8 +129,7 @@ func merge(all map[string]*slice) []rebalance.Member {
 }
 
 // starting counts the pods that have an address and are not ready yet.
-func starting(all map[string]*slice) int {
-	pods := gather(all)
+func starting(pods map[string]*found) int {
 	n := 0
 	for _, f := range pods {
 		if !f.ready && !f.terminating {

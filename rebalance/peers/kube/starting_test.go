@@ -16,7 +16,7 @@ func TestStarting(t *testing.T) {
 			pod("d", "fd00::4", ready(false), serving(false)),
 		)),
 	}
-	if n := starting(all); n != 2 {
+	if n := starting(gather(all)); n != 2 {
 		t.Errorf("%d pods are starting, want b and d", n)
 	}
 }

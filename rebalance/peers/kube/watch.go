@@ -69,6 +69,7 @@ type watcher struct {
 	namespace string
 	slices    map[string]*slice
 	members   []rebalance.Member // of slices; nil: to be merged
+	starting  int                // of slices, when members are
 	synced    bool               // slices are whole
 	fresh     bool               // they were just listed
 	open      bool               // a watch tells of changes
@@ -433,9 +434,10 @@ func (w *watcher) membershipLocked() rebalance.Membership {
 		return rebalance.Membership{Err: fmt.Errorf("all EndpointSlices of Service %q have addressType FQDN: names are not pods", w.src.opts.Service)}
 	}
 	if w.members == nil {
-		w.members = merge(w.slices)
+		pods := gather(w.slices)
+		w.members, w.starting = listed(pods), starting(pods)
 	}
-	m := rebalance.Membership{Members: w.members, Starting: starting(w.slices), Warning: w.warning}
+	m := rebalance.Membership{Members: w.members, Starting: w.starting, Warning: w.warning}
 	if slices.ContainsFunc(some, func(s *slice) bool { return s.headless }) {
 		m.ClientName = w.src.clientName(w.namespace)
 	}
