@@ -20,49 +20,22 @@ var corednsManifest string
 const (
 	// CorefileKubeadm is what kubeadm installs today: answers carry a TTL of 30 s,
 	// and those for cluster.local are not cached.
-	CorefileKubeadm = `.:53 {
-    errors
-    health {
-       lameduck 5s
-    }
-    ready
-    kubernetes cluster.local in-addr.arpa ip6.arpa {
-       pods insecure
-       fallthrough in-addr.arpa ip6.arpa
-       ttl 30
-    }
-    prometheus :9153
+	CorefileKubeadm = corefileTTL + "30" + corefileCache + `
     cache 30 {
        disable success cluster.local
        disable denial cluster.local
-    }
-    loop
-    reload
-    loadbalance
-}
-`
+    }` + corefileEnd
 	// CorefileCached caches cluster.local for 30 s, too, as older Corefiles and
 	// NodeLocal DNSCache do.
-	CorefileCached = `.:53 {
-    errors
-    health {
-       lameduck 5s
-    }
-    ready
-    kubernetes cluster.local in-addr.arpa ip6.arpa {
-       pods insecure
-       fallthrough in-addr.arpa ip6.arpa
-       ttl 30
-    }
-    prometheus :9153
-    cache 30
-    loop
-    reload
-    loadbalance
-}
-`
+	CorefileCached = corefileTTL + "30" + corefileCache + `
+    cache 30` + corefileEnd
 	// CorefileShort has the kubernetes plugin's own TTL of 5 s and no cache.
-	CorefileShort = `.:53 {
+	CorefileShort = corefileTTL + "5" + corefileCache + corefileEnd
+)
+
+// What all have in common, up to the TTL of answers, up to the cache, and after it.
+const (
+	corefileTTL = `.:53 {
     errors
     health {
        lameduck 5s
@@ -71,9 +44,11 @@ const (
     kubernetes cluster.local in-addr.arpa ip6.arpa {
        pods insecure
        fallthrough in-addr.arpa ip6.arpa
-       ttl 5
+       ttl `
+	corefileCache = `
     }
-    prometheus :9153
+    prometheus :9153`
+	corefileEnd = `
     loop
     reload
     loadbalance

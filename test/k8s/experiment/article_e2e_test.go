@@ -46,46 +46,32 @@ const (
 	channelRate  = 10
 )
 
-// stickyRate is lower: that load only needs to be counted.
-const (
-	stickyRate     = 5
-	stickyChannels = 20
-)
-
 // The article's experiment: 2 to 5 pods, to 1, to 4, with evenkeel beside what people
 // do without it, all in one cluster at the same time; evenkeel also behind other
-// set-ups of DNS, and behind a ClusterIP.
+// set-ups of DNS.
 func TestArticle(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	fleets := headlessFleets(t, c)
-	sticky := stickyFleet(t, c)
-	all := append(append([]*service{}, fleets...), sticky)
 	log := &Log{}
-	play(t, all, fleets, sticky, log)
-
-	for _, s := range all {
-		s.readLogs(t, log)
-	}
-	records := log.Records()
-	if *keep != "" {
-		keepAll(t, all, records)
-	}
+	stage(t, fleets, log, func() {
+		enter(t, fleets, log, PhaseRest, 2, restFor)
+		enter(t, fleets, log, PhaseGrow, 5, growFor)
+		enter(t, fleets, log, PhaseShrink, 1, shrinkFor)
+		enter(t, fleets, log, PhaseRegrow, 4, regrowFor)
+	})
+	records := collect(t, fleets, log)
 	results := measure(t, fleets, records)
-	s, err := MeasureSticky(records, sticky.name, stickyChannels*clientPods)
-	noError(t, err)
 	main, byDNS := Table(results[:4]), Table([]Result{results[0], results[4], results[5]})
-	t.Logf("side by side:\n%s\nevenkeel and DNS:\n%s\nsticky:\n%s", main, byDNS, StickyTable(s, stickyChannels*clientPods))
+	t.Logf("side by side:\n%s\nevenkeel and DNS:\n%s", main, byDNS)
 	if *write {
 		noError(t, WriteBetween(docs, "article", main))
 		noError(t, WriteBetween(docs, "dns", byDNS))
-		noError(t, WriteBetween(docs, "sticky", StickyTable(s, stickyChannels*clientPods)))
 	}
 	for i, f := range fleets {
 		if f.name == "evenkeel" || i >= 4 {
 			checkPromises(t, f, &results[i])
 		}
 	}
-	checkSticky(t, s)
 }
 
 func headlessFleets(t *testing.T, c *cluster.Cluster) []*service {
@@ -114,46 +100,48 @@ func headlessFleets(t *testing.T, c *cluster.Cluster) []*service {
 	return fleets
 }
 
-func stickyFleet(t *testing.T, c *cluster.Cluster) *service {
+// stage installs the fleets with 2 pods each, starts their clients, plays, and ends the
+// last phase.
+func stage(t *testing.T, fleets []*service, log *Log, play func()) {
 	t.Helper()
-	ns := c.Namespace(t)
-	return &service{
-		c: c, ns: ns, name: "sticky", image: loadTag, target: clusterIP(ns),
-		lb: "pick_first", pods: clientPods, channels: stickyChannels, rate: stickyRate,
-	}
-}
-
-// play goes through the phases.
-func play(t *testing.T, all, fleets []*service, sticky *service, log *Log) {
-	t.Helper()
-	for _, s := range all {
+	for _, s := range fleets {
 		s.install(t, 2)
 	}
-	for _, s := range all {
+	for _, s := range fleets {
 		s.c.WaitRollout(t, s.ns, release)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer stop()
-	for _, s := range all {
+	for _, s := range fleets {
 		watching.Go(func() { s.watch(ctx, log) })
 	}
-	for _, s := range all {
+	for _, s := range fleets {
 		s.awaitDNS(t, 2)
 	}
-	for _, s := range all {
+	for _, s := range fleets {
 		s.startClients(t)
 	}
-	for _, s := range all {
+	for _, s := range fleets {
 		s.c.WaitRollout(t, s.ns, "client")
 	}
 	pause(t, warmUp)
-	enter(t, all, log, PhaseRest, 2, restFor)
-	enter(t, all, log, PhaseGrow, 5, growFor)
-	enter(t, fleets, log, PhaseShrink, 1, shrinkFor)
-	enter(t, fleets, log, PhaseRegrow, 4, regrowFor)
-	enter(t, all, log, PhaseEnd, 0, time.Second)
+	play()
+	enter(t, fleets, log, PhaseEnd, 0, time.Second)
+}
+
+// collect reads what the clients printed, and keeps all if that is asked for.
+func collect(t *testing.T, fleets []*service, log *Log) []Record {
+	t.Helper()
+	for _, s := range fleets {
+		s.readLogs(t, log)
+	}
+	records := log.Records()
+	if *keep != "" {
+		keepAll(t, fleets, records)
+	}
+	return records
 }
 
 // enter begins a phase in fleets and waits until it is over.
@@ -238,39 +226,13 @@ func checkPromises(t *testing.T, s *service, r *Result) {
 	fail(rest.Opened > 0 || rest.GoAways > 0, "at rest: %d connections made, %d GOAWAYs", rest.Opened, rest.GoAways)
 }
 
-// stickyLimit for the GOAWAYs for each connection in a single run: the simulation's
-// bar for the median of 2 to 5 pods, 0.97, the quarter by which chance may miss it, and
-// a third since many connections share an address, as test/sticky has it: at first
-// they look like a spread client's.
-const stickyLimit = 0.97*1.25 + 1./3
-
-// stickyLate is how many GOAWAYs may come when the band is reached already: the last round
-// for reach, which takes an address of many connections for one of a spread client.
-const stickyLate = 3
-
-func checkSticky(t *testing.T, s *Sticky) {
-	t.Helper()
-	if s.Even < 0 {
-		t.Errorf("sticky: never in the band: %v", s.PerPod)
-	}
-	if per := float64(s.GoAways) / (stickyChannels * clientPods); per > stickyLimit {
-		t.Errorf("sticky: %.2f GOAWAYs for each connection, want at most %.2f", per, stickyLimit)
-	}
-	if s.Failed > 0 {
-		t.Errorf("sticky: %d RPCs failed: %s", s.Failed, s.Texts())
-	}
-	if s.Late > stickyLate {
-		t.Errorf("sticky: %d GOAWAYs when all pods were in the band, want at most %d", s.Late, stickyLate)
-	}
-}
-
 // keepAll writes everything that a run can be judged by.
 func keepAll(t *testing.T, all []*service, records []Record) {
 	t.Helper()
 	noError(t, os.MkdirAll(*keep, 0o755))
 	var b bytes.Buffer
 	noError(t, Write(&b, records))
-	noError(t, os.WriteFile(filepath.Join(*keep, "records.jsonl"), b.Bytes(), 0o600))
+	noError(t, os.WriteFile(filepath.Join(*keep, t.Name()+".jsonl"), b.Bytes(), 0o600))
 	for _, s := range all {
 		for _, pod := range s.c.Pods(t, s.ns, "app.kubernetes.io/instance="+release) {
 			base := filepath.Join(*keep, s.name+"-"+pod.Name)

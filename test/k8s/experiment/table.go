@@ -132,18 +132,36 @@ func WriteBetween(file, mark, text string) error {
 	return os.WriteFile(file, []byte(before+"<!-- "+mark+" -->\n"+text+"<!-- /"+mark+" -->"+after), 0o644)
 }
 
-// StickyTable is the Markdown of what became of connections that are on one pod each.
-func StickyTable(s *Sticky, connections int) string {
-	var perPod []string
-	for _, n := range s.PerPod {
-		perPod = append(perPod, strconv.Itoa(n))
+// StickyResult is what came of one fleet of connections that are on one pod each.
+type StickyResult struct {
+	// Title is the head of its column.
+	Title string
+	// Connections is how many there are.
+	Connections int
+	*Sticky
+}
+
+// PerConnection is the GOAWAYs for each connection.
+func (r *StickyResult) PerConnection() float64 { return float64(r.GoAways) / float64(r.Connections) }
+
+// StickyTable is the Markdown of results side by side, a column each.
+func StickyTable(results []StickyResult) string {
+	var out strings.Builder
+	row := func(head string, cell func(*StickyResult) string) {
+		fmt.Fprintf(&out, "| %s |", head)
+		for i := range results {
+			fmt.Fprintf(&out, " %s |", cell(&results[i]))
+		}
+		out.WriteString("\n")
 	}
-	return fmt.Sprintf(`| %d to %d | evenkeel |
-|---|---|
-| in the band, from the last ready endpoint | %s |
-| connections per pod at the end | %s |
-| GOAWAYs per connection | %.2f |
-| GOAWAYs after that | %d |
-| failed RPCs | %s |
-`, s.From, s.To, evenText(s.Even), strings.Join(perPod, ", "), float64(s.GoAways)/float64(connections), s.Late, failedText(&s.Figures))
+	row(phaseText(&results[0].Figures), func(r *StickyResult) string { return r.Title })
+	out.WriteString("|---" + strings.Repeat("|---", len(results)) + "|\n")
+	row("in the band, from the last ready endpoint", func(r *StickyResult) string { return evenText(r.Even) })
+	row("connections per pod at the end", func(r *StickyResult) string {
+		return strings.Trim(strings.ReplaceAll(fmt.Sprint(r.PerPod), " ", ", "), "[]")
+	})
+	row("GOAWAYs per connection", func(r *StickyResult) string { return fmt.Sprintf("%.2f", r.PerConnection()) })
+	row("GOAWAYs after that", func(r *StickyResult) string { return strconv.Itoa(r.Late) })
+	row("failed RPCs", func(r *StickyResult) string { return failedText(&r.Figures) })
+	return out.String()
 }

@@ -27,6 +27,23 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestStickyTable(t *testing.T) {
+	s, err := MeasureSticky(growing().log.Records(), "f", 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := StickyTable([]StickyResult{{Title: "a", Connections: 20, Sticky: s}, {Title: "b", Connections: 60, Sticky: s}})
+	for _, want := range []string{
+		"| 2 to 5 | a | b |\n|---|---|---|\n",
+		"| connections per pod at the end | 4, 4, 4, 4, 4 | 4, 4, 4, 4, 4 |\n",
+		"| GOAWAYs per connection | 0.30 | 0.10 |\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 func TestWriteBetween(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "page.md")
 	if err := os.WriteFile(file, []byte("a\n<!-- x -->\nold\n<!-- /x -->\nb\n"), 0o600); err != nil {
