@@ -88,9 +88,10 @@ const awayFor = time.Minute
 
 // The API server and its etcd crash and stay away; then a watch is cut off for so long
 // that what it would go on from is gone. Nobody is moved, pods say what they do not
-// know, and go on by themselves.
+// know, and go on by themselves. It has a cluster of its own: what Kubernetes itself needs
+// to recover, its DNS too, is no other test's matter.
 func TestAPIServerAway(t *testing.T) {
-	c := cluster.Shared(t, cluster.Options{})
+	c := cluster.Up(t, cluster.Options{})
 	r := install(t, c, 2)
 	load := r.load(t)
 	pods := r.pods(t)
