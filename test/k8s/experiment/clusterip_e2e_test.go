@@ -3,17 +3,23 @@
 package experiment
 
 import (
+	"cmp"
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-// How long the phases of TestClusterIP are. After a growth it takes some rounds of a few
-// seconds each, and up to two minutes where many connections share an address.
+// How long the phases of TestClusterIP are. Most runs are even well before stickyGrowFor is
+// over; those that chance is hard on may take until stickyWithin, and all are watched for
+// stickyAfter from then on.
 const (
 	stickyRestFor = 10 * time.Second
-	stickyGrowFor = 150 * time.Second
+	stickyGrowFor = time.Minute
+	stickyWithin  = 4 * time.Minute
+	stickyAfter   = 10 * time.Second
 )
 
 const (
@@ -38,6 +44,10 @@ func TestClusterIP(t *testing.T) {
 	stage(t, fleets, log, func() {
 		enter(t, fleets, log, PhaseRest, 2, stickyRestFor)
 		enter(t, fleets, log, PhaseGrow, 5, stickyGrowFor)
+		for _, s := range fleets {
+			s.awaitBalanced(t)
+		}
+		pause(t, stickyAfter)
 	})
 	records := collect(t, fleets, log)
 	var results []StickyResult
@@ -50,26 +60,40 @@ func TestClusterIP(t *testing.T) {
 	if *write {
 		noError(t, WriteBetween(docs, "sticky", StickyTable(results)))
 	}
-	checkSticky(t, &results[0], 0.97*chance)
-	checkSticky(t, &results[1], 1*chance)
+	for i := range results {
+		checkSticky(t, &results[i])
+	}
 }
 
-// chance is by how much a single run may miss the bars of the simulation, which are for the
-// median of 20: as much as the worst of them may.
-const chance = 1.25
+// awaitBalanced waits until every pod says that it is.
+func (s *service) awaitBalanced(t *testing.T) {
+	t.Helper()
+	s.c.Eventually(t, "balanced: "+s.name, stickyWithin, func(ctx context.Context) (bool, error) {
+		for _, pod := range s.c.Pods(t, s.ns, "app.kubernetes.io/instance="+release) {
+			if st, err := s.c.TryStatus(ctx, pod); err != nil || st.Verdict != "balanced" {
+				return false, cmp.Or(err, fmt.Errorf("%s says %s: %s", pod.Name, st.Verdict, st.Why))
+			}
+		}
+		return true, nil
+	})
+}
+
+// stickyLimit for the GOAWAYs for each connection. With 60 of them chance is large: in 400
+// runs of the simulation (2 to 5 pods, both kinds of clients) the median was 0.97 and 1.02,
+// 99 of 100 were below 1.50, and the worst were 1.87 and 1.67. Its own bars are for medians.
+const stickyLimit = 1.6
 
 // stickyLate is how many GOAWAYs may come when the band is reached already as seen from
 // without: who counts calls may be wrong by a connection.
 const stickyLate = 2
 
-// checkSticky: most is how many GOAWAYs for each connection there may be.
-func checkSticky(t *testing.T, s *StickyResult, most float64) {
+func checkSticky(t *testing.T, s *StickyResult) {
 	t.Helper()
 	if s.Even < 0 {
 		t.Errorf("%s: never in the band: %v", s.Title, s.PerPod)
 	}
-	if per := s.PerConnection(); per > most {
-		t.Errorf("%s: %.2f GOAWAYs for each connection, want at most %.2f", s.Title, per, most)
+	if per := s.PerConnection(); per > stickyLimit {
+		t.Errorf("%s: %.2f GOAWAYs for each connection, want at most %.2f", s.Title, per, stickyLimit)
 	}
 	if s.Failed > 0 {
 		t.Errorf("%s: %d RPCs failed: %s", s.Title, s.Failed, s.Texts())
