@@ -361,7 +361,7 @@ func (s *State) checkWhen(v *View, p *Policy, st *Step) {
 func (s *State) endIfSticky(v *View, st *Step, share float64) bool {
 	g := s.growth
 	n, all := g.stayedAway(v), g.total
-	if all < enoughTries/2 || float64(n) <= share*float64(all) {
+	if few := all < enoughTries/2; few && n < max(all, 1) || !few && float64(n) <= share*float64(all) {
 		return false
 	}
 	s.finish(st, "left", "%s: %d of %d connections that were asked to leave did not come back here: "+
