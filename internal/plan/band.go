@@ -86,15 +86,21 @@ type Band struct{ Over, Under float64 }
 const rounding = 1e-9
 
 // BandOf is the band around a mean. Connections are moved whole: one above the mean is
-// always allowed, and among very few one that is missing, since to bring it may take as
-// many moves as there are pods.
+// always allowed, and where fewer than three whole numbers would be inside, what is missing
+// by less than one: to bring it may take as many moves as there are pods, or many more where
+// each other pod may have one of two numbers only.
+//
+//	mean 2      1 to 3
+//	mean 3      2 to 4, not 3 to 4
+//	mean 4      3 to 5
+//	mean 10     7 to 11
 func BandOf(mean float64, p *Policy) Band {
 	band := Band{Over: mean * (1 + p.Tolerance), Under: mean * p.Floor}
 	if !p.Whole || mean == 0 {
 		return band
 	}
 	band.Over = max(math.Ceil(band.Over*(1-rounding)), math.Floor(mean*(1+rounding))+1)
-	if band.Under*(1-rounding) < few {
+	if band.Under*(1-rounding) > band.Over-2 {
 		band.Under = math.Floor(band.Under * (1 + rounding))
 	}
 	return band
@@ -127,9 +133,6 @@ func (l *loads) band(all []float64, hot []bool, pods int, p *Policy) {
 // each pod sees only a few others at a time: the last one that lacks one connection would be
 // in sight of too few.
 const sparseMargin = 0.01
-
-// few connections are up to which a pod that is under-loaded by less than one is left so.
-const few = 2
 
 // leastFill is the least part of what the under-loaded lack that a round sets out to bring
 // them: the last few would else take for ever.

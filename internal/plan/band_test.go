@@ -15,8 +15,12 @@ func TestBandOf(t *testing.T) {
 		{10, 11, 7, true},
 		{10, 11, 7, false},
 		{4, 5, 2.8, true},
-		{2.8, 4, 1, true}, // of few, one may be missing
-		{3, 4, 2.1, true}, // one above the mean is always allowed
+		{2.8, 4, 1.96, true},
+		{3, 4, 2, true}, // one above the mean is always allowed; and three numbers are inside
+		{3.5, 4, 2, true},
+		{4.3, 5, 3, true},
+		{2, 3, 1, true},
+		{0.5, 1, 0, true},
 		{3, 3.3, 2.1, false},
 		{2.5, 3, 1, true},
 		{87.5, 97, 61.25, true},

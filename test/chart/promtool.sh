@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Brings Debian's promtool to .tmp/promtool without installing Prometheus, which would be
+# started where services are.
+set -euo pipefail
+cd "$(dirname "$0")"
+[[ -x .tmp/promtool ]] && exit 0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+apt-get update -qq
+(cd "$work" && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg-deb -x prometheus_*.deb x)
+mkdir -p .tmp
+cp "$work/x/usr/bin/promtool" .tmp/promtool
+.tmp/promtool --version 2>&1 | head -n 1
