@@ -51,6 +51,7 @@ interop: ## Clients of other makes; installs them (Debian packages, npm)
 	./test/interop/run.sh
 
 # -count=1: the go command does not see changes of files outside of the module.
+# test/chart/promtool.sh brings promtool, without which its test is skipped.
 .PHONY: chart
 chart: ## The Helm chart: lint, suites, schema, objects, alerts, README (UPDATE=1 writes the README's table)
 	cd test/chart && GOWORK=off $(GO) vet ./... && GOWORK=off $(GO) test -count=1 -timeout 10m ./... $(if $(UPDATE),-run TestReadmeTable -update)
@@ -107,4 +108,4 @@ check-generated: generate ## Fail if the committed generated code is not fresh
 
 .PHONY: tidy
 tidy: ## go mod tidy in every module
-	@for m in $(MODULES) tools test/chart; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done
+	@for m in $(MODULES) tools test/chart test/k8s test/k8s/kube test/k8s/coredns test/k8s/helm; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done

@@ -308,17 +308,17 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 	s.checkWhen(v, p, st)
 }
 
-// comesBack is how long after its GOAWAY a round_robin client may take to be back: it dials
-// at once. If half are not, reach ends early, which costs no more than the later rounds for
-// clients that are as slow as that.
-const comesBack = 5 * time.Second
-
 func plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
 }
+
+// comesBack is how long after its GOAWAY a round_robin client may take to be back: it dials
+// at once. If half are not, reach ends early, which costs no more than the later rounds for
+// clients that are as slow as that.
+const comesBack = 5 * time.Second
 
 // checkWhen waits until the clients have had the time to come to the new pods, then begins
 // the next round with whoever is next in the order of each key.
@@ -329,13 +329,8 @@ func (s *State) checkWhen(v *View, p *Policy, st *Step) {
 		s.atRest(v, st)
 		return
 	}
-	if late := g.told + comesBack; !g.judged && v.Now >= late {
-		g.judged = true
-		if s.endIfSticky(v, st, 1./2) {
-			return
-		}
-	} else if !g.judged {
-		st.wakeAt(late, v.Now)
+	if s.judge(v, st) {
+		return
 	}
 	if v.Now < g.check {
 		st.wakeAt(g.check, v.Now)
@@ -356,12 +351,30 @@ func (s *State) checkWhen(v *View, p *Policy, st *Step) {
 	s.startCount(v, p, st)
 }
 
+// judge looks once in a round, before reach is looked at, whether its clients came back.
+func (s *State) judge(v *View, st *Step) (ended bool) {
+	g := s.growth
+	if g.judged {
+		return false
+	}
+	if at := g.told + comesBack; v.Now < at {
+		st.wakeAt(at, v.Now)
+		return false
+	}
+	g.judged = true
+	return s.endIfSticky(v, st, 1./2)
+}
+
 // endIfSticky ends the growth if more than a share of the connections asked in this round
 // stayed away: many sticky ones behind one address look like a spread client until then.
 func (s *State) endIfSticky(v *View, st *Step, share float64) bool {
 	g := s.growth
 	n, all := g.stayedAway(v), g.total
-	if few := all < enoughTries/2; few && n < max(all, 1) || !few && float64(n) <= share*float64(all) {
+	most := int(share * float64(all))
+	if all < enoughTries/2 {
+		most = max(all-1, 0) // of few, one that came back is enough
+	}
+	if n <= most {
 		return false
 	}
 	s.finish(st, "left", "%s: %d of %d connections that were asked to leave did not come back here: "+
