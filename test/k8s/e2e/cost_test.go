@@ -38,7 +38,7 @@ type cost struct{ rss, heap, cpu, goroutines float64 }
 // list of 200, and a Service of 200 endpoints that is watched. Peers that are no real pods
 // refuse the connection.
 //
-//	./run.sh -run TestCostAtRest -timeout 20m -args -e2e.cost
+//	cd test/k8s/e2e && GOWORK=off go test -tags e2e -run TestCostAtRest -timeout 20m -v . -args -e2e.cost
 func TestCostAtRest(t *testing.T) {
 	if !*costs {
 		t.Skip("measures only when asked to, by -e2e.cost")

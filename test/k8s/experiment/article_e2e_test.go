@@ -18,10 +18,11 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-var (
-	keep  = flag.String("experiment.keep", "", "write the records, and the servers' logs and last words, into this `folder`")
-	write = flag.Bool("experiment.write", false, "write the tables into docs/kubernetes-experiment.md")
-)
+var keep = flag.String("experiment.keep", "", "write the records, and the servers' logs and last words, into this `folder`")
+
+// write says whether the tables are to be written into the page. It is no flag, so that
+// `make e2e` hands it on.
+var write = os.Getenv("EXPERIMENT_WRITE") == "true"
 
 // docs is the page, from this folder.
 const docs = "../../../docs/kubernetes-experiment.md"
@@ -63,7 +64,7 @@ func TestArticle(t *testing.T) {
 	results := measure(t, fleets, records)
 	main, byDNS := Table(results[:4]), Table([]Result{results[0], results[4], results[5]})
 	t.Logf("side by side:\n%s\nevenkeel and DNS:\n%s", main, byDNS)
-	if *write {
+	if write {
 		noError(t, WriteBetween(docs, "article", main))
 		noError(t, WriteBetween(docs, "dns", byDNS))
 	}

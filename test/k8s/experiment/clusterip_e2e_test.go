@@ -57,7 +57,7 @@ func TestClusterIP(t *testing.T) {
 		results = append(results, StickyResult{Title: s.title, Connections: stickyConns, Sticky: of})
 	}
 	t.Logf("side by side:\n%s", StickyTable(results))
-	if *write {
+	if write {
 		noError(t, WriteBetween(docs, "sticky", StickyTable(results)))
 	}
 	for i := range results {
