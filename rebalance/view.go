@@ -146,7 +146,7 @@ func (b *Balancer) ownConns() []plan.Conn {
 	b.reg.Each(func(i *conns.Info) {
 		b.conns = append(b.conns, plan.Conn{
 			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Leaving: i.Leaving,
-			Weight: i.Weight, Streams: i.Streams, Futile: i.Futile,
+			Weight: i.Weight, Streams: i.Streams, Futile: i.Futile, Named: i.Named,
 		})
 	})
 	return b.conns

@@ -24,10 +24,17 @@ type DNS struct {
 	servers []*dns.Server
 
 	mu     sync.Mutex
-	names  map[string][]netip.Addr
+	names  map[string]entry
+	calls  uint64 // of Set and SetAfter
 	last   map[string]time.Time
 	timers []*time.Timer
 	closed bool
+}
+
+// entry is what a name has, and which call said so.
+type entry struct {
+	addrs []netip.Addr
+	call  uint64
 }
 
 // ListenDNS serves on each of addrs ("127.0.0.1:5300"), UDP and TCP. Answers are
@@ -36,7 +43,7 @@ type DNS struct {
 func ListenDNS(ttl time.Duration, addrs ...string) (*DNS, error) {
 	d := &DNS{
 		ttl:   uint32(ttl / time.Second),
-		names: map[string][]netip.Addr{},
+		names: map[string]entry{},
 		last:  map[string]time.Time{},
 	}
 	for _, addr := range addrs {
@@ -101,11 +108,12 @@ func (d *DNS) Addrs() []string {
 func (d *DNS) Set(name string, addrs ...netip.Addr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.names[dns.CanonicalName(name)] = slices.Clone(addrs)
+	d.calls++
+	d.setLocked(name, entry{slices.Clone(addrs), d.calls})
 }
 
-// SetAfter is Set after a while, as behind a cache. Those with the same lag take
-// effect in the order of the calls.
+// SetAfter is Set after a while, as behind a cache. What is older than what the name has
+// by then is left out: timers that end together run in any order.
 func (d *DNS) SetAfter(lag time.Duration, name string, addrs ...netip.Addr) {
 	if lag <= 0 {
 		d.Set(name, addrs...)
@@ -113,8 +121,22 @@ func (d *DNS) SetAfter(lag time.Duration, name string, addrs ...netip.Addr) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.closed {
-		d.timers = append(d.timers, time.AfterFunc(lag, func() { d.Set(name, addrs...) }))
+	if d.closed {
+		return
+	}
+	d.calls++
+	e := entry{slices.Clone(addrs), d.calls}
+	d.timers = append(d.timers, time.AfterFunc(lag, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.setLocked(name, e)
+	}))
+}
+
+func (d *DNS) setLocked(name string, e entry) {
+	name = dns.CanonicalName(name)
+	if e.call > d.names[name].call {
+		d.names[name] = e
 	}
 }
 
@@ -122,7 +144,7 @@ func (d *DNS) SetAfter(lag time.Duration, name string, addrs ...netip.Addr) {
 func (d *DNS) Get(name string) []netip.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.names[dns.CanonicalName(name)])
+	return slices.Clone(d.names[dns.CanonicalName(name)].addrs)
 }
 
 // Last returns when this address of the server (one of Addrs) was last asked for
@@ -175,8 +197,8 @@ func (d *DNS) answer(asked string, m *dns.Msg) {
 	question := m.Question[0]
 	name := dns.CanonicalName(question.Name)
 	d.mu.Lock()
-	addrs, known := d.names[name]
-	addrs = slices.Clone(addrs)
+	e, known := d.names[name]
+	addrs := slices.Clone(e.addrs)
 	d.last[asked+" "+name] = time.Now()
 	d.mu.Unlock()
 	if !known {

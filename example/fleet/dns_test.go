@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -136,6 +137,29 @@ func TestDNSLag(t *testing.T) {
 	if got := lookup(t, d, "hello.test"); !slices.Equal(got, ips("127.0.1.1", "127.0.1.2")) {
 		t.Errorf("answers %v", got)
 	}
+}
+
+// Three pods that become ready in the same moment are announced one after the other, and the
+// last announcement has them all.
+func TestDNSLagKeepsTheOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := ListenDNS(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		all := ips("127.0.1.1", "127.0.1.2", "127.0.1.3")
+		for range 1000 {
+			for n := range len(all) {
+				d.SetAfter(time.Second, "hello.test", all[:n+1]...)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got := d.Get("hello.test"); len(got) != len(all) {
+				t.Fatalf("%d of %d addresses", len(got), len(all))
+			}
+		}
+	})
 }
 
 func TestDNSPortTaken(t *testing.T) {

@@ -71,6 +71,7 @@ type Conn struct {
 	pos      int32 // in reg.list; -1 once removed
 	returned bool
 	sampled  bool
+	named    bool // by SetKey
 }
 
 // exit is what is known of a connection that is leaving.
@@ -91,6 +92,8 @@ type Info struct {
 	Returned bool
 	// Leaving: it has been asked to leave.
 	Leaving bool
+	// Named: its key is one of SetKey's.
+	Named bool
 	// Streams is the number in flight, StreamsOpened those ever opened.
 	Streams       int
 	StreamsOpened uint64
@@ -176,7 +179,7 @@ func (c *Conn) SetKey(key string) {
 	r.expireLocked(r.Now())
 	c.bookLocked(-1)
 	r.forgetLocked(c.key)
-	c.key = r.keyLocked(key)
+	c.key, c.named = r.keyLocked(key), true
 	c.bookLocked(1)
 	if p := c.key.past; p != nil && c.opened >= p.asked && !c.returned {
 		c.returned = r.returnLocked(c.key)
@@ -304,7 +307,7 @@ func (c *Conn) infoLocked(i *Info) {
 	*i = Info{
 		ID: c.id, Key: c.key.key, Opened: c.opened, Returned: c.returned, Leaving: c.exit != nil,
 		RequestRate: c.load.requests, MeanStreams: c.load.streams, Weight: c.load.weight,
-		Futile: c.key.futile(),
+		Futile: c.key.futile(), Named: c.named,
 	}
 	i.Streams, i.StreamsOpened = c.h2.Streams()
 }

@@ -86,9 +86,9 @@ type Band struct{ Over, Under float64 }
 const rounding = 1e-9
 
 // BandOf is the band around a mean. Connections are moved whole: one above the mean is
-// always allowed, and where fewer than three whole numbers would be inside, what is missing
-// by less than one: to bring it may take as many moves as there are pods, or many more where
-// each other pod may have one of two numbers only.
+// always allowed, and three whole numbers are inside, if that leaves no pod empty: to bring
+// what is missing by less than one may take as many moves as there are pods, and many more
+// where each other pod may have one of two numbers only.
 //
 //	mean 2      1 to 3
 //	mean 3      2 to 4, not 3 to 4
@@ -101,7 +101,7 @@ func BandOf(mean float64, p *Policy) Band {
 	}
 	band.Over = max(math.Ceil(band.Over*(1-rounding)), math.Floor(mean*(1+rounding))+1)
 	if band.Under*(1-rounding) > band.Over-2 {
-		band.Under = math.Floor(band.Under * (1 + rounding))
+		band.Under = math.Floor(min(band.Under*(1+rounding), max(band.Over-2, 1)))
 	}
 	return band
 }

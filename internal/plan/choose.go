@@ -163,12 +163,12 @@ func (e *evener) askWitnesses(id uint64, reached bool, v *View) *Ask {
 }
 
 // telling are the pods that can tell whether a client is spread: it is on all that it has
-// reached. Among them the witnesses are others in each round, so that none is asked by all.
+// reached. Among several the witnesses are others in each round, so that none is asked by all.
 //
-//	growth is over       those with the least load: whoever is spread has reached them, too,
-//	                     and of many sticky ones behind one address they have few
-//	else                 established ones
-//	there are none       any
+//	reached          those below the mean: whoever is spread is there, too, and of many
+//	                 sticky connections behind one address they have few
+//	else             established ones
+//	there are none   any
 func (e *evener) telling(reached bool, v *View) []string {
 	if reached {
 		if pods := e.emptier(v); len(pods) > 0 {

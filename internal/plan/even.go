@@ -43,7 +43,7 @@ type evener struct {
 
 	trial   trial
 	left    map[string]time.Duration // keys of spread clients, and until when they count as such
-	growing bool                     // while a growth was under way
+	era     era                      // as of left
 	stuckAt string                   // why nothing that should move can
 }
 
@@ -85,6 +85,18 @@ func (g *growth) reaching(now time.Duration) bool {
 	return g.phase == counting || g.phase == moving || settling || g.rested > 0 && !g.again
 }
 
+// era is a time in which the same pods can tell whether a client is spread.
+type era struct {
+	generation uint64
+	reached    bool
+}
+
+// reached reports whether whoever is spread is on all pods by now: the last growth came to its
+// end, or is so long ago that all its rounds would be over. One that was dropped does not count.
+func (s *State) reached(v *View) bool {
+	return s.growth == nil && (s.told || v.Now-s.seenAt >= longServing)
+}
+
 // Due reports whether Next may choose connections for evenness, and so needs
 // View.Conns.
 func (s *State) Due(v *View, p *Policy) bool {
@@ -106,8 +118,8 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 	if e.changed != s.seenAt { // what rounds brought before says nothing about those to come
 		e.changed, e.trial = s.seenAt, trial{level: e.trial.level}
 	}
-	if growing := s.growth != nil; e.growing != growing {
-		e.growing, e.left = growing, nil // who can tell that a client is spread is another now
+	if now := (era{s.Generation, s.reached(v)}); e.era != now {
+		e.era, e.left = now, nil // who can tell that a client is spread is another now
 	}
 	if len(v.Members) == 1 || st.Verdict == Waiting || s.joining {
 		e.drop()
@@ -316,7 +328,7 @@ func (s *State) begin(v *View, p *Policy, st *Step) {
 		e.stuckFor(why.text(p), v, st)
 		return
 	}
-	e.ask = e.askWitnesses(s.asks, s.growth == nil, v)
+	e.ask = e.askWitnesses(s.asks, e.era.reached, v)
 	st.Ask = e.ask
 	st.is(e.verdict(), describeRound(len(e.chosen)))
 }

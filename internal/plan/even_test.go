@@ -17,6 +17,7 @@ type stickyClient struct {
 	key     string
 	goaways int
 	pinned  bool // session affinity: always back to the same pod
+	away    bool // never comes back
 	asked   int  // in a row, and came back
 }
 
@@ -56,6 +57,9 @@ func (f *fleet) land(pod string, m Move) {
 		r.Away++
 	}
 	f.returns[pod] = r
+	if c.away {
+		return
+	}
 	f.place(to, c, to == pod)
 }
 
@@ -163,6 +167,97 @@ func TestReachAsksNoMoreThanTheWitnessHas(t *testing.T) {
 	f.run(30 * time.Second)
 	if n := f.goaways[ReasonReach]; n < 1 || n > 6 {
 		t.Errorf("%d GOAWAYs for reach, and there are 6 channels", n)
+	}
+}
+
+// A connection of a pick_first client that opens between two growths goes away for good; the
+// channels that rest after the first growth have their turn all the same.
+func TestWhoRestsHasItsTurnThoughOthersStayedAway(t *testing.T) {
+	f := newFleet(1, 20, 20)
+	f.run(time.Minute)
+	f.scale(2)
+	f.resolveAll()
+	f.run(20 * time.Second)
+	for i := range 4 {
+		f.place(f.pods[0], &stickyClient{key: fmt.Sprint("late-", i), away: true}, false)
+	}
+	f.policy.Tolerance, f.policy.Floor = 1, 0 // evenness has nothing to do
+	f.scale(3)
+	f.resolveAll()
+	f.run(10 * time.Minute)
+	for _, c := range f.chans {
+		if len(c.conns) != 3 {
+			t.Errorf("%s is on %d of 3 pods", c.key, len(c.conns))
+		}
+	}
+}
+
+// A growth that was dropped on a stale view has not told anybody: that spread clients are not
+// on the new pods does not make them sticky.
+func TestDroppedGrowthTellsNothingOfClients(t *testing.T) {
+	f := newFleet(2, 20, 20)
+	f.run(5 * time.Minute)
+	f.scale(4)
+	f.run(10 * time.Second) // DNS is behind
+	f.stale = true
+	f.run(10 * time.Second)
+	f.stale = false
+	f.run(2 * time.Minute)
+	if n := len(f.moves); n != 0 {
+		t.Errorf("%d GOAWAYs to clients that cannot know of the new pods", n)
+	}
+}
+
+// A young witness may not have been reached itself: it does not bound what is asked.
+func TestYoungWitnessBoundsNothing(t *testing.T) {
+	conns := make([]*Conn, 10)
+	for i := range conns {
+		conns[i] = &Conn{ID: uint64(i), Key: "k"}
+	}
+	for _, tc := range []struct {
+		young bool
+		want  int
+	}{{false, 4}, {true, 10}} {
+		g := &growth{round: 1, opened: time.Hour, new: []string{"new"}, owners: newOwners([]string{"a", "b"})}
+		if g.others = g.owners; tc.young {
+			g.others = newOwners([]string{"a", "young"})
+		}
+		g.asked.begin(1, []string{"k"}, g.new, g.others, "a")
+		for pod := range g.asked.ask.Keys {
+			g.asked.keep(pod, map[string]int{"k": 0})
+		}
+		g.asked.counts[g.asked.witness[0]]["k"] = 4
+		if got := len(g.appendShort(nil, conns, &View{Now: time.Hour}, &Policy{})); got != tc.want {
+			t.Errorf("young %v: %d connections are asked, want %d", tc.young, got, tc.want)
+		}
+	}
+}
+
+// One spread client among many sticky ones keeps the round going for its sake.
+func TestOneThatCameBackKeepsTheRoundGoing(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		s := &State{growth: &growth{phase: checking, total: 10, sent: []sent{{"nat", 9}, {"spread", 1}}}}
+		v := &View{Now: comesBack, Members: []string{"a", "b"}, Conns: []Conn{{Key: "nat", Returned: true}, {Key: "spread", Returned: back}}}
+		if ended := s.judge(v, &Step{}); ended == back {
+			t.Errorf("back %v: ended %v", back, ended)
+		}
+	}
+}
+
+// Handlers name clients with an RPC: who is back may not be known yet.
+func TestNamedClientsAreNotJudgedEarly(t *testing.T) {
+	g := &growth{sent: []sent{{"k", 4}}}
+	v := &View{Conns: []Conn{{Key: "10.0.0.1"}}}
+	if g.someBack(v) {
+		t.Error("nobody is back")
+	}
+	v.Conns = append(v.Conns, Conn{Key: "other", Named: true})
+	if !g.someBack(v) {
+		t.Error("where clients are named, who is back is not known after 5 s")
+	}
+	v.Conns = []Conn{{Key: "k", Returned: true}, {Key: "k", Returned: true}, {Key: "k", Returned: true}}
+	if !g.someBack(v) {
+		t.Error("three of four are back")
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 // growth is one enlargement of the fleet and how far the clients have been told.
 //
 //	gate -> count -> move -> check -> count -> ... -> done
-//	DNS     peers   GOAWAYs  30 s     round 2
+//	DNS     peers   GOAWAYs  65 s     round 2
 type growth struct {
 	old, new []string // sorted: who tells, and who is to be reached; see follow
 	text     string   // how many to how many pods; empty: not put in words yet
@@ -21,6 +21,7 @@ type growth struct {
 	others *owners // over who is asked whether a client is there, too
 	asked  inquiry
 	queue  []uint64
+	sent   []sent        // this round's, by client
 	total  int           // this round's GOAWAYs
 	began  time.Duration // when its first GOAWAY was sent
 	told   time.Duration // when its last GOAWAY was sent
@@ -31,6 +32,12 @@ type growth struct {
 	again  bool          // this round is their turn
 	left   bool          // pods that all clients knew left meanwhile: it is a rollout
 	blind  bool          // no new pod could be asked: no further rounds
+}
+
+// sent is how many connections of a client are asked to leave in a round.
+type sent struct {
+	key string
+	n   int
 }
 
 type phase uint8
@@ -112,7 +119,7 @@ func (s *State) shrink(st *Step) {
 
 func (s *State) settle(v *View, st *Step) {
 	before, stayed := s.settled, s.stayed
-	s.settled, s.stayed = s.seen, s.seen
+	s.settled, s.stayed, s.told = s.seen, s.seen, false
 	if !s.started {
 		s.started, s.joining = true, true
 		st.note("joined", len(s.settled), "first view of the service: %d pods", len(s.settled))

@@ -74,6 +74,9 @@ type Conn struct {
 	Streams int
 	// Futile is how often in a row its client was asked to leave and came back here.
 	Futile int
+	// Named: a handler has given it its key, with an RPC. Until then nobody knows whose
+	// it is.
+	Named bool
 }
 
 // Peer is what another pod has told of itself.
@@ -212,6 +215,7 @@ type State struct {
 	stayed     []string         // those of settled that were there all the time since
 	started    bool
 	joining    bool // new, and DNS has not been seen in full yet
+	told       bool // spread clients have been told of all pods: the last growth came to its end
 
 	growth    *growth
 	unreached int
@@ -283,7 +287,7 @@ func (st *Step) wakeAt(t, now time.Duration) {
 func (s *State) forget() {
 	s.growth = nil
 	s.even = evener{}
-	s.started, s.joining = false, false
+	s.started, s.joining, s.told = false, false, false
 	s.seen, s.settled, s.stayed = nil, nil, nil
 }
 

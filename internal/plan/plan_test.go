@@ -28,6 +28,7 @@ type fleet struct {
 	moves   []time.Duration
 	verdict map[string]Verdict
 	blind   bool           // pods cannot be asked
+	stale   bool           // the view of the members is
 	starts  map[string]int // of each pod
 	born    map[string]time.Duration
 	looked  map[string]map[string]int // what each pod knows of starts
@@ -142,6 +143,9 @@ func (f *fleet) plan(pod string) {
 		Gate: Gate{Needed: true, Open: slices.Equal(f.dns, f.pods), OpenSince: f.dnsFull, Why: "behind"},
 	}
 	v.Starting = f.starting
+	if f.stale {
+		v.Stale = "old"
+	}
 	v.Load, v.Serving = float64(len(v.Conns)), len(v.Conns)
 	if f.overloaded[pod] {
 		v.Overloaded = "hot"

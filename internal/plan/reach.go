@@ -88,7 +88,7 @@ func (s *State) open(v *View, p *Policy, st *Step) {
 // startCount asks the pods that matter who holds the keys that are ours to tell.
 func (s *State) startCount(v *View, p *Policy, st *Step) {
 	g := s.growth
-	g.phase = counting
+	g.phase, g.sent = counting, g.sent[:0]
 	g.owners = newOwners(g.tellers(v))
 	g.others = g.owners
 	if len(g.owners.pods) == 1 && g.left {
@@ -191,7 +191,10 @@ func (s *State) short(v *View, p *Policy, st *Step) []uint64 {
 		conns, rest = cutKey(rest)
 		switch g.kind(conns[0].Key) {
 		case isSpread:
-			queue = g.appendShort(queue, conns, v, p)
+			before := len(queue)
+			if queue = g.appendShort(queue, conns, v, p); len(queue) > before {
+				g.sent = append(g.sent, sent{conns[0].Key, len(queue) - before})
+			}
 		case isSticky:
 			sticky++
 		case isUnknown:
@@ -249,7 +252,8 @@ func cutKey(sorted []*Conn) (first, rest []*Conn) {
 // what one of the two has more are sticky connections of the same address.
 func (g *growth) appendShort(queue []uint64, conns []*Conn, v *View, p *Policy) []uint64 {
 	key, channels := conns[0].Key, len(conns)
-	if n, known := g.asked.witnessed(key); known {
+	// A young witness, as in a rollout, has perhaps not been reached itself.
+	if n, known := g.asked.witnessed(key); known && g.others == g.owners {
 		channels = min(channels, n)
 	}
 	lack := channels - g.asked.reached(key, g.new)
@@ -351,10 +355,11 @@ func (s *State) checkWhen(v *View, p *Policy, st *Step) {
 	s.startCount(v, p, st)
 }
 
-// judge looks once in a round, before reach is looked at, whether its clients came back.
+// judge looks once in a round, before reach is looked at, whether its clients came back. If
+// even one did as spread clients do, the round goes on for its sake.
 func (s *State) judge(v *View, st *Step) (ended bool) {
 	g := s.growth
-	if g.judged {
+	if g.judged || g.rested > 0 && !g.again {
 		return false
 	}
 	if at := g.told + comesBack; v.Now < at {
@@ -362,7 +367,23 @@ func (s *State) judge(v *View, st *Step) (ended bool) {
 		return false
 	}
 	g.judged = true
-	return s.endIfSticky(v, st, 1./2)
+	return !g.someBack(v) && s.endIfSticky(v, st, 1./2)
+}
+
+// someBack reports whether a client is back with three quarters of the connections that it was
+// asked to close, or whether that cannot be told, since handlers name clients only with
+// their next RPC.
+func (g *growth) someBack(v *View) bool {
+	back := make(map[string]int, len(g.sent))
+	for i := range v.Conns {
+		switch c := &v.Conns[i]; {
+		case c.Named:
+			return true
+		case c.Returned && c.Opened >= g.began:
+			back[c.Key]++
+		}
+	}
+	return slices.ContainsFunc(g.sent, func(one sent) bool { return 4*back[one.key] >= 3*one.n })
 }
 
 // endIfSticky ends the growth if more than a share of the connections asked in this round
@@ -372,7 +393,7 @@ func (s *State) endIfSticky(v *View, st *Step, share float64) bool {
 	n, all := g.stayedAway(v), g.total
 	most := int(share * float64(all))
 	if all < enoughTries/2 {
-		most = max(all-1, 0) // of few, one that came back is enough
+		most = max(all-1, 1) // of few, one that came back is enough; and one alone may have ended
 	}
 	if n <= most {
 		return false
@@ -422,5 +443,5 @@ func (s *State) giveUp(v *View, st *Step) {
 
 func (s *State) finish(st *Step, action, format string, args ...any) {
 	st.note(action, s.growth.moved, format, args...)
-	s.growth = nil
+	s.growth, s.told = nil, action != "unreached"
 }

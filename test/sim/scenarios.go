@@ -278,7 +278,7 @@ var scenarios = []Scenario{
 	{
 		Name: "sticky-nat-10to15", Note: "1,000 connections through a ClusterIP, 50 of each of 20 addresses",
 		World:  world.Config{Pods: 10, Groups: []world.Group{{Name: "nat", Count: 1000, Kind: world.ClusterIP, Keys: 20, Random: true}}},
-		Change: scaleTo(15), For: 15 * time.Minute, Bars: []Bar{band(), costs(0.92), evenIn(130 * time.Second)},
+		Change: scaleTo(15), For: 15 * time.Minute, Bars: []Bar{band(), costs(0.92), evenIn(220 * time.Second)},
 	},
 	{
 		Name: "mixed-nat-3to6", Note: "60 channels and 60 sticky, of the same 3 addresses: nobody can tell one from the other",

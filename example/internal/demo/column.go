@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -338,6 +339,26 @@ func (c *column) verdicts() map[string]string {
 		out[name] = string(c.seen[name].Verdict)
 	}
 	return out
+}
+
+// lastWords prints what evenkeel's pods said last of themselves, for who has to find out
+// why a promise broke.
+func (c *column) lastWords(w io.Writer) {
+	if c.id != withEvenkeel {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range c.members {
+		st := c.seen[name]
+		fmt.Fprintf(w, "%s: %d connections, GOAWAYs %v, %s: %s\n", name, st.Connections, st.GoAways, st.Verdict, st.Why)
+		for _, cond := range st.Conditions {
+			fmt.Fprintf(w, "  condition %s: %s\n", cond.Code, cond.Text)
+		}
+		for _, d := range st.Decisions {
+			fmt.Fprintf(w, "  %s %s %d: %s\n", d.At.Format("15:04:05.000"), d.Action, d.Count, d.Why)
+		}
+	}
 }
 
 // stopPatience is for clients, which wait for the calls they have begun.

@@ -218,6 +218,11 @@ func report(w io.Writer, t *timeline, broken []string) {
 	for _, one := range broken {
 		fmt.Fprintln(w, "BROKEN PROMISE:", one)
 	}
+	if len(broken) > 0 {
+		for _, c := range t.columns {
+			c.lastWords(w)
+		}
+	}
 	if len(broken) == 0 && t.figures[withEvenkeel] != nil {
 		fmt.Fprintln(w, "every promise held")
 	}
