@@ -217,6 +217,30 @@ func TestOneAddressFamilyOrTwoIsOnePod(t *testing.T) {
 	}
 }
 
+// A Service may have the other address family only: then the name tells, and never where the
+// addresses can.
+func TestSelfByName(t *testing.T) {
+	b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("a", "198.18.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		pod, addr string
+		self      bool
+	}{
+		{"a", "2001:db8::1", true},
+		{"b", "2001:db8::1", false},
+		{"", "2001:db8::1", false},
+		{"a", "198.18.0.2", false},
+		{"b", "198.18.0.1", true},
+	} {
+		m := Member{Pod: tc.pod, Addrs: []netip.Addr{netip.MustParseAddr(tc.addr)}}
+		if got := b.isSelf(&m); got != tc.self {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+}
+
 func TestApply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{renew: true}

@@ -37,7 +37,8 @@ type limit interface {
 // Live is what the Balancer itself reads each time that it decides. The rest is
 // read once: keepalive and idle time by grpc.NewServer, which copies them for
 // good; peers and the clients' name by whoever builds the source of peers and the
-// DNS gate, both of which are worth only what they have seen over time.
+// DNS gate, both of which are worth only what they have seen over time; the time to
+// stop, since the grace that the pod was started with must fit it.
 var configRules = []configRule{
 	{"policy.maxConnectionAge", within(time.Second, year).orZero(), true},
 	{"policy.maxConnectionAgeGrace", within(time.Second, year).orZero(), true},
@@ -73,7 +74,7 @@ var configRules = []configRule{
 	{"peers.tls.serverName", dnsName{}, false},
 	{"clients.dns.name", dnsName{}, false},
 	{"clients.dns.server", address{}, false},
-	{"shutdown.timeout", within(time.Second, time.Hour), true},
+	{"shutdown.timeout", within(time.Second, time.Hour), false},
 }
 
 type durations struct {

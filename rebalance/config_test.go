@@ -268,14 +268,14 @@ func TestRestartNeeded(t *testing.T) {
 	after := before
 	after.Policy.MaxConnectionAge = time.Hour
 	after.Rebalance.Enabled = false
-	after.Shutdown.Timeout = time.Minute
 	if keys := RestartNeeded(before, after); len(keys) != 0 {
 		t.Errorf("live keys want a restart: %q", keys)
 	}
 	after.Policy.KeepaliveTime = time.Minute
 	after.Peers.Static = []string{"a"}
 	after.Clients.DNS.Name = "hello.test"
-	if got, want := RestartNeeded(before, after), []string{"policy.keepaliveTime", "peers.static", "clients.dns.name"}; !slices.Equal(got, want) {
+	after.Shutdown.Timeout = time.Minute // must fit the grace that the pod was started with
+	if got, want := RestartNeeded(before, after), []string{"policy.keepaliveTime", "peers.static", "clients.dns.name", "shutdown.timeout"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := len(ChangedKeys(before, after)); got != 6 {

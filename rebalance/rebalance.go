@@ -121,7 +121,6 @@ func (b *Balancer) Apply(cfg Config) error {
 	b.cfg.Rebalance = cfg.Rebalance
 	b.cfg.Policy.MaxConnectionAge = cfg.Policy.MaxConnectionAge
 	b.cfg.Policy.MaxConnectionAgeGrace = cfg.Policy.MaxConnectionAgeGrace
-	b.cfg.Shutdown = cfg.Shutdown
 	b.mu.Unlock()
 	b.conds.set("restart-needed", Info, 0, restartText(late))
 	b.decided("configured", 0, "a changed configuration is in force")

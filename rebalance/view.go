@@ -256,8 +256,11 @@ func (b *Balancer) toMember(one Member) (member, bool) {
 	return mem, !one.Unproven
 }
 
+// isSelf goes by this pod's address, and by its name where the source knows none of the same
+// family: the Service of a dual-stack pod may have the other one only.
 func (b *Balancer) isSelf(m *Member) bool {
-	if b.self.IsValid() {
+	same := func(a netip.Addr) bool { return a.Is4() == b.self.Is4() }
+	if b.self.IsValid() && slices.ContainsFunc(m.Addrs, same) {
 		return slices.Contains(m.Addrs, b.self)
 	}
 	return m.Pod != "" && m.Pod == b.opts.pod

@@ -14,9 +14,9 @@ what `helm create` makes of it, so that other charts, whose names are made so, a
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
 {{- else if and .Values.nameOverride (not (contains .Values.nameOverride .Release.Name)) }}
-{{- printf "%s-%s" .Release.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name .Values.nameOverride | replace "." "-" | trunc 63 | trimSuffix "-" }}
 {{- else }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- .Release.Name | replace "." "-" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 
@@ -129,37 +129,64 @@ true
 {{- ternary "HTTPS" "HTTP" (not (and (empty (include "evenkeel.peersTLSSecret" .)) (empty .Values.evenkeel.peers.tls.cert))) }}
 {{- end }}
 
-{{/* A number without a unit passes the schema, for the sake of 0, and would stop the server. */}}
+{{/*
+What the schema cannot say of durations and would stop the server: a number without a unit,
+which passes for the sake of 0, and the ranges of docs/settings.md: least, most, and whether 0
+is something else.
+*/}}
 {{- define "evenkeel.checkDurations" -}}
-{{- $durations := dict
-  "policy" (list "maxConnectionAge" "maxConnectionAgeGrace" "maxConnectionIdle" "keepaliveTime" "keepaliveTimeout" "minClientPing")
-  "rebalance" (list "spread" "cooldown" "settle" "grace")
-  "shutdown" (list "timeout") }}
 {{- $e := .Values.evenkeel }}
-{{- range $section, $keys := $durations }}
-{{- range $keys }}
-{{- include "evenkeel.checkDuration" (list (printf "%s.%s" $section .) (get (get $e $section) .)) }}
+{{- range $key, $range := dict
+  "policy.maxConnectionAge" (list "1s" "8760h" true)
+  "policy.maxConnectionAgeGrace" (list "1s" "8760h" true)
+  "policy.maxConnectionIdle" (list "1s" "8760h" true)
+  "policy.keepaliveTime" (list "1s" "8760h" true)
+  "policy.keepaliveTimeout" (list "1s" "1h" true)
+  "policy.minClientPing" (list "100ms" "24h" true)
+  "rebalance.spread" (list "0s" "1m" false)
+  "rebalance.cooldown" (list "1s" "1h" false)
+  "rebalance.settle" (list "0s" "5m" false)
+  "rebalance.grace" (list "1s" "8760h" true)
+  "peers.dns.interval" (list "100ms" "1h" false)
+  "shutdown.timeout" (list "1s" "1h" false) }}
+{{- $value := $e }}
+{{- range splitList "." $key }}{{ $value = get $value . }}{{ end }}
+{{- include "evenkeel.checkDuration" (concat (list $key $value) $range) }}
 {{- end }}
-{{- end }}
-{{- include "evenkeel.checkDuration" (list "peers.dns.interval" $e.peers.dns.interval) }}
 {{- end }}
 
 {{- define "evenkeel.checkDuration" -}}
+{{- $key := index . 0 }}
 {{- $text := index . 1 | toString }}
 {{- if and (regexMatch "^[0-9]+$" $text) (ne (int $text) 0) }}
-{{- fail (printf "evenkeel.%s: %s has no unit, write %ss" (index . 0) $text $text) }}
+{{- fail (printf "evenkeel.%s: %s has no unit, write %ss" $key $text $text) }}
+{{- end }}
+{{- if not (kindIs "invalid" (index . 1)) }}
+{{- $is := include "evenkeel.exactSeconds" $text | float64 }}
+{{- $least := index . 2 }}
+{{- $most := index . 3 }}
+{{- if and (lt $is (include "evenkeel.exactSeconds" $least | float64)) (not (and (index . 4) (eq $is 0.0))) }}
+{{- fail (printf "evenkeel.%s: %s is too short, allowed: %s%s to %s" $key $text (ternary "0, or " "" (index . 4)) $least $most) }}
+{{- else if gt $is (include "evenkeel.exactSeconds" $most | float64) }}
+{{- fail (printf "evenkeel.%s: %s is too long, allowed: %s%s to %s" $key $text (ternary "0, or " "" (index . 4)) $least $most) }}
+{{- end }}
 {{- end }}
 {{- end }}
 
-{{/* Whole seconds of a duration as Go writes it, rounded up. */}}
-{{- define "evenkeel.seconds" -}}
+{{/* Seconds of a duration as Go writes it. */}}
+{{- define "evenkeel.exactSeconds" -}}
 {{- $units := dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001 "us" 0.000001 "µs" 0.000001 "ns" 0.000000001 }}
 {{- $sum := 0.0 }}
-{{- range regexFindAll "[0-9]*\\.?[0-9]+(h|ms|us|µs|ns|m|s)" (toString .) -1 }}
+{{- range regexFindAll "([0-9]+\\.?[0-9]*|\\.[0-9]+)(h|ms|us|µs|ns|m|s)" (toString .) -1 }}
 {{- $unit := regexFind "[^0-9.]+" . }}
 {{- $sum = addf $sum (mulf (trimSuffix $unit . | float64) (get $units $unit)) }}
 {{- end }}
-{{- ceil $sum | int }}
+{{- $sum }}
+{{- end }}
+
+{{/* Whole seconds of it, rounded up. */}}
+{{- define "evenkeel.seconds" -}}
+{{- include "evenkeel.exactSeconds" . | float64 | ceil | int }}
 {{- end }}
 
 {{/*

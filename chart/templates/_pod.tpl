@@ -10,6 +10,20 @@ version of the chart alone must not replace pods.
 {{- toYaml (merge (fromYaml (include "evenkeel.selectorLabels" .)) .Values.podLabels .Values.commonLabels) }}
 {{- end }}
 
+{{/*
+The number of pods. Where it is left to an autoscaler or to kubectl, it is what there is: without
+the field the API server would take it for 1 when it was set before.
+*/}}
+{{- define "evenkeel.replicas" -}}
+{{- if not (or .Values.autoscaling.enabled (kindIs "invalid" .Values.replicaCount)) }}
+{{- .Values.replicaCount }}
+{{- else }}
+{{- with lookup "apps/v1" "Deployment" .Release.Namespace (include "evenkeel.fullname" .) }}
+{{- .spec.replicas }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "evenkeel.container" -}}
 image: {{ include "evenkeel.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -72,6 +86,9 @@ volumeMounts:
 - -tls-cert={{ $dir }}/tls.crt
 - -tls-key={{ $dir }}/tls.key
 {{- if .Values.grpc.tls.clientAuth }}
+{{- if .Values.gateway.enabled }}
+{{- fail "gateway.enabled with grpc.tls.clientAuth: the gateway speaks plain HTTP and calls as the server itself, so that whoever reaches it needs no certificate" }}
+{{- end }}
 - -tls-client-ca={{ $dir }}/ca.crt
 {{- end }}
 {{- end }}
@@ -96,7 +113,11 @@ volumeMounts:
 {{- with .Values.topologySpreadConstraints }}
 topologySpreadConstraints:
 {{- range . }}
-  - {{ toYaml (mergeOverwrite (dict "labelSelector" (dict "matchLabels" (fromYaml (include "evenkeel.selectorLabels" $)))) .) | nindent 4 | trim }}
+{{- $one := . }}
+{{- if not (hasKey $one "labelSelector") }}
+{{- $one = set (deepCopy $one) "labelSelector" (dict "matchLabels" (fromYaml (include "evenkeel.selectorLabels" $))) }}
+{{- end }}
+  - {{ toYaml $one | nindent 4 | trim }}
 {{- end }}
 {{- end }}
 {{- end }}

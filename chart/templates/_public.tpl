@@ -9,6 +9,9 @@ values, over the defaults of this one. README.md says how.
 {{- include "evenkeel.checkDurations" . }}
 {{- $cfg := deepCopy .Values.evenkeel }}
 {{- $peers := $cfg.peers }}
+{{- if and (eq $peers.source "static") (not $peers.static) }}
+{{- fail "evenkeel.peers.static: is empty, but evenkeel.peers.source is static and needs it" }}
+{{- end }}
 {{- if and (eq $peers.source "kubernetes") (not $peers.kubernetes.service) }}
 {{- $_ := set $peers.kubernetes "service" (include "evenkeel.headlessName" .) }}
 {{- end }}
@@ -114,7 +117,11 @@ readinessProbe:
   {{- if .customReadiness }}
   {{- toYaml .customReadiness | nindent 2 }}
   {{- else }}
-  {{- if eq (default (ternary "http" "grpc" (not (empty $.Values.grpc.tls.secretName))) .readiness) "grpc" }}
+  {{- $tls := not (empty $.Values.grpc.tls.secretName) }}
+  {{- if and $tls (eq .readiness "grpc") }}
+  {{- fail "probes.readiness grpc with grpc.tls.secretName: the kubelet's gRPC probe speaks no TLS, no pod would ever be ready; leave it empty" }}
+  {{- end }}
+  {{- if eq (default (ternary "http" "grpc" $tls) .readiness) "grpc" }}
   grpc:
     port: {{ $.Values.grpc.port }}
   {{- else }}
@@ -202,14 +209,15 @@ automountServiceAccountToken: false
 {{/* evenkeel.rbac: Role and RoleBinding to watch EndpointSlices; nothing where the source needs none. */}}
 {{- define "evenkeel.rbac" -}}
 {{- if include "evenkeel.needsToken" . }}
-{{- $namespace := default .Release.Namespace .Values.evenkeel.peers.kubernetes.namespace -}}
+{{- $namespace := default .Release.Namespace .Values.evenkeel.peers.kubernetes.namespace }}
+{{- $name := include "evenkeel.fullname" . }}
+{{- if ne $namespace .Release.Namespace }}
+{{- $name = printf "%s-%s" $name .Release.Namespace }}
+{{- end -}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata:
-  name: {{ include "evenkeel.fullname" . }}
-  namespace: {{ $namespace }}
-  labels:
-    {{- include "evenkeel.labels" . | nindent 4 }}
+  {{- include "evenkeel.roleMetadata" (list . $name $namespace) | nindent 2 }}
 rules:
   - apiGroups: [discovery.k8s.io]
     resources: [endpointslices]
@@ -218,17 +226,25 @@ rules:
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata:
-  name: {{ include "evenkeel.fullname" . }}
-  namespace: {{ $namespace }}
-  labels:
-    {{- include "evenkeel.labels" . | nindent 4 }}
+  {{- include "evenkeel.roleMetadata" (list . $name $namespace) | nindent 2 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
-  name: {{ include "evenkeel.fullname" . }}
+  name: {{ $name }}
 subjects:
   - kind: ServiceAccount
     name: {{ include "evenkeel.serviceAccountName" . }}
     namespace: {{ .Release.Namespace }}
+{{- end }}
+{{- end }}
+
+{{- define "evenkeel.roleMetadata" -}}
+name: {{ index . 1 }}
+namespace: {{ index . 2 }}
+labels:
+  {{- include "evenkeel.labels" (index . 0) | nindent 2 }}
+{{- with (index . 0).Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}

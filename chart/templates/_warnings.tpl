@@ -7,8 +7,8 @@ What is allowed and seldom meant, for NOTES.txt.
 {{- if eq $v.evenkeel.peers.source "none" }}
 {{- $w = append $w "evenkeel.peers.source is none: pods do not know each other, and nothing is moved." }}
 {{- end }}
-{{- if and (eq $v.evenkeel.peers.source "static") (not $v.evenkeel.peers.static) }}
-{{- $w = append $w "evenkeel.peers.source is static and evenkeel.peers.static is empty." }}
+{{- if and (eq $v.evenkeel.peers.source "dns") (has $v.service.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack")) }}
+{{- $w = append $w "evenkeel.peers.source is dns and service.ipFamilyPolicy is dual-stack: a pod with two addresses counts as two. The source kubernetes counts it once." }}
 {{- end }}
 {{- if not $v.evenkeel.rebalance.enabled }}
 {{- $w = append $w "evenkeel.rebalance.enabled is false: nothing is moved." }}

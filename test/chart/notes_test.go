@@ -23,19 +23,19 @@ func TestNotes(t *testing.T) {
 
 func TestNotesWarn(t *testing.T) {
 	for given, want := range map[string]string{
-		"evenkeel: {peers: {source: none}}":                              "nothing is moved",
-		"evenkeel: {peers: {source: static}}":                            "evenkeel.peers.static is empty",
-		"evenkeel: {rebalance: {enabled: false}}":                        "rebalance.enabled is false",
-		"serviceAccount: {automountToken: false}":                        "EndpointSlices cannot be watched",
-		"rbac: {create: false}":                                          "may list and watch endpointslices",
-		"{autoscaling: {enabled: true}, replicaCount: 7}":                "replicaCount is not used",
-		"evenkeel: {peers: {salt: abc}}":                                 "for all to read",
-		"service: {internalTrafficPolicy: Local}":                        "may not be balanced",
-		"evenkeel: {policy: {maxConnectionAge: 5m}}":                     "is below 30m",
-		"peersTLS: {secretName: pods}":                                   "https://127.0.0.1:8080/",
-		"replicaCount: null":                                             "scale deploy/hello --replicas=5",
-		"{autoscaling: {enabled: true}, replicaCount: null}":             "2 to 10 pods",
-		"{evenkeel: {peers: {salt: a}}, peersSalt: {existingSecret: b}}": "comes before it",
+		"evenkeel: {peers: {source: none}}":                                              "nothing is moved",
+		"{evenkeel: {peers: {source: dns}}, service: {ipFamilyPolicy: PreferDualStack}}": "counts as two",
+		"evenkeel: {rebalance: {enabled: false}}":                                        "rebalance.enabled is false",
+		"serviceAccount: {automountToken: false}":                                        "EndpointSlices cannot be watched",
+		"rbac: {create: false}":                                                          "may list and watch endpointslices",
+		"{autoscaling: {enabled: true}, replicaCount: 7}":                                "replicaCount is not used",
+		"evenkeel: {peers: {salt: abc}}":                                                 "for all to read",
+		"service: {internalTrafficPolicy: Local}":                                        "may not be balanced",
+		"evenkeel: {policy: {maxConnectionAge: 5m}}":                                     "is below 30m",
+		"peersTLS: {secretName: pods}":                                                   "https://127.0.0.1:8080/",
+		"replicaCount: null":                                                             "scale deploy/hello --replicas=5",
+		"{autoscaling: {enabled: true}, replicaCount: null}":                             "2 to 10 pods",
+		"{evenkeel: {peers: {salt: a}}, peersSalt: {existingSecret: b}}":                 "comes before it",
 	} {
 		if got := notes(t, parse(t, given)); !strings.Contains(got, want) {
 			t.Errorf("%s: does not say %q:\n%s", given, want, got)

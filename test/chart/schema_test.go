@@ -1,8 +1,10 @@
 package chart
 
 import (
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What is refused, and that the message has the key and what is wrong with it.
@@ -37,12 +39,51 @@ func TestRefused(t *testing.T) {
 		{"serviceMonitor: {interval: 30}", "/serviceMonitor/interval", "want string"},
 		{"terminationGracePeriodSeconds: 20", "terminationGracePeriodSeconds", "is too short"},
 		{"autoscaling: {enabled: true, minReplicas: 20}", "autoscaling.minReplicas", "is above"},
+		{"autoscaling: {enabled: true, targetCPUUtilizationPercentage: 0}", "autoscaling.enabled", "something to go by"},
+		{"evenkeel: {peers: {source: static}}", "evenkeel.peers.static", "is empty"},
+		{"evenkeel: {peers: {dns: {name: 'dns:///hello'}}}", "/evenkeel/peers/dns/name", "does not match pattern"},
+		{"evenkeel: {clients: {dns: {name: 'hello:50051'}}}", "/evenkeel/clients/dns/name", "does not match pattern"},
+		{"{probes: {readiness: grpc}, grpc: {tls: {secretName: a}}}", "probes.readiness", "no pod would ever be ready"},
+		{"{gateway: {enabled: true}, grpc: {tls: {secretName: a, clientAuth: true}}}", "gateway.enabled", "needs no certificate"},
 	} {
 		_, err := tryRender(t, parse(t, tc.values))
 		if err == nil || !strings.Contains(err.Error(), tc.key) || !strings.Contains(err.Error(), tc.why) {
 			t.Errorf("%s: %v, want %q and %q", tc.values, err, tc.key, tc.why)
 		}
 	}
+}
+
+// The ranges that docs/settings.md gives for durations hold here, too: a value that the server
+// would refuse must not come as far as the next pod that starts.
+func TestRangesOfDurations(t *testing.T) {
+	rows := regexp.MustCompile("(?m)^\\| `([a-zA-Z.]+)` \\| [^|]+ \\| (0, or )?([0-9]+m?[sh]|[0-9]+m) to ([0-9]+[smh]) \\|").
+		FindAllStringSubmatch(read(t, "../../docs/settings.md"), -1)
+	if len(rows) < 12 {
+		t.Fatalf("%d rows: %v", len(rows), rows)
+	}
+	for _, row := range rows {
+		key, zero, least, most := row[1], row[2] != "", duration(t, row[3]), duration(t, row[4])
+		for _, tc := range []struct {
+			d  time.Duration
+			ok bool
+		}{{0, zero || least == 0}, {least - time.Millisecond, least <= time.Millisecond && zero}, {least, true}, {most, true}, {most + time.Second, false}} {
+			if tc.d < 0 {
+				continue
+			}
+			if _, err := tryRender(t, nest("evenkeel."+key, tc.d.String())); (err == nil) != tc.ok || err != nil && !strings.Contains(err.Error(), "evenkeel."+key) {
+				t.Errorf("%s %v: %v, want ok %v", key, tc.d, err, tc.ok)
+			}
+		}
+	}
+}
+
+func duration(t *testing.T, text string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 // The schema knows what values.yaml has, and no more.

@@ -87,7 +87,7 @@ type app struct {
 
 // newApp puts everything together. Its errors are wrong settings, all of them.
 func newApp(o *options, cfg rebalance.Config, log *slog.Logger) (*app, error) {
-	keys, errKeys := loadKeyring(o)
+	keys, errKeys := loadKeyring(o, log)
 	peers, errPeers := peersFrom(&cfg.Peers, log)
 	if err := errors.Join(errKeys, errPeers); err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -203,7 +204,7 @@ func TestClientCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := loadKeyring(&options{tlsCert: cert, tlsKey: key})
+	keys, err := loadKeyring(&options{tlsCert: cert, tlsKey: key}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,6 +217,58 @@ func TestClientCertificates(t *testing.T) {
 		if status.Code(err) != tc.want {
 			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
 		}
+	}
+}
+
+// A renewed certificate and another CA for clients count without a restart, for the gateway,
+// too; bad files change nothing.
+func TestCertificatesAreReloaded(t *testing.T) {
+	cert, key := selfSigned(t)
+	r := start(t, "-tls-cert", cert, "-tls-key", key, "-tls-client-ca", cert, "-gateway", "127.0.0.1:0")
+	defer r.stop(t)
+	newCert, newKey := selfSigned(t)
+	renewed, err := loadKeyring(&options{tlsCert: newCert, tlsKey: newKey}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(key, []byte("half a key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	call := func() error {
+		_, err := hellov1.NewHelloServiceClient(dial(t, r.grpc, renewed.loopback())).Hi(t.Context(), &hellov1.HiRequest{})
+		return err
+	}
+	if err := call(); status.Code(err) != codes.Unavailable {
+		t.Errorf("with a certificate that the server does not have: %v", err)
+	}
+	copyFile(t, newCert, cert)
+	copyFile(t, newKey, key)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(lookEvery / 4) {
+		if err = call(); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	resp, err := http.Post("http://"+r.gateway+"/v1/hi", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("gateway: %s", resp.Status)
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -67,6 +67,18 @@ func TestUpgradeOfSettingsRestartsNothing(t *testing.T) {
 	noneSent(t, c, after, was)
 }
 
+// Who leaves the number of pods to others keeps those that there are.
+func TestReplicasLeftToOthers(t *testing.T) {
+	c := cluster.Shared(t, cluster.Options{})
+	r := install(t, c, 3)
+	for _, settings := range [][]string{{"replicaCount=null"}, {"replicaCount=null", "autoscaling.enabled=true"}} {
+		r.helm(t, "upgrade", settings...)
+		if n := c.Kubectl(t, "-n", r.ns, "get", "deploy", "hello", "-o", "jsonpath={.spec.replicas}"); n != "3" {
+			t.Fatalf("%v: %s pods, there were 3", settings, n)
+		}
+	}
+}
+
 func configured(s *cluster.Status) bool {
 	for _, d := range s.Decisions {
 		if strings.Contains(d.Action, "configur") {
