@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/grpc/peer"
 
+	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
 
@@ -214,6 +215,45 @@ func TestOneAddressFamilyOrTwoIsOnePod(t *testing.T) {
 		if !ok || m.id != "198.18.0.1" || !m.self || len(m.addrs) != 2 {
 			t.Errorf("%v: %+v", addrs, m)
 		}
+	}
+}
+
+// What planning and a new process must know of is passed on.
+func TestHandlersKeysReachPlanning(t *testing.T) {
+	b, err := New(DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, server := net.Pipe()
+	defer client.Close()
+	conn := b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()})
+	defer conn.Close()
+	if all := b.ownConns(); len(all) != 1 || all[0].Named {
+		t.Fatalf("%+v", all)
+	}
+	conns.FromAddr(conn.RemoteAddr()).SetKey("tenant")
+	if all := b.ownConns(); !all[0].Named || all[0].Key != "tenant" {
+		t.Errorf("%+v", all)
+	}
+}
+
+// The grace that Kubernetes gave the pod at its start fits the time of then.
+func TestTimeToStopIsThatOfTheStart(t *testing.T) {
+	b, err := New(DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := b.Config()
+	was := cfg.Shutdown.Timeout
+	cfg.Shutdown.Timeout = time.Minute
+	if err := b.Apply(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if now := b.Config().Shutdown.Timeout; now != was {
+		t.Errorf("%v, was %v", now, was)
+	}
+	if !hasCondition(b, "restart-needed") {
+		t.Error("nothing says that it needs a restart")
 	}
 }
 

@@ -86,6 +86,9 @@ func TestSetKeyBooksTheReturn(t *testing.T) {
 		if got := r.Returns(); got.Returned != 1 || !b.returned {
 			t.Errorf("%+v: the return was not seen", got)
 		}
+		if c := add(r, "gateway"); infoOf(r, c).Named || !infoOf(r, b).Named {
+			t.Error("planning must know whose key a handler has given")
+		}
 	})
 }
 
