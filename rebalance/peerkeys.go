@@ -34,12 +34,12 @@ type keyCount struct {
 	n   int
 }
 
-// counts answers a question for hashed keys.
-func (x *keyIndex) counts(reg *conns.Registry, h peerz.Hasher, hashed []string) map[string]int {
+// counts answers a question for hashed keys; those in sticky count for nothing.
+func (x *keyIndex) counts(reg *conns.Registry, h peerz.Hasher, sticky map[string]bool, hashed []string) map[string]int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.index == nil || len(x.keys) < manyKeys || time.Since(x.at) >= indexShared {
-		x.fillLocked(reg, h)
+		x.fillLocked(reg, h, sticky)
 	}
 	out := make(map[string]int)
 	for _, key := range hashed {
@@ -51,7 +51,7 @@ func (x *keyIndex) counts(reg *conns.Registry, h peerz.Hasher, hashed []string) 
 }
 
 // fillLocked copies the keys under the registry's lock and hashes them outside of it.
-func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher) {
+func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher, sticky map[string]bool) {
 	x.keys = x.keys[:0]
 	x.at = time.Now()
 	reg.EachKey(func(key string, serving int) bool {
@@ -60,7 +60,9 @@ func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher) {
 	})
 	x.index = h.NewIndex(len(x.keys))
 	for _, k := range x.keys {
-		x.index.Add(k.key, k.n)
+		if !sticky[k.key] {
+			x.index.Add(k.key, k.n)
+		}
 	}
 }
 

@@ -51,6 +51,17 @@ func crowded(tb testing.TB, n int, salt string) (b *Balancer, add func(key strin
 	return b, add
 }
 
+// Of a client that is on one pod for sure this pod tells nothing: it would look spread.
+func TestStickyKeysAreNotCounted(t *testing.T) {
+	b, _ := crowded(t, 3, "")
+	h := peerz.NewHasher("")
+	sticky, other := h.Hash(clientIP(1)), h.Hash(clientIP(2))
+	b.sticky = map[string]bool{clientIP(1): true}
+	if got := b.Report([]string{sticky, other}).Keys; len(got) != 1 || got[other] != 1 {
+		t.Errorf("%v, want the other one alone", got)
+	}
+}
+
 // A pod with few clients counts anew for each question, one with many shares a count for
 // half a second and gives its memory back.
 func TestKeysAreCountedForManyQuestions(t *testing.T) {
@@ -119,7 +130,7 @@ func BenchmarkKeys100000(b *testing.B) {
 		x := &bal.peers.index
 		ask := func(b *testing.B) {
 			b.Helper()
-			if got := x.counts(bal.reg, bal.peers.hasher, hashed); got[hashed[1]] != 1 {
+			if got := x.counts(bal.reg, bal.peers.hasher, nil, hashed); got[hashed[1]] != 1 {
 				b.Fatal(got)
 			}
 		}

@@ -52,6 +52,7 @@ type Balancer struct {
 	planTime   time.Duration
 	overload   string // by which signal this pod is overloaded; written by the loop alone
 	reaching   bool
+	sticky     map[string]bool // clients that are on one pod for sure, see plan.State.Sticky
 
 	// Of the loop alone.
 	state plan.State
@@ -239,7 +240,7 @@ func (b *Balancer) planned(took time.Duration) {
 	defer b.mu.Unlock()
 	b.plans++
 	b.planTime += took
-	b.generation, b.reaching = b.state.Generation, b.state.Reaching()
+	b.generation, b.reaching, b.sticky = b.state.Generation, b.state.Reaching(), b.state.Sticky()
 }
 
 // publish shows the verdict; the log hears of changes only.

@@ -101,10 +101,11 @@ func (b *Balancer) Report(hashedKeys []string) peerz.Report {
 	}
 	b.mu.Lock()
 	r.Generation, r.Reaching, r.Overloaded = b.generation, b.reaching, b.overload != ""
+	sticky := b.sticky
 	b.mu.Unlock()
 	r.Loads = b.loads()
 	if len(hashedKeys) > 0 {
-		r.Keys = b.peers.index.counts(b.reg, b.peers.hasher, hashedKeys)
+		r.Keys = b.peers.index.counts(b.reg, b.peers.hasher, sticky, hashedKeys)
 	}
 	return r
 }

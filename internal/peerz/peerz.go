@@ -60,7 +60,8 @@ type Report struct {
 	// Overloaded: it sheds, or would if it could.
 	Overloaded bool `json:"overloaded,omitempty"`
 	// Keys answers ?keys=: connections not leaving for each hashed key asked for.
-	// A key that is not there has none.
+	// A key that is not there has none, and neither has one whose client this pod has
+	// found to be on one pod only: who asks wants to know whether it is on several.
 	Keys map[string]int `json:"keys,omitempty"`
 }
 

@@ -129,7 +129,7 @@ func TestStickyClientsMoveUntilInsideTheBand(t *testing.T) {
 // Many sticky connections behind one address look like a spread client's, until one sees that
 // they do not come back.
 func TestStickyClientsBehindFewAddresses(t *testing.T) {
-	const n, keys, seeds = 60, 3, 20
+	const n, keys, seeds = 60, 3, 60
 	sent := 0
 	for seed := range uint64(seeds) {
 		f := newFleet(2, 0, 1)
@@ -141,9 +141,14 @@ func TestStickyClientsBehindFewAddresses(t *testing.T) {
 		before := len(f.moves)
 		f.scale(5)
 		f.resolveAll()
-		f.run(2 * time.Minute)
+		f.run(time.Minute)
+		reach := f.goaways[ReasonReach]
+		f.run(4 * time.Minute)
 		if f.inBand(t); t.Failed() {
 			t.Fatalf("seed %d", seed)
+		}
+		if n := f.goaways[ReasonReach] - reach; n != 0 {
+			t.Errorf("seed %d: %d GOAWAYs in later rounds of reach", seed, n)
 		}
 		sent += len(f.moves) - before
 	}
@@ -233,13 +238,17 @@ func TestYoungWitnessBoundsNothing(t *testing.T) {
 	}
 }
 
-// One spread client among many sticky ones keeps the round going for its sake.
+// One spread client among many sticky ones keeps the round going for its sake; which ones are
+// sticky is known all the same.
 func TestOneThatCameBackKeepsTheRoundGoing(t *testing.T) {
 	for _, back := range []bool{false, true} {
 		s := &State{growth: &growth{phase: checking, total: 10, sent: []sent{{"nat", 9}, {"spread", 1}}}}
 		v := &View{Now: comesBack, Members: []string{"a", "b"}, Conns: []Conn{{Key: "nat", Returned: true}, {Key: "spread", Returned: back}}}
 		if ended := s.judge(v, &Step{}); ended == back {
 			t.Errorf("back %v: ended %v", back, ended)
+		}
+		if s.Sticky()["nat"] != true || s.Sticky()["spread"] == back {
+			t.Errorf("back %v: sticky are %v", back, s.Sticky())
 		}
 	}
 }
@@ -248,16 +257,50 @@ func TestOneThatCameBackKeepsTheRoundGoing(t *testing.T) {
 func TestNamedClientsAreNotJudgedEarly(t *testing.T) {
 	g := &growth{sent: []sent{{"k", 4}}}
 	v := &View{Conns: []Conn{{Key: "10.0.0.1"}}}
-	if g.someBack(v) {
+	if keys, known := g.away(v); len(keys) != 1 || !known {
 		t.Error("nobody is back")
 	}
 	v.Conns = append(v.Conns, Conn{Key: "other", Named: true})
-	if !g.someBack(v) {
+	if _, known := g.away(v); known {
 		t.Error("where clients are named, who is back is not known after 5 s")
 	}
 	v.Conns = []Conn{{Key: "k", Returned: true}, {Key: "k", Returned: true}, {Key: "k", Returned: true}}
-	if !g.someBack(v) {
+	if keys, known := g.away(v); len(keys) != 0 || !known {
 		t.Error("three of four are back")
+	}
+}
+
+// Who is sticky is forgotten when the next growth begins, and when every pod's rounds are over:
+// what was a client's address may be another's by then.
+func TestWhoIsStickyIsForgotten(t *testing.T) {
+	for _, grow := range []bool{false, true} {
+		f := newFleet(2, 0, 1)
+		for i := range 20 {
+			f.place(f.pods[i%2], &stickyClient{key: "nat"}, false)
+		}
+		known := func() (n int) {
+			for _, pod := range f.pods {
+				s := f.states[pod]
+				n += len(s.Sticky())
+			}
+			return n
+		}
+		f.run(2 * time.Minute)
+		f.scale(4)
+		f.resolveAll()
+		f.run(30 * time.Second)
+		if n := known(); n != 1 {
+			t.Fatalf("%d pods know that the address is of sticky clients, want the one that asked them", n)
+		}
+		if grow {
+			f.scale(5)
+			f.run(f.policy.Settle + time.Second)
+		} else {
+			f.run(longServing)
+		}
+		if n := known(); n != 0 {
+			t.Errorf("grow %v: still known", grow)
+		}
 	}
 }
 

@@ -127,7 +127,7 @@ func (s *State) settle(v *View, st *Step) {
 	}
 	added := without(s.settled, stayed)
 	s.Generation++
-	s.unreached = 0
+	s.unreached, s.sticky = 0, nil
 	s.growth = s.growth.follow(both(stayed, s.settled), added, s.settled)
 	s.growth.left = s.growth.left || len(without(without(before, s.growth.new), s.settled)) > 0
 	s.growth.since = v.Now

@@ -218,6 +218,7 @@ type State struct {
 	told       bool // spread clients have been told of all pods: the last growth came to its end
 
 	growth    *growth
+	sticky    map[string]bool // clients that did not come back; never changed, only replaced
 	unreached int
 	asks      uint64
 	pace      pacer
@@ -246,6 +247,11 @@ func (s *State) Busy(members []string) bool {
 // growth was given up; 0 once another has begun.
 func (s *State) Unreached() int { return s.unreached }
 
+// Sticky are the keys of clients that reach asked to leave, of late, and that did not come
+// back as spread ones do. Who asks for them, as for counts, shall be told that none is here: this
+// pod has seen it, others can only guess. The map is never changed.
+func (s *State) Sticky() map[string]bool { return s.sticky }
+
 // rebalance runs the rules that move connections between pods.
 func (s *State) rebalance(v *View, p *Policy, st *Step) {
 	switch {
@@ -262,6 +268,9 @@ func (s *State) rebalance(v *View, p *Policy, st *Step) {
 		st.is(Stale, v.Stale)
 	default:
 		s.watch(v, p, st)
+		if s.growth == nil && v.Now-s.seenAt >= longServing {
+			s.sticky = nil
+		}
 		s.reach(v, p, st)
 		s.reaching = s.growth.reaching(v.Now)
 		s.evenness(v, p, st)
@@ -288,7 +297,7 @@ func (s *State) forget() {
 	s.growth = nil
 	s.even = evener{}
 	s.started, s.joining, s.told = false, false, false
-	s.seen, s.settled, s.stayed = nil, nil, nil
+	s.seen, s.settled, s.stayed, s.sticky = nil, nil, nil, nil
 }
 
 func (s *State) drop(st *Step, why string) {

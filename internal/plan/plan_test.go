@@ -186,7 +186,11 @@ func (f *fleet) answer(a *Ask) *Counts {
 			continue
 		}
 		c.ByPod[pod] = map[string]int{}
+		state := f.states[pod]
 		for _, key := range keys {
+			if state.Sticky()[key] {
+				continue
+			}
 			for _, conn := range f.conns[pod] {
 				if conn.Key == key {
 					c.ByPod[pod][key]++

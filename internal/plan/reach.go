@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -189,7 +190,7 @@ func (s *State) short(v *View, p *Policy, st *Step) []uint64 {
 	for rest := s.own; len(rest) > 0; {
 		var conns []*Conn
 		conns, rest = cutKey(rest)
-		switch g.kind(conns[0].Key) {
+		switch s.kind(conns[0].Key) {
 		case isSpread:
 			before := len(queue)
 			if queue = g.appendShort(queue, conns, v, p); len(queue) > before {
@@ -216,21 +217,21 @@ type kind uint8
 
 const (
 	isSpread  kind = iota
-	isSticky       // its witness does not hold it
+	isSticky       // its witness does not hold it, or it did not come back here
 	isUnknown      // its witness did not answer, others did
 	isNew          // it has come since it was asked for
 )
 
 // kind judges a key by its witness. Where there is none, or nobody at all can be asked,
 // it is taken for a spread client: those are the ones that need to be told.
-func (g *growth) kind(key string) kind {
-	q := &g.asked
+func (s *State) kind(key string) kind {
+	q := &s.growth.asked
 	i, asked := slices.BinarySearch(q.keys, key)
 	n, known := q.witnessed(key)
 	switch {
 	case !asked:
 		return isNew
-	case known && n == 0:
+	case known && n == 0, s.sticky[key]:
 		return isSticky
 	case !known && q.witness[i] != "" && len(q.counts) > 0:
 		return isUnknown
@@ -355,8 +356,9 @@ func (s *State) checkWhen(v *View, p *Policy, st *Step) {
 	s.startCount(v, p, st)
 }
 
-// judge looks once in a round, before reach is looked at, whether its clients came back. If
-// even one did as spread clients do, the round goes on for its sake.
+// judge looks once in a round, before reach is looked at, which of its clients came back.
+// Those that did not are sticky, and other pods learn of it, see Sticky. If even one did as
+// spread clients do, the round goes on for its sake.
 func (s *State) judge(v *View, st *Step) (ended bool) {
 	g := s.growth
 	if g.judged || g.rested > 0 && !g.again {
@@ -367,23 +369,46 @@ func (s *State) judge(v *View, st *Step) (ended bool) {
 		return false
 	}
 	g.judged = true
-	return !g.someBack(v) && s.endIfSticky(v, st, 1./2)
+	away, known := g.away(v)
+	if !known {
+		return false
+	}
+	s.sticky = withKeys(s.sticky, away)
+	return len(away) == len(g.sent) && s.endIfSticky(v, st, 1./2)
 }
 
-// someBack reports whether a client is back with three quarters of the connections that it was
-// asked to close, or whether that cannot be told, since handlers name clients only with
-// their next RPC.
-func (g *growth) someBack(v *View) bool {
+// away returns the clients that are back with less than three quarters of the connections
+// that they were asked to close. It is not known where handlers name clients: they do so with
+// the next RPC.
+func (g *growth) away(v *View) (keys []string, known bool) {
 	back := make(map[string]int, len(g.sent))
 	for i := range v.Conns {
 		switch c := &v.Conns[i]; {
 		case c.Named:
-			return true
+			return nil, false
 		case c.Returned && c.Opened >= g.began:
 			back[c.Key]++
 		}
 	}
-	return slices.ContainsFunc(g.sent, func(one sent) bool { return 4*back[one.key] >= 3*one.n })
+	for _, one := range g.sent {
+		if 4*back[one.key] < 3*one.n {
+			keys = append(keys, one.key)
+		}
+	}
+	return keys, true
+}
+
+// withKeys returns a copy of set with keys; set itself may be read elsewhere.
+func withKeys(set map[string]bool, keys []string) map[string]bool {
+	if len(keys) == 0 {
+		return set
+	}
+	out := make(map[string]bool, len(set)+len(keys))
+	maps.Copy(out, set)
+	for _, key := range keys {
+		out[key] = true
+	}
+	return out
 }
 
 // endIfSticky ends the growth if more than a share of the connections asked in this round

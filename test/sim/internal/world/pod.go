@@ -495,6 +495,9 @@ func (w *World) byID(p *pod, id string) *pod {
 func (w *World) countsOf(p *pod, keys []string) map[string]int {
 	counts := make(map[string]int, len(keys))
 	for _, key := range keys {
+		if p.state.Sticky()[key] {
+			continue
+		}
 		serving, _ := w.countKey(p, w.keyNumber(key))
 		counts[key] = int(serving)
 	}
