@@ -27,8 +27,8 @@ test-newest: ## The tests of all modules, -race, with the newest dependencies th
 	@for m in $(MODULES); do (cd $$m && $(GO) test -race -timeout 10m ./...) || exit 1; done
 
 .PHONY: test-oldest
-test-oldest: ## The library's tests on the oldest dependencies it supports (its own go.mod)
-	GOWORK=off $(GO) test -timeout 10m ./...
+test-oldest: ## The library's tests on the oldest Go and the oldest dependencies it supports (its own go.mod)
+	GOWORK=off GOTOOLCHAIN=go$$(GOWORK=off $(GO) list -m -f '{{.GoVersion}}') $(GO) test -timeout 10m ./...
 
 .PHONY: test-cost
 test-cost: ## Allocations and heap beside a bare server: exact, and so without -race
@@ -40,6 +40,7 @@ test-sim: ## The bars of the simulation, 20 seeds each (without -race: it is the
 
 .PHONY: sim
 sim: ## The simulation: its table, and its plots into docs/sim
+	$(GO) run ./test/sim
 	$(GO) run ./test/sim -plots docs/sim
 
 .PHONY: demo

@@ -12,7 +12,8 @@
 //	/          a page for people
 //
 // Nothing on the port changes anything, so there is nothing to protect but
-// what it tells: pod names and addresses, never those of clients. A view that is
+// what it tells: pod names and addresses; and whether a client is connected, to who knows
+// its address and asks /peerz, unless peers.salt or peers.tls is set. A view that is
 // stale, peers that are gone or a configuration that cannot be read are shown as
 // conditions and never make a pod unready: a fleet must not go down because its
 // balance is unknown.

@@ -97,7 +97,9 @@ func ExampleHandler() {
 		return
 	}
 	mux := http.NewServeMux() // beside what the program serves already
-	mux.Handle("/evenkeel/", http.StripPrefix("/evenkeel", health.Handler(bal)))
+	h := health.Handler(bal)
+	mux.Handle("/evenkeel/", http.StripPrefix("/evenkeel", h))
+	mux.Handle("/peerz", h) // where the other pods ask
 	// Output:
 }
 

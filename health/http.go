@@ -18,7 +18,8 @@ const maxScrapes = 8
 
 // Handler serves /livez, /readyz, /metrics, /statusz, /peerz and the page at /,
 // for a server of your own; [ListenAndServe] needs less. Only GET and HEAD are
-// allowed. The paths are absolute: under a prefix use [http.StripPrefix].
+// allowed. The paths are absolute: under a prefix use [http.StripPrefix], and mount it at
+// /peerz, too, where the other pods ask.
 //
 // Peers look for /peerz on the port that [rebalance.Balancer.SetHealthPort] was
 // told, which Serve does by itself; with Handler it is up to you. With peers.tls,

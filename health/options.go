@@ -44,7 +44,9 @@ func WithRegisterer(reg prometheus.Registerer) Option {
 // its functions that get one (GetCertificate lets certificates be renewed
 // without a restart). [Handler] ignores it. Default, and nil: plain HTTP.
 //
-// With peers.tls the endpoint serves HTTPS by itself, and this option is an error.
+// With peers.tls the endpoint serves HTTPS by itself, and this option is an error. Without
+// it the other pods ask /peerz over plain HTTP, and cannot ask here: serve them [Handler] on
+// another port, which peers.port names, or nothing is moved for evenness.
 //
 // A kubelet's probe verifies nothing and has no certificate to show: with
 // ClientCAs use [tls.VerifyClientCertIfGiven], or give /livez and /readyz another

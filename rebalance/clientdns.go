@@ -1,6 +1,7 @@
 package rebalance
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -22,7 +23,7 @@ func (d *clientDNS) prepare(cfg *Config) error {
 	d.renamed = make(chan struct{}, 1)
 	name, server := cfg.Clients.DNS.Name, cfg.Clients.DNS.Server
 	if name == "" && cfg.Peers.Source == PeersDNS {
-		name, server = cfg.Peers.DNS.Name, cfg.Peers.DNS.Server
+		name, server = lookup.Host(cfg.Peers.DNS.Name), cmp.Or(server, cfg.Peers.DNS.Server)
 	}
 	resolver, err := lookup.New(server)
 	if err != nil {

@@ -203,10 +203,12 @@ type ClientsConfig struct {
 // needs a new process.
 type ClientsDNSConfig struct {
 	// Name is what stands behind dns:/// in the clients' target, without the port.
-	// Default empty: that of Peers.DNS, or the headless Service.
+	// Default empty: with the source dns that of Peers.DNS (of SRV records the name behind
+	// _service._proto), with kubernetes the Service if it is headless, else none: nothing
+	// is waited for.
 	Name string `json:"name"`
 	// Server is the DNS server that clients ask, "host" or "host:port" (port 53).
-	// Default empty: that of Peers.DNS.
+	// Default empty: that of Peers.DNS if the name is from there, too; else the system's.
 	Server string `json:"server"`
 }
 

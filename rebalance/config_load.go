@@ -127,8 +127,8 @@ func ChangedKeys(before, after Config) []string {
 
 // RestartNeeded returns the keys that differ and take effect only in a new
 // process: those of grpc.NewServer (policy.maxConnectionIdle, keepaliveTime,
-// keepaliveTimeout, minClientPing, permitWithoutStream), peers and clients. All
-// others take effect with Balancer.Apply.
+// keepaliveTimeout, minClientPing, permitWithoutStream), peers, clients and
+// shutdown.timeout. All others take effect with Balancer.Apply.
 func RestartNeeded(before, after Config) []string {
 	live := map[string]bool{}
 	for _, r := range configRules {

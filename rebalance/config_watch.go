@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/conf"
@@ -22,7 +23,8 @@ const (
 	confirmAfter = 250 * time.Millisecond
 )
 
-// Watcher loads a configuration again whenever its file changes. It polls the
+// Watcher loads a configuration again whenever its file changes; Balancer.WatchConfig is
+// what most programs want of it. It polls the
 // content: a mounted ConfigMap changes by the swap of a symbolic link two levels
 // up, of which notifications on the file say nothing reliable.
 type Watcher struct {
@@ -32,6 +34,27 @@ type Watcher struct {
 	seen     glance
 	failed   bool
 }
+
+// WatchConfig watches opts.File and puts a changed configuration in force with Apply, until ctx
+// is done; it returns ctx's error then. Look at it as the second half of LoadConfig, of which
+// opts must be the same: without it a file is read once, and rebalance.enabled is no kill
+// switch. A bad file changes nothing and shows as the condition "config", with all that is
+// wrong in it, until it is good again. It must not run twice for one Balancer.
+func (b *Balancer) WatchConfig(ctx context.Context, opts LoadOptions) error {
+	return NewWatcher(opts, b.Config(), 0).Run(ctx, func(cfg Config, err error) {
+		if err == nil {
+			err = b.Apply(cfg)
+		}
+		text := ""
+		if err != nil {
+			text = oneLine(err)
+		}
+		b.SetCondition("config", Warning, text)
+	})
+}
+
+// oneLine is err, which may be of several lines, for a condition and the log.
+func oneLine(err error) string { return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") }
 
 // glance is one look at the file, reduced to what can be compared.
 type glance struct {

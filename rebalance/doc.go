@@ -11,5 +11,5 @@
 // When it does not know (no peers, a view that is stale, DNS behind), it does
 // nothing and says so: see Status.
 //
-// This package does not import client-go; rebalance/peers/kube will.
+// This package does not import client-go; rebalance/peers/kube does.
 package rebalance

@@ -2,6 +2,7 @@ package rebalance
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -206,4 +207,38 @@ func TestSourceTellsWhoIsStarting(t *testing.T) {
 			t.Errorf("%d GOAWAYs for two pods that came in two steps, want 1", n)
 		}
 	})
+}
+
+// asked is a name, and the server that knows it.
+type asked struct{ name, server string }
+
+// Whom the gate asks, and for what.
+func TestClientDNSFollowsFromTheConfiguration(t *testing.T) {
+	const system = "system resolver"
+	for _, tc := range []struct {
+		what, source           string
+		peers, clients         asked
+		wantName, wantResolver string
+	}{
+		{"peers' name", PeersDNS, asked{"hello.test", "198.18.0.1"}, asked{}, "hello.test", "198.18.0.1:53"},
+		{"of SRV records", PeersDNS, asked{"_grpc._tcp.hello.test", ""}, asked{}, "hello.test", system},
+		{"a server of the clients'", PeersDNS, asked{"hello.test", "198.18.0.1"}, asked{"", "198.18.0.2"}, "hello.test", "198.18.0.2:53"},
+		{"a name of the clients'", PeersDNS, asked{"hello.test", "198.18.0.1"}, asked{"shop.test", ""}, "shop.test", system},
+		{"the source's name", PeersKubernetes, asked{}, asked{"", "198.18.0.2"}, "learnt.test", "198.18.0.2:53"},
+	} {
+		cfg := DefaultConfig()
+		cfg.Peers.Source, cfg.Peers.DNS.Name, cfg.Peers.DNS.Server = tc.source, tc.peers.name, tc.peers.server
+		cfg.Clients.DNS.Name, cfg.Clients.DNS.Server = tc.clients.name, tc.clients.server
+		var d clientDNS
+		if err := d.prepare(&cfg); err != nil {
+			t.Fatal(err)
+		}
+		d.learn("learnt.test")
+		if got := d.gate.Load().Name(); got != tc.wantName {
+			t.Errorf("%s: the gate asks for %q, want %q", tc.what, got, tc.wantName)
+		}
+		if got := fmt.Sprint(d.resolver); got != tc.wantResolver {
+			t.Errorf("%s: it asks %q, want %q", tc.what, got, tc.wantResolver)
+		}
+	}
 }

@@ -36,8 +36,9 @@ type ConnInfo struct {
 	AuthInfo credentials.AuthInfo
 }
 
-// WithPeers sets who tells of the other pods. Without it nothing is moved between
-// pods; the backstop age works all the same.
+// WithPeers sets who tells of the other pods: a source of rebalance/peers/dns, kube or static,
+// made as cfg.Peers says, or one of your own. Without it, whatever cfg.Peers.Source is, nothing
+// is moved between pods; the backstop age works all the same.
 func WithPeers(s Source) Option { return optionFunc(func(o *options) { o.source = s }) }
 
 // WithLogger sets where decisions are logged. Default: nowhere.

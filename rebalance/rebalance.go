@@ -61,8 +61,9 @@ type Balancer struct {
 	sampled time.Duration // when the loads were last looked at
 }
 
-// New returns a Balancer for one server. It checks cfg as Config.Validate does and
-// the options against it; nothing runs before Run.
+// New returns a Balancer for one server. It checks cfg as Config.Validate does; nothing runs
+// before Run. It makes no source: cfg.Peers says which one the program is to make and hand to
+// WithPeers.
 func New(cfg Config, opts ...Option) (*Balancer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err

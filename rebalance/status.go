@@ -19,7 +19,8 @@ const (
 	Unbalanceable Verdict = "unbalanceable"
 	// Stale: the view of the peers is too old to act upon.
 	Stale Verdict = "stale"
-	// Disabled: rebalance.enabled is false, or there is no source of peers.
+	// Disabled: rebalance.enabled is false, there is no source of peers, or this pod is
+	// stopping.
 	Disabled Verdict = "disabled"
 	// Overloaded: this pod sheds connections above its fair share.
 	Overloaded Verdict = "overloaded"

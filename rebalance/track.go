@@ -35,7 +35,8 @@ func (b *Balancer) expectRun() {
 // Seen notes that an RPC with this context was served and reports whether its
 // connection is tracked. If it is not, the log, a condition and /readyz?verbose
 // say so: most likely a grpc.Creds option that came after serveropts.Options
-// replaced its credentials. The handlers of package health call it.
+// replaced its credentials. The grpc.health.v1 handlers of package health call it. Where
+// nobody calls those, as with HTTP probes, call it in a handler of yours.
 func (b *Balancer) Seen(ctx context.Context) bool {
 	c, isRPC := conns.FromContext(ctx)
 	if c != nil || !isRPC {

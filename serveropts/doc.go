@@ -10,6 +10,7 @@
 // A user's own options keep working beside it, in any order, with one
 // exception: a grpc.Creds that comes after Options replaces its credentials and
 // with them the tracking. Pass the credentials through Credentials instead. The
-// mistake is noticed with the first health check or call to a handler that asks
-// rebalance about its connection, and said loudly.
+// mistake is noticed with the first call of grpc.health.v1, or when a handler of yours
+// calls rebalance.Balancer.Seen (do so once where probes are HTTP), and said loudly: a
+// condition, /readyz?verbose and the log.
 package serveropts

@@ -349,3 +349,18 @@ func BenchmarkAddrs(b *testing.B) {
 		})
 	}
 }
+
+func TestHost(t *testing.T) {
+	for name, want := range map[string]string{
+		"hello.test.":            "hello.test.",
+		"_grpc._tcp.hello.test":  "hello.test",
+		"_grpc._tcp.hello.test.": "hello.test.",
+		"_grpc._tcp":             "_grpc._tcp",
+		"_":                      "_",
+		"":                       "",
+	} {
+		if got := Host(name); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}

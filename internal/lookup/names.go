@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,17 @@ func AddrsOfAll(ctx context.Context, l Lookuper, names []string) []Result {
 	}
 	wg.Wait()
 	return results
+}
+
+// Host is the name that clients look up beside one of SRV records (RFC 2782): what stands behind
+// _service._proto. For a headless Service the two tell of the very same pods. Any other name is
+// its own host.
+func Host(name string) string {
+	host := name
+	for strings.HasPrefix(host, "_") {
+		_, host, _ = strings.Cut(host, ".")
+	}
+	return cmp.Or(host, name)
 }
 
 // Pods tells how many pods the addresses of one host are. A host with at most one

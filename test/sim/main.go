@@ -4,7 +4,7 @@
 //	go run ./test/sim                         the table: 20 seeds of each scenario
 //	go run ./test/sim -only '^10to' -v        a line for each seed
 //	go run ./test/sim -only '^2to5$' -trace   one seed, each second
-//	go run ./test/sim -plots docs/sim         the plots, too
+//	go run ./test/sim -plots docs/sim         the plots alone
 //
 // It exits with 1 if a bar is missed.
 package main

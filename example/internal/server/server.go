@@ -216,7 +216,7 @@ func (a *app) parts(ctx context.Context, l listeners, gw *gateway) map[string]fu
 		"rebalance":    func() error { return a.bal.Run(ctx) },
 		"-http":        func() error { return health.Serve(ctx, l.http, a.bal, health.WithLogger(a.log)) },
 		"-grpc":        func() error { return a.grpc.Serve(l.grpc) },
-		"-config":      func() error { return a.watchConfig(ctx) },
+		"-config":      func() error { return a.bal.WatchConfig(ctx, a.o.config) },
 		"-drain-every": func() error { return a.drainNowAndThen(ctx) },
 	}
 	if gw != nil {
@@ -293,22 +293,6 @@ func stopBare(ctx context.Context, srv *stopper) error {
 		return ctx.Err()
 	}
 	return nil
-}
-
-// watchConfig puts a changed -config file in force. A bad one changes nothing and
-// shows as a condition until it is good again.
-func (a *app) watchConfig(ctx context.Context) error {
-	return rebalance.NewWatcher(a.o.config, a.cfg, 0).Run(ctx, func(cfg rebalance.Config, err error) { //nolint:contextcheck // Apply is done at once
-		if err == nil {
-			err = a.bal.Apply(cfg)
-		}
-		if err != nil {
-			a.log.Warn("configuration", "error", oneLine(err))
-			a.bal.SetCondition("config", rebalance.Warning, oneLine(err))
-			return
-		}
-		a.bal.SetCondition("config", rebalance.Info, "")
-	})
 }
 
 func (a *app) drainNowAndThen(ctx context.Context) error {

@@ -128,7 +128,7 @@ func (s *Source) look(ctx context.Context) rebalance.Membership {
 	if err != nil {
 		return rebalance.Membership{Err: err}
 	}
-	var view rebalance.Membership
+	view := rebalance.Membership{ClientName: s.clientName()}
 	for _, addrs := range pods {
 		addrs = slices.DeleteFunc(addrs, unusable)
 		if len(addrs) > 0 {
@@ -139,6 +139,15 @@ func (s *Source) look(ctx context.Context) rebalance.Membership {
 		view.Err = fmt.Errorf("no addresses for name %q", s.opts.Name)
 	}
 	return view
+}
+
+// clientName is what clients are taken to resolve: the very name, or the one behind that of SRV
+// records. Of a name that a server of its own knows it cannot be told.
+func (s *Source) clientName() string {
+	if s.opts.Server != "" {
+		return ""
+	}
+	return lookup.Host(s.opts.Name)
 }
 
 // unusable tells whether a is the address of no pod. Filters answer with 0.0.0.0,

@@ -156,6 +156,24 @@ func TestNoViewIsAnError(t *testing.T) {
 	}
 }
 
+// What clients resolve follows from the name, but not from one that only some server knows.
+func TestClientName(t *testing.T) {
+	for _, tc := range []struct {
+		opts Options
+		want string
+	}{
+		{Options{Name: "hello.test"}, "hello.test"},
+		{Options{Name: "hello.test", Server: "198.18.0.1"}, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			all := run(t, &fakeDNS{addrs: addrs("10.0.0.1")}, tc.opts, time.Second, nil)
+			if got := all[0].view.ClientName; got != tc.want {
+				t.Errorf("%+v: %q, want %q", tc.opts, got, tc.want)
+			}
+		})
+	}
+}
+
 func TestSRVTargetsArePods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := &fakeDNS{targets: []lookup.Target{
