@@ -448,6 +448,90 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// A pod that was not told its address, or only that of the family which the Service does not have,
+// waits until it is forgotten all the same.
+func TestLameDuckByName(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("fd00::1")
+	for name, tc := range map[string]struct {
+		self    string
+		addr    netip.Addr
+		listed  time.Duration // how long the source lists it, and DNS answers with it
+		inDNS   time.Duration
+		resolve string
+	}{
+		"no address":        {"", v4, 4 * time.Second, 0, ""},
+		"the other family":  {v4.String(), v6, 4 * time.Second, 0, ""},
+		"longer in DNS":     {v4.String(), v6, time.Second, 7 * time.Second, "hello.test"},
+		"no address in DNS": {"", v4, time.Second, 7 * time.Second, "hello.test"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("pod-a", tc.self))
+				if err != nil {
+					t.Fatal(err)
+				}
+				me, other := Member{Pod: "pod-a", Addrs: []netip.Addr{tc.addr}}, Member{Pod: "pod-b", Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.2")}}
+				both, one := Membership{Members: []Member{me, other}}, Membership{Members: []Member{other}}
+				z := &zone{}
+				z.set(both)
+				if b.clientDNS.resolver = z; tc.resolve != "" {
+					b.clientDNS.fixed = true
+					b.clientDNS.set(tc.resolve)
+				}
+				b.onMembership(both)
+				time.AfterFunc(tc.listed, func() { b.onMembership(one) })
+				time.AfterFunc(tc.inDNS, func() { z.set(one) })
+				begun := time.Now()
+				b.waitForgotten(t.Context(), 10*time.Second)
+				if took, want := time.Since(begun), max(tc.listed, tc.inDNS); took < want || took > want+time.Second {
+					t.Errorf("it waited %v, want %v", took, want)
+				}
+				b.peers.close()
+			})
+		})
+	}
+}
+
+// Loads by the weight of before are no loads by that of now.
+func TestAChangedWeightIsMeasuredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := crowded(t, 3, "")
+		b.sample()
+		if w := b.reg.Loads().Weight; w != 3 {
+			t.Fatalf("weight %v of 3 connections", w)
+		}
+		cfg := b.Config()
+		cfg.Rebalance.Weight = WeightStreams
+		if err := b.Apply(cfg); err != nil {
+			t.Fatal(err)
+		}
+		b.sample()
+		if w := b.reg.Loads().Weight; w != 0 {
+			t.Errorf("%v streams in flight, and there are none", w)
+		}
+	})
+}
+
+// Clients know a pod since it became a member, and not since its process began.
+func TestUptimeCountsFromMembership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b := started(t, src, nil)
+		src.set(pods("198.18.0.2"))
+		time.Sleep(5 * time.Minute)
+		if up := b.Report(nil).Uptime(); up != 0 {
+			t.Errorf("up for %v before it was a member", up)
+		}
+		src.set(pods("198.18.0.1", "198.18.0.2"))
+		time.Sleep(10 * time.Second)
+		src.set(pods("198.18.0.2"))
+		time.Sleep(10 * time.Second)
+		if up := b.Report(nil).Uptime(); up < 19*time.Second || up > 20*time.Second {
+			t.Errorf("up for %v, want 20 s", up)
+		}
+	})
+}
+
 // A client whose resolver rests comes back to the pod that sent it away: it knows no
 // other. It must find it until it has looked again.
 func TestShutdownServesWhoComesBack(t *testing.T) {

@@ -178,7 +178,7 @@ type PeersDNSConfig struct {
 	// system's.
 	Server string `json:"server"`
 	// Interval is the time from one answer to the next question. Default 1s. From
-	// 100ms to 1h.
+	// 100ms to 10s: a view of 30s ago is stale.
 	Interval time.Duration `json:"interval"`
 }
 

@@ -62,7 +62,7 @@ var configRules = []configRule{
 	{"peers.static", addresses{}, false},
 	{"peers.dns.name", dnsName{}, false},
 	{"peers.dns.server", address{}, false},
-	{"peers.dns.interval", within(100*time.Millisecond, time.Hour), false},
+	{"peers.dns.interval", within(100*time.Millisecond, 10*time.Second), false}, // well below staleAfter
 	{"peers.kubernetes.namespace", kubeName{}, false},
 	{"peers.kubernetes.service", kubeName{}, false},
 	{"peers.kubernetes.kubeconfig", file{}, false},

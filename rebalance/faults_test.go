@@ -207,7 +207,7 @@ func TestFaultyAnswersForKeys(t *testing.T) {
 			m.bad.Store(true)
 			at, _ := serveAt(t, "127.0.0.2", 0, m)
 			b := asker(t, nil, podAt(name, at))
-			counts, err := b.peers.askKeys(t.Context(), targetOf(b, "127.0.0.2"), []string{"k"})
+			counts, _, err := b.peers.askKeys(t.Context(), targetOf(b, "127.0.0.2"), []string{"k"})
 			if counts != nil || peerz.Why(err) != f.why {
 				t.Errorf("counts %v, %v", counts, err)
 			}

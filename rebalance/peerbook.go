@@ -21,6 +21,8 @@ const (
 	pollEvery = time.Second
 	// askTimeout bounds one question to one peer.
 	askTimeout = time.Second
+	// askAtMost bounds a question that takes many requests.
+	askAtMost = 15 * time.Second
 	// reportFresh is how long a report tells whether a pod serves: five polls.
 	reportFresh = 5 * pollEvery
 	// pollAll is up to how many peers all are asked with each poll. Of more, pollHandful
@@ -394,7 +396,7 @@ func (p *peerBook) ask(ctx context.Context, wg *sync.WaitGroup, b *Balancer, q *
 		where[t.id] = t
 	}
 	wg.Go(func() {
-		counts := &plan.Counts{Ask: q.ID, ByPod: p.askAll(ctx, q, where)}
+		counts := p.askAll(ctx, q, where)
 		p.mu.Lock()
 		if p.asking == q.ID {
 			p.answers = counts
@@ -404,9 +406,9 @@ func (p *peerBook) ask(ctx context.Context, wg *sync.WaitGroup, b *Balancer, q *
 	})
 }
 
-func (p *peerBook) askAll(ctx context.Context, q *plan.Ask, where map[string]target) map[string]map[string]int {
+func (p *peerBook) askAll(ctx context.Context, q *plan.Ask, where map[string]target) *plan.Counts {
 	var mu sync.Mutex
-	all := map[string]map[string]int{}
+	all := &plan.Counts{Ask: q.ID, ByPod: map[string]map[string]int{}, Sticky: map[string]bool{}}
 	var pods []string
 	for pod := range q.Keys {
 		if _, ok := where[pod]; ok {
@@ -414,23 +416,29 @@ func (p *peerBook) askAll(ctx context.Context, q *plan.Ask, where map[string]tar
 		}
 	}
 	inParallel(pods, func(pod string) {
-		counts, err := p.askKeys(ctx, where[pod], q.Keys[pod])
+		counts, sticky, err := p.askKeys(ctx, where[pod], q.Keys[pod])
 		if err != nil {
 			return
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		all[pod] = counts
+		all.ByPod[pod] = counts
+		for _, key := range sticky {
+			all.Sticky[key] = true
+		}
 	})
 	return all
 }
 
-func (p *peerBook) askKeys(ctx context.Context, t target, keys []string) (map[string]int, error) {
+// askKeys asks one pod. Many keys take several requests, one after the other: each has its
+// time.
+func (p *peerBook) askKeys(ctx context.Context, t target, keys []string) (counts map[string]int, sticky []string, err error) {
 	hashed := make([]string, len(keys))
 	for i, key := range keys {
 		hashed[i] = p.hasher.Hash(key)
 	}
-	timed, cancel := context.WithTimeout(ctx, askTimeout)
+	parts := (len(keys) + peerz.MaxKeys - 1) / peerz.MaxKeys
+	timed, cancel := context.WithTimeout(ctx, min(time.Duration(parts)*askTimeout, askAtMost))
 	defer cancel()
 	r, err := p.client.Ask(timed, t.at.String(), hashed)
 	if err == nil {
@@ -439,13 +447,20 @@ func (p *peerBook) askKeys(ctx context.Context, t target, keys []string) (map[st
 	p.count(ctx, err)
 	p.tryNext(ctx, &t, err)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	counts := make(map[string]int, len(keys))
+	counts = make(map[string]int, len(keys))
+	isSticky := make(map[string]bool, len(r.Sticky))
+	for _, key := range r.Sticky {
+		isSticky[key] = true
+	}
 	for i, key := range keys {
 		counts[key] = r.Keys[hashed[i]]
+		if isSticky[hashed[i]] {
+			sticky = append(sticky, key)
+		}
 	}
-	return counts, nil
+	return counts, sticky, nil
 }
 
 // inParallel runs f for each, a few at a time, and returns when all are done.

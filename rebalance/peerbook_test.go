@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/test/bufconn"
+
 	"github.com/evenkeel-go/evenkeel/internal/certs/certstest"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
@@ -400,13 +402,13 @@ func TestPodsOfSeveralAddresses(t *testing.T) {
 		t.Errorf("report %+v, %v", got, ok)
 	}
 	where := targetOf(b, "127.0.0.2")
-	if _, err := b.peers.askKeys(t.Context(), where, []string{"k"}); err != nil || where.at != at3 {
+	if _, _, err := b.peers.askKeys(t.Context(), where, []string{"k"}); err != nil || where.at != at3 {
 		t.Errorf("keys are asked at %v: %v", where.at, err)
 	}
 
 	stop3()
 	_, _ = serveAt(t, "127.0.0.2", int(at2.Port()), telling(rep))
-	if _, err := b.peers.askKeys(t.Context(), where, []string{"k"}); peerz.Why(err) != peerz.Refused {
+	if _, _, err := b.peers.askKeys(t.Context(), where, []string{"k"}); peerz.Why(err) != peerz.Refused {
 		t.Errorf("keys of who went: %v", err)
 	}
 	polls(3, 0) // it is known already
@@ -431,6 +433,7 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 		for _, key := range keys {
 			rep.Keys[key] = 9
 		}
+		rep.Sticky = keys
 		return rep
 	}))
 	b := asker(t, nil, podAt("b", at))
@@ -440,7 +443,7 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 		t.Errorf("its load is believed: %+v", got)
 	}
 	q := &plan.Ask{Keys: map[string][]string{"127.0.0.2": {"k"}}}
-	if got := b.peers.askAll(t.Context(), q, map[string]target{"127.0.0.2": targetOf(b, "127.0.0.2")}); len(got) != 0 {
+	if got := b.peers.askAll(t.Context(), q, map[string]target{"127.0.0.2": targetOf(b, "127.0.0.2")}); len(got.ByPod)+len(got.Sticky) != 0 {
 		t.Errorf("its keys are believed: %v", got)
 	}
 	wantErrors(t, b, map[string]uint64{peerz.WrongPod: 2})
@@ -448,9 +451,42 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 	seeMembers(b, podAt("", at)) // a source that knows no names
 	b.poll(t.Context())
 	got := b.peers.askAll(t.Context(), q, map[string]target{"127.0.0.2": targetOf(b, "127.0.0.2")})
-	if got["127.0.0.2"]["k"] != 9 || len(b.peers.peers(WeightConnections, "")) != 1 {
+	if got.ByPod["127.0.0.2"]["k"] != 9 || !got.Sticky["k"] || len(b.peers.peers(WeightConnections, "")) != 1 {
 		t.Errorf("keys %v, errors %v", got, b.peers.errorCounts())
 	}
+}
+
+// Many keys are many requests: each has its time, and so has the whole.
+func TestManyKeysHaveTheTimeThatTheyNeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var requests atomic.Int64
+		slow := peerz.Handler(func(keys []string) peerz.Report {
+			requests.Add(1)
+			time.Sleep(askTimeout / 2)
+			return peerz.Report{Pod: "b", Ready: true, Keys: map[string]int{keys[0]: 1}}
+		})
+		b := asker(t, nil, podAt("b", netip.MustParseAddrPort("127.0.0.2:9")))
+		b.peers.client.Dial = pipeTo(t, slow)
+		keys := make([]string, 5*peerz.MaxKeys)
+		for i := range keys {
+			keys[i] = clientIP(i)
+		}
+		counts, _, err := b.peers.askKeys(t.Context(), targetOf(b, "127.0.0.2"), keys)
+		if err != nil || counts[keys[4*peerz.MaxKeys]] != 1 || requests.Load() != 5 {
+			t.Errorf("%d requests, %v", requests.Load(), err)
+		}
+		b.peers.client.Close()
+	})
+}
+
+// pipeTo lets a client of HTTP reach h without a network.
+func pipeTo(t *testing.T, h http.Handler) func(context.Context, string, string) (net.Conn, error) {
+	t.Helper()
+	lis := bufconn.Listen(1 << 20)
+	srv := &http.Server{Handler: h}
+	go srv.Serve(lis)
+	t.Cleanup(func() { srv.Close() })
+	return func(ctx context.Context, _, _ string) (net.Conn, error) { return lis.DialContext(ctx) }
 }
 
 // Pods of one salt find each other's clients, by hashes that are not those without it.
@@ -469,7 +505,7 @@ func TestSalt(t *testing.T) {
 			return other.Report(keys)
 		}))
 		b := asker(t, func(c *Config) { c.Peers.Salt = tc.ours }, podAt("pod-a", at))
-		got, err := b.peers.askKeys(t.Context(), targetOf(b, "127.0.0.2"), []string{"10.0.0.7"})
+		got, _, err := b.peers.askKeys(t.Context(), targetOf(b, "127.0.0.2"), []string{"10.0.0.7"})
 		if err != nil || got["10.0.0.7"] != tc.want {
 			t.Errorf("salts %q and %q: %v, %v, want %d", tc.ours, tc.theirs, got, err, tc.want)
 		}

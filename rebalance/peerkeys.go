@@ -34,20 +34,24 @@ type keyCount struct {
 	n   int
 }
 
-// counts answers a question for hashed keys; those in sticky count for nothing.
-func (x *keyIndex) counts(reg *conns.Registry, h peerz.Hasher, sticky map[string]bool, hashed []string) map[string]int {
+// answer answers a question for hashed keys, into r; sticky are those of clients that are on
+// one pod only.
+func (x *keyIndex) answer(r *peerz.Report, reg *conns.Registry, h peerz.Hasher, sticky map[string]bool, hashed []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.index == nil || len(x.keys) < manyKeys || time.Since(x.at) >= indexShared {
 		x.fillLocked(reg, h, sticky)
 	}
-	out := make(map[string]int)
+	r.Keys = make(map[string]int)
 	for _, key := range hashed {
-		if n := x.index.Count(key); n > 0 {
-			out[key] = n
+		n, sticky := x.index.Count(key)
+		if n > 0 {
+			r.Keys[key] = n
+		}
+		if sticky {
+			r.Sticky = append(r.Sticky, key)
 		}
 	}
-	return out
 }
 
 // fillLocked copies the keys under the registry's lock and hashes them outside of it.
@@ -60,9 +64,10 @@ func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher, sticky map[st
 	})
 	x.index = h.NewIndex(len(x.keys))
 	for _, k := range x.keys {
-		if !sticky[k.key] {
-			x.index.Add(k.key, k.n)
-		}
+		x.index.Add(k.key, k.n)
+	}
+	for key := range sticky {
+		x.index.AddSticky(key)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -51,14 +52,17 @@ func crowded(tb testing.TB, n int, salt string) (b *Balancer, add func(key strin
 	return b, add
 }
 
-// Of a client that is on one pod for sure this pod tells nothing: it would look spread.
-func TestStickyKeysAreNotCounted(t *testing.T) {
+// Of a client that is on one pod for sure this pod tells so, beside its count.
+func TestStickyKeysAreToldOf(t *testing.T) {
 	b, _ := crowded(t, 3, "")
 	h := peerz.NewHasher("")
 	sticky, other := h.Hash(clientIP(1)), h.Hash(clientIP(2))
 	b.sticky = map[string]bool{clientIP(1): true}
-	if got := b.Report([]string{sticky, other}).Keys; len(got) != 1 || got[other] != 1 {
-		t.Errorf("%v, want the other one alone", got)
+	if r := b.Report([]string{sticky, other}); r.Keys[sticky] != 1 || r.Keys[other] != 1 || !slices.Equal(r.Sticky, []string{sticky}) {
+		t.Errorf("%+v, want one sticky key", r)
+	}
+	if r := b.Report([]string{other}); len(r.Sticky) > 0 {
+		t.Errorf("%v are told of and were not asked for", r.Sticky)
 	}
 }
 
@@ -130,8 +134,9 @@ func BenchmarkKeys100000(b *testing.B) {
 		x := &bal.peers.index
 		ask := func(b *testing.B) {
 			b.Helper()
-			if got := x.counts(bal.reg, bal.peers.hasher, nil, hashed); got[hashed[1]] != 1 {
-				b.Fatal(got)
+			var r peerz.Report
+			if x.answer(&r, bal.reg, bal.peers.hasher, nil, hashed); r.Keys[hashed[1]] != 1 {
+				b.Fatal(r)
 			}
 		}
 		b.Run("first/salt="+salt, func(b *testing.B) {

@@ -52,13 +52,15 @@ type Balancer struct {
 	planTime   time.Duration
 	overload   string // by which signal this pod is overloaded; written by the loop alone
 	reaching   bool
+	served     time.Time       // when this pod was first a member; zero: not yet
 	sticky     map[string]bool // clients that are on one pod for sure, see plan.State.Sticky
 
 	// Of the loop alone.
 	state plan.State
 	conns []plan.Conn
 
-	sampled time.Duration // when the loads were last looked at
+	sampled   time.Duration // when the loads were last looked at
+	sampledBy string        // and by which weight
 }
 
 // New returns a Balancer for one server. It checks cfg as Config.Validate does; nothing runs

@@ -96,7 +96,7 @@ func (b *Balancer) onePeer(m *Member, t conns.Totals, l loadStatus) PeerStatus {
 func (b *Balancer) Report(hashedKeys []string) peerz.Report {
 	t := b.reg.Brief()
 	r := peerz.Report{
-		Pod: b.opts.pod, Ready: b.Ready(), UptimeMillis: time.Since(b.begun).Milliseconds(),
+		Pod: b.opts.pod, Ready: b.Ready(), UptimeMillis: b.serving().Milliseconds(),
 		Connections: t.Connections, Draining: t.Leaving, Streams: t.Streams,
 	}
 	b.mu.Lock()
@@ -105,7 +105,7 @@ func (b *Balancer) Report(hashedKeys []string) peerz.Report {
 	b.mu.Unlock()
 	r.Loads = b.loads()
 	if len(hashedKeys) > 0 {
-		r.Keys = b.peers.index.counts(b.reg, b.peers.hasher, sticky, hashedKeys)
+		b.peers.index.answer(&r, b.reg, b.peers.hasher, sticky, hashedKeys)
 	}
 	return r
 }

@@ -3,6 +3,7 @@ package rebalance
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -84,14 +85,15 @@ const forgottenPoll = 100 * time.Millisecond
 // waitForgotten waits until no newcomer is sent here any more, also where nobody is
 // connected yet: who is sent here next would find the port closed.
 func (b *Balancer) waitForgotten(ctx context.Context, most time.Duration) {
-	if b.opts.source == nil || !b.self.IsValid() {
+	if b.opts.source == nil {
 		return
 	}
+	own := b.ownAddrs()
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	tick := time.NewTicker(forgottenPoll)
 	defer tick.Stop()
-	for b.listed() || b.inDNS(ctx) {
+	for b.listed() || b.inDNS(ctx, own) {
 		select {
 		case <-ctx.Done():
 			return
@@ -109,14 +111,29 @@ func (b *Balancer) listed() bool {
 	})
 }
 
+// ownAddrs are this pod's addresses, as far as it or the source knows them.
+func (b *Balancer) ownAddrs() []netip.Addr {
+	var own []netip.Addr
+	if b.self.IsValid() {
+		own = append(own, b.self)
+	}
+	members, _, _ := b.peers.membership()
+	for i := range members {
+		if b.isSelf(&members[i]) {
+			own = append(own, members[i].Addrs...)
+		}
+	}
+	return own
+}
+
 // inDNS: clients are still sent here. A DNS that cannot be asked is not waited for.
-func (b *Balancer) inDNS(ctx context.Context) bool {
+func (b *Balancer) inDNS(ctx context.Context, own []netip.Addr) bool {
 	gate := b.clientDNS.gate.Load()
 	if gate == nil {
 		return false
 	}
 	addrs, err := b.clientDNS.resolver.Addrs(ctx, gate.Name())
-	return err == nil && slices.Contains(addrs, b.self)
+	return err == nil && slices.ContainsFunc(own, func(a netip.Addr) bool { return slices.Contains(addrs, a) })
 }
 
 // drainSpread asks every connection, each at a moment of chance, and returns when all

@@ -31,8 +31,9 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	}
 	slices.Sort(v.Members)
 	if stale == "" {
+		b.serve()
 		v.Restarted, v.Starting = b.peers.restarted(), b.peers.toCome()
-		v.Uptime = b.peers.uptimes(v.Self, time.Since(b.begun))
+		v.Uptime = b.peers.uptimes(v.Self, b.serving())
 	}
 	b.ownLoad(v, &cfg)
 	busy := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.state.Busy(v.Members)
@@ -42,6 +43,26 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 		v.Conns = b.ownConns()
 	}
 	return v, policy
+}
+
+// serve notes that this pod is a member.
+func (b *Balancer) serve() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.served.IsZero() {
+		b.served = time.Now()
+	}
+}
+
+// serving is how long this pod has served: since it was first a member, which is when clients
+// could come. A pod that takes long to become ready is young all the same.
+func (b *Balancer) serving() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.served.IsZero() {
+		return 0
+	}
+	return time.Since(b.served)
 }
 
 // weight is the measure of load in force.
@@ -58,11 +79,13 @@ const sampleEvery = time.Second
 // sample looks at the connections' loads, and whether they are too much.
 func (b *Balancer) sample() {
 	now := b.reg.Now()
-	if b.sampled != 0 && now-b.sampled < sampleEvery {
+	cfg := b.Config()
+	weight := b.weight(&cfg)
+	// By another weight the last sums are no load: peers' would be held against them.
+	if b.sampled != 0 && now-b.sampled < sampleEvery && weight == b.sampledBy {
 		return
 	}
-	b.sampled = now
-	cfg := b.Config()
+	b.sampled, b.sampledBy = now, weight
 	b.reg.Sample(b.weigher(&cfg))
 	why := b.overloaded(&cfg)
 	b.mu.Lock()

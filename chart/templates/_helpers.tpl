@@ -147,7 +147,7 @@ is something else.
   "rebalance.cooldown" (list "1s" "1h" false)
   "rebalance.settle" (list "0s" "5m" false)
   "rebalance.grace" (list "1s" "8760h" true)
-  "peers.dns.interval" (list "100ms" "1h" false)
+  "peers.dns.interval" (list "100ms" "10s" false)
   "shutdown.timeout" (list "1s" "1h" false) }}
 {{- $value := $e }}
 {{- range splitList "." $key }}{{ $value = get $value . }}{{ end }}

@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// proofWait is how long after the linger a quiet connection waits for a
-	// client to acknowledge that it has read the last trailers.
+	// proofWait is how often a quiet connection is looked at whose client has not
+	// acknowledged yet that it has read the last trailers. It may read slowly, and is waited
+	// for: what it has not read would be lost with the connection.
 	proofWait = 5 * time.Second
 	// eofWait is how long a half-closed connection waits for the client's EOF.
 	// Without it, a frame that the client still sends would be answered with a
@@ -232,7 +233,7 @@ func (c *Conn) lingered(turn uint64) {
 		return
 	}
 	proved := !c.pinged && !c.unread
-	if !proved && !c.broken && !x.waited {
+	if !proved && !c.broken {
 		x.waited = true
 		c.lingerLocked(proofWait)
 		c.mu.Unlock()

@@ -2,10 +2,12 @@ package h2conn
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,8 +18,7 @@ import (
 const (
 	testLinger = 3 * time.Second
 	// What is documented, not what the code says.
-	wantEOFWait   = 5 * time.Second
-	wantProofWait = 5 * time.Second
+	wantEOFWait = 5 * time.Second
 )
 
 // duplex is one end of a connection that can be half-closed: two pipes.
@@ -331,9 +332,21 @@ func TestProof(t *testing.T) {
 		p.fromClient()
 		p.closedAfter(onlyHalf(half, wantEOFWait), Clean)
 	})
+	// A client that reads slowly is waited for, however long it takes.
 	inBubble(t, func(p *pair, half bool) {
 		prepare(p)
-		p.closedAfter(testLinger+wantProofWait+onlyHalf(half, wantEOFWait), Clean)
+		time.Sleep(time.Hour)
+		p.state(Quiet)
+		_ = p.w.WritePing(true, proofData)
+		p.fromClient()
+		p.closedAfter(onlyHalf(half, wantEOFWait), Clean)
+	})
+	// One that is gone is not.
+	inBubble(t, func(p *pair, _ bool) {
+		prepare(p)
+		time.Sleep(time.Hour)
+		_ = p.client.Close()
+		p.closedAfter(0, ByClient)
 	})
 }
 
@@ -670,4 +683,22 @@ func TestLostGoAway(t *testing.T) {
 		_ = c.Close()
 		rec.want(t, "asked", "lost: "+ErrWrite.Error(), "closed: server")
 	})
+}
+
+// resetConn is lost with the first write.
+type resetConn struct{ memConn }
+
+func (*resetConn) Write([]byte) (int, error) { return 0, syscall.ECONNRESET }
+
+// Without a write buffer grpc-go makes no transport of a connection whose first write fails, and
+// forgets about ours: it must end all the same, or it would count as load for ever.
+func TestLostWithTheFirstWrite(t *testing.T) {
+	under, rec := &resetConn{}, newRecorder()
+	c := New(under, &Config{}, rec)
+	if _, err := c.Write([]byte("SETTINGS")); !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err)
+	}
+	if how := <-rec.how; how != ByClient || !under.closed {
+		t.Errorf("closed %v: %v", under.closed, how)
+	}
 }

@@ -49,7 +49,13 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	} else {
 		n, err = c.pass(p)
 	}
+	// Without a write buffer grpc-go makes no transport of a connection that is lost with the
+	// first write, and closes only the one that it was accepted as.
+	still := err != nil && !c.out.settled
 	c.endWrite()
+	if still {
+		_ = c.Close()
+	}
 	c.tellNews()
 	return n, err
 }

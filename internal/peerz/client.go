@@ -22,8 +22,8 @@ const (
 	DefaultTimeout = time.Second
 	// maxAnswer bounds an answer without keys; it is some 200 bytes, and may grow.
 	maxAnswer = 64 << 10
-	// maxPerKey bounds what each key adds: itself, a number, quotes and a comma.
-	maxPerKey = MaxKeyLen + 24
+	// maxPerKey bounds what each key adds: itself, twice, a number, quotes and commas.
+	maxPerKey = 2*MaxKeyLen + 32
 	// maxReason bounds what is shown of why a peer refuses.
 	maxReason = 160
 	// maxIdle bounds connections that are kept between rounds, idleTimeout for how
@@ -83,6 +83,7 @@ func (c *Client) askAll(ctx context.Context, addr string, keys []string) (Report
 		return Report{}, err
 	}
 	var last Report
+	var sticky []string
 	counts := make(map[string]int)
 	for rest := keys; ; {
 		part := rest[:min(MaxKeys, len(rest))]
@@ -95,9 +96,10 @@ func (c *Client) askAll(ctx context.Context, addr string, keys []string) (Report
 			return Report{}, err
 		}
 		maps.Copy(counts, rep.Keys)
+		sticky = append(sticky, rep.Sticky...)
 		last = rep
 		if len(rest) == 0 {
-			last.Keys = counts
+			last.Keys, last.Sticky = counts, sticky
 			return last, nil
 		}
 	}

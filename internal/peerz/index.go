@@ -12,6 +12,7 @@ import (
 // while it is filled.
 type Index struct {
 	counts map[[hashLen]byte]int
+	sticky map[[hashLen]byte]bool
 	mac    hash.Hash // nil: no salt
 	key    []byte
 	sum    [sha256.Size]byte
@@ -27,7 +28,17 @@ func (h Hasher) NewIndex(n int) *Index {
 }
 
 // Add adds n to the count of key.
-func (x *Index) Add(key string, n int) {
+func (x *Index) Add(key string, n int) { x.counts[x.hash(key)] += n }
+
+// AddSticky notes that key's client is on one pod only.
+func (x *Index) AddSticky(key string) {
+	if x.sticky == nil {
+		x.sticky = make(map[[hashLen]byte]bool)
+	}
+	x.sticky[x.hash(key)] = true
+}
+
+func (x *Index) hash(key string) [hashLen]byte {
 	x.key = append(x.key[:0], key...)
 	if x.mac == nil {
 		x.sum = sha256.Sum256(x.key)
@@ -36,18 +47,18 @@ func (x *Index) Add(key string, n int) {
 		x.mac.Write(x.key)
 		x.mac.Sum(x.sum[:0])
 	}
-	x.counts[[hashLen]byte(x.sum[:])] += n
+	return [hashLen]byte(x.sum[:])
 }
 
 // Count returns the count of a hashed key, 0 for one that is not there or that no
-// [Hasher] of this version makes.
-func (x *Index) Count(hashed string) int {
+// [Hasher] of this version makes, and whether its client is on one pod only.
+func (x *Index) Count(hashed string) (n int, sticky bool) {
 	var sum [hashLen]byte
 	if len(hashed) != hex.EncodedLen(hashLen) {
-		return 0
+		return 0, false
 	}
 	if _, err := hex.Decode(sum[:], []byte(hashed)); err != nil {
-		return 0
+		return 0, false
 	}
-	return x.counts[sum]
+	return x.counts[sum], x.sticky[sum]
 }

@@ -17,15 +17,21 @@ func TestIndexCountsAsHasherHashes(t *testing.T) {
 			x.Add(key, n)
 			x.Add(key, 1)
 		}
+		odd := func(key string) bool { return len(key)%2 == 1 }
+		for key := range want {
+			if odd(key) {
+				x.AddSticky(key)
+			}
+		}
 		for key, n := range want {
-			if got := x.Count(h.Hash(key)); got != n+1 {
-				t.Fatalf("key %q: %d, want %d", key, got, n+1)
+			if got, sticky := x.Count(h.Hash(key)); got != n+1 || sticky != odd(key) {
+				t.Fatalf("key %q: %d, sticky %v, want %d", key, got, sticky, n+1)
 			}
 		}
 		hashed := h.Hash("a key that is not there")
-		for _, odd := range []string{hashed, "", "ab", hashed[1:], hashed + "00", strings.Repeat("z", 24)} {
-			if n := x.Count(odd); n != 0 {
-				t.Fatalf("%q: %d", odd, n)
+		for _, wrong := range []string{hashed, "", "ab", hashed[1:], hashed + "00", strings.Repeat("z", 24)} {
+			if n, sticky := x.Count(wrong); n != 0 || sticky {
+				t.Fatalf("%q: %d", wrong, n)
 			}
 		}
 	})

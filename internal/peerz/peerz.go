@@ -60,9 +60,11 @@ type Report struct {
 	// Overloaded: it sheds, or would if it could.
 	Overloaded bool `json:"overloaded,omitempty"`
 	// Keys answers ?keys=: connections not leaving for each hashed key asked for.
-	// A key that is not there has none, and neither has one whose client this pod has
-	// found to be on one pod only: who asks wants to know whether it is on several.
+	// A key that is not there has none.
 	Keys map[string]int `json:"keys,omitempty"`
+	// Sticky are those of the keys asked for whose clients this pod has found, of late, to
+	// be on one pod only. An older version of evenkeel sends none.
+	Sticky []string `json:"sticky,omitempty"`
 }
 
 // Uptime returns UptimeMillis as a duration.
@@ -130,6 +132,7 @@ type wire struct {
 	Draining     int            `json:"draining"`
 	Streams      int            `json:"streams"`
 	Keys         map[string]int `json:"keys"`
+	Sticky       []string       `json:"sticky"`
 
 	Loads      map[string]float64 `json:"loads"`
 	Reaching   bool               `json:"reaching"`
@@ -147,7 +150,7 @@ func decode(body []byte, keys []string) (Report, error) {
 	}
 	r := Report{
 		Pod: *w.Pod, Ready: *w.Ready, UptimeMillis: *w.UptimeMillis, Generation: w.Generation,
-		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys,
+		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, Sticky: w.Sticky,
 		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded,
 	}
 	if err := r.check(keys); err != nil {
@@ -202,6 +205,14 @@ func (r Report) checkKeys(keys []string) error {
 		}
 		if n < 0 || n > maxConnections {
 			return nonsense("%d connections of key %s", n, key)
+		}
+	}
+	if len(r.Sticky) > len(asked) {
+		return nonsense("%d sticky keys, of %d asked for", len(r.Sticky), len(asked))
+	}
+	for _, key := range r.Sticky {
+		if !asked[key] {
+			return nonsense("sticky key %.40q was not asked for", key)
 		}
 	}
 	return nil

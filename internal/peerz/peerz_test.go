@@ -285,7 +285,10 @@ func TestReportsSurviveTheWire(t *testing.T) {
 			Loads: rapid.MapOfN(rapid.StringMatching(`[a-z]{0,40}`), rapid.Map(rapid.IntRange(0, 1e15), thousandths), 0, maxLoads).
 				Draw(t, "loads"),
 		}
-		keys := slices.Collect(maps.Keys(rep.Keys))
+		keys := slices.Sorted(maps.Keys(rep.Keys))
+		if n := rapid.IntRange(0, len(keys)).Draw(t, "sticky"); n > 0 {
+			rep.Sticky = keys[:n]
+		}
 		w := httptest.NewRecorder()
 		answer(w, http.MethodGet, rep, keys)
 		got, err := decode(w.Body.Bytes(), keys)
@@ -313,6 +316,7 @@ func FuzzDecode(f *testing.F) {
 		`"loads":{"connections":-1}`, `"loads":{"a":1e15,"b":1e16}`, `"loads":null,"reaching":null`, `"loads":{"a":1e999}`,
 		`"loads":{"1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9}`, `"loads":{"` + strings.Repeat("x", 41) + `":1}`,
 		`"loads":[1],"Loads":{"a":1}`, `"overloaded":"yes"`,
+		`"sticky":["` + key + `"]`, `"sticky":["` + key + `","` + key + `"]`, `"sticky":["ab"]`, `"sticky":null`,
 	} {
 		f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,` + more + `}`))
 	}
@@ -330,6 +334,9 @@ func FuzzDecode(f *testing.F) {
 		inBounds(t, rep)
 		if n, ok := rep.Keys[key]; len(rep.Keys) > 1 || (len(rep.Keys) == 1 && !ok) || n < 0 || n > maxConnections {
 			t.Fatalf("keys %v", rep.Keys)
+		}
+		if len(rep.Sticky) > 1 || len(rep.Sticky) == 1 && rep.Sticky[0] != key {
+			t.Fatalf("sticky %q", rep.Sticky)
 		}
 	})
 }

@@ -45,21 +45,50 @@ type stuck struct {
 	pinned, cooling, spread, heavy, silent, serving int
 }
 
-// text is a sentence that a person can act on.
-func (w *stuck) text(p *Policy) string {
+// cause is what most of the connections are kept by.
+type cause uint8
+
+const (
+	notStuck cause = iota
+	noLoad
+	tooHeavy
+	isPinned
+	onAllPods
+	nobodyTells
+	resting
+)
+
+func (w *stuck) cause() cause {
 	switch max(w.pinned, w.cooling, w.spread, w.heavy, w.silent) {
 	case 0:
-		return "this pod should give load away, and has no connection that carries any"
+		return noLoad
 	case w.heavy:
+		return tooHeavy
+	case w.pinned:
+		return isPinned
+	case w.spread:
+		return onAllPods
+	case w.silent:
+		return nobodyTells
+	}
+	return resting
+}
+
+// text is a sentence that a person can act on.
+func (w *stuck) text(p *Policy) string {
+	switch w.cause() {
+	case noLoad:
+		return "this pod should give load away, and has no connection that carries any"
+	case tooHeavy:
 		return fmt.Sprintf("%d of %d connections carry more than what this pod has too much: to move one would only move the hot spot. "+
 			"With a headless Service and round_robin each client would use all pods", w.heavy, w.serving)
-	case w.pinned:
+	case isPinned:
 		return fmt.Sprintf("%d of %d connections come back to this pod whenever they are asked to leave: "+
 			"the Service has sessionAffinity, or their clients know no other pod", w.pinned, w.serving)
-	case w.spread:
+	case onAllPods:
 		return fmt.Sprintf("%d of %d connections are of clients that are on the other pods as often (round_robin): to move one would change nothing",
 			w.spread, w.serving)
-	case w.silent:
+	case nobodyTells:
 		return "no other pod tells which clients it has, so that none can be chosen"
 	}
 	return fmt.Sprintf("%d of %d connections came back a moment ago and rest for %v (rebalance.cooldown)", w.cooling, w.serving, p.Cooldown)
@@ -223,16 +252,20 @@ func (e *evener) movable(v *View) (queue []uint64, why stuck) {
 
 // above returns by how many connections this pod holds each of the keys asked for more
 // often than a pod that answered. A spread client is on all of them equally often; many sticky
-// ones behind one address are not.
+// ones behind one address are not, and of those that a pod has found to be sticky all may leave.
 func (e *evener) above(v *View) map[string]int {
 	above := make(map[string]int, len(e.chosen))
 	for pod, keys := range e.ask.Keys {
 		counts, ok := v.Counts.ByPod[pod]
 		for _, key := range keys {
+			there := counts[key]
+			if v.Counts.Sticky[key] {
+				there = 0
+			}
 			if n, asked := above[key]; ok && asked {
-				above[key] = max(n, -counts[key])
+				above[key] = max(n, -there)
 			} else if ok {
-				above[key] = -counts[key]
+				above[key] = -there
 			}
 		}
 	}

@@ -45,6 +45,7 @@ type evener struct {
 	left    map[string]time.Duration // keys of spread clients, and until when they count as such
 	era     era                      // as of left
 	stuckAt string                   // why nothing that should move can
+	stuckBy cause                    // of that sentence
 }
 
 const (
@@ -176,7 +177,7 @@ func (s *State) look(l *loads, v *View, p *Policy, st *Step) {
 	if give <= 0 {
 		// Where only some pods are asked each second, one may be out of sight for a while.
 		e.out = e.out && v.Now-e.wanted < ReportFresh
-		e.stuckAt = ""
+		e.stuckAt, e.stuckBy = "", notStuck
 		s.inside(l, v, p, st)
 		return
 	}
@@ -325,7 +326,7 @@ func (s *State) begin(v *View, p *Policy, st *Step) {
 		return
 	}
 	if len(e.chosen) == 0 {
-		e.stuckFor(why.text(p), v, st)
+		e.stuckFor(&why, v, p, st)
 		return
 	}
 	e.ask = e.askWitnesses(s.asks, e.era.reached, v)
@@ -370,15 +371,17 @@ func describeRound(n int) string {
 	return fmt.Sprintf("choosing among %d connections, asking other pods which of their clients are there, too", n)
 }
 
-// stuckFor books that what should move cannot.
-func (e *evener) stuckFor(why string, v *View, st *Step) {
-	if why != e.stuckAt {
-		st.note("unbalanceable", 0, "%s", why)
+// stuckFor books that what should move cannot. Another number of connections is no other
+// cause, and no news.
+func (e *evener) stuckFor(why *stuck, v *View, p *Policy, st *Step) {
+	text, by := why.text(p), why.cause()
+	if by != e.stuckBy {
+		st.note("unbalanceable", 0, "%s", text)
 	}
-	e.stuckAt = why
+	e.stuckAt, e.stuckBy = text, by
 	e.next = v.Now + ReportFresh
 	st.wakeAt(e.next, v.Now)
-	st.is(Unbalanceable, why)
+	st.is(Unbalanceable, text)
 }
 
 // choose takes the answers and begins to move.
@@ -399,13 +402,13 @@ func (s *State) choose(v *View, p *Policy, st *Step) {
 			st.is(e.verdict(), "no other pod told which of the clients chosen it has: asking again")
 			return
 		}
-		e.stuckFor(why.text(p), v, st)
+		e.stuckFor(&why, v, p, st)
 		if why.spread > 0 {
 			e.next = v.Now + landing // there may be others
 		}
 		return
 	}
-	e.stuckAt = ""
+	e.stuckAt, e.stuckBy = "", notStuck
 	e.total = len(e.queue)
 	s.pace.start(v.Now, e.total, p)
 	st.note("move", e.total, "%s", s.movingText())
@@ -435,7 +438,7 @@ func (s *State) moveEven(v *View, p *Policy, st *Step) {
 		e.queue = nil // by the time that the budget has room, it will be others
 	}
 	if len(e.queue) > 0 {
-		st.wakeAt(s.pace.next, v.Now)
+		st.wakeAt(s.pace.wake(v), v.Now)
 		return
 	}
 	e.fresh = v.Now + landing

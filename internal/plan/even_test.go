@@ -304,6 +304,96 @@ func TestWhoIsStickyIsForgotten(t *testing.T) {
 	}
 }
 
+// A pod that drops what it was telling clients of must not keep the others waiting for it.
+func TestWhoStopsTellingSaysSo(t *testing.T) {
+	for name, change := range map[string]func(*View, *Policy){
+		"stale":    func(v *View, _ *Policy) { v.Stale = "the API server is away" },
+		"disabled": func(_ *View, p *Policy) { p.Enabled = false },
+	} {
+		f := newFleet(2, 20, 20)
+		f.run(time.Minute)
+		f.scale(4)
+		f.resolveAll()
+		f.run(f.policy.Settle + 2*time.Second)
+		i := slices.IndexFunc(f.pods, func(pod string) bool { s := f.states[pod]; return s.Reaching() })
+		if i < 0 {
+			t.Fatal("nobody tells clients of the new pods")
+		}
+		v, p := View{Now: f.now, Self: f.pods[i], Members: f.pods}, f.policy
+		change(&v, &p)
+		if s, _ := Next(f.states[f.pods[i]], &v, &p); s.Reaching() {
+			t.Errorf("%s: it still tells clients", name)
+		}
+	}
+}
+
+// What a pod has found of a client counts more than how many of its connections there are.
+func TestClientsKnownToBeStickyAreLeft(t *testing.T) {
+	conns := []Conn{{ID: 1, Key: "nat"}, {ID: 2, Key: "spread"}}
+	s := &State{growth: &growth{round: 2, new: []string{"new"}, owners: newOwners([]string{"a", "b"})}}
+	s.growth.others = s.growth.owners
+	s.growth.asked.begin(1, []string{"nat", "spread"}, s.growth.new, s.growth.others, "a")
+	s.growth.asked.take(&Counts{Ask: 1, ByPod: map[string]map[string]int{
+		"b": {"nat": 3, "spread": 3}, "new": {"nat": 0, "spread": 0},
+	}, Sticky: map[string]bool{"nat": true}}, 2, s.growth.others, "a")
+	for i, want := range []kind{isSticky, isSpread} {
+		if got := s.kind(conns[i].Key); got != want {
+			t.Errorf("%s is of kind %d, want %d", conns[i].Key, got, want)
+		}
+	}
+	// Evenness may move all of them, for the same reason.
+	e := &evener{ask: &Ask{Keys: map[string][]string{"b": {"nat", "spread"}}}}
+	v := &View{Conns: conns, Counts: &Counts{ByPod: map[string]map[string]int{"b": {"nat": 3, "spread": 3}}, Sticky: map[string]bool{"nat": true}}}
+	if above := e.above(v); above["nat"] != 1 || above["spread"] != -2 {
+		t.Errorf("above: %v", above)
+	}
+}
+
+// The pod that has asked a client in one round is its witness in the next, in large fleets, too.
+func TestWitnessHasAskedBefore(t *testing.T) {
+	for _, n := range []int{2, 5, fewOwners, 100, 1000} {
+		var pods []string
+		for i := range n {
+			pods = append(pods, fmt.Sprintf("pod-%04d", i))
+		}
+		o := newOwners(pods)
+		for i := range 200 {
+			key := fmt.Sprint("client-", i)
+			first, second := o.of(key, 1), o.of(key, 2)
+			if got := o.other(key, second); second != first && got != first {
+				t.Fatalf("%d pods: the witness of %s in round 2 is %s, want %s", n, key, got, first)
+			}
+			if got := o.other(key, first); got == first || got == "" {
+				t.Fatalf("%d pods: the witness of %s is its owner", n, key)
+			}
+		}
+	}
+}
+
+// Another number of connections is no other cause.
+func TestOneCauseIsOneNote(t *testing.T) {
+	e, st, p := &evener{}, &Step{}, &Policy{}
+	for _, why := range []stuck{{spread: 7, serving: 9}, {spread: 8, serving: 9}, {pinned: 8, serving: 9}, {pinned: 9, serving: 9}} {
+		e.stuckFor(&why, &View{}, p, st)
+		if st.Why != why.text(p) {
+			t.Errorf("%q is said of %+v", st.Why, why)
+		}
+	}
+	if len(st.Notes) != 2 {
+		t.Errorf("%d notes, want one for each of two causes", len(st.Notes))
+	}
+}
+
+// A look walks over all connections: with many, several leave at a time.
+func TestLooksAreFewWhereConnectionsAreMany(t *testing.T) {
+	for n, want := range map[int]time.Duration{10: 10 * time.Millisecond, 20_000: 20 * time.Millisecond, 1_000_000: catchUp / 2} {
+		c := &pacer{next: time.Hour + 10*time.Millisecond}
+		if got := c.wake(&View{Now: time.Hour, Conns: make([]Conn, n)}) - time.Hour; got != want {
+			t.Errorf("%d connections: the next look is after %v, want %v", n, got, want)
+		}
+	}
+}
+
 // inBand checks every pod against the band as the design has it, by its own arithmetic.
 func (f *fleet) inBand(t *testing.T) {
 	t.Helper()

@@ -14,6 +14,7 @@ type inquiry struct {
 	keys    []string // sorted
 	witness []string // of each key; empty: there is none
 	counts  map[string]map[string]int
+	sticky  map[string]bool // keys that a pod knows to be on one pod only
 	tries   int
 }
 
@@ -40,6 +41,9 @@ func (q *inquiry) begin(id uint64, keys, added []string, others *owners, self st
 // take keeps the answers, and reports whether there is more to ask, now under the given ID.
 func (q *inquiry) take(c *Counts, id uint64, others *owners, self string) (again bool) {
 	q.tries++
+	if len(c.Sticky) > 0 {
+		q.sticky = withKeys(q.sticky, slices.Collect(maps.Keys(c.Sticky)))
+	}
 	silent := map[string][]string{}
 	for pod, keys := range q.ask.Keys {
 		if counts, ok := c.ByPod[pod]; ok {

@@ -90,8 +90,15 @@ func (g *ownerGroup) heaviest(h, below uint64) int {
 	return best
 }
 
-// other returns the heaviest pod of all that is not self; empty if there is none.
+// other returns the owner of the first round, for that pod itself the one of the second: in
+// later rounds it is who has asked the client before. Where the key's group has one pod, it
+// returns the heaviest of all that is not self; empty if there is none.
 func (o *owners) other(key, self string) string {
+	for round := 1; round <= 2; round++ {
+		if pod := o.of(key, round); pod != self {
+			return pod
+		}
+	}
 	h := xxhash.Sum64String(key)
 	best, most := "", uint64(0)
 	for i := range o.groups {
@@ -105,7 +112,7 @@ func (o *owners) other(key, self string) string {
 	return best
 }
 
-// witnesses returns for each key the heaviest pod that is not self, empty if there is none.
+// witnesses returns for each key the pod that tells of it beside self, empty if there is none.
 func (o *owners) witnesses(keys []string, self string) []string {
 	out := make([]string, len(keys))
 	for i, key := range keys {

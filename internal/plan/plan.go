@@ -155,6 +155,8 @@ type Counts struct {
 	Ask uint64
 	// ByPod holds, for each pod that answered, the number of connections per key.
 	ByPod map[string]map[string]int
+	// Sticky are those of the keys that a pod which answered has in its State.Sticky.
+	Sticky map[string]bool
 }
 
 // Ask are questions to other pods, put once for each ID.
@@ -248,12 +250,13 @@ func (s *State) Busy(members []string) bool {
 func (s *State) Unreached() int { return s.unreached }
 
 // Sticky are the keys of clients that reach asked to leave, of late, and that did not come
-// back as spread ones do. Who asks for them, as for counts, shall be told that none is here: this
-// pod has seen it, others can only guess. The map is never changed.
+// back as spread ones do. Who asks for their counts shall be told of it, too: this pod has seen
+// it, others can only guess. The map is never changed.
 func (s *State) Sticky() map[string]bool { return s.sticky }
 
 // rebalance runs the rules that move connections between pods.
 func (s *State) rebalance(v *View, p *Policy, st *Step) {
+	s.reaching = false
 	switch {
 	case !p.Enabled:
 		s.forget()
@@ -268,7 +271,7 @@ func (s *State) rebalance(v *View, p *Policy, st *Step) {
 		st.is(Stale, v.Stale)
 	default:
 		s.watch(v, p, st)
-		if s.growth == nil && v.Now-s.seenAt >= longServing {
+		if s.growth == nil && v.Now-s.seenAt >= roundsLast(v, p) {
 			s.sticky = nil
 		}
 		s.reach(v, p, st)

@@ -180,7 +180,7 @@ func (f *fleet) restarted(pod string) []string {
 }
 
 func (f *fleet) answer(a *Ask) *Counts {
-	c := &Counts{Ask: a.ID, ByPod: map[string]map[string]int{}}
+	c := &Counts{Ask: a.ID, ByPod: map[string]map[string]int{}, Sticky: map[string]bool{}}
 	for pod, keys := range a.Keys {
 		if f.blind || !slices.Contains(f.pods, pod) {
 			continue
@@ -189,7 +189,7 @@ func (f *fleet) answer(a *Ask) *Counts {
 		state := f.states[pod]
 		for _, key := range keys {
 			if state.Sticky()[key] {
-				continue
+				c.Sticky[key] = true
 			}
 			for _, conn := range f.conns[pod] {
 				if conn.Key == key {

@@ -217,7 +217,7 @@ type kind uint8
 
 const (
 	isSpread  kind = iota
-	isSticky       // its witness does not hold it, or it did not come back here
+	isSticky       // its witness does not hold it, or it did not come back to a pod that tells so
 	isUnknown      // its witness did not answer, others did
 	isNew          // it has come since it was asked for
 )
@@ -231,7 +231,7 @@ func (s *State) kind(key string) kind {
 	switch {
 	case !asked:
 		return isNew
-	case known && n == 0, s.sticky[key]:
+	case known && n == 0, s.sticky[key], q.sticky[key]:
 		return isSticky
 	case !known && q.witness[i] != "" && len(q.counts) > 0:
 		return isUnknown
@@ -299,7 +299,7 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 	g.queue = g.queue[n:]
 	g.moved += n
 	if len(g.queue) > 0 {
-		st.wakeAt(s.pace.next, v.Now)
+		st.wakeAt(s.pace.wake(v), v.Now)
 		st.is(Moving, fmt.Sprintf("%s, round %d: asking %d connections to leave, one per channel%s",
 			g.growthText(), g.round, g.total, s.pace.why()))
 		return
@@ -396,6 +396,12 @@ func (g *growth) away(v *View) (keys []string, known bool) {
 		}
 	}
 	return keys, true
+}
+
+// roundsLast is after how long all rounds of a growth are over on every pod, if the others have
+// about as many connections.
+func roundsLast(v *View, p *Policy) time.Duration {
+	return longServing + time.Duration(p.MaxRounds)*roundLength(v.Serving, p)
 }
 
 // withKeys returns a copy of set with keys; set itself may be read elsewhere.

@@ -182,6 +182,10 @@ func (a *app) serve(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return a.serveOn(ctx, cancel, l, signals, stdout)
+}
+
+func (a *app) serveOn(ctx context.Context, cancel context.CancelCauseFunc, l listeners, signals <-chan os.Signal, stdout io.Writer) error {
 	gw, err := a.gateway(ctx, l)
 	if err != nil {
 		return err
@@ -202,6 +206,9 @@ func (a *app) serve(stdout io.Writer) error {
 	select {
 	case <-ctx.Done():
 		a.grpc.Stop()
+		if gw != nil {
+			gw.stop(ctx)
+		}
 		return context.Cause(ctx)
 	case s := <-signals:
 		a.log.Info("stopping", "signal", s.String())

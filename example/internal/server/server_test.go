@@ -31,6 +31,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // running is Main in this process, by what it announced.
@@ -426,4 +427,36 @@ func get(t *testing.T, url string) []byte {
 		t.Fatal(err)
 	}
 	return body
+}
+
+// Whatever fails ends all, the gateway, too, and is told.
+func TestAPartThatFailsEndsAll(t *testing.T) {
+	o, err := parse([]string{"-grpc", "127.0.0.1:0", "-http", "127.0.0.1:0", "-gateway", "127.0.0.1:0"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := newApp(&o, rebalance.DefaultConfig(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := a.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stdout, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- a.serveOn(ctx, cancel, l, nil, w) }()
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.http.Close()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.HasPrefix(err.Error(), "-http: ") {
+			t.Errorf("ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("does not end")
+	}
 }

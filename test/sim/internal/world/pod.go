@@ -458,7 +458,7 @@ func (w *World) answersArrive(p *pod, id int32) {
 	if p.dead || q == nil || int32(q.ID) != id {
 		return
 	}
-	counts := &plan.Counts{Ask: q.ID, ByPod: map[string]map[string]int{}}
+	counts := &plan.Counts{Ask: q.ID, ByPod: map[string]map[string]int{}, Sticky: map[string]bool{}}
 	for _, pod := range sortedPods(q) {
 		other := w.byID(p, pod)
 		w.m.asked(p, other, len(q.Keys[pod]))
@@ -466,6 +466,11 @@ func (w *World) answersArrive(p *pod, id int32) {
 			continue
 		}
 		counts.ByPod[pod] = w.countsOf(other, q.Keys[pod])
+		for _, key := range q.Keys[pod] {
+			if other.state.Sticky()[key] {
+				counts.Sticky[key] = true
+			}
+		}
 	}
 	p.counts = counts
 	w.poke(p)
@@ -495,9 +500,6 @@ func (w *World) byID(p *pod, id string) *pod {
 func (w *World) countsOf(p *pod, keys []string) map[string]int {
 	counts := make(map[string]int, len(keys))
 	for _, key := range keys {
-		if p.state.Sticky()[key] {
-			continue
-		}
 		serving, _ := w.countKey(p, w.keyNumber(key))
 		counts[key] = int(serving)
 	}
