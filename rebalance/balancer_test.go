@@ -496,6 +496,7 @@ func TestLameDuckByName(t *testing.T) {
 func TestAChangedWeightIsMeasuredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := crowded(t, 3, "")
+		time.Sleep(time.Minute)
 		b.sample()
 		if w := b.reg.Loads().Weight; w != 3 {
 			t.Fatalf("weight %v of 3 connections", w)
