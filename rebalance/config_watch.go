@@ -48,6 +48,7 @@ func (b *Balancer) WatchConfig(ctx context.Context, opts LoadOptions) error {
 		text := ""
 		if err != nil {
 			text = oneLine(err)
+			b.opts.log.Warn("configuration", "error", text) // the condition is logged once, this with each content
 		}
 		b.SetCondition("config", Warning, text)
 	})

@@ -51,9 +51,9 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	}
 	// Without a write buffer grpc-go makes no transport of a connection that is lost with the
 	// first write, and closes only the one that it was accepted as.
-	still := err != nil && !c.out.settled
+	unborn := err != nil && !c.out.settled
 	c.endWrite()
-	if still {
+	if unborn {
 		_ = c.Close()
 	}
 	c.tellNews()
