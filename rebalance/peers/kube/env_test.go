@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // inPod has a Source find what a pod of the server's cluster finds.
@@ -210,5 +213,45 @@ func TestBookmarks(t *testing.T) {
 	defer a.mu.Unlock()
 	if a.lists != 1 {
 		t.Errorf("%d lists", a.lists)
+	}
+}
+
+// The Reflector lists in a goroutine for which it does not wait once the context ends.
+// What that one still does must not meet what Run's end does.
+func TestRunOutlastsItsList(t *testing.T) {
+	s, err := New(Options{Service: "hello", Kubeconfig: kubeconfig(t, closedPort(t))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	listed := make(chan struct{}) // closed once the list went on after the end
+	var once sync.Once
+	s.env = env{account: t.TempDir(), get: func(string) string {
+		once.Do(func() {
+			defer close(listed)
+			cancel()
+			select {
+			case err := <-done:
+				t.Errorf("Run returned %v while a list was asked for", err)
+				done <- err
+			case <-time.After(200 * time.Millisecond):
+			}
+		})
+		return ""
+	}}
+	go func() { done <- s.Run(ctx, func(rebalance.Membership) {}) }()
+	select {
+	case <-listed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no list was asked for")
+	}
+	select {
+	case err := <-done:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Run returned %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("Run did not return")
 	}
 }

@@ -58,7 +58,11 @@ type watcher struct {
 	limiter *rate.Limiter
 	changed chan struct{} // buffered by 1
 
-	// Of the goroutine that lists and watches alone.
+	// listing is held while a list is asked for: the Reflector lists in a goroutine of
+	// its own, and does not wait for it once the context ends.
+	listing sync.Mutex
+
+	// Of the goroutine that lists and watches, one after the other.
 	client  *client
 	pause   time.Duration
 	failing time.Time
@@ -93,11 +97,18 @@ func newWatcher(s *Source) *watcher {
 
 // run lists and watches, again and again.
 func (w *watcher) run(ctx context.Context) {
-	defer w.drop()
+	defer func() {
+		w.listing.Lock()
+		defer w.listing.Unlock()
+		w.drop()
+	}()
 	r := cache.NewReflectorWithOptions(legacy{w}, &discovery.EndpointSlice{}, w, cache.ReflectorOptions{Name: "evenkeel"})
-	for ctx.Err() == nil {
+	for {
 		w.barred = false
 		_ = r.ListAndWatchWithContext(ctx) // failures were booked where they arose
+		if ctx.Err() != nil {
+			return
+		}
 		if w.barred {
 			sleep(ctx, w.src.pace.poll*4/5+jitter(w.src.pace.poll*2/5))
 			continue
@@ -192,6 +203,8 @@ const verbList, verbWatch = "list", "watch"
 
 // ListWithContext lists one page for the Reflector.
 func (w *watcher) ListWithContext(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+	w.listing.Lock()
+	defer w.listing.Unlock()
 	timed, cancel := context.WithTimeout(ctx, w.src.pace.list)
 	defer cancel()
 	if w.pages++; opts.Continue == "" {
