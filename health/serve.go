@@ -78,6 +78,7 @@ func serve(ctx context.Context, ln net.Listener, src source, o options) error {
 	go func() { failed <- serveOn(srv, ln) }()
 	select {
 	case err := <-failed:
+		_ = srv.Close() // who asks again shall not find half a server
 		return fmt.Errorf("health: %w", err)
 	case <-ctx.Done():
 		shutdown(ctx, srv)

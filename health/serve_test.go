@@ -1,6 +1,7 @@
 package health
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -222,4 +224,61 @@ func TestSlowHeaderIsCutOff(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// breaking is a listener whose Accept fails when the test says so.
+type breaking struct {
+	net.Listener
+	broken chan struct{}
+}
+
+func (b *breaking) Accept() (net.Conn, error) {
+	type accepted struct {
+		nc  net.Conn
+		err error
+	}
+	next := make(chan accepted, 1)
+	go func() {
+		nc, err := b.Listener.Accept()
+		next <- accepted{nc, err}
+	}()
+	select {
+	case a := <-next:
+		return a.nc, a.err
+	case <-b.broken:
+		_ = b.Close()
+		return nil, errors.New("broken")
+	}
+}
+
+// Who asked before and who asks now must see the same: that nobody is there.
+func TestNoConnectionOutlivesAListenerThatBreaks(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &breaking{ln, make(chan struct{})}
+	done := make(chan error, 1)
+	go func() { done <- serve(t.Context(), b, newFake(sampleStatus(epoch)), newOptions(nil)) }()
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(nc, "GET /livez HTTP/1.1\r\nHost: pod\r\n\r\n")
+	kept := bufio.NewReader(nc)
+	res, err := http.ReadResponse(kept, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	close(b.broken)
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("err = %v", err)
+	}
+	if _, err := kept.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection is still served: %v", err)
+	}
 }

@@ -387,13 +387,15 @@ func TestRunTwiceIsAnError(t *testing.T) {
 
 // slowServer stops gracefully only after a while.
 type slowServer struct {
+	b        *Balancer
 	takes    time.Duration
 	graceful time.Time
+	draining int // then
 	stopped  chan struct{}
 }
 
 func (s *slowServer) GracefulStop() {
-	s.graceful = time.Now()
+	s.graceful, s.draining = time.Now(), s.b.Status().Draining
 	select {
 	case <-time.After(s.takes):
 	case <-s.stopped:
@@ -428,7 +430,7 @@ func TestShutdown(t *testing.T) {
 				if tc.forgets > 0 {
 					time.AfterFunc(tc.forgets, func() { src.set(pods("198.18.0.2")) })
 				}
-				srv := &slowServer{takes: tc.takes, stopped: make(chan struct{})}
+				srv := &slowServer{b: b, takes: tc.takes, stopped: make(chan struct{})}
 				begin := time.Now()
 				err := b.Shutdown(t.Context(), srv)
 				if !errors.Is(err, tc.err) {
@@ -440,8 +442,8 @@ func TestShutdown(t *testing.T) {
 				if took := time.Since(begin); took > 30*time.Second {
 					t.Errorf("took %v, more than shutdown.timeout", took)
 				}
-				if b.Ready() || b.Status().Draining != connected {
-					t.Errorf("ready %v, %d draining", b.Ready(), b.Status().Draining)
+				if b.Ready() || srv.draining != connected {
+					t.Errorf("ready %v, %d draining", b.Ready(), srv.draining)
 				}
 			})
 		})
@@ -565,7 +567,7 @@ func TestShutdownServesWhoComesBack(t *testing.T) {
 					case <-t.Context().Done():
 					}
 				}()
-				srv := &slowServer{takes: time.Second, stopped: make(chan struct{})}
+				srv := &slowServer{b: b, takes: time.Second, stopped: make(chan struct{})}
 				begun := time.Now()
 				if err := b.Shutdown(t.Context(), srv); err != nil {
 					t.Error(err)
@@ -585,5 +587,88 @@ func TestMomentsAreWithinTheWindow(t *testing.T) {
 			t.Fatalf("moment %v after %v", m, last)
 		}
 		last = m
+	}
+}
+
+// Run was called, and its end is no reason to say that it was not.
+func TestRunThatEndedWasCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := New(DefaultConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		visitor(t, b)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := b.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if hasCondition(b, "not-running") {
+			t.Error("the condition not-running shows")
+		}
+	})
+}
+
+// A source may go on using what it has reported.
+func TestWhatASourceReportsIsCopied(t *testing.T) {
+	b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("pod-a", "198.18.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := pods("198.18.0.1", "198.18.0.2")
+	b.onMembership(m)
+	for _, addr := range []string{"198.18.0.3", "198.18.0.4"} {
+		m.Members[1].Addrs[0] = netip.MustParseAddr(addr)
+		members, _, _ := b.peers.membership()
+		if members[1].Addrs[0] == m.Members[1].Addrs[0] {
+			t.Error("the Balancer keeps what is the source's")
+		}
+		b.onMembership(m)
+		if ids := b.peers.listed; ids[1].id != addr {
+			t.Errorf("%s is asked, want %s", ids[1].id, addr)
+		}
+	}
+}
+
+// curious is a slog.Handler that looks at the Balancer whose log it keeps.
+type curious struct {
+	slog.Handler
+	b **Balancer
+}
+
+func (c curious) Handle(ctx context.Context, r slog.Record) error {
+	if *c.b != nil {
+		(*c.b).Status()
+	}
+	return c.Handler.Handle(ctx, r)
+}
+
+func TestALogMayLookAtConditions(t *testing.T) {
+	var b *Balancer
+	var text bytes.Buffer
+	log := slog.New(curious{slog.NewTextHandler(&text, nil), &b})
+	made, err := New(DefaultConfig(), WithLogger(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = made
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.SetCondition("a", Warning, "first")
+		b.SetCondition("b", Info, "second")
+		b.SetCondition("a", Warning, "")
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for itself")
+	}
+	want := []string{"text=first", "text=second", "cleared"}
+	for i, line := range strings.Split(strings.TrimSpace(text.String()), "\n") {
+		if i >= len(want) || !strings.Contains(line, want[i]) {
+			t.Errorf("line %d of the log: %s", i, line)
+		}
 	}
 }

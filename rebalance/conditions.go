@@ -13,8 +13,10 @@ import (
 type conditions struct {
 	log *slog.Logger
 
-	mu  sync.Mutex
-	all map[string]*heldCondition
+	mu      sync.Mutex
+	all     map[string]*heldCondition
+	news    []func(*slog.Logger) // not logged yet
+	logging bool
 }
 
 // heldCondition shows only after it has lasted: what comes and goes with every rollout
@@ -29,7 +31,7 @@ type heldCondition struct {
 // held for the given time.
 func (c *conditions) set(code string, sev Severity, hold time.Duration, text string) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlockAndLog()
 	if text == "" {
 		c.clearLocked(code)
 		return
@@ -53,7 +55,8 @@ func (c *conditions) clearLocked(code string) {
 	}
 	delete(c.all, code)
 	if h.shown {
-		c.log.Info("condition cleared", "code", code, "after", time.Since(h.Since).Round(time.Millisecond))
+		after := time.Since(h.Since).Round(time.Millisecond)
+		c.news = append(c.news, func(l *slog.Logger) { l.Info("condition cleared", "code", code, "after", after) })
 	}
 }
 
@@ -69,13 +72,38 @@ func (c *conditions) showLocked(h *heldCondition) {
 	case Error:
 		level = slog.LevelError
 	}
-	c.log.Log(context.Background(), level, "condition", "code", h.Code, "text", h.Text)
+	text := h.Text
+	c.news = append(c.news, func(l *slog.Logger) {
+		l.Log(context.Background(), level, "condition", "code", h.Code, "text", text)
+	})
+}
+
+// unlockAndLog logs in order, and without the lock: a handler may be slow, or ask for
+// the conditions itself.
+func (c *conditions) unlockAndLog() {
+	defer c.mu.Unlock()
+	if c.logging {
+		return // and will see what is new
+	}
+	c.logging = true
+	for len(c.news) > 0 {
+		first := c.news[0]
+		c.news = c.news[1:]
+		c.logUnlocked(first)
+	}
+	c.logging = false
+}
+
+func (c *conditions) logUnlocked(line func(*slog.Logger)) {
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	line(c.log)
 }
 
 // list returns the conditions that show, the worst and oldest first.
 func (c *conditions) list() []Condition {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlockAndLog()
 	out := []Condition{}
 	for _, h := range c.all {
 		c.showLocked(h)

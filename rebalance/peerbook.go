@@ -121,11 +121,12 @@ func (b *Balancer) onMembership(m Membership) {
 	p.mu.Lock()
 	changed := p.starting != m.Starting || !slices.EqualFunc(p.members, m.Members, sameMember)
 	if p.err = m.Err; m.Err == nil {
-		p.members, p.starting, p.at = m.Members, m.Starting, time.Now()
+		p.starting, p.at = m.Starting, time.Now()
 	}
 	if changed && m.Err == nil {
-		p.listed = listMembers(m.Members)
-		p.unproven = slices.ContainsFunc(m.Members, func(m Member) bool { return m.Unproven })
+		p.members = copyMembers(m.Members)
+		p.listed = listMembers(p.members)
+		p.unproven = slices.ContainsFunc(p.members, func(m Member) bool { return m.Unproven })
 	}
 	p.mu.Unlock()
 	if m.Err == nil {
@@ -140,6 +141,15 @@ func (p *peerBook) toCome() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.starting
+}
+
+// copyMembers leaves the source what is its own.
+func copyMembers(members []Member) []Member {
+	out := slices.Clone(members)
+	for i := range out {
+		out[i].Addrs = slices.Clone(out[i].Addrs)
+	}
+	return out
 }
 
 func sameMember(a, b Member) bool {

@@ -33,6 +33,7 @@ type Balancer struct {
 
 	conds     conditions
 	running   atomic.Bool
+	ran       atomic.Bool // it is or was
 	firstConn sync.Once
 	untracked atomic.Uint64
 	wake      chan struct{}
@@ -147,6 +148,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	defer b.running.Store(false)
+	b.ran.Store(true)
 	b.conds.set("not-running", Error, 0, "")
 	defer b.peers.close()
 	var wg sync.WaitGroup

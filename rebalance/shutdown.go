@@ -29,8 +29,8 @@ func (b *Balancer) Ready() bool {
 // Stopping returns a channel that is closed when Shutdown begins.
 func (b *Balancer) Stopping() <-chan struct{} { return b.stopping }
 
-// Shutdown stops srv without failing an RPC, and returns when it has stopped, within
-// shutdown.timeout:
+// Shutdown stops srv without failing an RPC, and returns when it has stopped, at the
+// latest half a second after shutdown.timeout:
 //
 //  1. lame duck: not ready any more, still serving, until the peers' source and DNS
 //     have forgotten this pod (a third of the time at most; not without a source);
@@ -41,12 +41,15 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stopping }
 //     looked lately rests for up to 30 s, and its client knows nobody else until then.
 //     A rollout that is through sooner would leave it with no pod at all. This ends
 //     with the last such client, or when a tenth of the time is left;
-//  4. srv.GracefulStop for those that came back or stayed;
-//  5. srv.Stop when the time is over, or ctx is done. Only this can fail RPCs.
+//  4. srv.GracefulStop for those that came back or stayed. A connection whose client has
+//     not begun to speak HTTP/2 within a second is closed: the server would wait for it;
+//  5. srv.Stop when the time is over, or ctx is done. Only this can fail RPCs. Handlers
+//     have half a second to end then.
 //
 // It returns nil if srv stopped by itself, else context.DeadlineExceeded or ctx's
-// error. A second call returns at once. Run should go on meanwhile, so that peers
-// and people see how it goes.
+// error; srv may still wait then for a handler that does not end. A second call
+// returns at once. Run should go on meanwhile, so that peers and people see how it
+// goes.
 func (b *Balancer) Shutdown(ctx context.Context, srv Server) error {
 	first := false
 	b.stopOnce.Do(func() { first = true; close(b.stopping) })
@@ -60,22 +63,38 @@ func (b *Balancer) Shutdown(ctx context.Context, srv Server) error {
 	b.waitForgotten(ctx, timeout/3)
 	b.drainSpread(ctx, timeout/3)
 	b.serveReturned(ctx, timeout/10)
-	return stopServer(ctx, srv)
+	return b.stopServer(ctx, srv, min(time.Second, timeout/20))
 }
 
-func stopServer(ctx context.Context, srv Server) error {
+// handlersEnd is how long handlers have to end when their RPCs were cut off.
+const handlersEnd = 500 * time.Millisecond
+
+// stopServer lets what is under way finish. grpc waits for handshakes before it drains
+// anybody, and for handlers even in Stop: neither may take longer than the time given.
+func (b *Balancer) stopServer(ctx context.Context, srv Server, patience time.Duration) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		srv.GracefulStop()
 	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		srv.Stop()
-		<-done
-		return ctx.Err()
+	tick := time.NewTicker(forgottenPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-tick.C:
+			if n := b.reg.CloseSilent(patience); n > 0 {
+				b.decided("shutdown", n, "connections on which no client spoke HTTP/2 were closed")
+			}
+		case <-ctx.Done():
+			go srv.Stop()
+			select {
+			case <-done:
+			case <-time.After(handlersEnd):
+			}
+			return ctx.Err()
+		}
 	}
 }
 

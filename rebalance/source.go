@@ -25,14 +25,16 @@ type PeerDialer interface {
 	// DialPeer connects to the health endpoint at addr, a Member's address and port, for
 	// every question to that pod. The connection is kept and used again. With peers.tls, TLS
 	// is spoken over it. DialPeer is called from several goroutines at a time and must
-	// return with ctx, which ends after 1 s at most. An error counts as a pod that does not
+	// return with ctx, which ends after 1 s at most; so it may still be under way when Run
+	// has returned. An error counts as a pod that does not
 	// answer.
 	DialPeer(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
 
 // Membership is who serves, as a Source sees it.
 type Membership struct {
-	// Members are the pods, each once, in any order, this one possibly among them.
+	// Members are the pods, each once, in any order, this one possibly among them. They
+	// are copied before report returns.
 	Members []Member
 	// Starting is how many pods more are about to serve: the source lists them, and they
 	// are not ready yet. Clients are told of pods added once for all that become ready

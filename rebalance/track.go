@@ -16,6 +16,11 @@ func (b *Balancer) Track(nc net.Conn, info ConnInfo) net.Conn {
 	return b.reg.Add(nc, b.opts.key(info))
 }
 
+// Handshake notes that a handshake (TLS) begins on an accepted connection, and returns
+// what is to be called at its end, before Track. Shutdown closes those that do not come
+// to an end. serveropts calls it.
+func (b *Balancer) Handshake(raw net.Conn) (done func()) { return b.reg.Handshake(raw) }
+
 // runGrace is how long a Balancer may have connections without Run before it
 // complains.
 const runGrace = 10 * time.Second
@@ -24,9 +29,13 @@ const runGrace = 10 * time.Second
 func (b *Balancer) expectRun() {
 	b.firstConn.Do(func() {
 		time.AfterFunc(runGrace, func() {
-			if !b.running.Load() {
-				b.SetCondition("not-running", Error,
-					"connections are served but Balancer.Run was not called: nothing will be moved; add `go bal.Run(ctx)`")
+			if b.ran.Load() {
+				return
+			}
+			b.SetCondition("not-running", Error,
+				"connections are served but Balancer.Run was not called: nothing will be moved; add `go bal.Run(ctx)`")
+			if b.ran.Load() { // just now
+				b.SetCondition("not-running", Error, "")
 			}
 		})
 	})

@@ -27,7 +27,9 @@ func (t *tracked) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	var info credentials.AuthInfo
 	if t.creds != nil {
 		var err error
-		if conn, info, err = t.creds.ServerHandshake(raw); err != nil {
+		done := t.bal.Handshake(raw)
+		conn, info, err = t.creds.ServerHandshake(raw)
+		if done(); err != nil {
 			return conn, info, err
 		}
 	}

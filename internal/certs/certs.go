@@ -46,7 +46,9 @@ type Store struct {
 	looked  time.Time
 	seen    [sha256.Size]byte // what was found by the last look
 	bad     error             // what is wrong with that
-	problem string            // as told
+	problem string            // what is to be told
+	told    string
+	telling bool
 	good    *material
 }
 
@@ -64,6 +66,7 @@ type material struct {
 func New(files Files, serverName string, tell func(problem string)) (*Store, error) {
 	s := &Store{files: files, serverName: serverName, tell: tell}
 	s.lookLocked()
+	s.tellNews()
 	return s, s.bad
 }
 
@@ -111,11 +114,38 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 // current looks at the files, if it is time, and returns what is in force.
 func (s *Store) current() *material {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.looked) >= lookEvery {
+	look := time.Since(s.looked) >= lookEvery
+	if look {
 		s.lookLocked()
 	}
-	return s.good
+	good := s.good
+	s.mu.Unlock()
+	if look {
+		s.tellNews()
+	}
+	return good
+}
+
+// tellNews tells of one problem after the other, without the lock: who is told may block
+// for as long as it likes, and handshakes go on.
+func (s *Store) tellNews() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.telling {
+		return // and will see what is new
+	}
+	s.telling = true
+	for s.told != s.problem {
+		s.told = s.problem
+		s.tellUnlocked(s.problem)
+	}
+	s.telling = false
+}
+
+func (s *Store) tellUnlocked(problem string) {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	s.tell(problem)
 }
 
 // lookLocked takes what is new in the files. What is bad once may be half written; what
@@ -134,18 +164,11 @@ func (s *Store) lookLocked() {
 	}
 	switch {
 	case s.bad != nil:
-		s.tellLocked(s.bad.Error())
+		s.problem = s.bad.Error()
 	case s.looked.After(s.good.cert.Leaf.NotAfter):
-		s.tellLocked(fmt.Sprintf("certificate %s expired on %s", s.files.Cert, s.good.cert.Leaf.NotAfter.UTC().Format(time.DateTime)))
+		s.problem = fmt.Sprintf("certificate %s expired on %s", s.files.Cert, s.good.cert.Leaf.NotAfter.UTC().Format(time.DateTime))
 	default:
-		s.tellLocked("")
-	}
-}
-
-func (s *Store) tellLocked(problem string) {
-	if problem != s.problem {
-		s.problem = problem
-		s.tell(problem)
+		s.problem = ""
 	}
 }
 

@@ -287,3 +287,53 @@ func TestFilesThatAreNotGood(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 }
+
+// Who is told may be a log that is stuck: handshakes must not wait for it.
+func TestWhoIsToldMayBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := certstest.NewCA(t, "ca")
+		cert, key := ca.Issue("one", nil)
+		m := certstest.NewMount(t, cert, key, ca.PEM)
+		var p told
+		unstick := make(chan struct{})
+		s, err := certs.New(m.Files, "", func(problem string) {
+			<-unstick
+			p.tell(problem)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		good, err := os.ReadFile(m.Files.Cert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		look := func() {
+			time.Sleep(time.Second)
+			go s.Client()
+			synctest.Wait()
+		}
+		for range 3 { // bad twice is told
+			if err := os.WriteFile(m.Files.Cert, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			look()
+		}
+		done := make(chan struct{})
+		go func() { defer close(done); s.Client() }()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Error("a handshake waits for who is told")
+		}
+		if err := os.WriteFile(m.Files.Cert, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		look()
+		look()
+		close(unstick)
+		synctest.Wait()
+		if len(p) != 2 || p[0] == "" || p[1] != "" {
+			t.Errorf("told %q, want the problem and its end", p)
+		}
+	})
+}

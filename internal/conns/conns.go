@@ -48,6 +48,13 @@ type Registry struct {
 	streams int    // in flight at the last Sample
 	asks    askQueue
 	returns Returns
+	shaking map[*handshake]struct{}
+}
+
+// handshake is a connection that has not come to HTTP/2 yet.
+type handshake struct {
+	raw   net.Conn
+	since time.Duration
 }
 
 // keyState is what is known of one client: the connections that carry its key.
@@ -130,7 +137,52 @@ func NewRegistry(linger time.Duration) *Registry {
 		keys:    make(map[string]*keyState),
 		goaways: make(map[Reason]uint64),
 		closed:  make(map[h2conn.How]uint64),
+		shaking: make(map[*handshake]struct{}),
 	}
+}
+
+// Handshake notes that one begins on raw, and returns what is to be called at its end.
+func (r *Registry) Handshake(raw net.Conn) (done func()) {
+	h := &handshake{raw: raw, since: r.Now()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shaking[h] = struct{}{}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.shaking, h)
+	}
+}
+
+// CloseSilent closes the connections that are at least so old and whose clients have
+// not begun to speak HTTP/2, and returns how many. No RPC is on those.
+func (r *Registry) CloseSilent(age time.Duration) int {
+	until := r.Now() - age
+	var raw []net.Conn
+	var all []*Conn
+	r.mu.Lock()
+	for h := range r.shaking {
+		if h.since <= until {
+			raw = append(raw, h.raw)
+			delete(r.shaking, h)
+		}
+	}
+	for _, c := range r.list {
+		if c.opened <= until {
+			all = append(all, c)
+		}
+	}
+	r.mu.Unlock()
+	for _, nc := range raw {
+		_ = nc.Close()
+	}
+	closed := len(raw)
+	for _, c := range all {
+		if c.h2.CloseSilent() {
+			closed++
+		}
+	}
+	return closed
 }
 
 // Now is the time since the epoch, by the monotonic clock.

@@ -235,3 +235,35 @@ func TestManyGoroutines(t *testing.T) {
 		t.Errorf("%+v", tot)
 	}
 }
+
+// closing is a connection that knows whether it was closed.
+type closing struct {
+	stub
+	closed *bool
+}
+
+func (c closing) Close() error { *c.closed = true; return nil }
+
+func TestCloseSilentByAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRegistry(0)
+		var closed [5]bool
+		nc := func(i int) net.Conn {
+			return closing{stub{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}, &closed[i]}
+		}
+		r.Add(nc(0), "a")
+		shaken := r.Handshake(nc(1))
+		ended := r.Handshake(nc(2))
+		ended()
+		time.Sleep(2 * time.Second)
+		r.Add(nc(3), "a")
+		defer r.Handshake(nc(4))()
+		if n := r.CloseSilent(time.Second); n != 2 || closed != [5]bool{true, true} {
+			t.Errorf("%d closed: %v", n, closed)
+		}
+		shaken()
+		if n := r.CloseSilent(time.Second); n != 0 {
+			t.Errorf("%d closed again", n)
+		}
+	})
+}

@@ -23,6 +23,7 @@ const (
 	holdAcked          // the ACK of the PING that holds writes
 	goAwayPassed       // GOAWAY of the server; last is its stream id
 	framesLost
+	began // the client's first frame, if it is none of the others
 )
 
 // cursor finds the frames in a sequence of bytes that is cut anywhere.
@@ -75,6 +76,7 @@ type inbound struct {
 	preface uint8 // bytes of the preface that have come
 	got     uint8 // bytes of a PING's payload that have come
 	ours    ours  // the PINGs of ours that it may still be
+	begun   bool  // a frame has passed
 	lost    bool
 }
 
@@ -112,6 +114,8 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 	if f.left > 0 {
 		return nil, nothing
 	}
+	first := !f.begun
+	f.begun = true
 	switch f.typ {
 	case http2.FrameHeaders:
 		return rest, streamOpened
@@ -119,6 +123,9 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 		return rest, streamReset
 	case http2.FramePing:
 		return rest, f.acked()
+	}
+	if first {
+		return rest, began
 	}
 	return rest, nothing
 }

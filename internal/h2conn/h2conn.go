@@ -133,6 +133,7 @@ type Conn struct {
 	lost  uint8 // index in losses, 0: not lost
 	how   How   // when ended
 
+	begun   bool // the client's preface and first frame have come
 	ended   bool // Closed
 	goAway  bool // a GOAWAY is on the wire
 	own     bool // and the first one is ours

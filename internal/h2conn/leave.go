@@ -94,6 +94,7 @@ func (x *exit) leaveLocked() {
 
 // onReadLocked takes what the client has sent.
 func (c *Conn) onReadLocked(ev event) {
+	c.begun = true
 	if c.lost != 0 {
 		return
 	}
@@ -298,6 +299,21 @@ func (c *Conn) Close() error {
 	err := c.Conn.Close()
 	c.tellNews()
 	return err
+}
+
+// CloseSilent closes the connection if its client has not said yet what begins HTTP/2:
+// the preface and a frame. Nothing can be lost then. It reports whether it did.
+func (c *Conn) CloseSilent() bool {
+	c.mu.Lock()
+	silent := !c.begun && !c.ended
+	if silent {
+		c.endLocked()
+	}
+	c.mu.Unlock()
+	if silent {
+		_ = c.Close()
+	}
+	return silent
 }
 
 // howLocked says who is ending the connection.

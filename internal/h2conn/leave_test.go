@@ -702,3 +702,27 @@ func TestLostWithTheFirstWrite(t *testing.T) {
 		t.Errorf("closed %v: %v", under.closed, how)
 	}
 }
+
+// The preface and a whole frame are what a server waits for; both may come in pieces,
+// and be followed by no stream for ever.
+func TestCloseSilent(t *testing.T) {
+	w := newWire()
+	w.WriteString(http2.ClientPreface)
+	_ = w.WriteSettings()
+	begin := w.take()
+	for n := range len(begin) + 1 {
+		nc := &memConn{in: begin[:n]}
+		c := New(nc, nil, nil)
+		buf := make([]byte, 1)
+		for range n {
+			_, _ = c.Read(buf)
+		}
+		silent := n < len(begin)
+		if got := c.CloseSilent(); got != silent || nc.closed != silent {
+			t.Errorf("after %d of %d bytes: %t, closed: %t", n, len(begin), got, nc.closed)
+		}
+		if c.CloseSilent() {
+			t.Errorf("after %d bytes: closed twice", n)
+		}
+	}
+}

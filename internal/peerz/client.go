@@ -44,8 +44,8 @@ type Client struct {
 	// with the old ones are not used again. Nil, and what it returns nil: plain HTTP.
 	TLS func() *tls.Config
 
-	// Dial, if not nil, makes the connections, as that of [net.Dialer] does, within ctx.
-	// Nil: plain TCP.
+	// Dial, if not nil, makes the connections, as that of [net.Dialer] does, within ctx,
+	// which ends after Timeout. Nil: plain TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	mu      sync.Mutex
@@ -205,12 +205,18 @@ func (c *Client) client() (*http.Client, string) {
 func (c *Client) newClient(config *tls.Config) *http.Client {
 	dial := c.Dial
 	if dial == nil {
-		dial = (&net.Dialer{Timeout: c.timeout(), KeepAlive: -1}).DialContext
+		dial = (&net.Dialer{KeepAlive: -1}).DialContext
+	}
+	// net/http dials on when the request has given up, within a context without an end.
+	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, c.timeout())
+		defer cancel()
+		return dial(ctx, network, addr)
 	}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext:            dial,
+			DialContext:            bounded,
 			TLSClientConfig:        config,
 			TLSHandshakeTimeout:    c.timeout(),
 			DisableCompression:     true,

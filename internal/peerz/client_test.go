@@ -482,3 +482,40 @@ func (c countedConn) Read(p []byte) (int, error) {
 	c.read.Add(int64(n))
 	return n, err
 }
+
+// net/http goes on dialling when the request is over, and counts that as a connection.
+func TestADialThatHangsIsGivenUp(t *testing.T) {
+	answers := peer(t, Handler(func([]string) Report { return Report{Pod: "pod-a"} }))
+	c := client(t, 100*time.Millisecond)
+	var dials atomic.Int32
+	ended := make(chan struct{}, 10)
+	c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials.Add(1) <= 2 {
+			<-ctx.Done()
+			ended <- struct{}{}
+			return nil, ctx.Err()
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	for range 2 {
+		if _, err := c.Ask(t.Context(), answers, nil); err == nil {
+			t.Fatal("answered")
+		}
+	}
+	for range 2 {
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Fatal("a dial goes on for ever")
+		}
+	}
+	for try := 1; ; try++ { // a busy machine may need more than 100 ms
+		_, err := c.Ask(t.Context(), answers, nil)
+		if err == nil {
+			return
+		}
+		if try == 50 {
+			t.Fatal(err)
+		}
+	}
+}

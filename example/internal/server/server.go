@@ -191,7 +191,7 @@ func (a *app) serveOn(ctx context.Context, cancel context.CancelCauseFunc, l lis
 		return err
 	}
 	var wg sync.WaitGroup
-	defer wg.Wait()
+	defer a.waitFor(&wg)
 	defer cancel(nil)
 	for what, run := range a.parts(ctx, l, gw) {
 		wg.Go(func() {
@@ -214,6 +214,23 @@ func (a *app) serveOn(ctx context.Context, cancel context.CancelCauseFunc, l lis
 		a.log.Info("stopping", "signal", s.String())
 		go exitOnNext(ctx, signals)
 		return a.stop(&stopper{Server: a.grpc, gateway: gw, timeout: a.cfg.Shutdown.Timeout})
+	}
+}
+
+// partsEnd is how long the parts may take to end; a handler that does not must not keep
+// the process.
+const partsEnd = 3 * time.Second
+
+func (a *app) waitFor(parts *sync.WaitGroup) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		parts.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(partsEnd):
+		a.log.Warn("some handler does not end")
 	}
 }
 
@@ -273,6 +290,14 @@ func (s *stopper) GracefulStop() {
 		s.gateway.stop(ctx)
 	}
 	s.Server.GracefulStop()
+}
+
+// Stop ends both at once.
+func (s *stopper) Stop() {
+	if s.gateway != nil {
+		_ = s.gateway.http.Close()
+	}
+	s.Server.Stop()
 }
 
 // stop ends all RPCs in time. What had to be cut off is logged and no failure of

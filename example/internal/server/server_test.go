@@ -460,3 +460,38 @@ func TestAPartThatFailsEndsAll(t *testing.T) {
 		t.Fatal("does not end")
 	}
 }
+
+// Somebody who never sends the end of a request must not outlast shutdown.timeout.
+func TestStopEndsSlowRequests(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gw, err := newGateway(t.Context(), ln.Addr(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- gw.serve(ln) }()
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_, _ = io.WriteString(nc, "POST /v1/hi HTTP/1.1\r\nHost: pod\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n")
+	if _, err := bufio.NewReader(nc).ReadString('\n'); err != nil { // its handler reads
+		t.Fatal(err)
+	}
+	srv := &stopper{Server: grpc.NewServer(), gateway: gw, timeout: time.Hour}
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); srv.GracefulStop() }()
+	if err := <-served; err != nil { // the gateway is stopping
+		t.Fatal(err)
+	}
+	srv.Stop()
+	select {
+	case <-stopped:
+	case <-time.After(10 * time.Second):
+		t.Fatal("waits for the request")
+	}
+}

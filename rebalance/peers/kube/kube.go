@@ -21,7 +21,8 @@ type Options struct {
 	// Service is the name of the Service whose EndpointSlices are watched.
 	Service string
 	// Kubeconfig is the name of a file that tells how to reach the API server. Empty: as
-	// the pod's service account.
+	// the pod's service account. If it has the credentials fetched by a program (exec),
+	// Run cannot end while that runs.
 	Kubeconfig string
 	// Logger is told when what is known changes or cannot be known, once for each
 	// change. Nil: silent.

@@ -1,0 +1,152 @@
+package serveropts_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/serveropts"
+)
+
+// stuck is a handler that ignores its context.
+type stuck struct {
+	healthpb.UnimplementedHealthServer
+	begun chan struct{}
+	end   chan struct{}
+}
+
+func (s *stuck) Check(context.Context, *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	s.begun <- struct{}{}
+	<-s.end
+	return &healthpb.HealthCheckResponse{}, nil
+}
+
+// stoppable is a real server on loopback that the test itself stops.
+func stoppable(t *testing.T, timeout time.Duration, creds credentials.TransportCredentials, h healthpb.HealthServer) (*rebalance.Balancer, *grpc.Server, string) {
+	t.Helper()
+	cfg := rebalance.DefaultConfig()
+	cfg.Shutdown.Timeout = timeout
+	bal, err := rebalance.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := grpc.NewServer(serveropts.Options(bal, serveropts.Credentials(creds))...)
+	healthpb.RegisterHealthServer(srv, h)
+	done := make(chan struct{})
+	go func() { defer close(done); srv.Serve(lis) }()
+	t.Cleanup(func() { srv.Stop(); <-done })
+	return bal, srv, lis.Addr().String()
+}
+
+// shutdown returns what Shutdown does, if it does so in time.
+func shutdown(t *testing.T, bal *rebalance.Balancer, srv *grpc.Server) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- bal.Shutdown(context.Background(), srv) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("Shutdown did not return")
+		return nil
+	}
+}
+
+// grpc waits for handlers, in GracefulStop and, as long as that holds the lock, in Stop.
+func TestShutdownDoesNotWaitForAHandlerThatIsStuck(t *testing.T) {
+	for name, gone := range map[string]bool{"its client is gone": true, "its client is there": false} {
+		t.Run(name, func(t *testing.T) {
+			h := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
+			bal, srv, addr := stoppable(t, time.Second, nil, h)
+			t.Cleanup(func() { close(h.end) })
+			cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { cc.Close() })
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_, _ = healthpb.NewHealthClient(cc).Check(context.Background(), &healthpb.HealthCheckRequest{})
+			}()
+			<-h.begun
+			if gone {
+				cc.Close()
+				<-ended
+			}
+			if err := shutdown(t, bal, srv); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Shutdown returned %v, want %v", err, context.DeadlineExceeded)
+			}
+		})
+	}
+}
+
+// grpc waits, for two minutes, for connections on which nobody speaks, before it drains
+// those on which somebody does.
+func TestSilentConnectionsDoNotHoldUpShutdown(t *testing.T) {
+	serverTLS, clientTLS := certificates(t)
+	for name, tc := range map[string]struct {
+		server, client credentials.TransportCredentials
+		says           string
+	}{
+		"plaintext":            {client: insecure.NewCredentials()},
+		"plaintext, a preface": {client: insecure.NewCredentials(), says: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
+		"TLS":                  {server: serverTLS, client: clientTLS},
+		"TLS, a record begun":  {server: serverTLS, client: clientTLS, says: "\x16\x03\x01\x02"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
+			bal, srv, addr := stoppable(t, time.Hour, tc.server, h)
+			silent, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer silent.Close()
+			_, _ = silent.Write([]byte(tc.says))
+
+			cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(tc.client))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cc.Close()
+			answer := make(chan error, 1)
+			go func() {
+				_, err := healthpb.NewHealthClient(cc).Check(context.Background(), &healthpb.HealthCheckRequest{})
+				answer <- err
+			}()
+			<-h.begun
+			go func() {
+				// The client has its GOAWAY once it would dial anew, and its RPC ends after that.
+				for s := cc.GetState(); s == connectivity.Ready && cc.WaitForStateChange(context.Background(), s); {
+					s = cc.GetState()
+				}
+				close(h.end)
+			}()
+			if err := shutdown(t, bal, srv); err != nil {
+				t.Errorf("Shutdown returned %v", err)
+			}
+			if err := <-answer; err != nil {
+				t.Errorf("the RPC under way failed: %v", err)
+			}
+			_ = silent.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if _, err := io.Copy(io.Discard, silent); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the silent connection was left open")
+			}
+		})
+	}
+}
