@@ -73,10 +73,9 @@ func (c *cursor) parse(h []byte) {
 // inbound follows what the client sends.
 type inbound struct {
 	cursor
-	preface uint8 // bytes of the preface that have come
+	preface uint8 // bytes of the preface that have come; one more: and a frame
 	got     uint8 // bytes of a PING's payload that have come
 	ours    ours  // the PINGs of ours that it may still be
-	begun   bool  // a frame has passed
 	lost    bool
 }
 
@@ -114,8 +113,10 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 	if f.left > 0 {
 		return nil, nothing
 	}
-	first := !f.begun
-	f.begun = true
+	first := f.preface == uint8(len(http2.ClientPreface))
+	if first {
+		f.preface++
+	}
 	switch f.typ {
 	case http2.FrameHeaders:
 		return rest, streamOpened
