@@ -114,7 +114,7 @@ func TestCounts(t *testing.T) {
 		addr, from := serve(t, &fake{fail: tc.fail})
 		var stdout, stderr bytes.Buffer
 		code := Main([]string{
-			"-target", addr, "-method", tc.method, "-channels", "3", "-rate", "1000", "-duration", "300ms",
+			"-target", addr, "-method", tc.method, "-channels", "3", "-rate", "1000", "-duration", "1s",
 			"-json", "-every", "50ms", "-fail", "-source", "127.0.66.6",
 		}, &stdout, &stderr)
 		if code != tc.code {
@@ -162,7 +162,7 @@ func checkSum(t *testing.T, out *bytes.Buffer) report {
 func TestSummaryForPeople(t *testing.T) {
 	addr, _ := serve(t, &fake{})
 	var stdout, stderr bytes.Buffer
-	if code := Main([]string{"-target", addr, "-rate", "1000", "-duration", "100ms"}, &stdout, &stderr); code != exitOK {
+	if code := Main([]string{"-target", addr, "-rate", "1000", "-duration", "1s"}, &stdout, &stderr); code != exitOK {
 		t.Fatalf("exit status %d: %s", code, &stderr)
 	}
 	for _, want := range []string{" calls, 0 failed\n", "  p ", "100.0 %"} {

@@ -20,7 +20,7 @@ var (
 
 // h2loadRun is how long one h2load lives: long enough for one GOAWAY on each of
 // its connections, after which it only waits, since it never connects again.
-const h2loadRun = 3 * time.Second
+const h2loadRun = 4 * time.Second
 
 // h2load runs h2load again and again, against the servers in turn. A call that
 // was begun and did not succeed has failed.

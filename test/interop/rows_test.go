@@ -12,6 +12,8 @@ const (
 const (
 	// h2loadInFlight is how many calls it has on one connection.
 	h2loadInFlight = 4
+	// rubyChat is what a bidirectional call of ruby-grpc fails with, never another one.
+	rubyChat = "^chat: 14:GOAWAY received"
 	// cppStream is what a streaming call of grpc++ fails with, never a unary one.
 	cppStream = "^(chat|watch|long watch): .*14 GOAWAY received$"
 	// otherAnswer was seen on the wire. The GOAWAY of a bare server's
@@ -59,7 +61,10 @@ func rows() []row {
 		},
 		{name: "Python round_robin", argv: python, policy: roundRobin},
 		{name: "Python pick_first", argv: python, policy: pickFirst, single: true},
-		{name: "Ruby round_robin", argv: ruby, policy: roundRobin},
+		{
+			name: "Ruby round_robin", argv: ruby, policy: roundRobin,
+			perGoAway: 0.1, failing: rubyChat, why: unstarted,
+		},
 		{
 			name: "C++ round_robin", argv: cpp, policy: roundRobin,
 			perGoAway: 0.1, failing: cppStream, why: unstarted,

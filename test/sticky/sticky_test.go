@@ -21,8 +21,9 @@ const (
 	// clients of one service. With so few, chance is large: of 30 runs the GOAWAYs for
 	// each connection were 0.52 to 1.05, the median 0.67.
 	clients = 60
-	// goAwayLimit for the GOAWAYs for each connection, from 3 to 4.
-	goAwayLimit = 1.1
+	// goAwayLimit for the GOAWAYs for each connection, from 3 to 4. With 1.1, chance alone
+	// (each that is moved lands on the new pod one time in four) fails one run in 230.
+	goAwayLimit = 1.2
 	// firstNet is that of TestSticky's services; the numbers below are the other tests'.
 	firstNet = 20
 	// evenWithin is far above what was seen, 8 to 90 s.

@@ -131,11 +131,11 @@ func newTimeline(o *options) (*timeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := freePorts(o)
+	p, held, err := freePorts(o)
 	if err != nil {
 		return nil, err
 	}
-	t := &timeline{o: o, board: newBoard(), figures: map[string][]figure{}}
+	t := &timeline{o: o, board: newBoard(), figures: map[string][]figure{}, held: held}
 	for _, id := range o.fleets() {
 		t.columns = append(t.columns, newColumn(o, id, p, []string{exe}, t.board.sayf))
 	}
@@ -156,7 +156,8 @@ const lastPod = small + 2*(large-small)
 // guard is an address that only demos listen on, to tell each other apart.
 const guard = "127.0.1.254"
 
-func freePorts(o *options) (ports, error) {
+// freePorts also returns what holds them: two demos at a time must not share their pods.
+func freePorts(o *options) (ports, []io.Closer, error) {
 	var hosts []string
 	for _, id := range o.fleets() {
 		for n := 1; n <= lastPod; n++ {
@@ -165,12 +166,12 @@ func freePorts(o *options) (ports, error) {
 		hosts = append(hosts, fmt.Sprintf("127.0.%d.250", nets[id]))
 	}
 	var p ports
+	var held [3]io.Closer
 	var errs [3]error
-	// Held until the process ends: two demos at a time must not share their pods.
-	p.grpc, _, errs[0] = fleet.HoldPort(hosts, guard, firstGRPC)
-	p.http, _, errs[1] = fleet.HoldPort(hosts, guard, firstHTTP, p.grpc)
-	p.dns, _, errs[2] = fleet.HoldPort(hosts, guard, firstDNS, p.grpc, p.http)
-	return p, errors.Join(errs[:]...)
+	p.grpc, held[0], errs[0] = fleet.HoldPort(hosts, guard, firstGRPC)
+	p.http, held[1], errs[1] = fleet.HoldPort(hosts, guard, firstHTTP, p.grpc)
+	p.dns, held[2], errs[2] = fleet.HoldPort(hosts, guard, firstDNS, p.grpc, p.http)
+	return p, held[:], errors.Join(errs[:]...)
 }
 
 // stop ends all processes; a second call does nothing.
@@ -180,6 +181,9 @@ func (t *timeline) stop() {
 		wg.Go(func() { c.stopOnce.Do(c.stop) })
 	}
 	wg.Wait()
+	for _, h := range t.held {
+		_ = h.Close()
+	}
 }
 
 // broken lists the promises that broke, of evenkeel's fleet alone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type timeline struct {
 	board   *board
 	columns []*column
 	figures map[string][]figure
+	held    []io.Closer // until stop
 }
 
 func (t *timeline) run(ctx context.Context) error {

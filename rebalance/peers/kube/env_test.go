@@ -138,7 +138,10 @@ func TestOneLineForEachChange(t *testing.T) {
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 	a.set(verbList, 500)
 	log := &lines{}
-	w := watchWith(t, a.URL, func(s *Source) { s.opts.Logger = slog.New(log) })
+	w := watchWith(t, a.URL, func(s *Source) {
+		s.opts.Logger = slog.New(log)
+		s.pace.silent = time.Minute // a busy machine is no news
+	})
 	for range 5 {
 		w.untilErr("answers 500")
 	}
@@ -164,7 +167,7 @@ func TestServerThatHangs(t *testing.T) {
 				a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 				a.set(verb, hang)
 				w := watchWith(t, a.URL, func(s *Source) {
-					s.pace.silent, s.pace.list = 50*time.Millisecond, 100*time.Millisecond
+					s.pace.silent = 200 * time.Millisecond // and gives up after twice that
 					if a.TLS != nil {
 						_, adjust := inPod(t, a, map[string]string{"token": "t", "namespace": "shop"}, nil)
 						adjust(s)
@@ -196,7 +199,7 @@ func TestNamesAreNoPods(t *testing.T) {
 func TestBookmarks(t *testing.T) {
 	a := newAPIServer(t)
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
-	w := watchWith(t, a.URL, nil)
+	w := watchWith(t, a.URL, func(s *Source) { s.pace.silent = time.Minute })
 	w.untilPods(1)
 	if q := a.nextWatch(t); q.Get("allowWatchBookmarks") != "true" || q.Get("resourceVersion") != "11" {
 		t.Errorf("the first watch asks %v", q)

@@ -249,14 +249,13 @@ func TestNew(t *testing.T) {
 }
 
 func TestNoTokenIsToldByRun(t *testing.T) {
-	in := map[string]string{"POD_NAMESPACE": "shop"}
-	run := func() *watched {
+	run := func(in map[string]string) *watched {
 		return watchWith(t, closedPort(t), func(s *Source) {
 			s.opts.Kubeconfig = ""
 			s.env.get = func(k string) string { return in[k] }
 		})
 	}
-	run().untilErr("does not run in a pod", "peers.kubernetes.kubeconfig")
-	in = map[string]string{"POD_NAMESPACE": "shop", "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
-	run().untilErr("no token", "automountServiceAccountToken")
+	run(map[string]string{"POD_NAMESPACE": "shop"}).untilErr("does not run in a pod", "peers.kubernetes.kubeconfig")
+	run(map[string]string{"POD_NAMESPACE": "shop", "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}).
+		untilErr("no token", "automountServiceAccountToken")
 }

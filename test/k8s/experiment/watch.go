@@ -126,6 +126,10 @@ func (w *Watcher) dnsLooker() func(context.Context) {
 	}}
 	var last map[string]string
 	return func(ctx context.Context) {
+		// A lost packet must not hide the answers after it: pods move clients half a second
+		// after the first that is full, and what they do before is counted.
+		ctx, cancel := context.WithTimeout(ctx, 3*dnsEvery)
+		defer cancel()
 		found, err := resolver.LookupNetIP(ctx, "ip4", name)
 		answer := map[string]string{}
 		for _, ip := range found {
