@@ -23,11 +23,12 @@ vet: ## go vet in every module
 	@for m in $(MODULES); do echo "go vet $$m" && (cd $$m && $(GO) vet ./...) || exit 1; done
 
 # One package of test/ at a time: its fleets of real processes need the processors that
-# their bars count on.
+# their bars count on. -count=1: some build the programs that they try, of which the go
+# command's cache of results knows nothing.
 .PHONY: test-newest
 test-newest: ## The tests of all modules, -race, with the newest dependencies that go.work selects
 	@for m in . example; do (cd $$m && $(GO) test -race -timeout 10m ./...) || exit 1; done
-	cd test && $(GO) test -race -p 1 -timeout 10m ./...
+	cd test && $(GO) test -race -p 1 -count=1 -timeout 10m ./...
 
 .PHONY: test-oldest
 test-oldest: ## The library's tests on the oldest Go and the oldest dependencies it supports (its own go.mod)
