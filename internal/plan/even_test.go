@@ -89,6 +89,7 @@ func (f *fleet) peers(self string) []Peer {
 }
 
 func TestStickyClientsMoveUntilInsideTheBand(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		from, to, n int
 		most        float64 // GOAWAYs per connection, worst case
@@ -129,6 +130,7 @@ func TestStickyClientsMoveUntilInsideTheBand(t *testing.T) {
 // Many sticky connections behind one address look like a spread client's, until one sees that
 // they do not come back.
 func TestStickyClientsBehindFewAddresses(t *testing.T) {
+	t.Parallel()
 	const n, keys, seeds = 60, 3, 60
 	sent := 0
 	for seed := range uint64(seeds) {
@@ -179,6 +181,7 @@ func TestReachAsksNoMoreThanTheWitnessHas(t *testing.T) {
 // of the pod that tells them are many and older than theirs. Nobody can tell which are the
 // channels', so that not all are: the rest is for evenness, which is off here.
 func TestChannelsAreToldBesideOlderStickyOnes(t *testing.T) {
+	t.Parallel()
 	const channels = 40
 	for seed := range uint64(20) {
 		f := newFleet(3, 0, 1)
@@ -471,6 +474,7 @@ func TestTooFewConnectionsStayWhereTheyAre(t *testing.T) {
 }
 
 func TestPinnedClientsAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	f := newFleet(2, 0, 1)
 	f.addSticky(40)
 	for _, c := range f.sticky {
@@ -593,6 +597,7 @@ func TestNobodyShedsWhenAllAreOverloaded(t *testing.T) {
 }
 
 func TestShareOfAMinuteHoldsOverTheFleet(t *testing.T) {
+	t.Parallel()
 	f := newFleet(10, 0, 1)
 	f.policy.MaxFractionPerMinute = 0.1
 	f.addSticky(1000)
@@ -617,6 +622,7 @@ func TestShareOfAMinuteHoldsOverTheFleet(t *testing.T) {
 // Whatever the fleet looks like: it ends inside the band or says why not, it never costs
 // more than a few GOAWAYs per connection, and then it stops.
 func TestStickyFleetComesToRest(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := newFleet(rapid.IntRange(1, 6).Draw(t, "pods"), 0, 1)
 		f.rand = rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))

@@ -224,6 +224,7 @@ func (f *fleet) even(t interface {
 }
 
 func TestGrowthCostsOneGoAwayPerChannel(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ from, to, channels, keys int }{
 		{2, 5, 100, 100},
 		{2, 5, 20, 1}, // all from one address
@@ -252,6 +253,7 @@ func TestGrowthCostsOneGoAwayPerChannel(t *testing.T) {
 
 // What may go wrong one after the other: growth in steps, pods that leave, DNS that lags.
 func TestAnyHistoryEndsEvenAndBounded(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		channels := rapid.IntRange(1, 30).Draw(t, "channels")
 		f := newFleet(rapid.IntRange(1, 4).Draw(t, "pods"), channels, rapid.IntRange(1, channels).Draw(t, "keys"))

@@ -24,9 +24,23 @@ import (
 const seedsInTest = 20
 
 func TestBars(t *testing.T) {
+	t.Parallel()
+	bars(t, func(s *Scenario) bool { return s.Seeds == 0 })
+}
+
+// TestLargeBars uses one processor for most of a minute, beside the others.
+func TestLargeBars(t *testing.T) {
+	t.Parallel()
+	bars(t, func(s *Scenario) bool { return s.Seeds > 0 })
+}
+
+func bars(t *testing.T, wanted func(*Scenario) bool) {
 	r := newRunner(runtime.GOMAXPROCS(0), io.Discard)
 	for i := range scenarios {
 		s := &scenarios[i]
+		if !wanted(s) {
+			continue
+		}
 		seeds := s.seedsOf(1, seedsInTest)
 		if s.Seeds > 0 {
 			seeds = seeds[:1]
