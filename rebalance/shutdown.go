@@ -70,7 +70,8 @@ func (b *Balancer) Shutdown(ctx context.Context, srv Server) error {
 const handlersEnd = 500 * time.Millisecond
 
 // stopServer lets what is under way finish. grpc waits for handshakes before it drains
-// anybody, and for handlers even in Stop: neither may take longer than the time given.
+// or cuts off anybody, and for handlers even in Stop: neither may take longer than the
+// time given.
 func (b *Balancer) stopServer(ctx context.Context, srv Server, patience time.Duration) error {
 	done := make(chan struct{})
 	go func() {
@@ -79,21 +80,21 @@ func (b *Balancer) stopServer(ctx context.Context, srv Server, patience time.Dur
 	}()
 	tick := time.NewTicker(forgottenPoll)
 	defer tick.Stop()
-	for {
+	var cutOff error
+	var late <-chan time.Time
+	for over := ctx.Done(); ; {
 		select {
 		case <-done:
-			return nil
+			return cutOff
+		case <-late:
+			return cutOff
 		case <-tick.C:
 			if n := b.reg.CloseSilent(patience); n > 0 {
 				b.decided("shutdown", n, "connections on which no client spoke HTTP/2 were closed")
 			}
-		case <-ctx.Done():
+		case <-over:
+			over, late, cutOff, patience = nil, time.After(handlersEnd), ctx.Err(), 0
 			go srv.Stop()
-			select {
-			case <-done:
-			case <-time.After(handlersEnd):
-			}
-			return ctx.Err()
 		}
 	}
 }

@@ -26,8 +26,7 @@ type PeerDialer interface {
 	// every question to that pod. The connection is kept and used again. With peers.tls, TLS
 	// is spoken over it. DialPeer is called from several goroutines at a time and must
 	// return with ctx, which ends after 1 s at most; so it may still be under way when Run
-	// has returned. An error counts as a pod that does not
-	// answer.
+	// has returned. An error counts as a pod that does not answer.
 	DialPeer(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
 

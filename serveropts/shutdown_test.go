@@ -96,6 +96,42 @@ func TestShutdownDoesNotWaitForAHandlerThatIsStuck(t *testing.T) {
 	}
 }
 
+// Stop waits for silent connections, too, before it cuts off anybody.
+func TestSilentConnectionsDoNotHoldUpStop(t *testing.T) {
+	h := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
+	bal, srv, addr := stoppable(t, time.Hour, nil, h)
+	t.Cleanup(func() { close(h.end) })
+	silent, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	answer := make(chan error, 1)
+	go func() {
+		_, err := healthpb.NewHealthClient(cc).Check(context.Background(), &healthpb.HealthCheckRequest{})
+		answer <- err
+	}()
+	<-h.begun
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := bal.Shutdown(ctx, srv); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown returned %v, want %v", err, context.Canceled)
+	}
+	select {
+	case err := <-answer:
+		if err == nil {
+			t.Error("a handler that is stuck has answered")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the RPC under way was not cut off")
+	}
+}
+
 // grpc waits, for two minutes, for connections on which nobody speaks, before it drains
 // those on which somebody does.
 func TestSilentConnectionsDoNotHoldUpShutdown(t *testing.T) {
