@@ -32,6 +32,23 @@ func (s *stuck) Check(context.Context, *healthpb.HealthCheckRequest) (*healthpb.
 	return &healthpb.HealthCheckResponse{}, nil
 }
 
+// call returns once the handler has one of a new client's, and how it will end.
+func (s *stuck) call(t *testing.T, addr string, creds credentials.TransportCredentials) (*grpc.ClientConn, <-chan error) {
+	t.Helper()
+	cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(creds))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cc.Close() })
+	answer := make(chan error, 1)
+	go func() {
+		_, err := healthpb.NewHealthClient(cc).Check(context.Background(), &healthpb.HealthCheckRequest{})
+		answer <- err
+	}()
+	<-s.begun
+	return cc, answer
+}
+
 // stoppable is a real server on loopback that the test itself stops.
 func stoppable(t *testing.T, timeout time.Duration, creds credentials.TransportCredentials, h healthpb.HealthServer) (*rebalance.Balancer, *grpc.Server, string) {
 	t.Helper()
@@ -74,20 +91,10 @@ func TestShutdownDoesNotWaitForAHandlerThatIsStuck(t *testing.T) {
 			h := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
 			bal, srv, addr := stoppable(t, time.Second, nil, h)
 			t.Cleanup(func() { close(h.end) })
-			cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { cc.Close() })
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				_, _ = healthpb.NewHealthClient(cc).Check(context.Background(), &healthpb.HealthCheckRequest{})
-			}()
-			<-h.begun
+			cc, answer := h.call(t, addr, insecure.NewCredentials())
 			if gone {
 				cc.Close()
-				<-ended
+				<-answer
 			}
 			if err := shutdown(t, bal, srv); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Shutdown returned %v, want %v", err, context.DeadlineExceeded)
@@ -106,17 +113,7 @@ func TestSilentConnectionsDoNotHoldUpStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cc.Close()
-	answer := make(chan error, 1)
-	go func() {
-		_, err := healthpb.NewHealthClient(cc).Check(context.Background(), &healthpb.HealthCheckRequest{})
-		answer <- err
-	}()
-	<-h.begun
+	_, answer := h.call(t, addr, insecure.NewCredentials())
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := bal.Shutdown(ctx, srv); !errors.Is(err, context.Canceled) {
@@ -155,17 +152,7 @@ func TestSilentConnectionsDoNotHoldUpShutdown(t *testing.T) {
 			defer silent.Close()
 			_, _ = silent.Write([]byte(tc.says))
 
-			cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(tc.client))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer cc.Close()
-			answer := make(chan error, 1)
-			go func() {
-				_, err := healthpb.NewHealthClient(cc).Check(context.Background(), &healthpb.HealthCheckRequest{})
-				answer <- err
-			}()
-			<-h.begun
+			cc, answer := h.call(t, addr, tc.client)
 			go func() {
 				// The client has its GOAWAY once it would dial anew, and its RPC ends after that.
 				for s := cc.GetState(); s == connectivity.Ready && cc.WaitForStateChange(context.Background(), s); {
