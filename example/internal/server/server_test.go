@@ -429,13 +429,14 @@ func get(t *testing.T, url string) []byte {
 	return body
 }
 
-// Whatever fails ends all, the gateway, too, and is told.
-func TestAPartThatFailsEndsAll(t *testing.T) {
+// appOf has a gateway, and its ports.
+func appOf(t *testing.T, cfg rebalance.Config) (*app, listeners) {
+	t.Helper()
 	o, err := parse([]string{"-grpc", "127.0.0.1:0", "-http", "127.0.0.1:0", "-gateway", "127.0.0.1:0"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newApp(&o, rebalance.DefaultConfig(), slog.New(slog.DiscardHandler))
+	a, err := newApp(&o, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,6 +444,12 @@ func TestAPartThatFailsEndsAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a, l
+}
+
+// Whatever fails ends all, the gateway, too, and is told.
+func TestAPartThatFailsEndsAll(t *testing.T) {
+	a, l := appOf(t, rebalance.DefaultConfig())
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stdout, w := io.Pipe()
 	ended := make(chan error, 1)
@@ -493,5 +500,40 @@ func TestStopEndsSlowRequests(t *testing.T) {
 	case <-stopped:
 	case <-time.After(10 * time.Second):
 		t.Fatal("waits for the request")
+	}
+}
+
+// A handler that never ends, whatever its context says, must not keep the process.
+func TestStopLeavesHungHandlers(t *testing.T) {
+	cfg := rebalance.DefaultConfig()
+	cfg.Shutdown.Timeout = time.Second
+	a, l := appOf(t, cfg)
+	begun, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	a.grpc.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "test.Hung", HandlerType: (*any)(nil),
+		Streams: []grpc.StreamDesc{{StreamName: "Hang", ServerStreams: true, ClientStreams: true, Handler: func(any, grpc.ServerStream) error {
+			close(begun)
+			<-release
+			return nil
+		}}},
+	}, nil)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	signals := make(chan os.Signal, 1)
+	ended := make(chan error, 1)
+	go func() { ended <- a.serveOn(ctx, cancel, l, signals, io.Discard) }()
+	conn := dial(t, l.grpc.Addr().String(), insecure.NewCredentials())
+	if _, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Hung/Hang"); err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	signals <- syscall.SIGTERM
+	select {
+	case err := <-ended:
+		if err != nil { // it stopped as it was asked to
+			t.Errorf("ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("does not end")
 	}
 }
