@@ -251,6 +251,40 @@ func TestGrowthCostsOneGoAwayPerChannel(t *testing.T) {
 	}
 }
 
+// Channels of the same address that have looked at DNS by themselves, just now, leave out none
+// of the others: those would wait for the next round. Where most have, few are asked.
+func TestWhoLookedByItselfLeavesNobodyOut(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ looked, most, unreached int }{
+		{0, 10, 0},
+		{1, 10, 0},
+		{5, 10, 0},
+		{7, 3, 3},
+		{10, 0, 0},
+	} {
+		t.Run(fmt.Sprintf("%d of 10", tc.looked), func(t *testing.T) {
+			f := newFleet(1, 10, 1)
+			f.run(time.Minute)
+			f.scale(4)
+			f.resolveAll()
+			for _, c := range f.chans[:tc.looked] {
+				c.known, c.resolved = f.dns, f.now
+				f.connect(c)
+			}
+			f.run(40 * time.Second)
+			unreached := 0
+			for _, c := range f.chans {
+				if len(c.conns) < 4 {
+					unreached++
+				}
+			}
+			if n := f.goaways[ReasonReach]; n > tc.most || unreached > tc.unreached {
+				t.Errorf("%d GOAWAYs, %d channels do not know the new pods", n, unreached)
+			}
+		})
+	}
+}
+
 // What may go wrong one after the other: growth in steps, pods that leave, DNS that lags.
 func TestAnyHistoryEndsEvenAndBounded(t *testing.T) {
 	t.Parallel()

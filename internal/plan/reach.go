@@ -267,6 +267,12 @@ func (g *growth) appendShort(queue []uint64, conns []*Conn, v *View, p *Policy) 
 		channels = min(channels, n)
 	}
 	lack := channels - g.asked.reached(key, g.new)
+	if g.round == 1 && 2*lack >= channels {
+		// Some have looked at DNS by themselves. Which of the connections are theirs cannot
+		// be seen: to ask as many fewer would leave out as many that know nothing, until the
+		// next round. So each is asked; it is one GOAWAY per channel all the same.
+		lack = channels
+	}
 	for _, c := range conns {
 		switch {
 		case lack <= 0 || g.round == 1 && c.Opened > g.opened:
