@@ -25,15 +25,19 @@ const pollEvery = 100 * time.Millisecond
 func poll(ctx context.Context, what string, ok func(context.Context) (bool, error)) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
+	var why error
 	for {
 		yes, err := ok(ctx)
 		if yes {
 			return nil
 		}
+		if ctx.Err() == nil || why == nil { // that the time ended is no cause
+			why = err
+		}
 		select {
 		case <-ctx.Done():
-			if err != nil {
-				return fmt.Errorf("%s: not in time: %w", what, err)
+			if why != nil {
+				return fmt.Errorf("%s: not in time: %w", what, why)
 			}
 			return fmt.Errorf("%s: not in time", what)
 		case <-tick.C:
