@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
@@ -13,7 +14,7 @@ import (
 
 func newBalancer(t *testing.T) *rebalance.Balancer {
 	t.Helper()
-	bal, err := rebalance.New(rebalance.DefaultConfig(), rebalance.WithSelf("pod-a", "127.0.0.1"))
+	bal, err := rebalance.New(config.Default(), rebalance.WithSelf("pod-a", "127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}

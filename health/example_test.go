@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/health"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,7 +19,7 @@ import (
 )
 
 func ExampleRegister() {
-	bal, err := rebalance.New(rebalance.DefaultConfig())
+	bal, err := rebalance.New(config.Default())
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -38,7 +39,7 @@ func ExampleRegister() {
 
 // The health port outlives the gRPC server: its context ends last.
 func ExampleListenAndServe() {
-	bal, err := rebalance.New(rebalance.DefaultConfig())
+	bal, err := rebalance.New(config.Default())
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -59,7 +60,7 @@ func ExampleListenAndServe() {
 }
 
 func ExampleServe() {
-	bal, err := rebalance.New(rebalance.DefaultConfig())
+	bal, err := rebalance.New(config.Default())
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -91,7 +92,7 @@ func ExampleServe() {
 }
 
 func ExampleHandler() {
-	bal, err := rebalance.New(rebalance.DefaultConfig())
+	bal, err := rebalance.New(config.Default())
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -104,7 +105,7 @@ func ExampleHandler() {
 }
 
 func ExampleCollector() {
-	bal, err := rebalance.New(rebalance.DefaultConfig())
+	bal, err := rebalance.New(config.Default())
 	if err != nil {
 		fmt.Println(err)
 		return

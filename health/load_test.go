@@ -15,8 +15,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/peers/static"
 	"github.com/evenkeel-go/evenkeel/rebalance"
-	"github.com/evenkeel-go/evenkeel/rebalance/peers/static"
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
 
@@ -30,7 +31,7 @@ func startPod(t *testing.T, name, addr, port string, members []string) *realPod 
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := rebalance.DefaultConfig()
+	cfg := config.Default()
 	cfg.Rebalance.Enabled = false
 	bal, err := rebalance.New(cfg, rebalance.WithPeers(source), rebalance.WithSelf(name, addr),
 		rebalance.WithWeight(func(rebalance.ConnStats) float64 { return 2.5 }))

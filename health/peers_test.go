@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/certs/certstest"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/rebalance"
@@ -118,8 +119,8 @@ func podMount(t *testing.T, ca *certstest.CA, change func(*x509.Certificate)) *c
 
 func withPeersTLS(t *testing.T, m *certstest.Mount) *rebalance.Balancer {
 	t.Helper()
-	cfg := rebalance.DefaultConfig()
-	cfg.Peers.TLS = rebalance.PeersTLSConfig{Cert: m.Files.Cert, Key: m.Files.Key, CA: m.Files.CA}
+	cfg := config.Default()
+	cfg.Peers.TLS = config.PeersTLS{Cert: m.Files.Cert, Key: m.Files.Key, CA: m.Files.CA}
 	bal, err := rebalance.New(cfg, rebalance.WithSelf("pod-a", "127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)

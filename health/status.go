@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
@@ -238,19 +239,19 @@ func figure(x float64) string {
 
 // byConnections reports whether connections are the measure of load.
 func byConnections(st rebalance.Status) bool {
-	return st.Weight == "" || st.Weight == rebalance.WeightConnections
+	return st.Weight == "" || st.Weight == config.WeightConnections
 }
 
 var weightUnits = map[string]string{
-	rebalance.WeightConnections: "connections",
-	rebalance.WeightRequests:    "requests per second",
-	rebalance.WeightStreams:     "streams in flight",
-	"custom":                    "a weight of your own",
+	config.WeightConnections: "connections",
+	config.WeightRequests:    "requests per second",
+	config.WeightStreams:     "streams in flight",
+	"custom":                 "a weight of your own",
 }
 
 // weightUnit says in what loads are counted.
 func weightUnit(st rebalance.Status) string {
-	return cmp.Or(weightUnits[st.Weight], st.Weight, rebalance.WeightConnections)
+	return cmp.Or(weightUnits[st.Weight], st.Weight, config.WeightConnections)
 }
 
 // loadLine is this pod's load beside the others'.

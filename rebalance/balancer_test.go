@@ -16,19 +16,21 @@ import (
 
 	"google.golang.org/grpc/peer"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // hand is a source of peers that the test holds in its hand.
 type hand struct {
 	mu     sync.Mutex
-	report func(Membership)
-	last   Membership
+	report func(peers.Membership)
+	last   peers.Membership
 	renew  bool // repeat the last report every few seconds, as sources do
 }
 
-func (h *hand) Run(ctx context.Context, report func(Membership)) error {
+func (h *hand) Run(ctx context.Context, report func(peers.Membership)) error {
 	h.mu.Lock()
 	h.report = report
 	h.mu.Unlock()
@@ -50,7 +52,7 @@ func (h *hand) Run(ctx context.Context, report func(Membership)) error {
 
 func (h *hand) String() string { return "hand" }
 
-func (h *hand) set(m Membership) {
+func (h *hand) set(m peers.Membership) {
 	synctest.Wait()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -58,18 +60,18 @@ func (h *hand) set(m Membership) {
 	h.report(m)
 }
 
-func pods(addrs ...string) Membership {
-	var m Membership
+func pods(addrs ...string) peers.Membership {
+	var m peers.Membership
 	for _, a := range addrs {
-		m.Members = append(m.Members, Member{Addrs: []netip.Addr{netip.MustParseAddr(a)}})
+		m.Members = append(m.Members, peers.Member{Addrs: []netip.Addr{netip.MustParseAddr(a)}})
 	}
 	return m
 }
 
 // started runs a Balancer in the bubble of the test.
-func started(t *testing.T, src Source, change func(*Config)) *Balancer {
+func started(t *testing.T, src peers.Source, change func(*config.Config)) *Balancer {
 	t.Helper()
-	cfg := DefaultConfig()
+	cfg := config.Default()
 	if change != nil {
 		change(&cfg)
 	}
@@ -135,7 +137,7 @@ func TestFailStatic(t *testing.T) {
 		if hasCondition(b, "stale-view") {
 			t.Error("the condition shows at once: every start would cry wolf")
 		}
-		src.set(Membership{Err: errors.New("no such host")})
+		src.set(peers.Membership{Err: errors.New("no such host")})
 		time.Sleep(11 * time.Second)
 		wantVerdict(t, b, Stale, "no such host")
 		if !hasCondition(b, "stale-view") {
@@ -149,7 +151,7 @@ func TestFailStatic(t *testing.T) {
 			t.Error("the condition stays although the view is good")
 		}
 
-		src.set(Membership{Err: errors.New("API server away")})
+		src.set(peers.Membership{Err: errors.New("API server away")})
 		time.Sleep(20 * time.Second)
 		wantVerdict(t, b, Balanced, "2 pods") // the last good view holds for a while
 		time.Sleep(12 * time.Second)
@@ -206,13 +208,13 @@ func TestWhoCountsAsMember(t *testing.T) {
 }
 
 func TestOneAddressFamilyOrTwoIsOnePod(t *testing.T) {
-	b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("a", "2001:db8::1"))
+	b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("a", "2001:db8::1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	one, two := netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("2001:db8::1")
 	for _, addrs := range [][]netip.Addr{{one, two}, {two, one}} {
-		m, ok := b.toMember(Member{Addrs: addrs})
+		m, ok := b.toMember(peers.Member{Addrs: addrs})
 		if !ok || m.id != "198.18.0.1" || !m.self || len(m.addrs) != 2 {
 			t.Errorf("%v: %+v", addrs, m)
 		}
@@ -221,7 +223,7 @@ func TestOneAddressFamilyOrTwoIsOnePod(t *testing.T) {
 
 // What planning and a new process must know of is passed on.
 func TestHandlersKeysReachPlanning(t *testing.T) {
-	b, err := New(DefaultConfig())
+	b, err := New(config.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +242,7 @@ func TestHandlersKeysReachPlanning(t *testing.T) {
 
 // The grace that Kubernetes gave the pod at its start fits the time of then.
 func TestTimeToStopIsThatOfTheStart(t *testing.T) {
-	b, err := New(DefaultConfig())
+	b, err := New(config.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +263,7 @@ func TestTimeToStopIsThatOfTheStart(t *testing.T) {
 // A Service may have the other address family only: then the name tells, and never where the
 // addresses can.
 func TestSelfByName(t *testing.T) {
-	b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("a", "198.18.0.1"))
+	b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("a", "198.18.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +277,7 @@ func TestSelfByName(t *testing.T) {
 		{"a", "198.18.0.2", false},
 		{"b", "198.18.0.1", true},
 	} {
-		m := Member{Pod: tc.pod, Addrs: []netip.Addr{netip.MustParseAddr(tc.addr)}}
+		m := peers.Member{Pod: tc.pod, Addrs: []netip.Addr{netip.MustParseAddr(tc.addr)}}
 		if got := b.isSelf(&m); got != tc.self {
 			t.Errorf("%+v: %v", tc, got)
 		}
@@ -331,7 +333,7 @@ func TestDuplicateNameAndSilentPeers(t *testing.T) {
 
 func TestUntrackedRPCIsSaidOnceAndLoudly(t *testing.T) {
 	var log bytes.Buffer
-	b, err := New(DefaultConfig(), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	b, err := New(config.Default(), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +360,7 @@ func TestUntrackedRPCIsSaidOnceAndLoudly(t *testing.T) {
 
 func TestServingWithoutRunIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, err := New(DefaultConfig())
+		b, err := New(config.Default())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -469,12 +471,12 @@ func TestLameDuckByName(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("pod-a", tc.self))
+				b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("pod-a", tc.self))
 				if err != nil {
 					t.Fatal(err)
 				}
-				me, other := Member{Pod: "pod-a", Addrs: []netip.Addr{tc.addr}}, Member{Pod: "pod-b", Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.2")}}
-				both, one := Membership{Members: []Member{me, other}}, Membership{Members: []Member{other}}
+				me, other := peers.Member{Pod: "pod-a", Addrs: []netip.Addr{tc.addr}}, peers.Member{Pod: "pod-b", Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.2")}}
+				both, one := peers.Membership{Members: []peers.Member{me, other}}, peers.Membership{Members: []peers.Member{other}}
 				z := &zone{}
 				z.set(both)
 				if b.clientDNS.resolver = z; tc.resolve != "" {
@@ -505,7 +507,7 @@ func TestAChangedWeightIsMeasuredAtOnce(t *testing.T) {
 			t.Fatalf("weight %v of 3 connections", w)
 		}
 		cfg := b.Config()
-		cfg.Rebalance.Weight = WeightStreams
+		cfg.Rebalance.Weight = config.WeightStreams
 		if err := b.Apply(cfg); err != nil {
 			t.Fatal(err)
 		}
@@ -594,7 +596,7 @@ func TestMomentsAreWithinTheWindow(t *testing.T) {
 // Run was called, and its end is no reason to say that it was not.
 func TestRunThatEndedWasCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, err := New(DefaultConfig())
+		b, err := New(config.Default())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -613,7 +615,7 @@ func TestRunThatEndedWasCalled(t *testing.T) {
 
 // A source may go on using what it has reported.
 func TestWhatASourceReportsIsCopied(t *testing.T) {
-	b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("pod-a", "198.18.0.1"))
+	b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("pod-a", "198.18.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -651,7 +653,7 @@ func TestALogMayLookAtConditions(t *testing.T) {
 	var b *Balancer
 	var text bytes.Buffer
 	log := slog.New(curious{slog.NewTextHandler(&text, nil), &b})
-	made, err := New(DefaultConfig(), WithLogger(log))
+	made, err := New(config.Default(), WithLogger(log))
 	if err != nil {
 		t.Fatal(err)
 	}

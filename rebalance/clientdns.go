@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
 )
 
@@ -19,10 +20,10 @@ type clientDNS struct {
 }
 
 // prepare takes the name from cfg, if there is one.
-func (d *clientDNS) prepare(cfg *Config) error {
+func (d *clientDNS) prepare(cfg *config.Config) error {
 	d.renamed = make(chan struct{}, 1)
 	name, server := cfg.Clients.DNS.Name, cfg.Clients.DNS.Server
-	if name == "" && cfg.Peers.Source == PeersDNS {
+	if name == "" && cfg.Peers.Source == config.SourceDNS {
 		name, server = lookup.Host(cfg.Peers.DNS.Name), cmp.Or(server, cfg.Peers.DNS.Server)
 	}
 	resolver, err := lookup.New(server)

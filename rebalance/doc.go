@@ -2,7 +2,7 @@
 //
 // A Balancer knows the live connections of one server, the pods that serve beside
 // it, and whether DNS already answers clients with all of them. From that view
-// and a Config it decides, in internal/plan, and acts, in one loop: Run.
+// and a config.Config it decides, in internal/plan, and acts, in one loop: Run.
 //
 //	bal, err := rebalance.New(cfg, rebalance.WithPeers(source))
 //	srv := grpc.NewServer(serveropts.Options(bal)...)
@@ -11,5 +11,5 @@
 // When it does not know (no peers, a view that is stale, DNS behind), it does
 // nothing and says so: see Status.
 //
-// This package does not import client-go; rebalance/peers/kube does.
+// This package does not import client-go; peers/kube does.
 package rebalance

@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // A pod whose peers go wrong, each in its own way, all at once, over real sockets.
@@ -123,7 +125,7 @@ func faults(t *testing.T, sent *atomic.Int64) map[string]struct {
 func TestFaultyPeers(t *testing.T) {
 	var sent atomic.Int64
 	want := map[string]uint64{}
-	var members []Member
+	var members []peers.Member
 	var bad []string // ids
 	all := map[string]*moody{}
 	for name, f := range faults(t, &sent) {
@@ -153,7 +155,7 @@ func TestFaultyPeers(t *testing.T) {
 	wantErrors(t, b, want)
 	// The last good reports of those that failed have aged, the others are new.
 	wantTold(t, b, slices.Collect(maps.Keys(all)))
-	for _, p := range b.peers.peers(WeightConnections, "127.0.0.1") {
+	for _, p := range b.peers.peers(config.WeightConnections, "127.0.0.1") {
 		if old := p.Age >= 20*time.Second; old != slices.Contains(bad, p.Pod) || p.Load != 3 {
 			t.Errorf("%s: %+v", all[p.Pod].name, p)
 		}
@@ -186,7 +188,7 @@ func backdate(b *Balancer, d time.Duration) {
 func wantTold(t *testing.T, b *Balancer, want []string) {
 	t.Helper()
 	var got []string
-	for _, p := range b.peers.peers(WeightConnections, "127.0.0.1") {
+	for _, p := range b.peers.peers(config.WeightConnections, "127.0.0.1") {
 		got = append(got, p.Pod)
 	}
 	slices.Sort(want)

@@ -14,7 +14,9 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // zone is a DNS that says what the test wants.
@@ -29,7 +31,7 @@ func (z *zone) Addrs(context.Context, string) ([]netip.Addr, error) {
 	return slices.Clone(z.addrs), nil
 }
 
-func (z *zone) set(m Membership) {
+func (z *zone) set(m peers.Membership) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.addrs = nil
@@ -39,9 +41,9 @@ func (z *zone) set(m Membership) {
 }
 
 // gated runs a Balancer whose clients resolve name, or what the source says, in z.
-func gated(t *testing.T, src Source, z *zone, name string) *Balancer {
+func gated(t *testing.T, src peers.Source, z *zone, name string) *Balancer {
 	t.Helper()
-	b, err := New(DefaultConfig(), WithPeers(src), WithSelf("pod-a", "198.18.0.1"))
+	b, err := New(config.Default(), WithPeers(src), WithSelf("pod-a", "198.18.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +144,7 @@ func TestSourceNamesWhatClientsResolve(t *testing.T) {
 		b := gated(t, src, z, "")
 		visitor(t, b)
 		one, two, three := pods("198.18.0.1"), pods("198.18.0.1", "198.18.0.2"), pods("198.18.0.1", "198.18.0.2", "198.18.0.3")
-		for _, m := range []*Membership{&one, &two} {
+		for _, m := range []*peers.Membership{&one, &two} {
 			m.ClientName = "hello-headless.shop.svc.cluster.local."
 		}
 		z.set(one)
@@ -220,13 +222,13 @@ func TestClientDNSFollowsFromTheConfiguration(t *testing.T) {
 		peers, clients         asked
 		wantName, wantResolver string
 	}{
-		{"peers' name", PeersDNS, asked{"hello.test", "198.18.0.1"}, asked{}, "hello.test", "198.18.0.1:53"},
-		{"of SRV records", PeersDNS, asked{"_grpc._tcp.hello.test", ""}, asked{}, "hello.test", system},
-		{"a server of the clients'", PeersDNS, asked{"hello.test", "198.18.0.1"}, asked{"", "198.18.0.2"}, "hello.test", "198.18.0.2:53"},
-		{"a name of the clients'", PeersDNS, asked{"hello.test", "198.18.0.1"}, asked{"shop.test", ""}, "shop.test", system},
-		{"the source's name", PeersKubernetes, asked{}, asked{"", "198.18.0.2"}, "learnt.test", "198.18.0.2:53"},
+		{"peers' name", config.SourceDNS, asked{"hello.test", "198.18.0.1"}, asked{}, "hello.test", "198.18.0.1:53"},
+		{"of SRV records", config.SourceDNS, asked{"_grpc._tcp.hello.test", ""}, asked{}, "hello.test", system},
+		{"a server of the clients'", config.SourceDNS, asked{"hello.test", "198.18.0.1"}, asked{"", "198.18.0.2"}, "hello.test", "198.18.0.2:53"},
+		{"a name of the clients'", config.SourceDNS, asked{"hello.test", "198.18.0.1"}, asked{"shop.test", ""}, "shop.test", system},
+		{"the source's name", config.SourceKubernetes, asked{}, asked{"", "198.18.0.2"}, "learnt.test", "198.18.0.2:53"},
 	} {
-		cfg := DefaultConfig()
+		cfg := config.Default()
 		cfg.Peers.Source, cfg.Peers.DNS.Name, cfg.Peers.DNS.Server = tc.source, tc.peers.name, tc.peers.server
 		cfg.Clients.DNS.Name, cfg.Clients.DNS.Server = tc.clients.name, tc.clients.server
 		var d clientDNS

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
@@ -17,7 +18,7 @@ type loadStatus struct {
 func (b *Balancer) loadStatus() loadStatus {
 	cfg, sums := b.Config(), b.reg.Loads()
 	l := loadStatus{weight: b.weight(&cfg), own: sums.Weight}
-	if l.weight == WeightConnections {
+	if l.weight == config.WeightConnections {
 		l.own = float64(sums.Connections)
 	}
 	members, stale := b.members()

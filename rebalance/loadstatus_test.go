@@ -7,7 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // told books a report that pod made some time ago.
@@ -30,8 +32,8 @@ func loadText(l *float64) string {
 // What is shown as the mean is over the pods that planning knows, and no other.
 func TestLoadStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cfg := DefaultConfig()
-		cfg.Rebalance.Weight = WeightStreams
+		cfg := config.Default()
+		cfg.Rebalance.Weight = config.WeightStreams
 		b, err := New(cfg, WithPeers(&hand{}), WithSelf("pod-a", "198.18.0.1"))
 		if err != nil {
 			t.Fatal(err)
@@ -43,7 +45,7 @@ func TestLoadStatus(t *testing.T) {
 			for _, p := range s.Peers {
 				got += fmt.Sprintf(" %s/%v", loadText(p.Load), p.Age)
 			}
-			if s.Weight != WeightStreams || s.Load != 0 || s.MeanLoad != mean || s.Band != band || got != peers {
+			if s.Weight != config.WeightStreams || s.Load != 0 || s.MeanLoad != mean || s.Band != band || got != peers {
 				t.Errorf("%s: %s %v, mean %v, %+v, peers%s\nwant mean %v, %+v, peers%s", what, s.Weight, s.Load, s.MeanLoad, s.Band, got, mean, band, peers)
 			}
 		}
@@ -51,7 +53,7 @@ func TestLoadStatus(t *testing.T) {
 		b.onMembership(pods("198.18.0.1", "198.18.0.2", "198.18.0.3", "198.18.0.4"))
 		want("nobody told", 0, Band{}, " 0/0 ?/0 ?/0 ?/0")
 		by := func(load float64) peerz.Report {
-			return peerz.Report{Ready: true, Loads: map[string]float64{WeightStreams: load}}
+			return peerz.Report{Ready: true, Loads: map[string]float64{config.WeightStreams: load}}
 		}
 		told(b, "198.18.0.2", time.Second, by(30))
 		want("one of three is too few", 0, Band{}, " 0/0 30/0 ?/0 ?/0")
@@ -76,16 +78,16 @@ func TestLoadStatus(t *testing.T) {
 
 // Loads of pods that only tell of connections, from before there were others.
 func TestLoadOfAnOldVersion(t *testing.T) {
-	b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("pod-a", "198.18.0.1"))
+	b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("pod-a", "198.18.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.onMembership(Membership{Members: []Member{
+	b.onMembership(peers.Membership{Members: []peers.Member{
 		{Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.1")}}, {Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.2")}},
 	}})
 	told(b, "198.18.0.2", 0, peerz.Report{Ready: true, Connections: 12, Draining: 2})
 	s := b.Status()
-	if s.Weight != WeightConnections || loadText(s.Peers[1].Load) != "10" || s.MeanLoad != 5 || s.Band.Over != 6 {
+	if s.Weight != config.WeightConnections || loadText(s.Peers[1].Load) != "10" || s.MeanLoad != 5 || s.Band.Over != 6 {
 		t.Errorf("%s, peer %s, mean %v, %+v", s.Weight, loadText(s.Peers[1].Load), s.MeanLoad, s.Band)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/peers"
 	"google.golang.org/grpc/credentials"
 )
 
@@ -15,7 +16,7 @@ import (
 type Option interface{ apply(*options) }
 
 type options struct {
-	source Source
+	source peers.Source
 	log    *slog.Logger
 	pod    string
 	addr   string
@@ -36,10 +37,10 @@ type ConnInfo struct {
 	AuthInfo credentials.AuthInfo
 }
 
-// WithPeers sets who tells of the other pods: a source of rebalance/peers/dns, kube or static,
+// WithPeers sets who tells of the other pods: a source of peers/dns, kube or static,
 // made as cfg.Peers says, or one of your own. Without it, whatever cfg.Peers.Source is, nothing
 // is moved between pods; the backstop age works all the same.
-func WithPeers(s Source) Option { return optionFunc(func(o *options) { o.source = s }) }
+func WithPeers(s peers.Source) Option { return optionFunc(func(o *options) { o.source = s }) }
 
 // WithLogger sets where decisions are logged. Default: nowhere.
 func WithLogger(l *slog.Logger) Option { return optionFunc(func(o *options) { o.log = l }) }

@@ -14,6 +14,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/certs"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 const (
@@ -42,7 +43,7 @@ type peerBook struct {
 	index  keyIndex
 
 	mu       sync.Mutex
-	members  []Member
+	members  []peers.Member
 	listed   []listed  // members, sorted by id
 	unproven bool      // some of them are
 	starting int       // as many more will be members soon
@@ -64,7 +65,7 @@ func (p *peerBook) close() {
 }
 
 // dialWith has the pods reached as the source does it, for polls and questions alike.
-func (p *peerBook) dialWith(d PeerDialer) {
+func (p *peerBook) dialWith(d peers.Dialer) {
 	p.client.Dial = func(ctx context.Context, _, addr string) (net.Conn, error) {
 		at, err := netip.ParseAddrPort(addr)
 		if err != nil {
@@ -85,14 +86,14 @@ type peerReport struct {
 
 // listed is a member with what follows from its addresses.
 type listed struct {
-	Member
+	peers.Member
 
 	id    string       // its lowest address
 	addrs []netip.Addr // lowest first
 }
 
 // listMembers sorts members by their ids.
-func listMembers(members []Member) []listed {
+func listMembers(members []peers.Member) []listed {
 	out := make([]listed, len(members))
 	for i, m := range members {
 		addrs := slices.SortedFunc(slices.Values(m.Addrs), netip.Addr.Compare)
@@ -108,12 +109,12 @@ func byID(a, b listed) int { return strings.Compare(a.id, b.id) }
 func (b *Balancer) runSource(ctx context.Context) {
 	err := b.opts.source.Run(ctx, b.onMembership)
 	if err != nil && ctx.Err() == nil {
-		b.onMembership(Membership{Err: err})
+		b.onMembership(peers.Membership{Err: err})
 		b.SetCondition("source-ended", Error, "no peers can be watched any more, restart the pod when mended: "+err.Error())
 	}
 }
 
-func (b *Balancer) onMembership(m Membership) {
+func (b *Balancer) onMembership(m peers.Membership) {
 	if m.Err == nil {
 		b.clientDNS.learn(m.ClientName) // before the members: none must be moved unasked
 	}
@@ -126,7 +127,7 @@ func (b *Balancer) onMembership(m Membership) {
 	if changed && m.Err == nil {
 		p.members = copyMembers(m.Members)
 		p.listed = listMembers(p.members)
-		p.unproven = slices.ContainsFunc(p.members, func(m Member) bool { return m.Unproven })
+		p.unproven = slices.ContainsFunc(p.members, func(m peers.Member) bool { return m.Unproven })
 	}
 	p.mu.Unlock()
 	if m.Err == nil {
@@ -144,7 +145,7 @@ func (p *peerBook) toCome() int {
 }
 
 // copyMembers leaves the source what is its own.
-func copyMembers(members []Member) []Member {
+func copyMembers(members []peers.Member) []peers.Member {
 	out := slices.Clone(members)
 	for i := range out {
 		out[i].Addrs = slices.Clone(out[i].Addrs)
@@ -152,15 +153,15 @@ func copyMembers(members []Member) []Member {
 	return out
 }
 
-func sameMember(a, b Member) bool {
+func sameMember(a, b peers.Member) bool {
 	return a.Pod == b.Pod && a.Terminating == b.Terminating && a.Unproven == b.Unproven && a.Port == b.Port &&
 		slices.Equal(a.Addrs, b.Addrs)
 }
 
-func (p *peerBook) membership() ([]Member, time.Time, error) {
+func (p *peerBook) membership() ([]peers.Member, time.Time, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if slices.ContainsFunc(p.members, func(m Member) bool { return m.Unproven }) && !p.polled {
+	if slices.ContainsFunc(p.members, func(m peers.Member) bool { return m.Unproven }) && !p.polled {
 		return nil, time.Time{}, nil
 	}
 	return p.members, p.at, p.err

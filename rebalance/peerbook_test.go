@@ -17,16 +17,18 @@ import (
 
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/certs/certstest"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // asker returns a Balancer that does not run, for a test that lets it ask by hand. It is
 // the pod at 127.0.0.1.
-func asker(t *testing.T, change func(*Config), members ...Member) *Balancer {
+func asker(t *testing.T, change func(*config.Config), members ...peers.Member) *Balancer {
 	t.Helper()
-	cfg := DefaultConfig()
+	cfg := config.Default()
 	if change != nil {
 		change(&cfg)
 	}
@@ -42,9 +44,9 @@ func asker(t *testing.T, change func(*Config), members ...Member) *Balancer {
 }
 
 // seeMembers lets a Balancer see itself and members.
-func seeMembers(b *Balancer, members ...Member) {
-	self := Member{Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Port: 1}
-	b.onMembership(Membership{Members: append([]Member{self}, members...)})
+func seeMembers(b *Balancer, members ...peers.Member) {
+	self := peers.Member{Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Port: 1}
+	b.onMembership(peers.Membership{Members: append([]peers.Member{self}, members...)})
 }
 
 // serveAt serves h on a port of host until the test ends.
@@ -72,8 +74,8 @@ func serveTLSAt(t *testing.T, host string, port int, h http.Handler, cfg *tls.Co
 }
 
 // podAt is a member that answers at the given place.
-func podAt(pod string, at ...netip.AddrPort) Member {
-	m := Member{Pod: pod, Port: int(at[0].Port())}
+func podAt(pod string, at ...netip.AddrPort) peers.Member {
+	m := peers.Member{Pod: pod, Port: int(at[0].Port())}
 	for _, a := range at {
 		m.Addrs = append(m.Addrs, a.Addr())
 	}
@@ -92,10 +94,10 @@ func wantErrors(t *testing.T, b *Balancer, want map[string]uint64) {
 }
 
 // manyMembers are n pods, more than there are addresses in a /24.
-func manyMembers(n int) []Member {
-	out := make([]Member, n)
+func manyMembers(n int) []peers.Member {
+	out := make([]peers.Member, n)
 	for i := range out {
-		out[i] = Member{Addrs: []netip.Addr{netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})}, Port: 8080}
+		out[i] = peers.Member{Addrs: []netip.Addr{netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})}, Port: 8080}
 	}
 	return out
 }
@@ -157,9 +159,9 @@ func TestEverybodyHasATurn(t *testing.T) {
 // another.
 func TestNoViewBeforeAllUnprovenPodsWereAsked(t *testing.T) {
 	for n, polls := range map[int]int{32: 1, 33: 5, 100: 13} {
-		members := make([]Member, n)
+		members := make([]peers.Member, n)
 		for i := range members {
-			members[i] = Member{Addrs: []netip.Addr{netip.AddrFrom4([4]byte{127, 1, 0, byte(i + 1)})}, Port: 1, Unproven: true}
+			members[i] = peers.Member{Addrs: []netip.Addr{netip.AddrFrom4([4]byte{127, 1, 0, byte(i + 1)})}, Port: 1, Unproven: true}
 		}
 		b := asker(t, nil, members...)
 		for i := range polls + 1 {
@@ -266,7 +268,7 @@ func TestPeersTellOfTheirLoad(t *testing.T) {
 			rep.Pod, rep.Ready = id(i), i != 7
 			b.peers.book(id(i), rep, err)
 		}
-		loads := map[string]float64{WeightConnections: 7, WeightRequests: 0.5}
+		loads := map[string]float64{config.WeightConnections: 7, config.WeightRequests: 0.5}
 		book(6, peerz.Report{Loads: loads}, nil)
 		time.Sleep(20 * time.Second)
 		book(0, peerz.Report{Loads: loads, Reaching: true}, nil)
@@ -285,29 +287,29 @@ func TestPeersTellOfTheirLoad(t *testing.T) {
 			{Pod: id(2), Age: 10 * time.Second, Load: 7, Overloaded: true},
 			{Pod: id(3), Age: 10 * time.Second, Load: 7},
 		}
-		if got := b.peers.peers(WeightConnections, "127.0.0.1"); !slices.Equal(got, want) {
+		if got := b.peers.peers(config.WeightConnections, "127.0.0.1"); !slices.Equal(got, want) {
 			t.Errorf("by connections\n%+v, want\n%+v", got, want)
 		}
-		if got := b.peers.peers(WeightConnections, id(0)); !slices.Equal(got, want[1:]) {
+		if got := b.peers.peers(config.WeightConnections, id(0)); !slices.Equal(got, want[1:]) {
 			t.Errorf("seen by %s: %+v", id(0), got)
 		}
 		want[0].Load, want[3].Load = 0.5, 0.5
-		if got := b.peers.peers(WeightRequests, "127.0.0.1"); !slices.Equal(got, []plan.Peer{want[0], want[3]}) {
+		if got := b.peers.peers(config.WeightRequests, "127.0.0.1"); !slices.Equal(got, []plan.Peer{want[0], want[3]}) {
 			t.Errorf("by requests %+v: of old versions nothing is known", got)
 		}
 		if got := b.peers.peers("of later", "127.0.0.1"); len(got) != 0 {
 			t.Errorf("by a weight that nobody measures: %+v", got)
 		}
 		time.Sleep(20 * time.Second)
-		if got := b.peers.peers(WeightConnections, "127.0.0.1"); len(got) != 4 || got[0].Age != time.Minute {
+		if got := b.peers.peers(config.WeightConnections, "127.0.0.1"); len(got) != 4 || got[0].Age != time.Minute {
 			t.Errorf("after a minute: %+v", got)
 		}
 		time.Sleep(time.Millisecond)
-		if got := b.peers.peers(WeightConnections, "127.0.0.1"); len(got) != 3 {
+		if got := b.peers.peers(config.WeightConnections, "127.0.0.1"); len(got) != 3 {
 			t.Errorf("after more than a minute: %+v", got)
 		}
 		seeMembers(b, members[:2]...)
-		if got := b.peers.peers(WeightConnections, "127.0.0.1"); len(got) != 1 || got[0].Pod != id(1) {
+		if got := b.peers.peers(config.WeightConnections, "127.0.0.1"); len(got) != 1 || got[0].Pod != id(1) {
 			t.Errorf("of those that went: %+v", got)
 		}
 	})
@@ -316,7 +318,7 @@ func TestPeersTellOfTheirLoad(t *testing.T) {
 // thousand is a Balancer that has heard of 1,000 peers.
 func thousand(tb testing.TB) *Balancer {
 	tb.Helper()
-	b, err := New(DefaultConfig(), WithPeers(&hand{}), WithSelf("pod-a", "127.0.0.1"))
+	b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("pod-a", "127.0.0.1"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -324,7 +326,7 @@ func thousand(tb testing.TB) *Balancer {
 	seeMembers(b, members...)
 	b.targetsLocked()
 	for _, m := range members {
-		b.peers.book(m.Addrs[0].String(), peerz.Report{Ready: true, Loads: map[string]float64{WeightConnections: 1}}, nil)
+		b.peers.book(m.Addrs[0].String(), peerz.Report{Ready: true, Loads: map[string]float64{config.WeightConnections: 1}}, nil)
 	}
 	return b
 }
@@ -332,7 +334,7 @@ func thousand(tb testing.TB) *Balancer {
 func TestLoadsOfPeersCostNoMemory(t *testing.T) {
 	b := thousand(t)
 	if n := testing.AllocsPerRun(10, func() {
-		if len(b.peers.peers(WeightConnections, "127.0.0.1")) != 1000 {
+		if len(b.peers.peers(config.WeightConnections, "127.0.0.1")) != 1000 {
 			t.Error("not all")
 		}
 	}); n != 0 {
@@ -344,7 +346,7 @@ func BenchmarkPeers1000(b *testing.B) {
 	bal := thousand(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		bal.peers.peers(WeightConnections, "127.0.0.1")
+		bal.peers.peers(config.WeightConnections, "127.0.0.1")
 	}
 }
 
@@ -439,7 +441,7 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 	b := asker(t, nil, podAt("b", at))
 	b.poll(t.Context())
 	wantErrors(t, b, map[string]uint64{peerz.WrongPod: 1})
-	if got := b.peers.peers(WeightConnections, ""); len(got) != 0 {
+	if got := b.peers.peers(config.WeightConnections, ""); len(got) != 0 {
 		t.Errorf("its load is believed: %+v", got)
 	}
 	q := &plan.Ask{Keys: map[string][]string{"127.0.0.2": {"k"}}}
@@ -451,7 +453,7 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 	seeMembers(b, podAt("", at)) // a source that knows no names
 	b.poll(t.Context())
 	got := b.peers.askAll(t.Context(), q, map[string]target{"127.0.0.2": targetOf(b, "127.0.0.2")})
-	if got.ByPod["127.0.0.2"]["k"] != 9 || !got.Sticky["k"] || len(b.peers.peers(WeightConnections, "")) != 1 {
+	if got.ByPod["127.0.0.2"]["k"] != 9 || !got.Sticky["k"] || len(b.peers.peers(config.WeightConnections, "")) != 1 {
 		t.Errorf("keys %v, errors %v", got, b.peers.errorCounts())
 	}
 }
@@ -495,7 +497,7 @@ func TestSalt(t *testing.T) {
 		ours, theirs string
 		want         int
 	}{{"", "", 1}, {"s", "s", 1}, {"s", "", 0}, {"", "s", 0}, {"s", "t", 0}} {
-		other := asker(t, func(c *Config) { c.Peers.Salt = tc.theirs })
+		other := asker(t, func(c *config.Config) { c.Peers.Salt = tc.theirs })
 		client, server := net.Pipe()
 		defer client.Close()
 		defer other.reg.Add(server, "10.0.0.7").Close()
@@ -504,7 +506,7 @@ func TestSalt(t *testing.T) {
 			asked.Store(keys[0])
 			return other.Report(keys)
 		}))
-		b := asker(t, func(c *Config) { c.Peers.Salt = tc.ours }, podAt("pod-a", at))
+		b := asker(t, func(c *config.Config) { c.Peers.Salt = tc.ours }, podAt("pod-a", at))
 		got, _, err := b.peers.askKeys(t.Context(), targetOf(b, "127.0.0.2"), []string{"10.0.0.7"})
 		if err != nil || got["10.0.0.7"] != tc.want {
 			t.Errorf("salts %q and %q: %v, %v, want %d", tc.ours, tc.theirs, got, err, tc.want)
@@ -530,19 +532,19 @@ func guarded(b *Balancer) http.Handler {
 
 func TestPeersThatTLSRefuses(t *testing.T) {
 	ca, other := certstest.NewCA(t, "ca"), certstest.NewCA(t, "other")
-	ours := func(serverName string, by *certstest.CA, expired bool) func(*Config) {
+	ours := func(serverName string, by *certstest.CA, expired bool) func(*config.Config) {
 		cert, key := by.Issue("pods.test", nil)
 		if expired {
 			cert, key = by.Issue("pods.test", certstest.Expired)
 		}
 		m := certstest.NewMount(t, cert, key, ca.PEM)
-		return func(c *Config) {
-			c.Peers.TLS = PeersTLSConfig{Cert: m.Files.Cert, Key: m.Files.Key, CA: m.Files.CA, ServerName: serverName}
+		return func(c *config.Config) {
+			c.Peers.TLS = config.PeersTLS{Cert: m.Files.Cert, Key: m.Files.Key, CA: m.Files.CA, ServerName: serverName}
 		}
 	}
 	good := ours("", ca, false)
 	for name, tc := range map[string]struct {
-		asks, answers func(*Config)
+		asks, answers func(*config.Config)
 		want          string // part of the error; empty: none
 	}{
 		"good":             {good, good, ""},
@@ -576,8 +578,8 @@ func TestPeersThatTLSRefuses(t *testing.T) {
 }
 
 func TestFilesOfTLSThatAreNotThere(t *testing.T) {
-	cfg := DefaultConfig()
-	cfg.Peers.TLS = PeersTLSConfig{Cert: "/nowhere/tls.crt", Key: "k", CA: "a"}
+	cfg := config.Default()
+	cfg.Peers.TLS = config.PeersTLS{Cert: "/nowhere/tls.crt", Key: "k", CA: "a"}
 	if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), "peers.tls: open /nowhere/tls.crt") {
 		t.Errorf("got %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
 
@@ -33,7 +34,7 @@ func clientIP(i int) string { return fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255,
 // crowded is a pod with a connection of each of n clients.
 func crowded(tb testing.TB, n int, salt string) (b *Balancer, add func(key string)) {
 	tb.Helper()
-	cfg := DefaultConfig()
+	cfg := config.Default()
 	cfg.Peers.Salt = salt
 	b, err := New(cfg, WithSelf("pod-a", "127.0.0.1"))
 	if err != nil {

@@ -3,6 +3,7 @@ package rebalance
 import (
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
@@ -37,7 +38,7 @@ func (p *peerBook) peers(weight, self string) []plan.Peer {
 // loadOf understands versions that told of connections only.
 func loadOf(r *peerz.Report, weight string) (float64, bool) {
 	load, ok := r.Loads[weight]
-	if !ok && weight == WeightConnections {
+	if !ok && weight == config.WeightConnections {
 		return float64(r.Connections - r.Draining), true
 	}
 	return load, ok

@@ -4,12 +4,13 @@ import (
 	"crypto/tls"
 	"fmt"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/certs"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
 
 // preparePeers takes up how pods talk to each other.
-func (b *Balancer) preparePeers(cfg *Config) error {
+func (b *Balancer) preparePeers(cfg *config.Config) error {
 	p, t := &b.peers, &cfg.Peers.TLS
 	p.hasher = peerz.NewHasher(cfg.Peers.Salt)
 	p.poller.Client = &p.client

@@ -9,8 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // linger is how long a connection that has become quiet is left to its client to
@@ -43,7 +45,7 @@ type Balancer struct {
 	peers peerBook
 
 	mu         sync.Mutex
-	cfg        Config
+	cfg        config.Config
 	healthPort int
 	verdict    Verdict
 	why        string
@@ -67,7 +69,7 @@ type Balancer struct {
 // New returns a Balancer for one server. It checks cfg as Config.Validate does; nothing runs
 // before Run. It makes no source: cfg.Peers says which one the program is to make and hand to
 // WithPeers.
-func New(cfg Config, opts ...Option) (*Balancer, error) {
+func New(cfg config.Config, opts ...Option) (*Balancer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -85,7 +87,7 @@ func New(cfg Config, opts ...Option) (*Balancer, error) {
 	if err := b.findSelf(); err != nil {
 		return nil, err
 	}
-	if d, ok := b.opts.source.(PeerDialer); ok {
+	if d, ok := b.opts.source.(peers.Dialer); ok {
 		b.peers.dialWith(d)
 	}
 	if err := b.preparePeers(&cfg); err != nil {
@@ -107,7 +109,7 @@ func (b *Balancer) findSelf() error {
 }
 
 // Config returns the configuration in force.
-func (b *Balancer) Config() Config {
+func (b *Balancer) Config() config.Config {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.cfg
@@ -117,12 +119,12 @@ func (b *Balancer) Config() Config {
 // the kill switch. Keys that only a new process can take up are kept as they
 // were, and a condition names them. An invalid cfg changes nothing and is
 // returned as an error.
-func (b *Balancer) Apply(cfg Config) error {
+func (b *Balancer) Apply(cfg config.Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
 	b.mu.Lock()
-	late := RestartNeeded(b.cfg, cfg)
+	late := config.RestartNeeded(b.cfg, cfg)
 	b.cfg.Rebalance = cfg.Rebalance
 	b.cfg.Policy.MaxConnectionAge = cfg.Policy.MaxConnectionAge
 	b.cfg.Policy.MaxConnectionAgeGrace = cfg.Policy.MaxConnectionAgeGrace

@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // Status is one look at everything, for /statusz, the metrics and the page.
@@ -70,7 +72,7 @@ func (b *Balancer) peerStatus(t conns.Totals, l loadStatus) []PeerStatus {
 	return out
 }
 
-func (b *Balancer) onePeer(m *Member, t conns.Totals, l loadStatus) PeerStatus {
+func (b *Balancer) onePeer(m *peers.Member, t conns.Totals, l loadStatus) PeerStatus {
 	addr := slices.MinFunc(m.Addrs, netip.Addr.Compare)
 	s := PeerStatus{Pod: m.Pod, Address: portText(addr, b.peerPort(m.Port))}
 	if b.isSelf(m) {
@@ -115,10 +117,10 @@ func (b *Balancer) Report(hashedKeys []string) peerz.Report {
 func (b *Balancer) loads() map[string]float64 {
 	sums := b.reg.Loads()
 	out := map[string]float64{
-		WeightConnections: float64(sums.Connections), WeightRequests: sums.Requests, WeightStreams: sums.Streams,
+		config.WeightConnections: float64(sums.Connections), config.WeightRequests: sums.Requests, config.WeightStreams: sums.Streams,
 	}
 	if b.opts.weigh != nil {
-		out[weightCustom] = sums.Weight
+		out[config.WeightCustom] = sums.Weight
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // Server is what Shutdown needs of a *grpc.Server.
@@ -126,7 +127,7 @@ func (b *Balancer) waitForgotten(ctx context.Context, most time.Duration) {
 // nothing.
 func (b *Balancer) listed() bool {
 	members, _, _ := b.peers.membership()
-	return slices.ContainsFunc(members, func(m Member) bool {
+	return slices.ContainsFunc(members, func(m peers.Member) bool {
 		return !m.Unproven && !m.Terminating && b.isSelf(&m)
 	})
 }

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // A source's warning shows beside its good view, outlasts a failure, and ends with a
 // view that has none.
 func TestSourceWarning(t *testing.T) {
-	b, err := New(DefaultConfig())
+	b, err := New(config.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,12 +24,12 @@ func TestSourceWarning(t *testing.T) {
 		}
 		return ""
 	}
-	view := Membership{Members: []Member{{Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}}, Warning: "no verb watch"}
+	view := peers.Membership{Members: []peers.Member{{Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}}, Warning: "no verb watch"}
 	b.onMembership(view)
 	if members, _, err := b.peers.membership(); len(members) != 1 || err != nil || shown() != "no verb watch" {
 		t.Errorf("%v, %v, shown %q", members, err, shown())
 	}
-	b.onMembership(Membership{Err: errors.New("away")})
+	b.onMembership(peers.Membership{Err: errors.New("away")})
 	if shown() != "no verb watch" {
 		t.Error("a failure cleared the warning")
 	}

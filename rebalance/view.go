@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // staleAfter is how old the source's last good view may be. Sources renew theirs
@@ -66,9 +68,9 @@ func (b *Balancer) serving() time.Duration {
 }
 
 // weight is the measure of load in force.
-func (b *Balancer) weight(cfg *Config) string {
+func (b *Balancer) weight(cfg *config.Config) string {
 	if b.opts.weigh != nil {
-		return weightCustom
+		return config.WeightCustom
 	}
 	return cfg.Rebalance.Weight
 }
@@ -94,13 +96,13 @@ func (b *Balancer) sample() {
 }
 
 // weigher is nil for connections, each of which counts as 1.
-func (b *Balancer) weigher(cfg *Config) func(*conns.Info) float64 {
+func (b *Balancer) weigher(cfg *config.Config) func(*conns.Info) float64 {
 	switch b.weight(cfg) {
-	case WeightRequests:
+	case config.WeightRequests:
 		return func(i *conns.Info) float64 { return i.RequestRate }
-	case WeightStreams:
+	case config.WeightStreams:
 		return func(i *conns.Info) float64 { return i.MeanStreams }
-	case weightCustom:
+	case config.WeightCustom:
 		now := b.reg.Now()
 		return func(i *conns.Info) float64 {
 			return b.opts.weigh(ConnStats{
@@ -114,7 +116,7 @@ func (b *Balancer) weigher(cfg *Config) func(*conns.Info) float64 {
 
 // overloaded says by which signal this pod is, empty for none. It ends a tenth below
 // where it began, so that it does not come and go.
-func (b *Balancer) overloaded(cfg *Config) string {
+func (b *Balancer) overloaded(cfg *config.Config) string {
 	if b.opts.shed != nil {
 		if why := b.opts.shed(); why != "" {
 			return why
@@ -132,12 +134,12 @@ func (b *Balancer) overloaded(cfg *Config) string {
 }
 
 // ownLoad fills in what this pod and the others carry.
-func (b *Balancer) ownLoad(v *plan.View, cfg *Config) {
+func (b *Balancer) ownLoad(v *plan.View, cfg *config.Config) {
 	weight := b.weight(cfg)
 	sums, returns := b.reg.Loads(), b.reg.Returns()
 	v.Serving, v.Overloaded = sums.Connections, b.overload
 	v.Returns = plan.Returns{Asked: returns.Asked, Returned: returns.Returned, Away: returns.Away}
-	if v.Load = sums.Weight; weight == WeightConnections {
+	if v.Load = sums.Weight; weight == config.WeightConnections {
 		v.Load = float64(sums.Connections)
 	}
 	if v.Stale == "" {
@@ -145,21 +147,21 @@ func (b *Balancer) ownLoad(v *plan.View, cfg *Config) {
 	}
 }
 
-func (b *Balancer) noPeers(cfg *Config) string {
+func (b *Balancer) noPeers(cfg *config.Config) string {
 	if b.opts.source == nil {
 		return fmt.Sprintf("nothing to balance with: peers.source is %q and no rebalance.WithPeers was given", cfg.Peers.Source)
 	}
 	return ""
 }
 
-func policyOf(cfg *Config, weight string) *plan.Policy {
+func policyOf(cfg *config.Config, weight string) *plan.Policy {
 	r := &cfg.Rebalance
 	return &plan.Policy{
 		Enabled: r.Enabled, Settle: r.Settle, Spread: r.Spread, Cooldown: r.Cooldown,
 		MaxPerSecond: r.MaxPerSecond, MaxFractionPerMinute: r.MaxFractionPerMinute,
 		CheckAfter: plan.DefaultCheckAfter, MaxRounds: plan.DefaultMaxRounds,
 		MaxAge:    cfg.Policy.MaxConnectionAge,
-		Tolerance: r.Tolerance, Floor: r.Floor, Whole: weight == WeightConnections,
+		Tolerance: r.Tolerance, Floor: r.Floor, Whole: weight == config.WeightConnections,
 	}
 }
 
@@ -262,7 +264,7 @@ func (b *Balancer) members() (out []member, stale string) {
 }
 
 // toMember tells whether one serves: what the source cannot know, its own report must.
-func (b *Balancer) toMember(one Member) (member, bool) {
+func (b *Balancer) toMember(one peers.Member) (member, bool) {
 	addrs := slices.Clone(one.Addrs)
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	mem := member{id: addrs[0].String(), addrs: addrs, self: b.isSelf(&one)}
@@ -281,7 +283,7 @@ func (b *Balancer) toMember(one Member) (member, bool) {
 
 // isSelf goes by this pod's address, and by its name where the source knows none of the same
 // family: the Service of a dual-stack pod may have the other one only.
-func (b *Balancer) isSelf(m *Member) bool {
+func (b *Balancer) isSelf(m *peers.Member) bool {
 	same := func(a netip.Addr) bool { return a.Is4() == b.self.Is4() }
 	if b.self.IsValid() && slices.ContainsFunc(m.Addrs, same) {
 		return slices.Contains(m.Addrs, b.self)

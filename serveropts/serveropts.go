@@ -5,6 +5,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
@@ -58,7 +59,7 @@ func TransportCredentials(bal *rebalance.Balancer, creds credentials.TransportCr
 
 // ServerParameters is the keepalive of p as grpc takes it. Zero values are
 // grpc's own defaults: infinity for the idle time, 2 h and 20 s for keepalive.
-func ServerParameters(p rebalance.PolicyConfig) keepalive.ServerParameters {
+func ServerParameters(p config.Policy) keepalive.ServerParameters {
 	return keepalive.ServerParameters{
 		MaxConnectionIdle: p.MaxConnectionIdle,
 		Time:              p.KeepaliveTime,
@@ -67,7 +68,7 @@ func ServerParameters(p rebalance.PolicyConfig) keepalive.ServerParameters {
 }
 
 // EnforcementPolicy is what p allows clients' own pings.
-func EnforcementPolicy(p rebalance.PolicyConfig) keepalive.EnforcementPolicy {
+func EnforcementPolicy(p config.Policy) keepalive.EnforcementPolicy {
 	return keepalive.EnforcementPolicy{
 		MinTime:             p.MinClientPing,
 		PermitWithoutStream: p.PermitWithoutStream,

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/health"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
@@ -51,7 +52,7 @@ func serve(t *testing.T, bal *rebalance.Balancer, creds credentials.TransportCre
 
 func balancer(t *testing.T) *rebalance.Balancer {
 	t.Helper()
-	bal, err := rebalance.New(rebalance.DefaultConfig())
+	bal, err := rebalance.New(config.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +184,7 @@ func TestOwnKeepaliveWorksBeside(t *testing.T) {
 }
 
 func TestKeepalivePolicyReachesGRPC(t *testing.T) {
-	p := rebalance.PolicyConfig{
+	p := config.Policy{
 		MaxConnectionAge: time.Hour, MaxConnectionIdle: time.Minute, KeepaliveTime: 2 * time.Minute,
 		KeepaliveTimeout: 3 * time.Second, MinClientPing: 4 * time.Second, PermitWithoutStream: true,
 	}

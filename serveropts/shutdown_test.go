@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
@@ -52,7 +53,7 @@ func (s *stuck) call(t *testing.T, addr string, creds credentials.TransportCrede
 // stoppable is a real server on loopback that the test itself stops.
 func stoppable(t *testing.T, timeout time.Duration, creds credentials.TransportCredentials, h healthpb.HealthServer) (*rebalance.Balancer, *grpc.Server, string) {
 	t.Helper()
-	cfg := rebalance.DefaultConfig()
+	cfg := config.Default()
 	cfg.Shutdown.Timeout = timeout
 	bal, err := rebalance.New(cfg)
 	if err != nil {

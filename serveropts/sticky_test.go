@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
@@ -28,7 +29,7 @@ type sticky struct {
 	dials map[netip.Addr]int // how often each client connected
 }
 
-func newSticky(t *testing.T, change func(*rebalance.Config), opts ...rebalance.Option) *sticky {
+func newSticky(t *testing.T, change func(*config.Config), opts ...rebalance.Option) *sticky {
 	return &sticky{service: newService(t, change, opts...), pause: time.Second, dials: map[netip.Addr]int{}}
 }
 

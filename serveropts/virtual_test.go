@@ -19,7 +19,9 @@ import (
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/health"
+	"github.com/evenkeel-go/evenkeel/peers"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
@@ -31,12 +33,12 @@ type service struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	cfg    rebalance.Config
+	cfg    config.Config
 	opts   []rebalance.Option // of all pods
 
 	mu      sync.Mutex
 	pods    []*pod
-	sources []func(rebalance.Membership)
+	sources []func(peers.Membership)
 	silent  int // that many pods, the last ones, are not to be reached by others
 
 	calls, failed atomic.Int64
@@ -49,8 +51,8 @@ type pod struct {
 	bal          *rebalance.Balancer
 }
 
-func newService(t *testing.T, change func(*rebalance.Config), opts ...rebalance.Option) *service {
-	s := &service{t: t, cfg: rebalance.DefaultConfig(), opts: opts}
+func newService(t *testing.T, change func(*config.Config), opts ...rebalance.Option) *service {
+	s := &service{t: t, cfg: config.Default(), opts: opts}
 	s.ctx, s.cancel = context.WithCancel(t.Context())
 	if change != nil {
 		change(&s.cfg)
@@ -59,7 +61,7 @@ func newService(t *testing.T, change func(*rebalance.Config), opts ...rebalance.
 }
 
 // Run makes the service a source of peers for each of its pods.
-func (s *service) Run(ctx context.Context, report func(rebalance.Membership)) error {
+func (s *service) Run(ctx context.Context, report func(peers.Membership)) error {
 	s.mu.Lock()
 	s.sources = append(s.sources, report)
 	s.mu.Unlock()
@@ -106,12 +108,12 @@ func (s *service) list() []*pod {
 
 const healthPort = 8080
 
-func (s *service) members() rebalance.Membership {
+func (s *service) members() peers.Membership {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var m rebalance.Membership
+	var m peers.Membership
 	for _, p := range s.pods {
-		m.Members = append(m.Members, rebalance.Member{Addrs: []netip.Addr{p.addr}})
+		m.Members = append(m.Members, peers.Member{Addrs: []netip.Addr{p.addr}})
 	}
 	return m
 }
@@ -296,7 +298,7 @@ func TestGrowthMovesEachChannelOnce(t *testing.T) {
 // The backstop age spreads what was opened in one moment.
 func TestAgeIsNoHerd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newService(t, func(c *rebalance.Config) { c.Policy.MaxConnectionAge = 30 * time.Minute })
+		s := newService(t, func(c *config.Config) { c.Policy.MaxConnectionAge = 30 * time.Minute })
 		s.scale(1)
 		for range 100 {
 			s.spread(time.Minute)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
@@ -15,7 +16,7 @@ import (
 // only move the hot spot. Those beside it make room.
 func TestHeavyClientStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSticky(t, func(c *rebalance.Config) { c.Rebalance.Weight = rebalance.WeightRequests })
+		s := newSticky(t, func(c *config.Config) { c.Rebalance.Weight = config.WeightRequests })
 		s.scale(3)
 		s.all(1)
 		heavy := s.addOne(func() time.Duration { return 40 * time.Millisecond })

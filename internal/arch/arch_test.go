@@ -40,7 +40,7 @@ func list(t *testing.T, pattern string) []pkg {
 // Kubernetes shall pay for it.
 func TestOnlyKubeImportsClientGo(t *testing.T) {
 	for _, p := range list(t, "./...") {
-		if strings.HasPrefix(p.ImportPath, module+"rebalance/peers/kube") {
+		if strings.HasPrefix(p.ImportPath, module+"peers/kube") {
 			continue
 		}
 		for _, dep := range p.Deps {
@@ -63,15 +63,18 @@ func TestFloors(t *testing.T) {
 		"internal/conns":  {"internal/h2conn"},
 		// for tests of those above it
 		"internal/certs/certstest": {"internal/certs"},
+		"config":       {"internal/conf", "internal/lookup"},
+		"peers":        {},
+		"peers/static": {"peers", "internal/lookup"},
+		"peers/dns":    {"peers", "internal/lookup"},
+		"peers/kube":   {"peers"},
 		"rebalance": {
-			"internal/h2conn", "internal/conns", "internal/plan", "internal/peerz", "internal/lookup", "internal/conf",
+			"config", "peers",
+			"internal/h2conn", "internal/conns", "internal/plan", "internal/peerz", "internal/lookup",
 			"internal/certs",
 		},
-		"rebalance/peers/static": {"rebalance", "internal/lookup"},
-		"rebalance/peers/dns":    {"rebalance", "internal/lookup"},
-		"rebalance/peers/kube":   {"rebalance"},
-		"serveropts":             {"rebalance"},
-		"health":                 {"rebalance", "internal/peerz"},
+		"serveropts": {"rebalance", "config"},
+		"health":     {"rebalance", "config", "internal/peerz"},
 	}
 	for _, p := range list(t, "./...") {
 		name := strings.TrimPrefix(p.ImportPath, module)

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/peer"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
@@ -219,7 +220,7 @@ func overBalancer(b *testing.B, f func(b *testing.B, bal *rebalance.Balancer, n 
 // fullBalancer returns one that tracks n connections and does not run.
 func fullBalancer(b *testing.B, n int) *rebalance.Balancer {
 	b.Helper()
-	bal, err := rebalance.New(rebalance.DefaultConfig(), rebalance.WithSelf("pod-a", "10.255.0.1"))
+	bal, err := rebalance.New(config.Default(), rebalance.WithSelf("pod-a", "10.255.0.1"))
 	must(b, err)
 	for i := range n {
 		nc := newSilent(i / connsPerKey)

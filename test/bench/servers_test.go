@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
@@ -89,7 +90,7 @@ func newBalancer(tb testing.TB, kind serverKind) *rebalance.Balancer {
 	if kind == ownKeys {
 		opts = append(opts, rebalance.WithKey(func(i rebalance.ConnInfo) string { return i.RemoteAddr.String() }))
 	}
-	bal, err := rebalance.New(rebalance.DefaultConfig(), opts...)
+	bal, err := rebalance.New(config.Default(), opts...)
 	if err != nil {
 		tb.Fatal(err)
 	}

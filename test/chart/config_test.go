@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/config"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -54,7 +54,7 @@ func keysOf(prefix string, typ reflect.Type, into map[string]reflect.Type) map[s
 }
 
 func configKeys() map[string]reflect.Type {
-	return keysOf("", reflect.TypeFor[rebalance.Config](), map[string]reflect.Type{})
+	return keysOf("", reflect.TypeFor[config.Config](), map[string]reflect.Type{})
 }
 
 // schemaKeys are the leaves of a schema's properties; every object must be closed.
@@ -107,7 +107,7 @@ func TestConfigurationKeys(t *testing.T) {
 }
 
 // loadRendered reads the rendered config.yaml as the server does.
-func loadRendered(t *testing.T, v values) rebalance.Config {
+func loadRendered(t *testing.T, v values) config.Config {
 	t.Helper()
 	for key, obj := range decode(t, render(t, v)) {
 		cm, ok := obj.(*corev1.ConfigMap)
@@ -118,27 +118,27 @@ func loadRendered(t *testing.T, v values) rebalance.Config {
 		if err := os.WriteFile(file, []byte(cm.Data["config.yaml"]), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := rebalance.LoadConfig(rebalance.LoadOptions{File: file, Env: []string{}})
+		cfg, err := config.Load(config.Layers{File: file, Env: []string{}})
 		if err != nil {
 			t.Errorf("%s: %v", key, err)
 		}
 		return cfg
 	}
 	t.Fatal("no config.yaml")
-	return rebalance.Config{}
+	return config.Config{}
 }
 
 // The chart's defaults are the library's, save what only the chart can know.
 func TestConfigurationDefaults(t *testing.T) {
-	want := rebalance.DefaultConfig()
-	want.Peers.Source = rebalance.PeersKubernetes
+	want := config.Default()
+	want.Peers.Source = config.SourceKubernetes
 	want.Peers.Kubernetes.Service = release + "-headless"
 	if got := loadRendered(t, values{}); !equalConfig(t, got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 
-func equalConfig(t *testing.T, a, b rebalance.Config) bool {
+func equalConfig(t *testing.T, a, b config.Config) bool {
 	t.Helper()
 	x, errX := a.YAML()
 	y, errY := b.YAML()

@@ -14,8 +14,8 @@ import (
 	mdns "github.com/miekg/dns"
 
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
-	"github.com/evenkeel-go/evenkeel/rebalance"
-	"github.com/evenkeel-go/evenkeel/rebalance/peers/dns"
+	"github.com/evenkeel-go/evenkeel/peers"
+	"github.com/evenkeel-go/evenkeel/peers/dns"
 )
 
 const name = "hello.test."
@@ -188,19 +188,19 @@ func await(t *testing.T, g *lookup.Gate, ok func(lookup.Status) bool) lookup.Sta
 }
 
 // source runs a source and hands out its views.
-func source(t *testing.T, opts dns.Options) <-chan rebalance.Membership {
+func source(t *testing.T, opts dns.Options) <-chan peers.Membership {
 	t.Helper()
 	opts.Interval = dns.MinInterval
 	s, err := dns.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	views := make(chan rebalance.Membership)
+	views := make(chan peers.Membership)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = s.Run(ctx, func(m rebalance.Membership) {
+		_ = s.Run(ctx, func(m peers.Membership) {
 			select {
 			case views <- m:
 			case <-ctx.Done():
@@ -212,9 +212,9 @@ func source(t *testing.T, opts dns.Options) <-chan rebalance.Membership {
 }
 
 // until returns the first view that is ok; a lookup under way may still be of before.
-func until(t *testing.T, views <-chan rebalance.Membership, what string, ok func(rebalance.Membership) bool) {
+func until(t *testing.T, views <-chan peers.Membership, what string, ok func(peers.Membership) bool) {
 	t.Helper()
-	var last rebalance.Membership
+	var last peers.Membership
 	for range 50 {
 		if last = <-views; ok(last) {
 			return
@@ -223,7 +223,7 @@ func until(t *testing.T, views <-chan rebalance.Membership, what string, ok func
 	t.Fatalf("%s: still %+v", what, last)
 }
 
-func shape(m rebalance.Membership) string {
+func shape(m peers.Membership) string {
 	var parts []string
 	for _, one := range m.Members {
 		parts = append(parts, fmt.Sprint(one.Addrs))
@@ -234,21 +234,21 @@ func shape(m rebalance.Membership) string {
 func TestSourceFollowsTheDNS(t *testing.T) {
 	z := serve(t)
 	views := source(t, dns.Options{Name: name, Server: z.addr})
-	until(t, views, "no such name", func(m rebalance.Membership) bool {
+	until(t, views, "no such name", func(m peers.Membership) bool {
 		return m.Err != nil && strings.Contains(m.Err.Error(), "no addresses")
 	})
 	z.set(name, "A 10.0.0.1", "AAAA fd00::1")
 	want := "[10.0.0.1] [fd00::1]"
-	until(t, views, "two", func(m rebalance.Membership) bool { return m.Err == nil && shape(m) == want })
-	until(t, views, "renewed", func(m rebalance.Membership) bool { return m.Err == nil && shape(m) == want })
+	until(t, views, "two", func(m peers.Membership) bool { return m.Err == nil && shape(m) == want })
+	until(t, views, "renewed", func(m peers.Membership) bool { return m.Err == nil && shape(m) == want })
 	z.fail(mdns.RcodeRefused)
-	until(t, views, "refused", func(m rebalance.Membership) bool {
+	until(t, views, "refused", func(m peers.Membership) bool {
 		return m.Err != nil && strings.Contains(m.Err.Error(), z.addr) && len(m.Members) == 0
 	})
 	z.fail(0)
 	records, addrs := pods(300)
 	z.set(name, records...)
-	until(t, views, "many", func(m rebalance.Membership) bool { return len(m.Members) == len(addrs) })
+	until(t, views, "many", func(m peers.Membership) bool { return len(m.Members) == len(addrs) })
 }
 
 func TestSourceReadsSRV(t *testing.T) {
@@ -257,7 +257,7 @@ func TestSourceReadsSRV(t *testing.T) {
 	z.set("pod-0.hello.test.", "A 10.0.0.1", "AAAA fd00::1")
 	z.set("pod-1.hello.test.", "A 10.0.0.2")
 	views := source(t, dns.Options{Name: "_grpc._tcp.hello.test.", Server: z.addr})
-	until(t, views, "SRV", func(m rebalance.Membership) bool {
+	until(t, views, "SRV", func(m peers.Membership) bool {
 		return m.Err == nil && shape(m) == "[10.0.0.1 fd00::1] [10.0.0.2]" && m.Members[0].Port == 0
 	})
 }

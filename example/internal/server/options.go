@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/config"
 )
 
 // options is what the command line said.
@@ -19,7 +19,7 @@ type options struct {
 	grpcAddr, httpAddr, gatewayAddr string
 
 	name        string
-	config      rebalance.LoadOptions
+	config      config.Layers
 	printConfig bool
 	logLevel    slog.Level
 

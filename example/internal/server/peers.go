@@ -4,22 +4,23 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/evenkeel-go/evenkeel/rebalance"
-	"github.com/evenkeel-go/evenkeel/rebalance/peers/dns"
-	"github.com/evenkeel-go/evenkeel/rebalance/peers/kube"
-	"github.com/evenkeel-go/evenkeel/rebalance/peers/static"
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/peers"
+	"github.com/evenkeel-go/evenkeel/peers/dns"
+	"github.com/evenkeel-go/evenkeel/peers/kube"
+	"github.com/evenkeel-go/evenkeel/peers/static"
 )
 
 // peersFrom returns the source that cfg names, nil for none.
-func peersFrom(cfg *rebalance.PeersConfig, log *slog.Logger) (rebalance.Source, error) {
+func peersFrom(cfg *config.Peers, log *slog.Logger) (peers.Source, error) {
 	switch cfg.Source {
-	case rebalance.PeersNone:
+	case config.SourceNone:
 		return nil, nil //nolint:nilnil // no source is what was asked for
-	case rebalance.PeersStatic:
+	case config.SourceStatic:
 		return static.New(cfg.Static)
-	case rebalance.PeersDNS:
+	case config.SourceDNS:
 		return dns.New(dns.Options{Name: cfg.DNS.Name, Server: cfg.DNS.Server, Interval: cfg.DNS.Interval, Logger: log})
-	case rebalance.PeersKubernetes:
+	case config.SourceKubernetes:
 		return kube.New(kube.Options{
 			Namespace: cfg.Kubernetes.Namespace, Service: cfg.Kubernetes.Service,
 			Kubeconfig: cfg.Kubernetes.Kubeconfig, Logger: log,

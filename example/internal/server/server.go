@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 	"github.com/evenkeel-go/evenkeel/health"
 	"github.com/evenkeel-go/evenkeel/rebalance"
@@ -45,7 +46,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	}
-	cfg, cfgErr := rebalance.LoadConfig(o.config)
+	cfg, cfgErr := config.Load(o.config)
 	if err = errors.Join(err, cfgErr); err != nil {
 		fmt.Fprintln(stderr, "server:", oneLine(err))
 		return exitUsage
@@ -65,7 +66,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-func printConfig(cfg rebalance.Config, stdout, stderr io.Writer) int {
+func printConfig(cfg config.Config, stdout, stderr io.Writer) int {
 	text, err := cfg.YAML()
 	if err != nil {
 		fmt.Fprintln(stderr, "server:", err)
@@ -78,7 +79,7 @@ func printConfig(cfg rebalance.Config, stdout, stderr io.Writer) int {
 // app is one server with all that stands around it.
 type app struct {
 	o    *options
-	cfg  rebalance.Config
+	cfg  config.Config
 	log  *slog.Logger
 	keys *keyring
 	bal  *rebalance.Balancer
@@ -86,7 +87,7 @@ type app struct {
 }
 
 // newApp puts everything together. Its errors are wrong settings, all of them.
-func newApp(o *options, cfg rebalance.Config, log *slog.Logger) (*app, error) {
+func newApp(o *options, cfg config.Config, log *slog.Logger) (*app, error) {
 	keys, errKeys := loadKeyring(o, log)
 	peers, errPeers := peersFrom(&cfg.Peers, log)
 	if err := errors.Join(errKeys, errPeers); err != nil {

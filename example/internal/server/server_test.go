@@ -30,8 +30,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
-	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // running is Main in this process, by what it announced.
@@ -430,7 +430,7 @@ func get(t *testing.T, url string) []byte {
 }
 
 // appOf has a gateway, and its ports.
-func appOf(t *testing.T, cfg rebalance.Config) (*app, listeners) {
+func appOf(t *testing.T, cfg config.Config) (*app, listeners) {
 	t.Helper()
 	o, err := parse([]string{"-grpc", "127.0.0.1:0", "-http", "127.0.0.1:0", "-gateway", "127.0.0.1:0"}, io.Discard)
 	if err != nil {
@@ -449,7 +449,7 @@ func appOf(t *testing.T, cfg rebalance.Config) (*app, listeners) {
 
 // Whatever fails ends all, the gateway, too, and is told.
 func TestAPartThatFailsEndsAll(t *testing.T) {
-	a, l := appOf(t, rebalance.DefaultConfig())
+	a, l := appOf(t, config.Default())
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stdout, w := io.Pipe()
 	ended := make(chan error, 1)
@@ -505,7 +505,7 @@ func TestStopEndsSlowRequests(t *testing.T) {
 
 // A handler that never ends, whatever its context says, must not keep the process.
 func TestStopLeavesHungHandlers(t *testing.T) {
-	cfg := rebalance.DefaultConfig()
+	cfg := config.Default()
 	cfg.Shutdown.Timeout = time.Second
 	a, l := appOf(t, cfg)
 	begun, release := make(chan struct{}), make(chan struct{})

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 	"github.com/evenkeel-go/evenkeel/health"
 	"github.com/evenkeel-go/evenkeel/rebalance"
@@ -98,7 +99,7 @@ type pod struct {
 }
 
 func newPod(f flags, name, addr string, st *state) (*pod, error) {
-	cfg := rebalance.DefaultConfig()
+	cfg := config.Default()
 	cfg.Shutdown.Timeout = 10 * time.Second
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	"github.com/evenkeel-go/evenkeel/rebalance"
-	"github.com/evenkeel-go/evenkeel/rebalance/peers/kube"
+	"github.com/evenkeel-go/evenkeel/peers"
+	"github.com/evenkeel-go/evenkeel/peers/kube"
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 
 // view is a report and when it came.
 type view struct {
-	rebalance.Membership
+	peers.Membership
 
 	at time.Time
 }
@@ -48,7 +48,7 @@ func watchAs(t *testing.T, c *cluster.Cluster, ns, user string) chan view {
 	views := make(chan view, 10_000)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, func(m rebalance.Membership) { views <- view{m, time.Now()} }) }()
+	go func() { done <- s.Run(ctx, func(m peers.Membership) { views <- view{m, time.Now()} }) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return views
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
-// DefaultPolicy is what rebalance.DefaultConfig comes to; a test holds it to that.
+// DefaultPolicy is what config.Default comes to; a test holds it to that.
 // requests makes requests per second the weight.
 func DefaultPolicy(requests bool) plan.Policy {
 	return plan.Policy{

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
-	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 func newWorld(cfg Config) *World {
@@ -43,7 +43,7 @@ func TestHeapKeepsOrder(t *testing.T) {
 
 // What rebalance hands to planning by default.
 func TestDefaultPolicyIsTheOneThatShips(t *testing.T) {
-	r := rebalance.DefaultConfig().Rebalance
+	r := config.Default().Rebalance
 	p := DefaultPolicy(false)
 	want := plan.Policy{
 		Enabled: r.Enabled, Settle: r.Settle, Spread: r.Spread, Cooldown: r.Cooldown,

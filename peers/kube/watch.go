@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/peers"
 	"golang.org/x/time/rate"
 	discovery "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,8 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-
-	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // pace is how often things are done.
@@ -72,12 +71,12 @@ type watcher struct {
 	mu        sync.Mutex
 	namespace string
 	slices    map[string]*slice
-	members   []rebalance.Member // of slices; nil: to be merged
-	starting  int                // of slices, when members are
-	synced    bool               // slices are whole
-	fresh     bool               // they were just listed
-	open      bool               // a watch tells of changes
-	asking    time.Time          // of the request that has no answer yet
+	members   []peers.Member // of slices; nil: to be merged
+	starting  int            // of slices, when members are
+	synced    bool           // slices are whole
+	fresh     bool           // they were just listed
+	open      bool           // a watch tells of changes
+	asking    time.Time      // of the request that has no answer yet
 	err       error
 	warning   string
 
@@ -402,7 +401,7 @@ func (w *watcher) poke() {
 }
 
 // tell reports what changed, and renews what holds.
-func (w *watcher) tell(ctx context.Context, report func(rebalance.Membership)) {
+func (w *watcher) tell(ctx context.Context, report func(peers.Membership)) {
 	tick := time.NewTicker(w.src.pace.renew)
 	defer tick.Stop()
 	for {
@@ -421,7 +420,7 @@ func (w *watcher) tell(ctx context.Context, report func(rebalance.Membership)) {
 }
 
 // view is what can be said now, if anything.
-func (w *watcher) view() (rebalance.Membership, bool) {
+func (w *watcher) view() (peers.Membership, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	holds := w.synced && (w.open || w.fresh)
@@ -430,27 +429,27 @@ func (w *watcher) view() (rebalance.Membership, bool) {
 	case holds:
 		return w.membershipLocked(), true
 	case w.err != nil:
-		return rebalance.Membership{Err: w.err}, true
+		return peers.Membership{Err: w.err}, true
 	case !w.asking.IsZero() && time.Since(w.asking) > w.src.pace.silent:
-		return rebalance.Membership{Err: errors.New("the API server takes the connection but does not answer")}, true
+		return peers.Membership{Err: errors.New("the API server takes the connection but does not answer")}, true
 	}
-	return rebalance.Membership{}, false
+	return peers.Membership{}, false
 }
 
-func (w *watcher) membershipLocked() rebalance.Membership {
+func (w *watcher) membershipLocked() peers.Membership {
 	some := slices.Collect(maps.Values(w.slices))
 	switch {
 	case len(some) == 0:
-		return rebalance.Membership{Err: fmt.Errorf("no EndpointSlice in namespace %q is labelled %s=%s: does the Service exist, "+
+		return peers.Membership{Err: fmt.Errorf("no EndpointSlice in namespace %q is labelled %s=%s: does the Service exist, "+
 			"and do peers.kubernetes.service and peers.kubernetes.namespace name it?", w.namespace, discovery.LabelServiceName, w.src.opts.Service)}
 	case !slices.ContainsFunc(some, func(s *slice) bool { return !s.fqdn }):
-		return rebalance.Membership{Err: fmt.Errorf("all EndpointSlices of Service %q have addressType FQDN: names are not pods", w.src.opts.Service)}
+		return peers.Membership{Err: fmt.Errorf("all EndpointSlices of Service %q have addressType FQDN: names are not pods", w.src.opts.Service)}
 	}
 	if w.members == nil {
 		pods := gather(w.slices)
 		w.members, w.starting = listed(pods), starting(pods)
 	}
-	m := rebalance.Membership{Members: w.members, Starting: w.starting, Warning: w.warning}
+	m := peers.Membership{Members: w.members, Starting: w.starting, Warning: w.warning}
 	if slices.ContainsFunc(some, func(s *slice) bool { return s.headless }) {
 		m.ClientName = w.src.clientName(w.namespace)
 	}
@@ -458,7 +457,7 @@ func (w *watcher) membershipLocked() rebalance.Membership {
 }
 
 // log writes one line for each change.
-func (w *watcher) log(m *rebalance.Membership) {
+func (w *watcher) log(m *peers.Membership) {
 	text := fmt.Sprintf("%d %v %s", len(m.Members), m.Err, m.Warning)
 	if text == w.told {
 		return

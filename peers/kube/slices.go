@@ -6,9 +6,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/evenkeel-go/evenkeel/peers"
 	discovery "k8s.io/api/discovery/v1"
-
-	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // slice is what is kept of an EndpointSlice.
@@ -104,14 +103,14 @@ func gather(all map[string]*slice) map[string]*found {
 }
 
 // listed are the members among the pods. Where two claim an address, one has it.
-func listed(pods map[string]*found) []rebalance.Member {
+func listed(pods map[string]*found) []peers.Member {
 	list := make([]*found, 0, len(pods))
 	for _, f := range pods {
 		slices.SortFunc(f.addrs, netip.Addr.Compare)
 		list = append(list, f)
 	}
 	slices.SortFunc(list, preferred)
-	members := make([]rebalance.Member, 0, len(list))
+	members := make([]peers.Member, 0, len(list))
 	taken := make(map[netip.Addr]bool, len(list))
 	for _, f := range list {
 		if !f.terminating && !f.ready || slices.ContainsFunc(f.addrs, func(a netip.Addr) bool { return taken[a] }) {
@@ -120,11 +119,11 @@ func listed(pods map[string]*found) []rebalance.Member {
 		for _, a := range f.addrs {
 			taken[a] = true
 		}
-		members = append(members, rebalance.Member{
+		members = append(members, peers.Member{
 			Pod: f.pod, Addrs: f.addrs, Terminating: f.terminating, Unproven: f.unproven && !f.terminating,
 		})
 	}
-	slices.SortFunc(members, func(a, b rebalance.Member) int { return a.Addrs[0].Compare(b.Addrs[0]) })
+	slices.SortFunc(members, func(a, b peers.Member) int { return a.Addrs[0].Compare(b.Addrs[0]) })
 	return members
 }
 

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
-	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,7 +58,7 @@ func addrs(texts ...string) []netip.Addr {
 
 type seen struct {
 	at   time.Time
-	view rebalance.Membership
+	view peers.Membership
 }
 
 // run runs a Source with fake for d of virtual time and returns what it reported.
@@ -75,7 +75,7 @@ func run(t *testing.T, fake *fakeDNS, opts Options, d time.Duration, during func
 		go during()
 	}
 	var all []seen
-	err = s.Run(ctx, func(m rebalance.Membership) { all = append(all, seen{time.Now(), m}) })
+	err = s.Run(ctx, func(m peers.Membership) { all = append(all, seen{time.Now(), m}) })
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Run returned %v", err)
 	}
@@ -83,7 +83,7 @@ func run(t *testing.T, fake *fakeDNS, opts Options, d time.Duration, during func
 }
 
 // members writes a view in a form that can be compared.
-func members(m rebalance.Membership) string {
+func members(m peers.Membership) string {
 	var parts []string
 	for _, one := range m.Members {
 		if one.Port != 0 || one.Pod != "" || one.Terminating {

@@ -1,4 +1,4 @@
-package rebalance
+package config
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// watched runs a Watcher on a file inside a synctest bubble and collects what it
+// watched runs Watch on a file inside a synctest bubble and collects what it
 // hands to apply.
 type watched struct {
 	t     *testing.T
@@ -26,22 +26,20 @@ type applied struct {
 	err    error
 }
 
-const lookEvery = 5 * time.Second
-
-// watch calls script while a Watcher runs on a file that holds text at first.
+// watch calls script while Watch runs on a file that holds text at first.
 func watch(t *testing.T, text string, set []string, script func(*watched)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &watched{t: t, file: writeConfig(t, text)}
-		opts := LoadOptions{File: w.file, Env: noEnv, Set: set}
-		cfg, err := LoadConfig(opts)
+		opts := Layers{File: w.file, Env: noEnv, Set: set}
+		cfg, err := Load(opts)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() {
-			done <- NewWatcher(opts, cfg, lookEvery).Run(ctx, func(cfg Config, err error) {
+			done <- Watch(ctx, opts, cfg, func(cfg Config, err error) {
 				w.calls = append(w.calls, applied{cfg.Rebalance.Settle, err})
 			})
 		}()
@@ -61,9 +59,9 @@ func (w *watched) write(text string) {
 	}
 }
 
-// wait lets the Watcher look at least twice.
+// wait lets Watch look at least twice.
 func (w *watched) wait() {
-	time.Sleep(2*lookEvery + time.Second)
+	time.Sleep(2*watchInterval + time.Second)
 	synctest.Wait()
 }
 
@@ -84,7 +82,7 @@ func (w *watched) want(step string, calls ...string) {
 	w.calls = nil
 }
 
-func TestWatcherFollowsTheFile(t *testing.T) {
+func TestWatchFollowsTheFile(t *testing.T) {
 	watch(t, "rebalance: {settle: 3s}", nil, func(w *watched) {
 		w.want("unchanged")
 		w.write("rebalance: {settle: 4s}")
@@ -107,7 +105,7 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 	})
 }
 
-func TestWatcherKeepsWhatAVanishedFileSaid(t *testing.T) {
+func TestWatchKeepsWhatAVanishedFileSaid(t *testing.T) {
 	watch(t, "rebalance: {settle: 3s}", nil, func(w *watched) {
 		if err := os.Remove(w.file); err != nil {
 			t.Fatal(err)
@@ -123,7 +121,7 @@ func TestWatcherKeepsWhatAVanishedFileSaid(t *testing.T) {
 	})
 }
 
-func TestWatcherLeavesSetOnTop(t *testing.T) {
+func TestWatchLeavesSetOnTop(t *testing.T) {
 	watch(t, "rebalance: {settle: 3s}", []string{"rebalance.settle=9s"}, func(w *watched) {
 		w.write("rebalance: {settle: 4s}")
 		w.want("covered by -set")
@@ -132,13 +130,13 @@ func TestWatcherLeavesSetOnTop(t *testing.T) {
 	})
 }
 
-// LoadConfig and Run are two moments: what changed between them is not lost.
-func TestWatcherNoticesWhatChangedBeforeRun(t *testing.T) {
+// Load and Run are two moments: what changed between them is not lost.
+func TestWatchNoticesWhatChangedBeforeRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		opts := LoadOptions{File: writeConfig(t, "rebalance: {settle: 4s}"), Env: noEnv}
+		opts := Layers{File: writeConfig(t, "rebalance: {settle: 4s}"), Env: noEnv}
 		ctx, cancel := context.WithCancel(t.Context())
 		var got []time.Duration
-		_ = NewWatcher(opts, DefaultConfig(), time.Hour).Run(ctx, func(cfg Config, err error) {
+		_ = Watch(ctx, opts, Default(), func(cfg Config, err error) {
 			got = append(got, cfg.Rebalance.Settle)
 			cancel()
 		})
@@ -150,7 +148,7 @@ func TestWatcherNoticesWhatChangedBeforeRun(t *testing.T) {
 
 // A file that is written in place is empty for a moment, and an empty file is
 // valid: the defaults must not be put in force for that moment.
-func TestWatcherIgnoresAHalfWrittenFile(t *testing.T) {
+func TestWatchIgnoresAHalfWrittenFile(t *testing.T) {
 	watch(t, "rebalance: {settle: 3s}", nil, func(w *watched) {
 		// All looks are at multiples of confirmAfter. Writes stay off these moments,
 		// and no two contents five writes apart are the same.
@@ -166,7 +164,7 @@ func TestWatcherIgnoresAHalfWrittenFile(t *testing.T) {
 
 // A ConfigMap is mounted as file -> ..data/file, ..data -> ..2026_11_22, and
 // changes by a rename over ..data.
-func TestWatcherSeesAConfigMapSwap(t *testing.T) {
+func TestWatchSeesAConfigMapSwap(t *testing.T) {
 	dir := t.TempDir()
 	link := func(target, name string) {
 		t.Helper()
@@ -192,8 +190,8 @@ func TestWatcherSeesAConfigMapSwap(t *testing.T) {
 	link("..data/config.yaml", "config.yaml")
 
 	synctest.Test(t, func(t *testing.T) {
-		opts := LoadOptions{File: filepath.Join(dir, "config.yaml"), Env: noEnv}
-		cfg, err := LoadConfig(opts)
+		opts := Layers{File: filepath.Join(dir, "config.yaml"), Env: noEnv}
+		cfg, err := Load(opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +201,7 @@ func TestWatcherSeesAConfigMapSwap(t *testing.T) {
 		deadline := time.AfterFunc(time.Hour, cancel)
 		defer deadline.Stop()
 		var got []time.Duration
-		_ = NewWatcher(opts, cfg, 0).Run(ctx, func(cfg Config, err error) {
+		_ = Watch(ctx, opts, cfg, func(cfg Config, err error) {
 			got = append(got, cfg.Rebalance.Settle)
 			cancel()
 		})
@@ -213,61 +211,15 @@ func TestWatcherSeesAConfigMapSwap(t *testing.T) {
 	})
 }
 
-func TestWatcherWithoutAFileWaits(t *testing.T) {
+func TestWatchWithoutAFileWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		err := NewWatcher(LoadOptions{Env: noEnv}, DefaultConfig(), 0).Run(ctx, func(Config, error) {
+		err := Watch(ctx, Layers{Env: noEnv}, Default(), func(Config, error) {
 			t.Error("apply was called")
 		})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Run returned %v", err)
-		}
-	})
-}
-
-// The whole way, from a changed file to what is in force and what is shown.
-func TestWatchConfig(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		file := writeConfig(t, "rebalance: {settle: 1s}")
-		opts := LoadOptions{File: file, Env: noEnv, Set: []string{"rebalance.floor=0.5"}}
-		cfg, err := LoadConfig(opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := New(cfg, WithSelf("pod-a", "198.18.0.1"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- b.WatchConfig(ctx, opts) }()
-		now := func(text string, settle time.Duration, condition string) {
-			t.Helper()
-			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(2*lookEvery + time.Second)
-			synctest.Wait()
-			if cfg := b.Config(); cfg.Rebalance.Settle != settle || cfg.Rebalance.Floor != 0.5 {
-				t.Errorf("%s: settle %v, floor %v", text, cfg.Rebalance.Settle, cfg.Rebalance.Floor)
-			}
-			shown := ""
-			for _, c := range b.conds.list() {
-				if c.Code == "config" {
-					shown = string(c.Severity) + " " + c.Text
-				}
-			}
-			if condition == "" && shown != "" || !strings.HasPrefix(shown, condition) || strings.Contains(shown, "\n") {
-				t.Errorf("%s: shown is %q, want %q", text, shown, condition)
-			}
-		}
-		now("rebalance: {settle: 3s}", 3*time.Second, "")
-		now("rebalance: {settle: 4, spread: x}", 3*time.Second, "warning configuration kept, ")
-		now("rebalance: {settle: 5s}", 5*time.Second, "")
-		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("it returned %v", err)
 		}
 	})
 }

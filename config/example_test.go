@@ -1,19 +1,19 @@
-package rebalance_test
+package config_test
 
 import (
 	"fmt"
 	"strings"
 
-	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/config"
 )
 
 // Everything that is wrong comes at once, whichever layer it is in.
-func ExampleLoadConfig() {
-	_, err := rebalance.LoadConfig(rebalance.LoadOptions{
+func ExampleLoad() {
+	_, err := config.Load(config.Layers{
 		Env: []string{"EVENKEEL_REBALANCE_SETTLE=2"},
 		Set: []string{"rebalance.enable=false", "rebalance.floor=1.5"},
 	})
-	for _, e := range rebalance.ConfigErrors(err) {
+	for _, e := range config.Errors(err) {
 		fmt.Println(e)
 	}
 	// Output:
@@ -23,12 +23,12 @@ func ExampleLoadConfig() {
 }
 
 func ExampleRestartNeeded() {
-	before := rebalance.DefaultConfig()
+	before := config.Default()
 	after := before
 	after.Rebalance.MaxPerSecond = 20
 	after.Peers.Port = 8080
-	fmt.Println("changed:", strings.Join(rebalance.ChangedKeys(before, after), ", "))
-	fmt.Println("with a new process:", strings.Join(rebalance.RestartNeeded(before, after), ", "))
+	fmt.Println("changed:", strings.Join(config.ChangedKeys(before, after), ", "))
+	fmt.Println("with a new process:", strings.Join(config.RestartNeeded(before, after), ", "))
 	// Output:
 	// changed: rebalance.maxPerSecond, peers.port
 	// with a new process: peers.port

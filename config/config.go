@@ -1,4 +1,4 @@
-package rebalance
+package config
 
 import "time"
 
@@ -12,42 +12,43 @@ const (
 	// WeightStreams counts streams in flight.
 	WeightStreams = "streams"
 
-	// weightCustom is by which a function of the user's goes, see WithWeight.
-	weightCustom = "custom"
+	// WeightCustom is shown where the user's own function measures load
+	// (rebalance.WithWeight). It is not a value of the key.
+	WeightCustom = "custom"
 )
 
 // What peers.source may be: who knows the other pods of the service.
 const (
-	// PeersNone knows nobody: connections are counted and drained at shutdown, and
+	// SourceNone knows nobody: connections are counted and drained at shutdown, and
 	// never moved for balance. It is the default.
-	PeersNone = "none"
-	// PeersStatic is the list peers.static.
-	PeersStatic = "static"
-	// PeersDNS is the name peers.dns.name.
-	PeersDNS = "dns"
-	// PeersKubernetes is the EndpointSlices of the Service
+	SourceNone = "none"
+	// SourceStatic is the list peers.static.
+	SourceStatic = "static"
+	// SourceDNS is the name peers.dns.name.
+	SourceDNS = "dns"
+	// SourceKubernetes is the EndpointSlices of the Service
 	// peers.kubernetes.service.
-	PeersKubernetes = "kubernetes"
+	SourceKubernetes = "kubernetes"
 )
 
 // Config is everything that can be tuned, one struct and one YAML tree.
 //
-// Start from DefaultConfig or LoadConfig: the zero value is not valid. Validate
+// Start from Default or Load: the zero value is not valid. Validate
 // holds the limits named here; docs/settings.md says what a value too low or too
 // high does.
 type Config struct {
-	Policy    PolicyConfig    `json:"policy"`
-	Rebalance RebalanceConfig `json:"rebalance"`
-	Peers     PeersConfig     `json:"peers"`
-	Clients   ClientsConfig   `json:"clients"`
-	Shutdown  ShutdownConfig  `json:"shutdown"`
+	Policy    Policy    `json:"policy"`
+	Rebalance Rebalance `json:"rebalance"`
+	Peers     Peers     `json:"peers"`
+	Clients   Clients   `json:"clients"`
+	Shutdown  Shutdown  `json:"shutdown"`
 }
 
-// PolicyConfig is how long connections live and how they are kept alive.
+// Policy is how long connections live and how they are kept alive.
 //
 // The five fields from MaxConnectionIdle on are handed to grpc.NewServer, which
 // knows no way to change them later: a new process is needed.
-type PolicyConfig struct {
+type Policy struct {
 	// MaxConnectionAge is how old a connection may be before it is asked to leave,
 	// give or take a tenth. It is a backstop for what balancing does not see, and
 	// 30m or more is advised. Default 0: no limit. Else from 1s to 1 year.
@@ -79,11 +80,11 @@ type PolicyConfig struct {
 	PermitWithoutStream bool `json:"permitWithoutStream"`
 }
 
-// RebalanceConfig is when, how fast and how far connections are moved. All of it
+// Rebalance is when, how fast and how far connections are moved. All of it
 // can change while the process runs.
 //
 //nolint:revive // the YAML key is "rebalance", and Config is taken
-type RebalanceConfig struct {
+type Rebalance struct {
 	// Enabled false stops all moving at once. Default true.
 	Enabled bool `json:"enabled"`
 	// Weight is the measure of a pod's load: WeightConnections (the default),
@@ -121,19 +122,19 @@ type RebalanceConfig struct {
 	Grace time.Duration `json:"grace"`
 }
 
-// PeersConfig is how the other pods of the service are found. It is read once: a
+// Peers is how the other pods of the service are found. It is read once: a
 // change needs a new process.
-type PeersConfig struct {
-	// Source is who knows them: PeersNone (the default), PeersStatic, PeersDNS or
-	// PeersKubernetes.
+type Peers struct {
+	// Source is who knows them: SourceNone (the default), SourceStatic, SourceDNS or
+	// SourceKubernetes.
 	Source string `json:"source"`
-	// Static is the list for PeersStatic: "host", "host:port", IPv6 addresses with
+	// Static is the list for SourceStatic: "host", "host:port", IPv6 addresses with
 	// or without brackets. Without a port, Port holds. Default empty.
 	Static []string `json:"static"`
-	// DNS is for PeersDNS.
-	DNS PeersDNSConfig `json:"dns"`
-	// Kubernetes is for PeersKubernetes.
-	Kubernetes PeersKubernetesConfig `json:"kubernetes"`
+	// DNS is for SourceDNS.
+	DNS PeersDNS `json:"dns"`
+	// Kubernetes is for SourceKubernetes.
+	Kubernetes PeersKubernetes `json:"kubernetes"`
 	// Port is that of the peers' health endpoints. Default 0: the same as here. To
 	// 65535.
 	Port int `json:"port"`
@@ -143,16 +144,16 @@ type PeersConfig struct {
 	// clients. Default empty: none. At most 256 bytes.
 	Salt string `json:"salt"`
 	// TLS is mutual TLS between pods.
-	TLS PeersTLSConfig `json:"tls"`
+	TLS PeersTLS `json:"tls"`
 }
 
-// PeersTLSConfig is mutual TLS between pods: the health endpoint serves HTTPS, /peerz
+// PeersTLS is mutual TLS between pods: the health endpoint serves HTTPS, /peerz
 // answers only to who shows a certificate signed by CA, and pods ask each other with
 // theirs. Everything else on the endpoint needs no client certificate. Cert, Key and
 // CA are set together or not at all; default empty: plain HTTP. The files are read
 // again when they change, without a restart; bad new ones change nothing and show the
 // condition "peers-tls".
-type PeersTLSConfig struct {
+type PeersTLS struct {
 	// Cert is the file of the pod's certificate chain, PEM. It needs both server and
 	// client authentication among its extended key usages, or none at all.
 	Cert string `json:"cert"`
@@ -170,8 +171,8 @@ type PeersTLSConfig struct {
 	ServerName string `json:"serverName"`
 }
 
-// PeersDNSConfig finds peers by a name.
-type PeersDNSConfig struct {
+// PeersDNS finds peers by a name.
+type PeersDNS struct {
 	// Name has an address for each pod: that of a headless Service. Default empty.
 	Name string `json:"name"`
 	// Server is the DNS server, "host" or "host:port" (port 53). Default empty: the
@@ -182,8 +183,8 @@ type PeersDNSConfig struct {
 	Interval time.Duration `json:"interval"`
 }
 
-// PeersKubernetesConfig finds peers by the EndpointSlices of a Service.
-type PeersKubernetesConfig struct {
+// PeersKubernetes finds peers by the EndpointSlices of a Service.
+type PeersKubernetes struct {
 	// Namespace is that of the Service. Default empty: that of this pod.
 	Namespace string `json:"namespace"`
 	// Service is its name. Default empty.
@@ -193,15 +194,15 @@ type PeersKubernetesConfig struct {
 	Kubeconfig string `json:"kubeconfig"`
 }
 
-// ClientsConfig is what is known of the clients.
-type ClientsConfig struct {
-	DNS ClientsDNSConfig `json:"dns"`
+// Clients is what is known of the clients.
+type Clients struct {
+	DNS ClientsDNS `json:"dns"`
 }
 
-// ClientsDNSConfig is the name that clients resolve, for the DNS gate: nothing
+// ClientsDNS is the name that clients resolve, for the DNS gate: nothing
 // is moved before this name answers with the new pods. It is read once: a change
 // needs a new process.
-type ClientsDNSConfig struct {
+type ClientsDNS struct {
 	// Name is what stands behind dns:/// in the clients' target, without the port.
 	// Default empty: with the source dns that of Peers.DNS (of SRV records the name behind
 	// _service._proto), with kubernetes the Service if it is headless, else none: nothing
@@ -212,25 +213,25 @@ type ClientsDNSConfig struct {
 	Server string `json:"server"`
 }
 
-// ShutdownConfig is how a pod stops.
-type ShutdownConfig struct {
+// Shutdown is how a pod stops.
+type Shutdown struct {
 	// Timeout is the time from the signal to the end: waiting for the endpoints to
 	// forget this pod, draining, and then closing what is left. Default 30s. From
 	// 1s to 1h.
 	Timeout time.Duration `json:"timeout"`
 }
 
-// DefaultConfig returns the configuration that holds where nothing is set. It
+// Default returns the configuration that holds where nothing is set. It
 // is valid, finds no peers, and so moves nothing.
-func DefaultConfig() Config {
+func Default() Config {
 	return Config{
-		Policy: PolicyConfig{
+		Policy: Policy{
 			KeepaliveTime:       2 * time.Hour,
 			KeepaliveTimeout:    20 * time.Second,
 			MinClientPing:       5 * time.Second,
 			PermitWithoutStream: true,
 		},
-		Rebalance: RebalanceConfig{
+		Rebalance: Rebalance{
 			Enabled:              true,
 			Weight:               WeightConnections,
 			Tolerance:            0.1,
@@ -241,7 +242,7 @@ func DefaultConfig() Config {
 			Cooldown:             30 * time.Second,
 			Settle:               2 * time.Second,
 		},
-		Peers:    PeersConfig{Source: PeersNone, DNS: PeersDNSConfig{Interval: time.Second}},
-		Shutdown: ShutdownConfig{Timeout: 30 * time.Second},
+		Peers:    Peers{Source: SourceNone, DNS: PeersDNS{Interval: time.Second}},
+		Shutdown: Shutdown{Timeout: 30 * time.Second},
 	}
 }

@@ -1,4 +1,4 @@
-package rebalance
+package config
 
 import (
 	"cmp"
@@ -15,9 +15,9 @@ import (
 // is EVENKEEL_REBALANCE_MAXPERSECOND.
 const EnvPrefix = "EVENKEEL_"
 
-// ConfigError is one thing wrong with one key. LoadConfig and Validate return
-// several of them joined; ConfigErrors takes them apart.
-type ConfigError struct {
+// Error is one thing wrong with one key. Load and Validate return
+// several of them joined; Errors takes them apart.
+type Error struct {
 	// Key is the path of the key, such as "rebalance.tolerance", or what the user
 	// wrote where there is no such key. Empty: a file as a whole is wrong.
 	Key string
@@ -29,31 +29,31 @@ type ConfigError struct {
 }
 
 // Error is one line that begins with the key.
-func (e *ConfigError) Error() string { return (*conf.Error)(e).Error() }
+func (e *Error) Error() string { return (*conf.Error)(e).Error() }
 
-// ConfigErrors returns each ConfigError within err, in order, however it is
+// Errors returns each Error within err, in order, however it is
 // joined or wrapped; none for nil or for an error of another kind, such as a file
 // that cannot be read.
-func ConfigErrors(err error) []*ConfigError {
+func Errors(err error) []*Error {
 	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, to find all
 	case nil:
 		return nil
-	case *ConfigError:
-		return []*ConfigError{e}
+	case *Error:
+		return []*Error{e}
 	case interface{ Unwrap() []error }:
-		var all []*ConfigError
+		var all []*Error
 		for _, one := range e.Unwrap() {
-			all = append(all, ConfigErrors(one)...)
+			all = append(all, Errors(one)...)
 		}
 		return all
 	}
-	return ConfigErrors(errors.Unwrap(err))
+	return Errors(errors.Unwrap(err))
 }
 
-// LoadOptions say where a configuration comes from. Each layer goes over the one
+// Layers say where a configuration comes from. Each layer goes over the one
 // before: defaults, File, Env, Set. The zero value takes the defaults and the
 // process's environment.
-type LoadOptions struct {
+type Layers struct {
 	// File is a YAML file of at most 1 MiB. Empty: none. A file that is named must
 	// exist; it may be empty.
 	File string
@@ -64,11 +64,11 @@ type LoadOptions struct {
 	Set []string
 }
 
-// LoadConfig returns the configuration of all layers, or everything that is
-// wrong with them, joined: ConfigErrors lists it by key. A file that cannot be
+// Load returns the configuration of all layers, or everything that is
+// wrong with them, joined: Errors lists it by key. A file that cannot be
 // read is in it as the error of the os package, so that errors.Is finds
 // fs.ErrNotExist.
-func LoadConfig(opts LoadOptions) (Config, error) {
+func Load(opts Layers) (Config, error) {
 	var data []byte
 	var err error
 	if opts.File != "" {
@@ -77,9 +77,9 @@ func LoadConfig(opts LoadOptions) (Config, error) {
 	return loadFrom(opts, data, err)
 }
 
-// loadFrom is LoadConfig with the file read already.
-func loadFrom(opts LoadOptions, data []byte, readErr error) (Config, error) {
-	cfg := DefaultConfig()
+// loadFrom is Load with the file read already.
+func loadFrom(opts Layers, data []byte, readErr error) (Config, error) {
+	cfg := Default()
 	tree := conf.New(&cfg)
 	known := tree.YAML(opts.File, data) && readErr == nil
 	env := opts.Env
@@ -94,13 +94,13 @@ func loadFrom(opts LoadOptions, data []byte, readErr error) (Config, error) {
 	if known {
 		checkTogether(cfg, tree)
 	}
-	if err := errors.Join(asConfigError(readErr), joined(tree)); err != nil {
+	if err := errors.Join(asError(readErr), joined(tree)); err != nil {
 		return Config{}, err
 	}
 	return cfg, nil
 }
 
-// Validate returns everything that is wrong with c, joined, each a *ConfigError
+// Validate returns everything that is wrong with c, joined, each a *Error
 // that begins with the path of its key; nil if nothing is.
 func (c Config) Validate() error {
 	tree := conf.New(&c)
@@ -109,7 +109,7 @@ func (c Config) Validate() error {
 	return joined(tree)
 }
 
-// YAML returns c as a file that LoadConfig reads back: all keys, defaults
+// YAML returns c as a file that Load reads back: all keys, defaults
 // included.
 func (c Config) YAML() ([]byte, error) { return conf.Marshal(c) }
 
@@ -131,7 +131,7 @@ func ChangedKeys(before, after Config) []string {
 // shutdown.timeout. All others take effect with Balancer.Apply.
 func RestartNeeded(before, after Config) []string {
 	live := map[string]bool{}
-	for _, r := range configRules {
+	for _, r := range rules {
 		live[r.key] = r.live
 	}
 	return slices.DeleteFunc(ChangedKeys(before, after), func(key string) bool { return live[key] })
@@ -146,7 +146,7 @@ func sameValue(a, b any) bool {
 }
 
 func checkEach(tree *conf.Tree) {
-	for _, r := range configRules {
+	for _, r := range rules {
 		if text := r.limit.wrong(tree.Get(r.key)); text != "" {
 			tree.Add(r.key, "", text)
 		}
@@ -157,15 +157,15 @@ func checkEach(tree *conf.Tree) {
 func checkTogether(c Config, tree *conf.Tree) {
 	missing := ""
 	switch c.Peers.Source {
-	case PeersStatic:
+	case SourceStatic:
 		if len(c.Peers.Static) == 0 {
 			missing = "peers.static"
 		}
-	case PeersDNS:
+	case SourceDNS:
 		if c.Peers.DNS.Name == "" {
 			missing = "peers.dns.name"
 		}
-	case PeersKubernetes:
+	case SourceKubernetes:
 		if c.Peers.Kubernetes.Service == "" {
 			missing = "peers.kubernetes.service"
 		}
@@ -201,15 +201,15 @@ func checkTLS(tree *conf.Tree) {
 func joined(tree *conf.Tree) error {
 	var errs []error
 	for _, e := range conf.Errors(tree.Err()) {
-		errs = append(errs, (*ConfigError)(e))
+		errs = append(errs, (*Error)(e))
 	}
 	return errors.Join(errs...)
 }
 
-func asConfigError(err error) error {
+func asError(err error) error {
 	var e *conf.Error
 	if errors.As(err, &e) {
-		return (*ConfigError)(e)
+		return (*Error)(e)
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package rebalance
+package config
 
 import (
 	"fmt"
@@ -15,8 +15,8 @@ import (
 // would overflow.
 const year = 365 * 24 * time.Hour
 
-// configRule is what holds for one key.
-type configRule struct {
+// rule is what holds for one key.
+type rule struct {
 	key   string
 	limit limit
 	// live: a changed value takes effect without a new process.
@@ -31,7 +31,7 @@ type limit interface {
 	wrong(value any) string
 }
 
-// configRules is all there is to say about keys one by one, in the order of the
+// rules is all there is to say about keys one by one, in the order of the
 // struct. What only pairs of keys can get wrong is in checkTogether.
 //
 // Live is what the Balancer itself reads each time that it decides. The rest is
@@ -39,7 +39,7 @@ type limit interface {
 // good; peers and the clients' name by whoever builds the source of peers and the
 // DNS gate, both of which are worth only what they have seen over time; the time to
 // stop, since the grace that the pod was started with must fit it.
-var configRules = []configRule{
+var rules = []rule{
 	{"policy.maxConnectionAge", within(time.Second, year).orZero(), true},
 	{"policy.maxConnectionAgeGrace", within(time.Second, year).orZero(), true},
 	{"policy.maxConnectionIdle", within(time.Second, year).orZero(), false},
@@ -58,7 +58,7 @@ var configRules = []configRule{
 	{"rebalance.cooldown", within(time.Second, time.Hour), true},
 	{"rebalance.settle", within(0, 5*time.Minute), true},
 	{"rebalance.grace", within(time.Second, year).orZero(), true},
-	{"peers.source", oneOf{PeersNone, PeersStatic, PeersDNS, PeersKubernetes}, false},
+	{"peers.source", oneOf{SourceNone, SourceStatic, SourceDNS, SourceKubernetes}, false},
 	{"peers.static", addresses{}, false},
 	{"peers.dns.name", dnsName{}, false},
 	{"peers.dns.server", address{}, false},

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
-	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 const (
@@ -32,7 +32,7 @@ type Source struct {
 	resolver lookup.Lookuper
 }
 
-var _ rebalance.Source = (*Source)(nil)
+var _ peers.Source = (*Source)(nil)
 
 // entry is one line of the list.
 type entry struct {
@@ -93,7 +93,7 @@ func (s *Source) String() string {
 // cannot be resolved keeps its last addresses, and is tried again with the next
 // report; Err is set only if nothing on the list has an address. Run returns with
 // ctx, and must not run twice at a time.
-func (s *Source) Run(ctx context.Context, report func(rebalance.Membership)) error {
+func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -137,8 +137,8 @@ func (e *entry) update(res lookup.Result) {
 }
 
 // view makes the members of the entries, each address and port once.
-func (s *Source) view() rebalance.Membership {
-	var m rebalance.Membership
+func (s *Source) view() peers.Membership {
+	var m peers.Membership
 	var errs []error
 	seen := make(map[netip.AddrPort]bool)
 	for _, e := range s.entries {
@@ -151,12 +151,12 @@ func (s *Source) view() rebalance.Membership {
 				return was
 			})
 			if len(addrs) > 0 {
-				m.Members = append(m.Members, rebalance.Member{Addrs: addrs, Port: e.port, Unproven: true})
+				m.Members = append(m.Members, peers.Member{Addrs: addrs, Port: e.port, Unproven: true})
 			}
 		}
 	}
 	if len(m.Members) == 0 {
-		return rebalance.Membership{Err: errors.Join(errs...)}
+		return peers.Membership{Err: errors.Join(errs...)}
 	}
 	return m
 }

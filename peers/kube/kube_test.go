@@ -8,12 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evenkeel-go/evenkeel/peers"
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
-
-	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 func pod(name, addr string, change ...func(*discovery.EndpointConditions)) discovery.Endpoint {
@@ -63,7 +62,7 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-func text(all []rebalance.Member) string {
+func text(all []peers.Member) string {
 	var parts []string
 	for _, m := range all {
 		s := fmt.Sprintf("%s %v", m.Pod, m.Addrs)
@@ -171,7 +170,7 @@ func TestWithoutTheVerbWatchItLists(t *testing.T) {
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 	a.set(verbWatch, 403)
 	w := watchWith(t, a.URL, nil)
-	warned := func(m rebalance.Membership) bool {
+	warned := func(m peers.Membership) bool {
 		return m.Err == nil && len(m.Members) == 1 && strings.Contains(m.Warning, "allow to watch endpointslices")
 	}
 	for range 3 {
@@ -180,7 +179,7 @@ func TestWithoutTheVerbWatchItLists(t *testing.T) {
 	a.put(sliceOf("two", "IPv4", pod("b", "10.0.0.2")))
 	w.untilPods(2)
 	a.set(verbWatch, 0)
-	w.until("no warning", func(m rebalance.Membership) bool { return m.Warning == "" && len(m.Members) == 2 })
+	w.until("no warning", func(m peers.Membership) bool { return m.Warning == "" && len(m.Members) == 2 })
 }
 
 func TestWatchesThatBreak(t *testing.T) {

@@ -1,4 +1,4 @@
-package rebalance
+package config
 
 import (
 	"fmt"
@@ -65,17 +65,17 @@ func docText(value any) string {
 // The page is what people go by: its tables say what the code does, for every
 // key, in the order of the struct.
 func TestSettingsPageIsTrue(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := Default()
 	defaults := conf.New(&cfg)
 	var documented []string
 	for _, row := range rows(page(t)) {
 		documented = append(documented, row[0])
-		i := slices.IndexFunc(configRules, func(r configRule) bool { return r.key == row[0] })
+		i := slices.IndexFunc(rules, func(r rule) bool { return r.key == row[0] })
 		if i < 0 || len(row) != 6 {
 			t.Errorf("row %q: no such key, or not six cells", row)
 			continue
 		}
-		r := configRules[i]
+		r := rules[i]
 		live := map[bool]string{true: "yes", false: "no"}[r.live]
 		want := []string{r.key, docText(defaults.Get(r.key)), r.limit.String(), live}
 		if !slices.Equal(row[:4], want) {
@@ -97,9 +97,9 @@ func TestSettingsPageExamplesWork(t *testing.T) {
 	if example == nil {
 		t.Fatal("no YAML on the page")
 	}
-	cfg, err := LoadConfig(LoadOptions{File: writeConfig(t, example[1]), Env: noEnv})
-	if err != nil || len(ChangedKeys(DefaultConfig(), cfg)) != 3 {
-		t.Errorf("the example sets %q, %v", ChangedKeys(DefaultConfig(), cfg), err)
+	cfg, err := Load(Layers{File: writeConfig(t, example[1]), Env: noEnv})
+	if err != nil || len(ChangedKeys(Default(), cfg)) != 3 {
+		t.Errorf("the example sets %q, %v", ChangedKeys(Default(), cfg), err)
 	}
 	for _, message := range fiveErrors {
 		if !strings.Contains(text, message+"\n") {
@@ -115,7 +115,7 @@ func TestSettingsPageExamplesWork(t *testing.T) {
 		t.Error("no -set on the page")
 	}
 	for _, f := range flags {
-		if _, err := LoadConfig(LoadOptions{Env: noEnv, Set: []string{f[1]}}); err != nil {
+		if _, err := Load(Layers{Env: noEnv, Set: []string{f[1]}}); err != nil {
 			t.Errorf("-set %s: %v", f[1], err)
 		}
 	}

@@ -7,10 +7,9 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/evenkeel-go/evenkeel/peers"
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
-
-	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // Options say what to watch. Only Service is required.
@@ -36,7 +35,7 @@ type Source struct {
 	pace pace
 }
 
-var _ rebalance.Source = (*Source)(nil)
+var _ peers.Source = (*Source)(nil)
 
 // New returns a Source. It reads the kubeconfig, if one is given, and fails if that
 // cannot be used. Whatever else is missing is told by Run, and may come later: the
@@ -68,7 +67,7 @@ func (s *Source) String() string {
 // Run lists and watches until ctx is done, and returns its error then. It reports each
 // change at once, and renews the view every few seconds for as long as the watch is
 // open. It must not run twice at a time.
-func (s *Source) Run(ctx context.Context, report func(rebalance.Membership)) error {
+func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()

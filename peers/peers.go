@@ -1,4 +1,4 @@
-package rebalance
+package peers
 
 import (
 	"context"
@@ -19,9 +19,9 @@ type Source interface {
 	String() string
 }
 
-// PeerDialer may be implemented by a Source as well. It then reaches the pods' health
+// Dialer may be implemented by a Source as well. It then reaches the pods' health
 // endpoints its own way, such as through a proxy. Without it they are dialled over TCP.
-type PeerDialer interface {
+type Dialer interface {
 	// DialPeer connects to the health endpoint at addr, a Member's address and port, for
 	// every question to that pod. The connection is kept and used again. With peers.tls, TLS
 	// is spoken over it. DialPeer is called from several goroutines at a time and must

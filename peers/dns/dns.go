@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
-	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 const (
@@ -56,7 +56,7 @@ type Source struct {
 	last     outcome
 }
 
-var _ rebalance.Source = (*Source)(nil)
+var _ peers.Source = (*Source)(nil)
 
 // outcome is what is logged when it changes.
 type outcome struct {
@@ -95,7 +95,7 @@ func (s *Source) String() string {
 // Run looks the name up at once and every Interval from then on, and reports each
 // answer, changed or not: an answer is a renewal. It returns with ctx, and must
 // not run twice at a time.
-func (s *Source) Run(ctx context.Context, report func(rebalance.Membership)) error {
+func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -119,20 +119,20 @@ func jitter(d time.Duration) time.Duration {
 	return d + time.Duration((rand.Float64()-0.5)*0.2*float64(d))
 }
 
-func (s *Source) look(ctx context.Context) rebalance.Membership {
+func (s *Source) look(ctx context.Context) peers.Membership {
 	find := s.byAddress
 	if strings.HasPrefix(s.opts.Name, "_") {
 		find = s.bySRV
 	}
 	pods, err := find(ctx)
 	if err != nil {
-		return rebalance.Membership{Err: err}
+		return peers.Membership{Err: err}
 	}
-	view := rebalance.Membership{ClientName: s.clientName()}
+	view := peers.Membership{ClientName: s.clientName()}
 	for _, addrs := range pods {
 		addrs = slices.DeleteFunc(addrs, unusable)
 		if len(addrs) > 0 {
-			view.Members = append(view.Members, rebalance.Member{Addrs: addrs, Unproven: s.opts.Unproven})
+			view.Members = append(view.Members, peers.Member{Addrs: addrs, Unproven: s.opts.Unproven})
 		}
 	}
 	if len(view.Members) == 0 {
@@ -182,7 +182,7 @@ func (s *Source) bySRV(ctx context.Context) ([][]netip.Addr, error) {
 }
 
 // logChange logs what is not as it was.
-func (s *Source) logChange(view rebalance.Membership) {
+func (s *Source) logChange(view peers.Membership) {
 	now := outcome{members: len(view.Members)}
 	if view.Err != nil {
 		now.failure = view.Err.Error()

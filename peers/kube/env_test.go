@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // inPod has a Source find what a pod of the server's cluster finds.
@@ -243,7 +243,7 @@ func TestRunOutlastsItsList(t *testing.T) {
 		})
 		return ""
 	}}
-	go func() { done <- s.Run(ctx, func(rebalance.Membership) {}) }()
+	go func() { done <- s.Run(ctx, func(peers.Membership) {}) }()
 	select {
 	case <-listed:
 	case <-time.After(10 * time.Second):

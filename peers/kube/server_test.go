@@ -18,11 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/peers"
 	"go.uber.org/goleak"
 	discovery "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -229,7 +228,7 @@ func sliceOf(name string, family discovery.AddressType, eps ...discovery.Endpoin
 // watched is a Source that runs against the server, at a quick pace.
 type watched struct {
 	t     *testing.T
-	views chan rebalance.Membership
+	views chan peers.Membership
 }
 
 func kubeconfig(t *testing.T, url string) string {
@@ -257,10 +256,10 @@ func watchWith(t *testing.T, url string, adjust func(*Source)) *watched {
 	if adjust != nil {
 		adjust(s)
 	}
-	w := &watched{t: t, views: make(chan rebalance.Membership, 10000)}
+	w := &watched{t: t, views: make(chan peers.Membership, 10000)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, func(m rebalance.Membership) { w.views <- m }) }()
+	go func() { done <- s.Run(ctx, func(m peers.Membership) { w.views <- m }) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -273,10 +272,10 @@ func watchWith(t *testing.T, url string, adjust func(*Source)) *watched {
 }
 
 // until waits for a view that fits.
-func (w *watched) until(what string, fits func(rebalance.Membership) bool) rebalance.Membership {
+func (w *watched) until(what string, fits func(peers.Membership) bool) peers.Membership {
 	w.t.Helper()
 	deadline := time.After(20 * time.Second)
-	var last rebalance.Membership
+	var last peers.Membership
 	for {
 		select {
 		case last = <-w.views:
@@ -289,14 +288,14 @@ func (w *watched) until(what string, fits func(rebalance.Membership) bool) rebal
 	}
 }
 
-func (w *watched) untilPods(n int) rebalance.Membership {
+func (w *watched) untilPods(n int) peers.Membership {
 	w.t.Helper()
-	return w.until(fmt.Sprintf("%d pods", n), func(m rebalance.Membership) bool { return m.Err == nil && len(m.Members) == n })
+	return w.until(fmt.Sprintf("%d pods", n), func(m peers.Membership) bool { return m.Err == nil && len(m.Members) == n })
 }
 
 func (w *watched) untilErr(texts ...string) {
 	w.t.Helper()
-	w.until(fmt.Sprintf("error %q", texts), func(m rebalance.Membership) bool {
+	w.until(fmt.Sprintf("error %q", texts), func(m peers.Membership) bool {
 		if m.Err == nil {
 			return false
 		}

@@ -12,9 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/peers"
 	"go.uber.org/goleak"
-
-	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -60,11 +59,11 @@ func addrs(texts ...string) []netip.Addr {
 // running is a Source that reports into views, newest last.
 type running struct {
 	mu    sync.Mutex
-	views []rebalance.Membership
+	views []peers.Membership
 	at    []time.Time
 }
 
-func (r *running) report(m rebalance.Membership) {
+func (r *running) report(m peers.Membership) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.views, r.at = append(r.views, m), append(r.at, time.Now())

@@ -1,4 +1,4 @@
-package rebalance
+package config
 
 import (
 	"errors"
@@ -32,7 +32,7 @@ func writeConfig(t testing.TB, text string) string {
 // element.
 func messages(err error) []string {
 	var out []string
-	for _, e := range ConfigErrors(err) {
+	for _, e := range Errors(err) {
 		short := *e
 		short.Where = filepath.Base(e.Where)
 		if e.Where == "" {
@@ -44,11 +44,11 @@ func messages(err error) []string {
 }
 
 func TestDefaultConfigIsValid(t *testing.T) {
-	if err := DefaultConfig().Validate(); err != nil {
+	if err := Default().Validate(); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := LoadConfig(LoadOptions{Env: noEnv})
-	if err != nil || len(ChangedKeys(cfg, DefaultConfig())) != 0 {
+	cfg, err := Load(Layers{Env: noEnv})
+	if err != nil || len(ChangedKeys(cfg, Default())) != 0 {
 		t.Fatalf("nothing set: %+v, %v", cfg, err)
 	}
 }
@@ -56,7 +56,7 @@ func TestDefaultConfigIsValid(t *testing.T) {
 // A key without a rule would be neither checked nor known to RestartNeeded.
 func TestEachKeyHasOneRule(t *testing.T) {
 	var ruled []string
-	for _, r := range configRules {
+	for _, r := range rules {
 		ruled = append(ruled, r.key)
 	}
 	if keys := conf.New(&Config{}).Keys(); !slices.Equal(ruled, keys) {
@@ -66,7 +66,7 @@ func TestEachKeyHasOneRule(t *testing.T) {
 
 func TestEnvNamesOfConfigAreUnique(t *testing.T) {
 	seen := map[string]string{}
-	for _, r := range configRules {
+	for _, r := range rules {
 		name := conf.EnvName(EnvPrefix, r.key)
 		if other := seen[name]; other != "" {
 			t.Errorf("%s stands for %s and %s", name, other, r.key)
@@ -94,7 +94,7 @@ peers:
   source: dns
   port: "8080"
 `)
-	_, err := LoadConfig(LoadOptions{File: file, Env: noEnv})
+	_, err := Load(Layers{File: file, Env: noEnv})
 	if got := messages(err); !slices.Equal(got, fiveErrors) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(fiveErrors, "\n"))
 	}
@@ -102,12 +102,12 @@ peers:
 
 func TestLayersAndTheirErrorsTogether(t *testing.T) {
 	file := writeConfig(t, "rebalance: {settle: 3s, spread: 3s, cooldown: 3s}\nshutdown: {timeout: 0s}\n")
-	opts := LoadOptions{
+	opts := Layers{
 		File: file,
 		Env:  []string{"EVENKEEL_REBALANCE_SPREAD=4s", "EVENKEEL_REBALANCE_COOLDOWN=4s", "HOME=/"},
 		Set:  []string{"rebalance.cooldown=5s", "shutdown.timeout=1m"},
 	}
-	cfg, err := LoadConfig(opts)
+	cfg, err := Load(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestLayersAndTheirErrorsTogether(t *testing.T) {
 	}
 	opts.Env = append(opts.Env, "EVENKEEL_PEERS_DNS_NAMES=x", "EVENKEEL_PEERS_PORT=99999")
 	opts.Set = []string{"rebalance.enable=false", "rebalance.weight=cpu"}
-	_, err = LoadConfig(opts)
+	_, err = Load(opts)
 	want := []string{
 		"EVENKEEL_PEERS_DNS_NAMES: unknown name, did you mean EVENKEEL_PEERS_DNS_NAME? (environment)",
 		"rebalance.enable: unknown key, did you mean rebalance.enabled? (-set)",
@@ -131,10 +131,10 @@ func TestLayersAndTheirErrorsTogether(t *testing.T) {
 
 func TestNilEnvIsThatOfTheProcess(t *testing.T) {
 	t.Setenv("EVENKEEL_REBALANCE_SETTLE", "7s")
-	if cfg, err := LoadConfig(LoadOptions{}); err != nil || cfg.Rebalance.Settle != 7*time.Second {
+	if cfg, err := Load(Layers{}); err != nil || cfg.Rebalance.Settle != 7*time.Second {
 		t.Errorf("Env nil: %v, %v", cfg.Rebalance.Settle, err)
 	}
-	if cfg, err := LoadConfig(LoadOptions{Env: noEnv}); err != nil || cfg.Rebalance.Settle != 2*time.Second {
+	if cfg, err := Load(Layers{Env: noEnv}); err != nil || cfg.Rebalance.Settle != 2*time.Second {
 		t.Errorf("Env empty: %v, %v", cfg.Rebalance.Settle, err)
 	}
 }
@@ -146,12 +146,12 @@ func TestFileThatCannotBeRead(t *testing.T) {
 		"absent": filepath.Join(t.TempDir(), "none.yaml"),
 		"broken": writeConfig(t, "peers: {dns: {name: [x"),
 	} {
-		_, err := LoadConfig(LoadOptions{File: file, Env: noEnv, Set: []string{"peers.source=dns", "peers.prot=1"}})
+		_, err := Load(Layers{File: file, Env: noEnv, Set: []string{"peers.source=dns", "peers.prot=1"}})
 		if name == "absent" && !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
 		}
 		keys := []string{}
-		for _, e := range ConfigErrors(err) {
+		for _, e := range Errors(err) {
 			keys = append(keys, e.Key)
 		}
 		if slices.Contains(keys, "peers.dns.name") || !slices.Contains(keys, "peers.prot") {
@@ -173,9 +173,9 @@ func TestValidateMessages(t *testing.T) {
 		"rebalance.spread: 1m1s is too high, allowed: 0s to 1m":                                                 func(c *Config) { c.Rebalance.Spread = 61 * time.Second },
 		"rebalance.weight: \"\" is none of connections, requests, streams":                                      func(c *Config) { c.Rebalance.Weight = "" },
 		"peers.source: \"k8s\" is none of none, static, dns, kubernetes":                                        func(c *Config) { c.Peers.Source = "k8s" },
-		"peers.static: is empty, but peers.source is static and needs it":                                       func(c *Config) { c.Peers.Source = PeersStatic },
-		"peers.dns.name: is empty, but peers.source is dns and needs it":                                        func(c *Config) { c.Peers.Source = PeersDNS },
-		"peers.kubernetes.service: is empty, but peers.source is kubernetes and needs it":                       func(c *Config) { c.Peers.Source = PeersKubernetes },
+		"peers.static: is empty, but peers.source is static and needs it":                                       func(c *Config) { c.Peers.Source = SourceStatic },
+		"peers.dns.name: is empty, but peers.source is dns and needs it":                                        func(c *Config) { c.Peers.Source = SourceDNS },
+		"peers.kubernetes.service: is empty, but peers.source is kubernetes and needs it":                       func(c *Config) { c.Peers.Source = SourceKubernetes },
 		"peers.static: entry 2: \"b:0\": port \"0\" is not from 1 to 65535":                                     func(c *Config) { c.Peers.Static = []string{"a", "b:0"} },
 		"peers.static: entry 1 is empty":                                                                        func(c *Config) { c.Peers.Static = []string{""} },
 		"peers.dns.name: \"dns:///hello.test:50051\": write the name alone, without dns:/// and without a port": func(c *Config) { c.Peers.DNS.Name = "dns:///hello.test:50051" },
@@ -185,11 +185,11 @@ func TestValidateMessages(t *testing.T) {
 		"peers.kubernetes.service: \"Hello.svc\" is not a Kubernetes name: a to z, 0 to 9 and -, at most 63":    func(c *Config) { c.Peers.Kubernetes.Service = "Hello.svc" },
 		"peers.port: -1 is too low, allowed: 0 to 65535":                                                        func(c *Config) { c.Peers.Port = -1 },
 		"peers.salt: has 257 bytes, allowed: a text of at most 256 bytes":                                       func(c *Config) { c.Peers.Salt = strings.Repeat("x", 257) },
-		"peers.tls.key: is empty, but peers.tls.cert is set and needs it":                                       func(c *Config) { c.Peers.TLS = PeersTLSConfig{Cert: "c", CA: "a"} },
-		"peers.tls.cert: is empty, but peers.tls.key is set and needs it":                                       func(c *Config) { c.Peers.TLS = PeersTLSConfig{Key: "k", CA: "a"} },
+		"peers.tls.key: is empty, but peers.tls.cert is set and needs it":                                       func(c *Config) { c.Peers.TLS = PeersTLS{Cert: "c", CA: "a"} },
+		"peers.tls.cert: is empty, but peers.tls.key is set and needs it":                                       func(c *Config) { c.Peers.TLS = PeersTLS{Key: "k", CA: "a"} },
 		"shutdown.timeout: 0s is too low, allowed: 1s to 1h":                                                    func(c *Config) { c.Shutdown.Timeout = 0 },
 	} {
-		cfg := DefaultConfig()
+		cfg := Default()
 		change(&cfg)
 		if got := messages(cfg.Validate()); len(got) != 1 || got[0] != want {
 			t.Errorf("\ngot  %q\nwant %q", got, want)
@@ -210,19 +210,19 @@ func TestAllOfPeersTLSOrNone(t *testing.T) {
 			"peers.tls.ca: is empty, but peers.tls.serverName is set and needs it (-set)",
 		},
 	} {
-		_, err := LoadConfig(LoadOptions{Env: noEnv, Set: []string{set + "=x"}})
+		_, err := Load(Layers{Env: noEnv, Set: []string{set + "=x"}})
 		if got := messages(err); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, want %q", set, got, want)
 		}
 	}
-	cfg, err := LoadConfig(LoadOptions{
+	cfg, err := Load(Layers{
 		Env: []string{"EVENKEEL_PEERS_SALT=secret", "EVENKEEL_PEERS_TLS_SERVERNAME=pods.test"},
 		Set: []string{"peers.tls.cert=c", "peers.tls.key=k", "peers.tls.ca=a"},
 	})
-	if want := (PeersTLSConfig{Cert: "c", Key: "k", CA: "a", ServerName: "pods.test"}); err != nil || cfg.Peers.TLS != want || cfg.Peers.Salt != "secret" {
+	if want := (PeersTLS{Cert: "c", Key: "k", CA: "a", ServerName: "pods.test"}); err != nil || cfg.Peers.TLS != want || cfg.Peers.Salt != "secret" {
 		t.Errorf("got %+v, %v", cfg.Peers, err)
 	}
-	if keys := RestartNeeded(DefaultConfig(), cfg); len(keys) != 5 {
+	if keys := RestartNeeded(Default(), cfg); len(keys) != 5 {
 		t.Errorf("a restart is needed for %q, want all of them", keys)
 	}
 }
@@ -230,17 +230,17 @@ func TestAllOfPeersTLSOrNone(t *testing.T) {
 func TestValidateTakes(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"addresses of all forms": func(c *Config) {
-			c.Peers.Source = PeersStatic
+			c.Peers.Source = SourceStatic
 			c.Peers.Static = []string{"a", "a:1", "10.0.0.1", "10.0.0.1:65535", "::1", "[::1]", "[::1]:80", "a.b.", "fe80::1%eth0"}
 		},
 		"servers":           func(c *Config) { c.Peers.DNS.Server, c.Clients.DNS.Server = "10.0.0.10", "[fd00::a]:53" },
-		"SRV names":         func(c *Config) { c.Peers.Source, c.Peers.DNS.Name = PeersDNS, "_grpc._tcp.hello.test." },
-		"service alone":     func(c *Config) { c.Peers.Source, c.Peers.Kubernetes.Service = PeersKubernetes, "hello" },
-		"gRPC's own zeros":  func(c *Config) { c.Policy = PolicyConfig{} },
+		"SRV names":         func(c *Config) { c.Peers.Source, c.Peers.DNS.Name = SourceDNS, "_grpc._tcp.hello.test." },
+		"service alone":     func(c *Config) { c.Peers.Source, c.Peers.Kubernetes.Service = SourceKubernetes, "hello" },
+		"gRPC's own zeros":  func(c *Config) { c.Policy = Policy{} },
 		"at once":           func(c *Config) { c.Rebalance.Spread, c.Rebalance.Settle, c.Rebalance.Floor = 0, 0, 0 },
-		"enabled, no peers": func(c *Config) { c.Rebalance.Enabled, c.Peers.Source = true, PeersNone },
+		"enabled, no peers": func(c *Config) { c.Rebalance.Enabled, c.Peers.Source = true, SourceNone },
 	} {
-		cfg := DefaultConfig()
+		cfg := Default()
 		change(&cfg)
 		if err := cfg.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -251,7 +251,7 @@ func TestValidateTakes(t *testing.T) {
 // The zero Config is documented as not valid: it must say why, key by key.
 func TestZeroConfigNamesWhatIsMissing(t *testing.T) {
 	var keys []string
-	for _, e := range ConfigErrors(fmt.Errorf("wrapped: %w", Config{}.Validate())) {
+	for _, e := range Errors(fmt.Errorf("wrapped: %w", Config{}.Validate())) {
 		keys = append(keys, e.Key)
 	}
 	want := []string{
@@ -264,7 +264,7 @@ func TestZeroConfigNamesWhatIsMissing(t *testing.T) {
 }
 
 func TestRestartNeeded(t *testing.T) {
-	before := DefaultConfig()
+	before := Default()
 	after := before
 	after.Policy.MaxConnectionAge = time.Hour
 	after.Rebalance.Enabled = false
@@ -290,9 +290,9 @@ func TestRestartNeeded(t *testing.T) {
 
 // drawConfig draws from all that the rules allow, ends included.
 func drawConfig(t *rapid.T) Config {
-	cfg := DefaultConfig()
+	cfg := Default()
 	words := rapid.SampledFrom([]string{"", "true", "null", "1", "1e3", "0x1f", "no", "~", "hello", "a-b", "2001"})
-	for _, r := range configRules {
+	for _, r := range rules {
 		draw := func() any {
 			switch l := r.limit.(type) {
 			case durations:
@@ -322,10 +322,10 @@ func drawConfig(t *rapid.T) Config {
 		conf.New(&cfg).Put(r.key, draw())
 	}
 	if tls := &cfg.Peers.TLS; tls.Cert == "" || tls.Key == "" || tls.CA == "" {
-		*tls = PeersTLSConfig{}
+		*tls = PeersTLS{}
 	}
 	if cfg.Peers.DNS.Name == "" || cfg.Peers.Kubernetes.Service == "" {
-		cfg.Peers.Source = PeersNone
+		cfg.Peers.Source = SourceNone
 	}
 	return cfg
 }
@@ -344,7 +344,7 @@ func TestAnyConfigSurvivesYAML(t *testing.T) {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := LoadConfig(LoadOptions{File: file, Env: noEnv})
+		got, err := Load(Layers{File: file, Env: noEnv})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
@@ -357,7 +357,7 @@ func TestAnyConfigSurvivesYAML(t *testing.T) {
 // FuzzYAML holds that any file ends in an error or a valid configuration, which
 // can be written and read again.
 func FuzzYAML(f *testing.F) {
-	text, err := DefaultConfig().YAML()
+	text, err := Default().YAML()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -369,9 +369,9 @@ func FuzzYAML(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		cfg, err := loadFrom(LoadOptions{File: "f", Env: noEnv}, data, nil)
+		cfg, err := loadFrom(Layers{File: "f", Env: noEnv}, data, nil)
 		if err != nil {
-			if len(ConfigErrors(err)) == 0 || strings.Count(err.Error(), "\n")+1 != len(ConfigErrors(err)) {
+			if len(Errors(err)) == 0 || strings.Count(err.Error(), "\n")+1 != len(Errors(err)) {
 				t.Fatalf("not one line for each error: %q", err)
 			}
 			return
@@ -383,7 +383,7 @@ func FuzzYAML(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := loadFrom(LoadOptions{File: "f", Env: noEnv}, out, nil)
+		again, err := loadFrom(Layers{File: "f", Env: noEnv}, out, nil)
 		if err != nil || len(ChangedKeys(cfg, again)) != 0 {
 			t.Fatalf("not read back: %v\n%s", err, out)
 		}

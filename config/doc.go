@@ -1,0 +1,9 @@
+// Package config holds everything about evenkeel that can be tuned: one struct, one YAML
+// tree, the same keys in the environment and in the values of the Helm chart.
+//
+//	cfg, err := config.Load(config.Layers{File: "evenkeel.yaml"})
+//
+// Loading is strict: an unknown key, a value of the wrong type or a value out of range is
+// an error, and one error names every bad key with its file and line. [Watch] loads a
+// file again when it changes. docs/settings.md describes each key, its range and its risk.
+package config
