@@ -46,37 +46,40 @@ type Config struct {
 
 // Policy is how long connections live and how they are kept alive.
 //
-// The five fields from MaxConnectionIdle on are handed to grpc.NewServer, which
-// knows no way to change them later: a new process is needed.
+// serveropts.Options hands the five fields from MaxConnectionIdle on to grpc.NewServer, and
+// only those that are set: at zero, a server's own grpc.KeepaliveParams and
+// grpc.KeepaliveEnforcementPolicy stay in force, or else grpc-go's defaults. One field that
+// is set replaces its whole group: the first three are grpc.KeepaliveParams, the other two
+// grpc.KeepaliveEnforcementPolicy. grpc-go reads them once, so a change needs a restart.
 type Policy struct {
-	// MaxConnectionAge is how old a connection may be before it is asked to leave,
-	// give or take a tenth. It is a backstop for what balancing does not see, and
-	// 30m or more is advised. Default 0: no limit. Else from 1s to 1 year.
+	// MaxConnectionAge is the age at which a connection is drained, give or take a tenth.
+	// It is a backstop for what balancing does not see; 30m or more is advised. Default 0:
+	// no limit. Otherwise from 1s to 1 year.
 	MaxConnectionAge time.Duration `json:"maxConnectionAge"`
-	// MaxConnectionAgeGrace is how long a connection that was asked to leave for
-	// its age may take before it is closed, in-flight RPCs or not. Default 0: as
-	// long as it needs. Else from 1s to 1 year.
+	// MaxConnectionAgeGrace is how long a connection that is drained for its age may take
+	// before it is closed, with RPCs in flight or not. Default 0: as long as it needs.
+	// Otherwise from 1s to 1 year.
 	MaxConnectionAgeGrace time.Duration `json:"maxConnectionAgeGrace"`
-	// MaxConnectionIdle is how long a connection may be without a stream before it
-	// is asked to leave (keepalive.ServerParameters). Default 0: no limit. Else
-	// from 1s to 1 year.
+	// MaxConnectionIdle is how long a connection may be without a stream before grpc-go
+	// drains it (keepalive.ServerParameters.MaxConnectionIdle). Default 0: not set; grpc-go
+	// has no limit. Otherwise from 1s to 1 year.
 	MaxConnectionIdle time.Duration `json:"maxConnectionIdle"`
-	// KeepaliveTime is the silence after which the server pings a client (gRFC A8,
-	// A9). Default 2h, that of gRPC; 0 means the same. Else from 1s, below which
-	// gRPC does not go, to 1 year.
+	// KeepaliveTime is the silence after which the server pings a client
+	// (keepalive.ServerParameters.Time, gRFC A8, A9). Default 0: not set; grpc-go has 2h.
+	// Otherwise from 1s, below which grpc-go does not go, to 1 year.
 	KeepaliveTime time.Duration `json:"keepaliveTime"`
 	// KeepaliveTimeout is how long a pinged client may take to answer before its
-	// connection is closed. Default 20s, that of gRPC; 0 means the same. Else from
-	// 1s to 1h.
+	// connection is closed (keepalive.ServerParameters.Timeout). Default 0: not set;
+	// grpc-go has 20s. Otherwise from 1s to 1h.
 	KeepaliveTimeout time.Duration `json:"keepaliveTimeout"`
-	// MinClientPing is how often a client may ping
-	// (keepalive.EnforcementPolicy.MinTime, gRFC A8); one that does so more often
-	// is thrown out with too_many_pings. Default 5s, half of the shortest interval
-	// that grpc-go and grpc-java clients can be set to. 0 means gRPC's own 5m.
-	// Else from 100ms to 24h.
+	// MinClientPing is the shortest time between two pings of a client
+	// (keepalive.EnforcementPolicy.MinTime, gRFC A8). grpc-go closes the connection of a
+	// client that pings more often, with too_many_pings. Default 0: not set; grpc-go has
+	// 5m. Otherwise from 100ms to 24h.
 	MinClientPing time.Duration `json:"minClientPing"`
-	// PermitWithoutStream lets clients ping while they have no stream open; without
-	// it, one that does so more often than every 2h is thrown out. Default true.
+	// PermitWithoutStream lets clients ping while they have no stream open
+	// (keepalive.EnforcementPolicy.PermitWithoutStream). Default false: not set; grpc-go
+	// then allows such a client one ping in 2h.
 	PermitWithoutStream bool `json:"permitWithoutStream"`
 }
 
@@ -216,8 +219,8 @@ type ClientsDNS struct {
 // Shutdown is how a pod stops.
 type Shutdown struct {
 	// Timeout is the time from the signal to the end: waiting for the endpoints to
-	// forget this pod, draining, and then closing what is left. Default 30s. From
-	// 1s to 1h.
+	// forget this pod, draining, and then closing what is left. Default 20s, which fits with a
+	// preStop of 5 s into the 30 s that Kubernetes gives a pod. From 1s to 1h.
 	Timeout time.Duration `json:"timeout"`
 }
 
@@ -225,12 +228,6 @@ type Shutdown struct {
 // is valid, finds no peers, and so moves nothing.
 func Default() Config {
 	return Config{
-		Policy: Policy{
-			KeepaliveTime:       2 * time.Hour,
-			KeepaliveTimeout:    20 * time.Second,
-			MinClientPing:       5 * time.Second,
-			PermitWithoutStream: true,
-		},
 		Rebalance: Rebalance{
 			Enabled:              true,
 			Weight:               WeightConnections,
@@ -243,6 +240,6 @@ func Default() Config {
 			Settle:               2 * time.Second,
 		},
 		Peers:    Peers{Source: SourceNone, DNS: PeersDNS{Interval: time.Second}},
-		Shutdown: Shutdown{Timeout: 30 * time.Second},
+		Shutdown: Shutdown{Timeout: 20 * time.Second},
 	}
 }

@@ -48,13 +48,13 @@ func TestUntrackedServerIsGivenAway(t *testing.T) {
 		bal := newBalancer(t)
 		_, r, end := serveBare(t, bal)
 		defer end()
-		h := handler(t, bal)
+		h := handler(t, sourceOf(bal))
 		if body := get(t, h, "/readyz?verbose").Body.String(); strings.Contains(body, "untracked") {
 			t.Errorf("untracked before any call:\n%s", body)
 		}
 		r.check(t, "", serving)
 		w := get(t, h, "/readyz?verbose")
-		if w.Code != 200 || !strings.Contains(w.Body.String(), "\n[-]untracked error: ") || !strings.Contains(w.Body.String(), "serveropts.Credentials") {
+		if w.Code != 200 || !strings.Contains(w.Body.String(), "\n[-]untracked error: ") || !strings.Contains(w.Body.String(), "serveropts.Options(bal, creds)") {
 			t.Errorf("/readyz?verbose: %d\n%s", w.Code, w.Body)
 		}
 		for path, want := range map[string]string{
@@ -72,7 +72,7 @@ func TestShutdownOfARealBalancer(t *testing.T) {
 		bal := newBalancer(t)
 		srv, r, end := serveBare(t, bal)
 		defer end()
-		h := handler(t, bal)
+		h := handler(t, sourceOf(bal))
 		stream, cancel := r.watch(t, "")
 		defer cancel()
 		wantNext(t, stream, serving)

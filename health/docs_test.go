@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
@@ -93,12 +93,12 @@ func TestPageHasEveryMetric(t *testing.T) {
 		}
 	}
 	sameNames(t, "metrics", page, code)
-	for _, r := range conns.Reasons() {
+	for _, r := range reason.All() {
 		if !strings.Contains(page["evenkeel_goaways_total"], "`"+string(r)+"`") {
 			t.Errorf("no reason %q", r)
 		}
 	}
-	for _, why := range peerz.Whys() {
+	for _, why := range peerz.Classes() {
 		if !strings.Contains(page["evenkeel_peer_errors_total"], "`"+why+"`") {
 			t.Errorf("no class %q", why)
 		}

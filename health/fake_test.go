@@ -19,8 +19,9 @@ type fake struct {
 	stopOnce sync.Once
 	seen     atomic.Int64
 	port     atomic.Int64
-	tls      *tls.Config // of peers.tls
-	refuse   error       // why nobody may ask /peerz
+	failed   atomic.Pointer[error] // the last HealthFailed
+	tls      *tls.Config           // of peers.tls
+	refuse   error                 // why nobody may ask /peerz
 }
 
 var _ source = (*fake)(nil)
@@ -61,6 +62,8 @@ func (f *fake) Ready() bool {
 func (f *fake) Stopping() <-chan struct{} { return f.stopping }
 func (f *fake) stop()                     { f.stopOnce.Do(func() { close(f.stopping) }) }
 func (f *fake) SetHealthPort(port int)    { f.port.Store(int64(port)) }
+
+func (f *fake) HealthFailed(err error) { f.failed.Store(&err) }
 
 func (f *fake) Seen(context.Context) bool {
 	f.seen.Add(1)

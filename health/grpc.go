@@ -24,7 +24,7 @@ import (
 // Like every registration it must come before srv.Serve, and it panics if srv
 // has a health service already.
 func Register(srv grpc.ServiceRegistrar, bal *rebalance.Balancer) *grpchealth.Server {
-	return register(srv, bal)
+	return register(srv, sourceOf(bal))
 }
 
 func register(srv grpc.ServiceRegistrar, src source) *grpchealth.Server {

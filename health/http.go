@@ -28,7 +28,7 @@ const maxScrapes = 8
 //
 // Handler panics if [WithRegisterer] names a registry that refuses the metrics.
 func Handler(bal *rebalance.Balancer, opts ...Option) http.Handler {
-	h, err := newHandler(bal, newOptions(opts))
+	h, err := newHandler(sourceOf(bal), newOptions(opts))
 	if err != nil {
 		panic(err)
 	}

@@ -52,7 +52,7 @@ func listenOn(t *testing.T, addr string) net.Listener {
 
 func runPod(t *testing.T, bal *rebalance.Balancer, calls, looks net.Listener) *realPod {
 	t.Helper()
-	srv := grpc.NewServer(serveropts.Options(bal, serveropts.Credentials(insecure.NewCredentials()))...)
+	srv := grpc.NewServer(serveropts.Options(bal, insecure.NewCredentials())...)
 	Register(srv, bal)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 3)

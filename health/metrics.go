@@ -13,7 +13,7 @@ import (
 // Collector returns evenkeel's metrics for a registry of yours. It reads
 // [rebalance.Balancer.Status] once for each scrape. Two Balancers in one process
 // need labels to tell them apart: see [prometheus.WrapRegistererWith].
-func Collector(bal *rebalance.Balancer) prometheus.Collector { return newCollector(bal) }
+func Collector(bal *rebalance.Balancer) prometheus.Collector { return newCollector(sourceOf(bal)) }
 
 type collector struct{ src source }
 

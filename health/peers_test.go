@@ -106,7 +106,7 @@ func TestBytesOfAFleet(t *testing.T) {
 
 	ca := certstest.NewCA(t, "ca")
 	bal := withPeersTLS(t, podMount(t, ca, nil))
-	src.tls = bal.PeersTLS()
+	src.tls = TLSConfig(bal)
 	kept, fresh = bytesPerPoll(t, src, clientOf(t, ca, nil), 20, false), bytesPerPoll(t, src, clientOf(t, ca, nil), 20, true)
 	t.Logf("with TLS: %d bytes on a kept connection, the handshake shared by 20, %d on a fresh one", kept, fresh)
 }
@@ -220,8 +220,8 @@ func TestWhoMayAskPeerz(t *testing.T) {
 				}
 				return
 			}
-			if peerz.Why(err) != peerz.TLS || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("got %v (%s), want %q", err, peerz.Why(err), tc.want)
+			if peerz.ClassOf(err) != peerz.TLS || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v (%s), want %q", err, peerz.ClassOf(err), tc.want)
 			}
 		})
 	}
@@ -261,7 +261,7 @@ func TestConnectionsDoNotOutliveTheirCertificates(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		bal := withPeersTLS(t, podMount(t, ca, nil))
-		go func() { done <- serve(ctx, ln, bal, newOptions(nil)) }()
+		go func() { done <- serve(ctx, ln, sourceOf(bal), newOptions(nil)) }()
 		var dialled atomic.Int32
 		client := &http.Client{Transport: &http.Transport{
 			TLSClientConfig: clientOf(t, ca, nil)(),

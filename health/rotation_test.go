@@ -166,7 +166,7 @@ func TestKeptConnectionsAreJudgedAnew(t *testing.T) {
 	cert, key := newCA.Issue("two", nil)
 	m.Swap(cert, key, newCA.PEM)
 	r.until("the new files count", func() bool { return r.serves("two") })
-	if _, err := client.Ask(t.Context(), r.addr, nil); peerz.Why(err) != peerz.TLS {
+	if _, err := client.Ask(t.Context(), r.addr, nil); peerz.ClassOf(err) != peerz.TLS {
 		t.Errorf("got %v, want it refused", err)
 	}
 }

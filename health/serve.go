@@ -40,14 +40,14 @@ const (
 // kubelet must be able to read that the pod is not ready, and peers that it is
 // leaving.
 func ListenAndServe(ctx context.Context, addr string, bal *rebalance.Balancer, opts ...Option) error {
-	return listenAndServe(ctx, addr, bal, newOptions(opts))
+	return listenAndServe(ctx, addr, sourceOf(bal), newOptions(opts))
 }
 
 // Serve is ListenAndServe on a listener of yours, which it closes. It tells bal
 // the listener's port: that is where peers, alike as pods of one fleet are, are
 // asked unless peers.port says otherwise.
 func Serve(ctx context.Context, ln net.Listener, bal *rebalance.Balancer, opts ...Option) error {
-	return serve(ctx, ln, bal, newOptions(opts))
+	return serve(ctx, ln, sourceOf(bal), newOptions(opts))
 }
 
 func listenAndServe(ctx context.Context, addr string, src source, o options) error {
@@ -60,7 +60,7 @@ func listenAndServe(ctx context.Context, addr string, src source, o options) err
 		}
 		return nil
 	case err != nil:
-		return fmt.Errorf("health: %w", err)
+		return failed(src, err)
 	}
 	return serve(ctx, ln, src, o)
 }
@@ -69,22 +69,31 @@ func serve(ctx context.Context, ln net.Listener, src source, o options) error {
 	srv, err := newServer(src, o)
 	if err != nil {
 		_ = ln.Close()
+		src.HealthFailed(err)
 		return err
 	}
+	src.HealthFailed(nil)
 	if tcp, ok := ln.Addr().(*net.TCPAddr); ok {
 		src.SetHealthPort(tcp.Port)
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- serveOn(srv, ln) }()
+	ended := make(chan error, 1)
+	go func() { ended <- serveOn(srv, ln) }()
 	select {
-	case err := <-failed:
-		_ = srv.Close() // who asks again shall not find half a server
-		return fmt.Errorf("health: %w", err)
+	case err := <-ended:
+		_ = srv.Close() // whoever asks again must not find half a server
+		return failed(src, err)
 	case <-ctx.Done():
 		shutdown(ctx, srv)
-		<-failed //nolint:errcheck // http.ErrServerClosed: it was shut down
+		<-ended //nolint:errcheck // http.ErrServerClosed: it was shut down
 		return nil
 	}
+}
+
+// failed shows why the endpoint does not serve, for callers that start it with `go` and
+// drop what it returns.
+func failed(src source, err error) error {
+	src.HealthFailed(err)
+	return fmt.Errorf("health: %w", err)
 }
 
 // newServer returns the server with its limits, or what is wrong with the options.

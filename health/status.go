@@ -37,7 +37,7 @@ func look(src source) rebalance.Status {
 	st.Verdict, st.Weight = valid(st.Verdict), valid(st.Weight)
 	st.GoAways = counts(st.GoAways, goAwayReasons)
 	st.Closed = counts(st.Closed, closedHows)
-	st.PeerErrors = counts(st.PeerErrors, peerz.Whys())
+	st.PeerErrors = counts(st.PeerErrors, peerz.Classes())
 	st.Peers = each(st.Peers, func(p *rebalance.PeerStatus) {
 		p.Pod, p.Address, p.Error = valid(p.Pod), valid(p.Address), valid(p.Error)
 	})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/peers"
 )
@@ -72,6 +73,7 @@ func pods(addrs ...string) peers.Membership {
 func started(t *testing.T, src peers.Source, change func(*config.Config)) *Balancer {
 	t.Helper()
 	cfg := config.Default()
+	cfg.Shutdown.Timeout = 30 * time.Second
 	if change != nil {
 		change(&cfg)
 	}
@@ -229,7 +231,7 @@ func TestHandlersKeysReachPlanning(t *testing.T) {
 	}
 	client, server := net.Pipe()
 	defer client.Close()
-	conn := b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()})
+	conn := inside.Of(b).Track(server, nil)
 	defer conn.Close()
 	if all := b.ownConns(); len(all) != 1 || all[0].Named {
 		t.Fatalf("%+v", all)
@@ -337,12 +339,12 @@ func TestUntrackedRPCIsSaidOnceAndLoudly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !b.Seen(context.Background()) {
+	if !b.seen(context.Background()) {
 		t.Error("a context that is no RPC's is not an untracked RPC")
 	}
 	rpc := peer.NewContext(context.Background(), &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}})
 	for range 3 {
-		if b.Seen(rpc) {
+		if b.seen(rpc) {
 			t.Error("taken for tracked")
 		}
 	}
@@ -350,7 +352,7 @@ func TestUntrackedRPCIsSaidOnceAndLoudly(t *testing.T) {
 	if s.Untracked != 3 || len(s.Conditions) != 1 || s.Conditions[0].Code != "untracked" || s.Conditions[0].Severity != Error {
 		t.Errorf("untracked %d, conditions %+v", s.Untracked, s.Conditions)
 	}
-	if !strings.Contains(s.Conditions[0].Text, "serveropts.Credentials(creds)") {
+	if !strings.Contains(s.Conditions[0].Text, "serveropts.Options(bal, creds)") {
 		t.Errorf("the text does not name the cure: %s", s.Conditions[0].Text)
 	}
 	if n := strings.Count(log.String(), "untracked"); n != 1 {
@@ -366,7 +368,7 @@ func TestServingWithoutRunIsNoticed(t *testing.T) {
 		}
 		client, server := net.Pipe()
 		defer client.Close()
-		defer b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()}).Close()
+		defer inside.Of(b).Track(server, nil).Close()
 		time.Sleep(9 * time.Second)
 		if hasCondition(b, "not-running") {
 			t.Error("said too early")
@@ -445,8 +447,8 @@ func TestShutdown(t *testing.T) {
 				if took := time.Since(begin); took > 30*time.Second {
 					t.Errorf("took %v, more than shutdown.timeout", took)
 				}
-				if b.Ready() || srv.draining != connected {
-					t.Errorf("ready %v, %d draining", b.Ready(), srv.draining)
+				if b.ready() || srv.draining != connected {
+					t.Errorf("ready %v, %d draining", b.ready(), srv.draining)
 				}
 			})
 		})
@@ -525,14 +527,14 @@ func TestUptimeCountsFromMembership(t *testing.T) {
 		b := started(t, src, nil)
 		src.set(pods("198.18.0.2"))
 		time.Sleep(5 * time.Minute)
-		if up := b.Report(nil).Uptime(); up != 0 {
+		if up := b.report(nil).Uptime(); up != 0 {
 			t.Errorf("up for %v before it was a member", up)
 		}
 		src.set(pods("198.18.0.1", "198.18.0.2"))
 		time.Sleep(10 * time.Second)
 		src.set(pods("198.18.0.2"))
 		time.Sleep(10 * time.Second)
-		if up := b.Report(nil).Uptime(); up < 19*time.Second || up > 20*time.Second {
+		if up := b.report(nil).Uptime(); up < 19*time.Second || up > 20*time.Second {
 			t.Errorf("up for %v, want 20 s", up)
 		}
 	})
@@ -562,7 +564,7 @@ func TestShutdownServesWhoComesBack(t *testing.T) {
 						time.Sleep(time.Millisecond)
 					}
 					back, server := net.Pipe()
-					conn := b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()})
+					conn := inside.Of(b).Track(server, nil)
 					defer back.Close()
 					defer conn.Close()
 					select {

@@ -210,7 +210,7 @@ func TestFaultyAnswersForKeys(t *testing.T) {
 			at, _ := serveAt(t, "127.0.0.2", 0, m)
 			b := asker(t, nil, podAt(name, at))
 			counts, _, err := b.peers.askKeys(t.Context(), targetOf(b, "127.0.0.2"), []string{"k"})
-			if counts != nil || peerz.Why(err) != f.why {
+			if counts != nil || peerz.ClassOf(err) != f.why {
 				t.Errorf("counts %v, %v", counts, err)
 			}
 			wantErrors(t, b, map[string]uint64{f.why: 1})

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/peers"
 )
@@ -43,7 +44,9 @@ func (z *zone) set(m peers.Membership) {
 // gated runs a Balancer whose clients resolve name, or what the source says, in z.
 func gated(t *testing.T, src peers.Source, z *zone, name string) *Balancer {
 	t.Helper()
-	b, err := New(config.Default(), WithPeers(src), WithSelf("pod-a", "198.18.0.1"))
+	cfg := config.Default()
+	cfg.Shutdown.Timeout = 30 * time.Second
+	b, err := New(cfg, WithPeers(src), WithSelf("pod-a", "198.18.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +67,7 @@ func gated(t *testing.T, src peers.Source, z *zone, name string) *Balancer {
 func visitor(t *testing.T, b *Balancer) {
 	t.Helper()
 	client, server := net.Pipe()
-	conn := b.Track(server, ConnInfo{RemoteAddr: server.RemoteAddr()})
+	conn := inside.Of(b).Track(server, nil)
 	go io.Copy(io.Discard, client)
 	if err := http2.NewFramer(conn, nil).WriteSettings(); err != nil {
 		t.Fatal(err)

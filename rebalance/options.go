@@ -31,7 +31,8 @@ func (f optionFunc) apply(o *options) { f(o) }
 
 // ConnInfo is what is known of a connection when it is accepted.
 type ConnInfo struct {
-	// RemoteAddr is the client's address, LocalAddr ours.
+	// RemoteAddr is the client's address, LocalAddr the server's. A listener of the
+	// user's own may return nil for either.
 	RemoteAddr, LocalAddr net.Addr
 	// AuthInfo is what the credentials' handshake found, nil without credentials.
 	AuthInfo credentials.AuthInfo
@@ -99,8 +100,12 @@ func newOptions(opts []Option) options {
 	return o
 }
 
-// remoteIP is the key by default.
+// remoteIP is the key by default: the remote IP address, or whatever else the remote
+// address is.
 func remoteIP(i ConnInfo) string {
+	if i.RemoteAddr == nil {
+		return "unknown"
+	}
 	if a, ok := i.RemoteAddr.(*net.TCPAddr); ok {
 		return a.AddrPort().Addr().Unmap().String()
 	}

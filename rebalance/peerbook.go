@@ -328,7 +328,7 @@ func (b *Balancer) peerPort(own int) int {
 
 // SetHealthPort tells the port of the health endpoint, on which the peers answer,
 // too, unless peers.port says otherwise. health.ListenAndServe calls it.
-func (b *Balancer) SetHealthPort(port int) {
+func (b *Balancer) setHealthPort(port int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.healthPort = port
@@ -344,7 +344,7 @@ func (p *peerBook) count(ctx context.Context, err error) {
 	if p.errors == nil {
 		p.errors = make(map[string]uint64)
 	}
-	p.errors[peerz.Why(err)]++
+	p.errors[peerz.ClassOf(err)]++
 }
 
 func (p *peerBook) book(id string, r peerz.Report, err error) {
@@ -394,7 +394,7 @@ func (p *peerBook) tryNext(ctx context.Context, t *target, err error) {
 
 // ask puts one round of questions, once, and wakes the loop with the answers of those
 // that gave one.
-func (p *peerBook) ask(ctx context.Context, wg *sync.WaitGroup, b *Balancer, q *plan.Ask) {
+func (p *peerBook) ask(ctx context.Context, wg *sync.WaitGroup, b *Balancer, q *plan.Query) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.asking == q.ID {
@@ -417,9 +417,9 @@ func (p *peerBook) ask(ctx context.Context, wg *sync.WaitGroup, b *Balancer, q *
 	})
 }
 
-func (p *peerBook) askAll(ctx context.Context, q *plan.Ask, where map[string]target) *plan.Counts {
+func (p *peerBook) askAll(ctx context.Context, q *plan.Query, where map[string]target) *plan.Counts {
 	var mu sync.Mutex
-	all := &plan.Counts{Ask: q.ID, ByPod: map[string]map[string]int{}, Sticky: map[string]bool{}}
+	all := &plan.Counts{Query: q.ID, ByPod: map[string]map[string]int{}, SingleHomed: map[string]bool{}}
 	var pods []string
 	for pod := range q.Keys {
 		if _, ok := where[pod]; ok {
@@ -435,7 +435,7 @@ func (p *peerBook) askAll(ctx context.Context, q *plan.Ask, where map[string]tar
 		defer mu.Unlock()
 		all.ByPod[pod] = counts
 		for _, key := range sticky {
-			all.Sticky[key] = true
+			all.SingleHomed[key] = true
 		}
 	})
 	return all
@@ -461,8 +461,8 @@ func (p *peerBook) askKeys(ctx context.Context, t target, keys []string) (counts
 		return nil, nil, err
 	}
 	counts = make(map[string]int, len(keys))
-	isSticky := make(map[string]bool, len(r.Sticky))
-	for _, key := range r.Sticky {
+	isSticky := make(map[string]bool, len(r.SingleHomed))
+	for _, key := range r.SingleHomed {
 		isSticky[key] = true
 	}
 	for i, key := range keys {

@@ -276,7 +276,7 @@ func TestPeersTellOfTheirLoad(t *testing.T) {
 		book(1, peerz.Report{Connections: 9, Draining: 2}, nil)                   // an old version
 		book(2, peerz.Report{Connections: 9, Draining: 2, Overloaded: true}, nil) // another
 		book(3, peerz.Report{Loads: loads}, nil)
-		book(3, peerz.Report{}, &peerz.Error{Why: peerz.Timeout, Err: context.DeadlineExceeded})
+		book(3, peerz.Report{}, &peerz.Error{Class: peerz.Timeout, Err: context.DeadlineExceeded})
 		book(5, peerz.Report{Loads: loads}, nil)
 		book(7, peerz.Report{Loads: loads}, nil)
 		time.Sleep(10 * time.Second)
@@ -410,7 +410,7 @@ func TestPodsOfSeveralAddresses(t *testing.T) {
 
 	stop3()
 	_, _ = serveAt(t, "127.0.0.2", int(at2.Port()), telling(rep))
-	if _, _, err := b.peers.askKeys(t.Context(), where, []string{"k"}); peerz.Why(err) != peerz.Refused {
+	if _, _, err := b.peers.askKeys(t.Context(), where, []string{"k"}); peerz.ClassOf(err) != peerz.Refused {
 		t.Errorf("keys of who went: %v", err)
 	}
 	polls(3, 0) // it is known already
@@ -435,7 +435,7 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 		for _, key := range keys {
 			rep.Keys[key] = 9
 		}
-		rep.Sticky = keys
+		rep.SingleHomed = keys
 		return rep
 	}))
 	b := asker(t, nil, podAt("b", at))
@@ -444,8 +444,8 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 	if got := b.peers.peers(config.WeightConnections, ""); len(got) != 0 {
 		t.Errorf("its load is believed: %+v", got)
 	}
-	q := &plan.Ask{Keys: map[string][]string{"127.0.0.2": {"k"}}}
-	if got := b.peers.askAll(t.Context(), q, map[string]target{"127.0.0.2": targetOf(b, "127.0.0.2")}); len(got.ByPod)+len(got.Sticky) != 0 {
+	q := &plan.Query{Keys: map[string][]string{"127.0.0.2": {"k"}}}
+	if got := b.peers.askAll(t.Context(), q, map[string]target{"127.0.0.2": targetOf(b, "127.0.0.2")}); len(got.ByPod)+len(got.SingleHomed) != 0 {
 		t.Errorf("its keys are believed: %v", got)
 	}
 	wantErrors(t, b, map[string]uint64{peerz.WrongPod: 2})
@@ -453,7 +453,7 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 	seeMembers(b, podAt("", at)) // a source that knows no names
 	b.poll(t.Context())
 	got := b.peers.askAll(t.Context(), q, map[string]target{"127.0.0.2": targetOf(b, "127.0.0.2")})
-	if got.ByPod["127.0.0.2"]["k"] != 9 || !got.Sticky["k"] || len(b.peers.peers(config.WeightConnections, "")) != 1 {
+	if got.ByPod["127.0.0.2"]["k"] != 9 || !got.SingleHomed["k"] || len(b.peers.peers(config.WeightConnections, "")) != 1 {
 		t.Errorf("keys %v, errors %v", got, b.peers.errorCounts())
 	}
 }
@@ -504,7 +504,7 @@ func TestSalt(t *testing.T) {
 		var asked atomic.Value
 		at, stop := serveAt(t, "127.0.0.2", 0, peerz.Handler(func(keys []string) peerz.Report {
 			asked.Store(keys[0])
-			return other.Report(keys)
+			return other.report(keys)
 		}))
 		b := asker(t, func(c *config.Config) { c.Peers.Salt = tc.ours }, podAt("pod-a", at))
 		got, _, err := b.peers.askKeys(t.Context(), targetOf(b, "127.0.0.2"), []string{"10.0.0.7"})
@@ -520,9 +520,9 @@ func TestSalt(t *testing.T) {
 
 // guarded is what health does with CheckPeer.
 func guarded(b *Balancer) http.Handler {
-	next := peerz.Handler(b.Report)
+	next := peerz.Handler(b.report)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := b.CheckPeer(r.TLS); err != nil {
+		if err := b.checkPeer(r.TLS); err != nil {
 			http.Error(w, err.Error(), http.StatusForbidden)
 			return
 		}
@@ -558,7 +558,7 @@ func TestPeersThatTLSRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			peer := asker(t, tc.answers)
-			at, _ := serveTLSAt(t, "127.0.0.2", 0, guarded(peer), peer.PeersTLS())
+			at, _ := serveTLSAt(t, "127.0.0.2", 0, guarded(peer), peer.peersTLS())
 			b := asker(t, tc.asks, podAt("", at))
 			b.poll(t.Context())
 			_, told := b.peers.fresh("127.0.0.2")

@@ -49,7 +49,7 @@ func (x *keyIndex) answer(r *peerz.Report, reg *conns.Registry, h peerz.Hasher, 
 			r.Keys[key] = n
 		}
 		if sticky {
-			r.Sticky = append(r.Sticky, key)
+			r.SingleHomed = append(r.SingleHomed, key)
 		}
 	}
 }
@@ -67,7 +67,7 @@ func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher, sticky map[st
 		x.index.Add(k.key, k.n)
 	}
 	for key := range sticky {
-		x.index.AddSticky(key)
+		x.index.AddSingleHomed(key)
 	}
 }
 

@@ -59,11 +59,11 @@ func TestStickyKeysAreToldOf(t *testing.T) {
 	h := peerz.NewHasher("")
 	sticky, other := h.Hash(clientIP(1)), h.Hash(clientIP(2))
 	b.sticky = map[string]bool{clientIP(1): true}
-	if r := b.Report([]string{sticky, other}); r.Keys[sticky] != 1 || r.Keys[other] != 1 || !slices.Equal(r.Sticky, []string{sticky}) {
+	if r := b.report([]string{sticky, other}); r.Keys[sticky] != 1 || r.Keys[other] != 1 || !slices.Equal(r.SingleHomed, []string{sticky}) {
 		t.Errorf("%+v, want one sticky key", r)
 	}
-	if r := b.Report([]string{other}); len(r.Sticky) > 0 {
-		t.Errorf("%v are told of and were not asked for", r.Sticky)
+	if r := b.report([]string{other}); len(r.SingleHomed) > 0 {
+		t.Errorf("%v are told of and were not asked for", r.SingleHomed)
 	}
 }
 
@@ -77,7 +77,7 @@ func TestKeysAreCountedForManyQuestions(t *testing.T) {
 			one, nobody, late := h.Hash(clientIP(7)), h.Hash("nobody"), h.Hash("late")
 			want := func(when string, n int) {
 				t.Helper()
-				got := b.Report([]string{one, nobody, late}).Keys
+				got := b.report([]string{one, nobody, late}).Keys
 				if len(got) > 2 || got[one] != 1 || got[nobody] != 0 || got[late] != n {
 					t.Errorf("%s: %v, want %d of the late", when, got, n)
 				}
@@ -113,7 +113,7 @@ func TestManyAskAtTheSameTime(t *testing.T) {
 		wg.Go(func() {
 			for range 20 {
 				key := peerz.HashKey(clientIP(i))
-				if got := b.Report([]string{key}).Keys; got[key] != 1 {
+				if got := b.report([]string{key}).Keys; got[key] != 1 {
 					t.Errorf("%v", got)
 				}
 				b.peers.index.drop()

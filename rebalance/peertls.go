@@ -36,7 +36,7 @@ func (b *Balancer) showTLS(problem string) {
 // who serve health.Handler on a server of theirs. It asks for a client certificate and
 // takes any, and none: CheckPeer judges it. Changed files count with the next
 // handshake.
-func (b *Balancer) PeersTLS() *tls.Config {
+func (b *Balancer) peersTLS() *tls.Config {
 	if b.peers.certs == nil {
 		return nil
 	}
@@ -47,7 +47,7 @@ func (b *Balancer) PeersTLS() *tls.Config {
 // for /peerz: nil if peers.tls is not set or its CA has signed the client's
 // certificate, else an error that says what is wrong. health.Handler calls it for each
 // question.
-func (b *Balancer) CheckPeer(state *tls.ConnectionState) error {
+func (b *Balancer) checkPeer(state *tls.ConnectionState) error {
 	if b.peers.certs == nil {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
@@ -186,7 +187,7 @@ func (b *Balancer) loop(ctx context.Context, wg *sync.WaitGroup) {
 
 // tick looks, decides and acts once, and returns how long it may rest.
 func (b *Balancer) tick(ctx context.Context, wg *sync.WaitGroup) time.Duration {
-	if !b.Ready() {
+	if !b.ready() {
 		b.publish(Disabled, "this pod is stopping")
 		return lookAgain
 	}
@@ -197,8 +198,8 @@ func (b *Balancer) tick(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	b.state, step = plan.Next(b.state, view, policy)
 	b.planned(time.Since(start))
 	b.act(&step)
-	if step.Ask != nil {
-		b.peers.ask(ctx, wg, b, step.Ask)
+	if step.Query != nil {
+		b.peers.ask(ctx, wg, b, step.Query)
 	}
 	b.publish(Verdict(step.Verdict), step.Why)
 	b.watchConditions()
@@ -214,23 +215,23 @@ func (b *Balancer) act(step *plan.Step) {
 	for _, n := range step.Notes {
 		b.decided(n.Action, n.Count, n.Why)
 	}
-	if len(step.Moves) == 0 {
+	if len(step.Drains) == 0 {
 		return
 	}
-	ids := make([]uint64, len(step.Moves))
-	why := make(map[uint64]*plan.Move, len(step.Moves))
-	for i := range step.Moves {
-		m := &step.Moves[i]
+	ids := make([]uint64, len(step.Drains))
+	why := make(map[uint64]*plan.Drain, len(step.Drains))
+	for i := range step.Drains {
+		m := &step.Drains[i]
 		ids[i], why[m.ID] = m.ID, m
 	}
 	cfg := b.Config()
 	for _, c := range b.reg.Pick(ids) {
 		m := why[c.ID()]
 		grace := cfg.Rebalance.Grace
-		if m.Reason == plan.ReasonAge {
+		if m.Reason == reason.Age {
 			grace = cfg.Policy.MaxConnectionAgeGrace
 		}
-		c.Leave(conns.Reason(m.Reason), m.Why, grace)
+		c.Drain(m.Reason, m.Why, grace)
 	}
 }
 
@@ -247,7 +248,7 @@ func (b *Balancer) planned(took time.Duration) {
 	defer b.mu.Unlock()
 	b.plans++
 	b.planTime += took
-	b.generation, b.reaching, b.sticky = b.state.Generation, b.state.Reaching(), b.state.Sticky()
+	b.generation, b.reaching, b.sticky = b.state.Generation, b.state.Reaching(), b.state.SingleHomed()
 }
 
 // publish shows the verdict; the log hears of changes only.

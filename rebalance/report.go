@@ -12,6 +12,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
@@ -20,11 +21,11 @@ func (b *Balancer) Status() Status {
 	t, loads := b.reg.Totals(), b.loadStatus()
 	s := Status{
 		Pod: b.opts.pod, Uptime: time.Since(b.begun).Round(time.Second).String(),
-		Connections: t.Connections, Draining: t.Leaving, Streams: t.Streams, Opened: t.Opened, Keys: t.Keys,
+		Connections: t.Connections, Draining: t.Draining, Streams: t.Streams, Opened: t.Opened, Keys: t.Keys,
 		Weight: loads.weight, Load: loads.own, MeanLoad: loads.mean, Band: loads.band,
 		Source: "none", Peers: b.peerStatus(t, loads), PeerErrors: b.peers.errorCounts(),
 		GoAways: goawayCounts(t), Closed: closedCounts(t),
-		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.untracked.Load(), Ready: b.Ready(),
+		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.untracked.Load(), Ready: b.ready(),
 	}
 	if b.opts.source != nil {
 		s.Source = b.opts.source.String()
@@ -40,7 +41,7 @@ func (b *Balancer) Status() Status {
 
 func goawayCounts(t conns.Totals) map[string]uint64 {
 	out := make(map[string]uint64)
-	for _, r := range conns.Reasons() {
+	for _, r := range reason.All() {
 		out[string(r)] = t.GoAways[r]
 	}
 	return out
@@ -76,7 +77,7 @@ func (b *Balancer) onePeer(m *peers.Member, t conns.Totals, l loadStatus) PeerSt
 	addr := slices.MinFunc(m.Addrs, netip.Addr.Compare)
 	s := PeerStatus{Pod: m.Pod, Address: portText(addr, b.peerPort(m.Port))}
 	if b.isSelf(m) {
-		s.Pod, s.Ready, s.Connections, s.Self = b.opts.pod, b.Ready(), t.Connections, true
+		s.Pod, s.Ready, s.Connections, s.Self = b.opts.pod, b.ready(), t.Connections, true
 		s.Load = &l.own
 		return s
 	}
@@ -95,11 +96,11 @@ func (b *Balancer) onePeer(m *peers.Member, t conns.Totals, l loadStatus) PeerSt
 }
 
 // Report answers a peer that asks GET /peerz; hashedKeys are those it asks for.
-func (b *Balancer) Report(hashedKeys []string) peerz.Report {
+func (b *Balancer) report(hashedKeys []string) peerz.Report {
 	t := b.reg.Brief()
 	r := peerz.Report{
-		Pod: b.opts.pod, Ready: b.Ready(), UptimeMillis: b.serving().Milliseconds(),
-		Connections: t.Connections, Draining: t.Leaving, Streams: t.Streams,
+		Pod: b.opts.pod, Ready: b.ready(), UptimeMillis: b.serving().Milliseconds(),
+		Connections: t.Connections, Draining: t.Draining, Streams: t.Streams,
 	}
 	b.mu.Lock()
 	r.Generation, r.Reaching, r.Overloaded = b.generation, b.reaching, b.overload != ""

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
@@ -18,7 +18,7 @@ type Server interface {
 }
 
 // Ready is false once Shutdown has begun.
-func (b *Balancer) Ready() bool {
+func (b *Balancer) ready() bool {
 	select {
 	case <-b.stopping:
 		return false
@@ -160,7 +160,7 @@ func (b *Balancer) inDNS(ctx context.Context, own []netip.Addr) bool {
 // drainSpread asks every connection, each at a moment of chance, and returns when all
 // have been asked.
 func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
-	all := b.reg.All()
+	all := b.reg.Serving()
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	cfg := b.Config()
 	window := min(most, max(cfg.Rebalance.Spread, time.Duration(float64(len(all))/cfg.Rebalance.MaxPerSecond*float64(time.Second))))
@@ -171,7 +171,7 @@ func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 			return
 		case <-time.After(time.Until(start.Add(at))):
 		}
-		all[0].Leave(conns.Shutdown, "this pod is stopping", 0)
+		all[0].Drain(reason.Shutdown, "this pod is stopping", 0)
 		all = all[1:]
 	}
 }
@@ -193,7 +193,7 @@ func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
 	defer tick.Stop()
 	for begun := time.Now(); ; {
 		t := b.reg.Totals()
-		serving := t.Connections - t.Leaving
+		serving := t.Connections - t.Draining
 		if t.Connections == 0 || serving == 0 && time.Since(begun) > returnWait {
 			return
 		}

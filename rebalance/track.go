@@ -2,24 +2,11 @@ package rebalance
 
 import (
 	"context"
-	"net"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
-
-// Track wraps the plaintext side of an accepted connection, on which no byte of
-// HTTP/2 has passed yet, and returns what the server must read and write instead.
-// serveropts calls it for a grpc.Server.
-func (b *Balancer) Track(nc net.Conn, info ConnInfo) net.Conn {
-	b.expectRun()
-	return b.reg.Add(nc, b.opts.key(info))
-}
-
-// Handshake notes that a handshake (TLS) begins on an accepted connection, and returns
-// what is to be called at its end, before Track. Shutdown closes those that do not come
-// to an end. serveropts calls it.
-func (b *Balancer) Handshake(raw net.Conn) (done func()) { return b.reg.Handshake(raw) }
 
 // runGrace is how long a Balancer may have connections without Run before it
 // complains.
@@ -46,7 +33,7 @@ func (b *Balancer) expectRun() {
 // say so: most likely a grpc.Creds option that came after serveropts.Options
 // replaced its credentials. The grpc.health.v1 handlers of package health call it. Where
 // nobody calls those, as with HTTP probes, call it in a handler of yours.
-func (b *Balancer) Seen(ctx context.Context) bool {
+func (b *Balancer) seen(ctx context.Context) bool {
 	c, isRPC := conns.FromContext(ctx)
 	if c != nil || !isRPC {
 		return true
@@ -54,7 +41,7 @@ func (b *Balancer) Seen(ctx context.Context) bool {
 	if b.untracked.Add(1) == 1 {
 		b.SetCondition("untracked", Error,
 			"RPCs arrive on connections that are not tracked, so none of them can be moved: a grpc.Creds option after "+
-				"serveropts.Options replaced its credentials. Pass yours as serveropts.Options(bal, serveropts.Credentials(creds)) "+
+				"serveropts.Options replaced its credentials. Pass yours as serveropts.Options(bal, creds) "+
 				"and drop grpc.Creds")
 	}
 	return false
@@ -66,7 +53,7 @@ func (b *Balancer) Seen(ctx context.Context) bool {
 // to. It returns nil, which blocks for ever, if the connection is not tracked.
 func Draining(ctx context.Context) <-chan struct{} {
 	if c, _ := conns.FromContext(ctx); c != nil {
-		return c.Leaving()
+		return c.Draining()
 	}
 	return nil
 }
@@ -81,24 +68,24 @@ func SetKey(ctx context.Context, key string) bool {
 	return c != nil
 }
 
-// Leave asks the connection of this RPC to leave (reason "manual"). It reports
+// Drain asks the connection of this RPC to leave (reason "manual"). It reports
 // whether this call was the one that asked.
-func Leave(ctx context.Context) bool {
+func Drain(ctx context.Context) bool {
 	c, _ := conns.FromContext(ctx)
-	return c != nil && c.Leave(conns.Manual, "asked by its handler", 0)
+	return c != nil && c.Drain(reason.Manual, "asked by its handler", 0)
 }
 
-// LeaveAll asks every connection to leave now (reason "manual") and returns how many
+// DrainAll asks every connection to leave now (reason "manual") and returns how many
 // were asked. It does not wait for them to go. Do not call it on several
 // servers at the same moment: a client that is asked by all of them at once has
 // nowhere to go.
-func (b *Balancer) LeaveAll(ctx context.Context) int {
+func (b *Balancer) DrainAll(ctx context.Context) int {
 	asked := 0
-	for _, c := range b.reg.All() {
+	for _, c := range b.reg.Serving() {
 		if ctx.Err() != nil {
 			break
 		}
-		if c.Leave(conns.Manual, "asked by the operator", b.Config().Rebalance.Grace) {
+		if c.Drain(reason.Manual, "asked by the operator", b.Config().Rebalance.Grace) {
 			asked++
 		}
 	}

@@ -38,7 +38,7 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 		v.Uptime = b.peers.uptimes(v.Self, b.serving())
 	}
 	b.ownLoad(v, &cfg)
-	busy := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.state.Busy(v.Members)
+	busy := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.state.Growing(v.Members)
 	b.lookAtDNS(v, members, busy)
 	policy := policyOf(&cfg, b.weight(&cfg))
 	if busy || cfg.Policy.MaxConnectionAge > 0 || b.state.Due(v, policy) {
@@ -138,7 +138,7 @@ func (b *Balancer) ownLoad(v *plan.View, cfg *config.Config) {
 	weight := b.weight(cfg)
 	sums, returns := b.reg.Loads(), b.reg.Returns()
 	v.Serving, v.Overloaded = sums.Connections, b.overload
-	v.Returns = plan.Returns{Asked: returns.Asked, Returned: returns.Returned, Away: returns.Away}
+	v.Returns = plan.Returns{Drained: returns.Drained, Returned: returns.Returned, Away: returns.Away}
 	if v.Load = sums.Weight; weight == config.WeightConnections {
 		v.Load = float64(sums.Connections)
 	}
@@ -170,8 +170,8 @@ func (b *Balancer) ownConns() []plan.Conn {
 	b.conns = b.conns[:0]
 	b.reg.Each(func(i *conns.Info) {
 		b.conns = append(b.conns, plan.Conn{
-			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Leaving: i.Leaving,
-			Weight: i.Weight, Streams: i.Streams, Futile: i.Futile, Named: i.Named,
+			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Draining: i.Draining,
+			Weight: i.Weight, Streams: i.Streams, FutileDrains: i.FutileDrains, Named: i.Named,
 		})
 	})
 	return b.conns

@@ -7,34 +7,28 @@ import (
 
 	"google.golang.org/grpc/credentials"
 
-	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/internal/inside"
 )
 
-// ErrServerOnly is returned when the credentials of Options are used by a client.
+// ErrServerOnly is returned when a client uses the credentials of [Options] or
+// [TransportCredentials]: give the client credentials of its own.
 var ErrServerOnly = errors.New("serveropts: these credentials are for servers only")
 
-// tracked does the handshake of the credentials below, if any, and hands the
-// connection that comes out of it to the Balancer.
+// tracked runs the handshake of the credentials below and hands the connection that
+// comes out of it to the Balancer.
 type tracked struct {
-	creds credentials.TransportCredentials // nil: plaintext
-	bal   *rebalance.Balancer
+	creds credentials.TransportCredentials
+	bal   inside.Balancer
 }
 
-// ServerHandshake is the whole of it. Without credentials below, AuthInfo stays nil, as
-// on a server without credentials.
+// ServerHandshake runs the handshake below and has its connection tracked.
 func (t *tracked) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn := raw
-	var info credentials.AuthInfo
-	if t.creds != nil {
-		var err error
-		done := t.bal.Handshake(raw)
-		conn, info, err = t.creds.ServerHandshake(raw)
-		if done(); err != nil {
-			return conn, info, err
-		}
+	done := t.bal.Handshake(raw)
+	conn, info, err := t.creds.ServerHandshake(raw)
+	if done(); err != nil {
+		return conn, info, err
 	}
-	ci := rebalance.ConnInfo{RemoteAddr: conn.RemoteAddr(), LocalAddr: conn.LocalAddr(), AuthInfo: info}
-	return t.bal.Track(conn, ci), info, nil
+	return t.bal.Track(conn, info), info, nil
 }
 
 // ClientHandshake refuses.
@@ -43,22 +37,13 @@ func (t *tracked) ClientHandshake(context.Context, string, net.Conn) (net.Conn, 
 }
 
 // Info is that of the credentials below.
-func (t *tracked) Info() credentials.ProtocolInfo {
-	if t.creds != nil {
-		return t.creds.Info()
-	}
-	return credentials.ProtocolInfo{}
-}
+func (t *tracked) Info() credentials.ProtocolInfo { return t.creds.Info() }
 
 // Clone copies the credentials below; the Balancer stays the same.
 func (t *tracked) Clone() credentials.TransportCredentials {
-	c := *t
-	if t.creds != nil {
-		c.creds = t.creds.Clone()
-	}
-	return &c
+	return &tracked{creds: t.creds.Clone(), bal: t.bal}
 }
 
-// OverrideServerName is for clients; servers have no use for it. It is deprecated in
-// grpc and only here because the interface has it.
+// OverrideServerName refuses: it is for clients. grpc has deprecated it and keeps it in
+// the interface.
 func (t *tracked) OverrideServerName(string) error { return ErrServerOnly }

@@ -6,59 +6,64 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// Option changes what Options returns.
-type Option interface{ apply(*options) }
-
-type options struct {
-	creds credentials.TransportCredentials
-}
-
-type optionFunc func(*options)
-
-func (f optionFunc) apply(o *options) { f(o) }
-
-// Credentials are the server's own transport credentials (TLS, mTLS, ALTS). They
-// do their handshake unchanged, and what they say of the peer reaches the
-// handlers unchanged. Default, or nil: plaintext.
-func Credentials(c credentials.TransportCredentials) Option {
-	return optionFunc(func(o *options) { o.creds = c })
-}
-
-// Options returns the options for grpc.NewServer: credentials that track every
-// connection for bal, and the keepalive policy of bal's configuration.
+// Options returns the options for grpc.NewServer. They track every connection for bal and
+// apply those keepalive settings of bal's configuration that are set.
 //
-// The keepalive policy is grpc's keepalive.ServerParameters and
-// EnforcementPolicy (gRFC A8, A9) from policy.*: a user's own
-// grpc.KeepaliveParams after these options replaces it and works as ever. Only
-// the connection age is not handed to grpc: the Balancer applies
-// policy.maxConnectionAge itself, since grpc-go's jitter of 10 % lets
-// connections that were opened in one moment leave in one.
-func Options(bal *rebalance.Balancer, opts ...Option) []grpc.ServerOption {
-	var o options
-	for _, opt := range opts {
-		opt.apply(&o)
-	}
+// creds are the server's own transport credentials (TLS, mTLS, ALTS). Their handshake is
+// unchanged, and handlers see the AuthInfo that it returns. A server without TLS asks for
+// plaintext by name:
+//
+//	serveropts.Options(bal, insecure.NewCredentials())
+//
+// Options panics if bal or creds is nil: a server must not become plaintext by accident.
+//
+// grpc.Creds is among the returned options, and the last grpc.Creds of a server wins. One
+// that stands before Options is replaced by creds; one that stands after Options replaces
+// creds, and with them the tracking: its connections are served as usual and never drained,
+// and the condition "untracked" says so. So pass the credentials here and to nobody else.
+//
+// grpc.KeepaliveParams and grpc.KeepaliveEnforcementPolicy are returned only if one of
+// their settings is set (see [ServerParameters] and [EnforcementPolicy]); by default
+// the server's own stay in force, before or after Options.
+func Options(bal *rebalance.Balancer, creds credentials.TransportCredentials) []grpc.ServerOption {
+	opts := []grpc.ServerOption{grpc.Creds(TransportCredentials(bal, creds))}
 	p := bal.Config().Policy
-	return []grpc.ServerOption{
-		grpc.Creds(TransportCredentials(bal, o.creds)),
-		grpc.KeepaliveParams(ServerParameters(p)),
-		grpc.KeepaliveEnforcementPolicy(EnforcementPolicy(p)),
+	if params := ServerParameters(p); params != (keepalive.ServerParameters{}) {
+		opts = append(opts, grpc.KeepaliveParams(params))
 	}
+	if enforced := EnforcementPolicy(p); enforced != (keepalive.EnforcementPolicy{}) {
+		opts = append(opts, grpc.KeepaliveEnforcementPolicy(enforced))
+	}
+	return opts
 }
 
-// TransportCredentials wraps creds so that bal tracks every connection; nil means
-// plaintext. Options contains them. They are for a server that sets its
-// credentials elsewhere, in which case serveropts.Options must not be the last
-// to say grpc.Creds, and for xds.NewGRPCServer.
+// TransportCredentials wraps creds so that bal tracks every connection. [Options] does so;
+// call it for servers that take their credentials elsewhere, such as xds.NewGRPCServer.
+// Wrapping what is already wrapped for bal returns it as it is.
+//
+// TransportCredentials panics if bal or creds is nil; insecure.NewCredentials() is plaintext.
 func TransportCredentials(bal *rebalance.Balancer, creds credentials.TransportCredentials) credentials.TransportCredentials {
-	return &tracked{creds: creds, bal: bal}
+	switch {
+	case bal == nil:
+		panic("serveropts: the Balancer is nil")
+	case creds == nil:
+		panic("serveropts: the credentials are nil: pass the server's own, or insecure.NewCredentials() to serve plaintext")
+	}
+	if t, ok := creds.(*tracked); ok && t.bal == inside.Of(bal) {
+		return t
+	}
+	return &tracked{creds: creds, bal: inside.Of(bal)}
 }
 
-// ServerParameters is the keepalive of p as grpc takes it. Zero values are
-// grpc's own defaults: infinity for the idle time, 2 h and 20 s for keepalive.
+// ServerParameters returns the keepalive settings of p as grpc-go takes them (gRFC A8, A9):
+// policy.maxConnectionIdle, keepaliveTime and keepaliveTimeout. Zero fields are grpc-go's
+// defaults: no idle limit, 2 h and 20 s. policy.maxConnectionAge is not among them: the
+// Balancer applies it, since grpc-go's jitter of 10 % lets connections that were opened
+// together leave together.
 func ServerParameters(p config.Policy) keepalive.ServerParameters {
 	return keepalive.ServerParameters{
 		MaxConnectionIdle: p.MaxConnectionIdle,
@@ -67,7 +72,9 @@ func ServerParameters(p config.Policy) keepalive.ServerParameters {
 	}
 }
 
-// EnforcementPolicy is what p allows clients' own pings.
+// EnforcementPolicy returns how often p lets clients send pings (gRFC A8):
+// policy.minClientPing and permitWithoutStream. Zero fields are grpc-go's defaults: 5 min,
+// and only while a stream is open.
 func EnforcementPolicy(p config.Policy) keepalive.EnforcementPolicy {
 	return keepalive.EnforcementPolicy{
 		MinTime:             p.MinClientPing,

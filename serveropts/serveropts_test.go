@@ -38,7 +38,7 @@ func serve(t *testing.T, bal *rebalance.Balancer, creds credentials.TransportCre
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := grpc.NewServer(append(serveropts.Options(bal, serveropts.Credentials(creds)), opts...)...)
+	srv := grpc.NewServer(append(serveropts.Options(bal, creds), opts...)...)
 	if h == nil {
 		health.Register(srv, bal)
 	} else {
@@ -100,8 +100,7 @@ func TestHandlersSeeThePeerUnchanged(t *testing.T) {
 		server, client credentials.TransportCredentials
 		authType       string
 	}{
-		"plaintext": {nil, insecure.NewCredentials(), ""},
-		"insecure":  {insecure.NewCredentials(), insecure.NewCredentials(), "insecure"},
+		"plaintext": {insecure.NewCredentials(), insecure.NewCredentials(), "insecure"},
 		"mTLS":      {server, client, "tls"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,7 +133,7 @@ func TestHandlersSeeThePeerUnchanged(t *testing.T) {
 
 func TestHandlerHearsThatItsConnectionLeaves(t *testing.T) {
 	bal, s := balancer(t), &spy{}
-	c := dial(t, serve(t, bal, nil, s), insecure.NewCredentials())
+	c := dial(t, serve(t, bal, insecure.NewCredentials(), s), insecure.NewCredentials())
 	check(t, c)
 	draining := s.draining
 	select {
@@ -142,7 +141,7 @@ func TestHandlerHearsThatItsConnectionLeaves(t *testing.T) {
 		t.Fatal("draining before anybody asked")
 	default:
 	}
-	if n := bal.LeaveAll(t.Context()); n != 1 {
+	if n := bal.DrainAll(t.Context()); n != 1 {
 		t.Errorf("%d connections were asked, want 1", n)
 	}
 	select {
@@ -158,7 +157,7 @@ func TestHandlerHearsThatItsConnectionLeaves(t *testing.T) {
 
 func TestReplacedCredentialsAreNoticedWithTheFirstHealthCheck(t *testing.T) {
 	bal := balancer(t)
-	addr := serve(t, bal, nil, nil, grpc.Creds(insecure.NewCredentials()))
+	addr := serve(t, bal, insecure.NewCredentials(), nil, grpc.Creds(insecure.NewCredentials()))
 	check(t, dial(t, addr, insecure.NewCredentials()))
 	s := bal.Status()
 	if s.Untracked != 1 || s.Connections != 0 || len(s.Conditions) != 1 || s.Conditions[0].Code != "untracked" {
@@ -169,7 +168,7 @@ func TestReplacedCredentialsAreNoticedWithTheFirstHealthCheck(t *testing.T) {
 // A user's own keepalive after ours replaces it, works, and is counted as the server's.
 func TestOwnKeepaliveWorksBeside(t *testing.T) {
 	bal := balancer(t)
-	addr := serve(t, bal, nil, nil, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 100 * time.Millisecond}))
+	addr := serve(t, bal, insecure.NewCredentials(), nil, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 100 * time.Millisecond}))
 	c := dial(t, addr, insecure.NewCredentials())
 	deadline := time.Now().Add(20 * time.Second)
 	for bal.Status().GoAways["server"] < 3 {
@@ -225,7 +224,7 @@ func TestHandshakeThatFailsIsTheUsersOwn(t *testing.T) {
 func TestServerOnly(t *testing.T) {
 	// Through grpc's own interface: the type is not exported.
 	bal := balancer(t)
-	for _, c := range []credentials.TransportCredentials{serveropts.TransportCredentials(bal, nil), serveropts.TransportCredentials(bal, insecure.NewCredentials()).Clone()} {
+	for _, c := range []credentials.TransportCredentials{serveropts.TransportCredentials(bal, insecure.NewCredentials()), serveropts.TransportCredentials(bal, insecure.NewCredentials()).Clone()} {
 		if _, _, err := c.ClientHandshake(t.Context(), "", nil); !errors.Is(err, serveropts.ErrServerOnly) {
 			t.Errorf("client handshake: %v", err)
 		}

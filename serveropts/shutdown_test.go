@@ -63,7 +63,7 @@ func stoppable(t *testing.T, timeout time.Duration, creds credentials.TransportC
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := grpc.NewServer(serveropts.Options(bal, serveropts.Credentials(creds))...)
+	srv := grpc.NewServer(serveropts.Options(bal, creds)...)
 	healthpb.RegisterHealthServer(srv, h)
 	done := make(chan struct{})
 	go func() { defer close(done); srv.Serve(lis) }()
@@ -90,7 +90,7 @@ func TestShutdownDoesNotWaitForAHandlerThatIsStuck(t *testing.T) {
 	for name, gone := range map[string]bool{"its client is gone": true, "its client is there": false} {
 		t.Run(name, func(t *testing.T) {
 			h := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
-			bal, srv, addr := stoppable(t, time.Second, nil, h)
+			bal, srv, addr := stoppable(t, time.Second, insecure.NewCredentials(), h)
 			t.Cleanup(func() { close(h.end) })
 			cc, answer := h.call(t, addr, insecure.NewCredentials())
 			if gone {
@@ -107,7 +107,7 @@ func TestShutdownDoesNotWaitForAHandlerThatIsStuck(t *testing.T) {
 // Stop waits for silent connections, too, before it cuts off anybody.
 func TestSilentConnectionsDoNotHoldUpStop(t *testing.T) {
 	h := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
-	bal, srv, addr := stoppable(t, time.Hour, nil, h)
+	bal, srv, addr := stoppable(t, time.Hour, insecure.NewCredentials(), h)
 	t.Cleanup(func() { close(h.end) })
 	silent, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -138,8 +138,8 @@ func TestSilentConnectionsDoNotHoldUpShutdown(t *testing.T) {
 		server, client credentials.TransportCredentials
 		says           string
 	}{
-		"plaintext":            {client: insecure.NewCredentials()},
-		"plaintext, a preface": {client: insecure.NewCredentials(), says: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
+		"plaintext":            {server: insecure.NewCredentials(), client: insecure.NewCredentials()},
+		"plaintext, a preface": {server: insecure.NewCredentials(), client: insecure.NewCredentials(), says: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
 		"TLS":                  {server: serverTLS, client: clientTLS},
 		"TLS, a record begun":  {server: serverTLS, client: clientTLS, says: "\x16\x03\x01\x02"},
 	} {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/health"
+	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/peers"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
@@ -141,8 +142,8 @@ func (s *service) start(opts []rebalance.Option) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p.bal.SetHealthPort(healthPort)
-	p.srv = grpc.NewServer(serveropts.Options(p.bal)...)
+	inside.Of(p.bal).SetHealthPort(healthPort)
+	p.srv = grpc.NewServer(serveropts.Options(p.bal, insecure.NewCredentials())...)
 	health.Register(p.srv, p.bal)
 	s.mu.Lock()
 	s.pods = append(s.pods, p)

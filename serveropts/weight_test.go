@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
@@ -63,7 +64,7 @@ func TestWeightByFunction(t *testing.T) {
 		// Nobody can give what is less than a connection: 3 at most beyond the band.
 		const mean = (20*3 + 40) / 3.0
 		for _, p := range s.pods {
-			load := p.bal.Report(nil).Loads["custom"]
+			load := inside.Of(p.bal).Report(nil).Loads["custom"]
 			if load < 0.7*mean || load > 1.1*mean+3 {
 				t.Errorf("a load of %v by WithWeight, want about %v: %s", load, mean, p.bal.Status().Why)
 			}

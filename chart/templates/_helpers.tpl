@@ -195,7 +195,7 @@ preStop, and kills whatever is still there when it is over.
 */}}
 {{- define "evenkeel.graceSeconds" -}}
 {{- $sleep := int .Values.preStop.sleepSeconds }}
-{{- $timeout := default "30s" .Values.evenkeel.shutdown.timeout }}
+{{- $timeout := default "20s" .Values.evenkeel.shutdown.timeout }}
 {{- $needed := add $sleep (include "evenkeel.seconds" $timeout | int) }}
 {{- $set := .Values.terminationGracePeriodSeconds }}
 {{- if kindIs "invalid" $set }}

@@ -54,13 +54,15 @@ func TestOnlyKubeImportsClientGo(t *testing.T) {
 // Arrows point down.
 func TestFloors(t *testing.T) {
 	allowed := map[string][]string{
+		"internal/reason": {},
+		"internal/inside": {"internal/peerz"},
 		"internal/h2conn": {},
-		"internal/plan":   {},
+		"internal/plan":   {"internal/reason"},
 		"internal/peerz":  {},
 		"internal/lookup": {},
 		"internal/conf":   {},
 		"internal/certs":  {},
-		"internal/conns":  {"internal/h2conn"},
+		"internal/conns":  {"internal/h2conn", "internal/reason"},
 		// for tests of those above it
 		"internal/certs/certstest": {"internal/certs"},
 		"config":       {"internal/conf", "internal/lookup"},
@@ -70,11 +72,11 @@ func TestFloors(t *testing.T) {
 		"peers/kube":   {"peers"},
 		"rebalance": {
 			"config", "peers",
-			"internal/h2conn", "internal/conns", "internal/plan", "internal/peerz", "internal/lookup",
+			"internal/inside", "internal/reason", "internal/h2conn", "internal/conns", "internal/plan", "internal/peerz", "internal/lookup",
 			"internal/certs",
 		},
-		"serveropts": {"rebalance", "config"},
-		"health":     {"rebalance", "config", "internal/peerz"},
+		"serveropts": {"rebalance", "config", "internal/inside"},
+		"health":     {"rebalance", "config", "internal/inside", "internal/peerz"},
 	}
 	for _, p := range list(t, "./...") {
 		name := strings.TrimPrefix(p.ImportPath, module)

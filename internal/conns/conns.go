@@ -8,28 +8,8 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
-
-// Reason says why a connection was asked to leave. It is the label of
-// evenkeel_goaways_total.
-type Reason string
-
-// The reasons. Server is not ours: the gRPC server wrote the GOAWAY by itself
-// (GracefulStop, MaxConnectionIdle, a user's own MaxConnectionAge).
-const (
-	Reach    Reason = "reach"
-	Even     Reason = "even"
-	Age      Reason = "age"
-	Overload Reason = "overload"
-	Shutdown Reason = "shutdown"
-	Manual   Reason = "manual"
-	Server   Reason = "server"
-)
-
-// Reasons lists every Reason.
-func Reasons() []Reason {
-	return []Reason{Reach, Even, Age, Overload, Shutdown, Manual, Server}
-}
 
 // Registry holds the live connections of one server.
 type Registry struct {
@@ -41,7 +21,7 @@ type Registry struct {
 	keys    map[string]*keyState
 	leaving int
 	nextID  uint64
-	goaways map[Reason]uint64
+	goaways map[reason.Reason]uint64
 	closed  map[h2conn.How]uint64
 	lost    uint64 // connections on which the frames were lost
 	sums    load   // of the connections that are not leaving
@@ -84,7 +64,7 @@ type Conn struct {
 // exit is what is known of a connection that is leaving.
 type exit struct {
 	asked  time.Duration
-	reason Reason
+	reason reason.Reason
 }
 
 // Info is one connection at one moment, as planning needs it.
@@ -97,8 +77,8 @@ type Info struct {
 	Opened time.Duration
 	// Returned: it came back after its key had been asked to leave.
 	Returned bool
-	// Leaving: it has been asked to leave.
-	Leaving bool
+	// Draining: it has been asked to leave.
+	Draining bool
 	// Named: its key is one of SetKey's.
 	Named bool
 	// Streams is the number in flight, StreamsOpened those ever opened.
@@ -110,21 +90,21 @@ type Info struct {
 	RequestRate, MeanStreams float64
 	// Weight is its part of Loads, by the weight given to Sample; 1 before.
 	Weight float64
-	// Futile is how often in a row its client was asked to leave and came back here,
+	// FutileDrains is how often in a row its client was asked to leave and came back here,
 	// per connection that it has here now: 0 if more than one in ten stayed away.
-	Futile int
+	FutileDrains int
 }
 
 // Totals are the registry's sums.
 type Totals struct {
-	Connections, Leaving, Keys int
+	Connections, Draining, Keys int
 	// Streams is how many are in flight: now, in Totals; at the last Sample, in Brief.
 	Streams int
 	// Opened is how many connections were ever tracked.
 	Opened uint64
 	// Lost is on how many the frames could not be followed to the end.
 	Lost    uint64
-	GoAways map[Reason]uint64
+	GoAways map[reason.Reason]uint64
 	Closed  map[h2conn.How]uint64
 }
 
@@ -135,7 +115,7 @@ func NewRegistry(linger time.Duration) *Registry {
 		epoch:   time.Now(),
 		h2:      h2conn.Config{Linger: linger},
 		keys:    make(map[string]*keyState),
-		goaways: make(map[Reason]uint64),
+		goaways: make(map[reason.Reason]uint64),
 		closed:  make(map[h2conn.How]uint64),
 		shaking: make(map[*handshake]struct{}),
 	}
@@ -261,22 +241,22 @@ func (r *Registry) forgetLocked(k *keyState) {
 // ID is the connection's number in its registry.
 func (c *Conn) ID() uint64 { return c.id }
 
-// Leaving returns a channel that is closed when the connection has been asked to
+// Draining returns a channel that is closed when the connection has been asked to
 // leave, by whomever.
-func (c *Conn) Leaving() <-chan struct{} { return c.h2.Leaving() }
+func (c *Conn) Draining() <-chan struct{} { return c.h2.Draining() }
 
-// Leave asks the connection to leave for the given reason and says so to the
+// Drain asks the connection to leave for the given reason and says so to the
 // client in words. It never blocks. It reports whether this call was the one
 // that asked.
-func (c *Conn) Leave(why Reason, text string, grace time.Duration) bool {
-	if !c.markLeaving(why) {
+func (c *Conn) Drain(why reason.Reason, text string, grace time.Duration) bool {
+	if !c.markDraining(why) {
 		return false
 	}
-	return c.h2.Leave("evenkeel: "+text, grace)
+	return c.h2.Drain("evenkeel: "+text, grace)
 }
 
-// markLeaving books the connection as leaving, once.
-func (c *Conn) markLeaving(why Reason) bool {
+// markDraining books the connection as leaving, once.
+func (c *Conn) markDraining(why reason.Reason) bool {
 	r := c.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -293,7 +273,7 @@ func (c *Conn) markLeaving(why Reason) bool {
 // OnGoAway counts a GOAWAY that is on the wire.
 func (c *Conn) OnGoAway(own bool) {
 	if !own {
-		c.markLeaving(Server)
+		c.markDraining(reason.Server)
 	}
 	r := c.reg
 	r.mu.Lock()
@@ -301,7 +281,7 @@ func (c *Conn) OnGoAway(own bool) {
 	if own {
 		r.goaways[c.exit.reason]++
 	} else {
-		r.goaways[Server]++
+		r.goaways[reason.Server]++
 	}
 }
 
@@ -357,9 +337,9 @@ func (r *Registry) Each(f func(*Info)) {
 
 func (c *Conn) infoLocked(i *Info) {
 	*i = Info{
-		ID: c.id, Key: c.key.key, Opened: c.opened, Returned: c.returned, Leaving: c.exit != nil,
+		ID: c.id, Key: c.key.key, Opened: c.opened, Returned: c.returned, Draining: c.exit != nil,
 		RequestRate: c.load.requests, MeanStreams: c.load.streams, Weight: c.load.weight,
-		Futile: c.key.futile(), Named: c.named,
+		FutileDrains: c.key.futile(), Named: c.named,
 	}
 	i.Streams, i.StreamsOpened = c.h2.Streams()
 }
@@ -389,8 +369,8 @@ func (r *Registry) Pick(ids []uint64) []*Conn {
 	return out
 }
 
-// All returns every live connection that has not been asked to leave.
-func (r *Registry) All() []*Conn {
+// Serving returns every live connection that has not been asked to leave.
+func (r *Registry) Serving() []*Conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make([]*Conn, 0, len(r.list)-r.leaving)
@@ -461,7 +441,7 @@ func (r *Registry) Brief() Totals {
 
 func (r *Registry) briefLocked() Totals {
 	return Totals{
-		Connections: len(r.list), Leaving: r.leaving, Keys: len(r.keys), Streams: r.streams,
+		Connections: len(r.list), Draining: r.leaving, Keys: len(r.keys), Streams: r.streams,
 		Opened: r.nextID, Lost: r.lost,
 		GoAways: maps.Clone(r.goaways), Closed: maps.Clone(r.closed),
 	}

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // stub is a connection on which nothing is read or written: the registry hears of what
@@ -62,7 +63,7 @@ func TestReturns(t *testing.T) {
 		r := NewRegistry(0)
 		a := add(r, "k")
 		time.Sleep(time.Minute)
-		if !a.markLeaving(Reach) || a.markLeaving(Reach) {
+		if !a.markDraining(reason.Reach) || a.markDraining(reason.Reach) {
 			t.Fatal("a connection is asked once")
 		}
 		time.Sleep(30 * time.Second)
@@ -76,7 +77,7 @@ func TestReturns(t *testing.T) {
 			t.Error("one connection was asked, two returned")
 		}
 		c := add(r, "late")
-		c.markLeaving(Age)
+		c.markDraining(reason.Age)
 		c.OnClose(h2conn.Clean)
 		time.Sleep(time.Minute)
 		if b := add(r, "late"); b.returned {
@@ -89,7 +90,7 @@ func TestSweepForgetsClientsThatStayAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(0)
 		c := add(r, "k")
-		c.markLeaving(Reach)
+		c.markDraining(reason.Reach)
 		c.OnClose(h2conn.ByClient)
 		r.Sweep()
 		if r.Totals().Keys != 1 {
@@ -121,7 +122,7 @@ func TestSlowDrain(t *testing.T) {
 		r := NewRegistry(0)
 		c := add(r, "k")
 		add(r, "k")
-		c.markLeaving(Manual)
+		c.markDraining(reason.Manual)
 		time.Sleep(time.Minute)
 		if n := r.Slow(2 * time.Minute); n != 0 {
 			t.Errorf("%d slow after one minute", n)
@@ -153,7 +154,7 @@ func TestAgainstModel(t *testing.T) {
 			"add": func(t *rapid.T) { k := key(t); live[add(r, k)] = &model{key: k} },
 			"leave": func(t *rapid.T) {
 				c := pick(t)
-				if got := c.markLeaving(Reach); got == live[c].leaving {
+				if got := c.markDraining(reason.Reach); got == live[c].leaving {
 					t.Errorf("asked: %v, was leaving: %v", got, live[c].leaving)
 				}
 				live[c].leaving = true
@@ -192,7 +193,7 @@ func compare(t *rapid.T, r *Registry, live map[*Conn]*model) {
 		}
 	}
 	tot := r.Totals()
-	if tot.Connections != len(live) || tot.Leaving != leaving || len(r.All()) != len(live)-leaving {
+	if tot.Connections != len(live) || tot.Draining != leaving || len(r.Serving()) != len(live)-leaving {
 		t.Fatalf("totals %+v, want %d connections, %d leaving", tot, len(live), leaving)
 	}
 	got := map[string]int{}
@@ -206,7 +207,7 @@ func compare(t *rapid.T, r *Registry, live map[*Conn]*model) {
 		t.Fatalf("Each gave %d of %d", len(all), len(live))
 	}
 	for _, i := range all {
-		if m := live[r.Pick([]uint64{i.ID})[0]]; m.key != i.Key || m.leaving != i.Leaving {
+		if m := live[r.Pick([]uint64{i.ID})[0]]; m.key != i.Key || m.leaving != i.Draining {
 			t.Fatalf("%+v, want %+v", i, *m)
 		}
 	}
@@ -220,7 +221,7 @@ func TestManyGoroutines(t *testing.T) {
 			for i := range 200 {
 				c := add(r, fmt.Sprint(i%7))
 				if i%3 == 0 {
-					c.Leave(Manual, "test", 0)
+					c.Drain(reason.Manual, "test", 0)
 				}
 				if g%2 == 0 {
 					r.Totals()
@@ -231,7 +232,7 @@ func TestManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if tot := r.Totals(); tot.Connections != 0 || tot.Leaving != 0 || tot.Opened != 1600 {
+	if tot := r.Totals(); tot.Connections != 0 || tot.Draining != 0 || tot.Opened != 1600 {
 		t.Errorf("%+v", tot)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // caller is a client that opens and ends streams on its connection.
@@ -248,7 +249,7 @@ func checkSums(t tb, r *Registry) {
 	t.Helper()
 	var want Loads
 	r.Each(func(i *Info) {
-		if !i.Leaving {
+		if !i.Draining {
 			want.Connections++
 			want.Requests += i.RequestRate
 			want.Streams += i.MeanStreams
@@ -276,7 +277,7 @@ func TestSumsAgainstRecount(t *testing.T) {
 			"add":     func(t *rapid.T) { live = append(live, addCaller(r, fmt.Sprint(len(live)%3))) },
 			"call":    func(t *rapid.T) { live[pick(t)].call(rapid.IntRange(1, 9).Draw(t, "streams")) },
 			"end":     func(t *rapid.T) { live[pick(t)].end() },
-			"leave":   func(t *rapid.T) { live[pick(t)].markLeaving(Even) },
+			"leave":   func(t *rapid.T) { live[pick(t)].markDraining(reason.Even) },
 			"set key": func(t *rapid.T) { live[pick(t)].SetKey("other") },
 			"close": func(t *rapid.T) {
 				i := pick(t)

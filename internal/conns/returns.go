@@ -3,6 +3,8 @@ package conns
 import (
 	"slices"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // returnWindow is how long after a GOAWAY a new connection of the same key counts as
@@ -15,7 +17,7 @@ const maxSettled = 64
 // Returns tell what came of the connections asked to leave for Even: how many there were,
 // how many came back, and for how many the time to come back is over. Nothing is known
 // yet of the rest.
-type Returns struct{ Asked, Returned, Away uint64 }
+type Returns struct{ Drained, Returned, Away uint64 }
 
 // Returns returns the counts, in which those of the last 45 s are not all settled.
 func (r *Registry) Returns() Returns {
@@ -112,7 +114,7 @@ func (q *askQueue) pop(before time.Duration) (a ask, ok bool) {
 
 // askLocked notes that a connection of the key was asked to leave.
 func (r *Registry) askLocked(k *keyState, x *exit) {
-	even := x.reason == Even
+	even := x.reason == reason.Even
 	if k.past == nil {
 		k.past = &past{}
 	}
@@ -120,7 +122,7 @@ func (r *Registry) askLocked(k *keyState, x *exit) {
 	k.past.of(even).owed++
 	r.asks.push(ask{at: x.asked, key: k, even: even})
 	if even {
-		r.returns.Asked++
+		r.returns.Drained++
 	}
 }
 

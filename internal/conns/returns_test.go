@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 func TestReturnsOfEven(t *testing.T) {
@@ -17,20 +18,20 @@ func TestReturnsOfEven(t *testing.T) {
 		for range 3 {
 			add(r, "k")
 		}
-		for _, c := range r.All() {
-			c.markLeaving(Even)
+		for _, c := range r.Serving() {
+			c.markDraining(reason.Even)
 		}
-		add(r, "other").markLeaving(Age)
+		add(r, "other").markDraining(reason.Age)
 		time.Sleep(time.Second)
 		add(r, "k")
 		add(r, "other")
-		if got, want := r.Returns(), (Returns{Asked: 3, Returned: 1}); got != want {
+		if got, want := r.Returns(), (Returns{Drained: 3, Returned: 1}); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 		time.Sleep(returnWindow)
 		add(r, "k") // too late
 		r.Sweep()
-		if got, want := r.Returns(), (Returns{Asked: 3, Returned: 1, Away: 2}); got != want {
+		if got, want := r.Returns(), (Returns{Drained: 3, Returned: 1, Away: 2}); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	})
@@ -43,12 +44,12 @@ func TestAwayWhileAsked(t *testing.T) {
 		for range 100 {
 			add(r, "k")
 		}
-		for _, c := range r.All() {
-			c.markLeaving(Even)
+		for _, c := range r.Serving() {
+			c.markDraining(reason.Even)
 			time.Sleep(time.Second)
 			r.Sweep()
 		}
-		if got := r.Returns(); got.Asked != 100 || got.Away != 55 || got.Returned != 0 {
+		if got := r.Returns(); got.Drained != 100 || got.Away != 55 || got.Returned != 0 {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -57,8 +58,8 @@ func TestAwayWhileAsked(t *testing.T) {
 func TestReturnIsCreditedToTheLatestReason(t *testing.T) {
 	r := NewRegistry(0)
 	a, b := add(r, "k"), add(r, "k")
-	a.markLeaving(Even)
-	b.markLeaving(Age)
+	a.markDraining(reason.Even)
+	b.markDraining(reason.Age)
 	add(r, "k")
 	if got := r.Returns(); got.Returned != 0 {
 		t.Errorf("%+v: Age came later", got)
@@ -76,7 +77,7 @@ func TestSetKeyBooksTheReturn(t *testing.T) {
 		a := add(r, "gateway")
 		a.SetKey("tenant")
 		time.Sleep(time.Minute)
-		a.markLeaving(Even)
+		a.markDraining(reason.Even)
 		old.SetKey("tenant")
 		if old.returned {
 			t.Error("it was there before its client was asked")
@@ -97,7 +98,7 @@ func TestFutile(t *testing.T) {
 		r := NewRegistry(0)
 		c := add(r, "k")
 		move := func(back bool) {
-			c.markLeaving(Even)
+			c.markDraining(reason.Even)
 			c.OnClose(h2conn.Clean)
 			if !back {
 				time.Sleep(returnWindow + time.Second)
@@ -107,8 +108,8 @@ func TestFutile(t *testing.T) {
 		}
 		want := func(n int) {
 			t.Helper()
-			if i := infoOf(r, c); i.Futile != n {
-				t.Errorf("futile %d, want %d", i.Futile, n)
+			if i := infoOf(r, c); i.FutileDrains != n {
+				t.Errorf("futile %d, want %d", i.FutileDrains, n)
 			}
 		}
 		other := add(r, "k") // keeps the key
@@ -120,10 +121,10 @@ func TestFutile(t *testing.T) {
 		other.OnClose(h2conn.ByClient)
 		want(18)
 		other = add(r, "k")
-		c.markLeaving(Even)
+		c.markDraining(reason.Even)
 		c.OnClose(h2conn.Clean)
-		if i := infoOf(r, other); i.Futile != 18 {
-			t.Errorf("futile %d, want 18: the last one's fate is not known", i.Futile)
+		if i := infoOf(r, other); i.FutileDrains != 18 {
+			t.Errorf("futile %d, want 18: the last one's fate is not known", i.FutileDrains)
 		}
 		c = add(r, "k")
 		want(19 / 2)
@@ -135,7 +136,7 @@ func TestFutile(t *testing.T) {
 		for range 1000 {
 			move(true)
 		}
-		if p := c.key.past; p.settled > maxSettled || p.returned > p.settled || infoOf(r, c).Futile < maxSettled/4 {
+		if p := c.key.past; p.settled > maxSettled || p.returned > p.settled || infoOf(r, c).FutileDrains < maxSettled/4 {
 			t.Errorf("%+v after a thousand", *p)
 		}
 	})
@@ -149,14 +150,14 @@ func TestAsksAgainstModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) { add(r, fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "key"))) },
 			"ask": func(t *rapid.T) {
-				all := r.All()
+				all := r.Serving()
 				if len(all) == 0 {
 					t.Skip("none")
 				}
-				why := rapid.SampledFrom([]Reason{Even, Age}).Draw(t, "why")
+				why := rapid.SampledFrom([]reason.Reason{reason.Even, reason.Age}).Draw(t, "why")
 				c := rapid.SampledFrom(all).Draw(t, "conn")
-				c.markLeaving(why)
-				if why == Even {
+				c.markDraining(why)
+				if why == reason.Even {
 					asked++
 				}
 				if rapid.Bool().Draw(t, "at once") {
@@ -168,7 +169,7 @@ func TestAsksAgainstModel(t *testing.T) {
 			},
 			"sweep": func(*rapid.T) { r.Sweep() },
 			"": func(t *rapid.T) {
-				if got := r.Returns(); got.Asked != asked || got.Returned+got.Away > asked {
+				if got := r.Returns(); got.Drained != asked || got.Returned+got.Away > asked {
 					t.Fatalf("%+v of %d", got, asked)
 				}
 			},

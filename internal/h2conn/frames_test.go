@@ -108,7 +108,7 @@ func play(t tb, c *Conn, nc *memConn, client, server []byte, cut func() (fromSer
 	buf := make([]byte, 1<<10)
 	for step := 0; read < len(client) || written < len(server); step++ {
 		if step == leaveAt {
-			c.Leave(testDebug, 0)
+			c.Drain(testDebug, 0)
 			synctest.Wait()
 		}
 		srv, n := cut()
@@ -207,7 +207,7 @@ func TestCutAtEveryByte(t *testing.T) {
 			nc := &memConn{}
 			c := New(nc, nil, nil)
 			writeSome(t, c, server, from)
-			c.Leave(testDebug, 0)
+			c.Drain(testDebug, 0)
 			synctest.Wait()
 			writeSome(t, c, server[from:], len(server))
 			at, _ := injectedAt(t, nc.out.Bytes(), server, testDebug)
@@ -368,7 +368,7 @@ func TestLost(t *testing.T) {
 
 func wantLost(t *testing.T, c *Conn, rec *recorder, err error) {
 	t.Helper()
-	if c.Lost() != err || c.Leave(testDebug, 0) {
+	if c.Lost() != err || c.Drain(testDebug, 0) {
 		t.Errorf("lost: %v, want %v; it must not be asked to leave", c.Lost(), err)
 	}
 	_ = c.Close()
@@ -421,7 +421,7 @@ func TestWriteFailsAnywhere(t *testing.T) {
 		rec := newRecorder()
 		c := New(nc, nil, rec)
 		writeSome(t, c, server, from)
-		c.Leave(testDebug, 0) // finds nothing to do before the next Write
+		c.Drain(testDebug, 0) // finds nothing to do before the next Write
 		n, err := c.Write(server[from:])
 		want := min(limit, at) - from + max(0, limit-at-ours)
 		if failed := err != nil; n != want || failed != (limit < len(wire)) {

@@ -69,7 +69,7 @@ func FuzzServerBytes(f *testing.F) {
 			cut := cutter{cuts: cuts}
 			asked := -1
 			for written, step := 0, uint(0); written < len(server); step++ {
-				if step == leaveAt && c.Leave(testDebug, 0) {
+				if step == leaveAt && c.Drain(testDebug, 0) {
 					asked = written
 					synctest.Wait()
 				}

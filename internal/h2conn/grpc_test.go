@@ -125,7 +125,7 @@ func (h *healthServer) Watch(_ *healthpb.HealthCheckRequest, s healthpb.Health_W
 		return err
 	}
 	select {
-	case <-c.Leaving():
+	case <-c.Draining():
 		return nil
 	case <-s.Context().Done():
 		return s.Context().Err()
@@ -288,7 +288,7 @@ func (r *rig) leaveAgainAndAgain(ctx context.Context, rounds int, made <-chan st
 			}
 		}
 		for _, c := range r.w.live() {
-			if c.Leave("evenkeel: test", 0) {
+			if c.Drain("evenkeel: test", 0) {
 				asked++
 			}
 		}
@@ -352,7 +352,7 @@ func TestIdleClientLeaves(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range r.w.live() {
-				c.Leave("evenkeel: test", 0)
+				c.Drain("evenkeel: test", 0)
 			}
 			synctest.Wait()
 		}
@@ -385,7 +385,7 @@ func TestServerTransportEnds(t *testing.T) {
 		p.fromClient()
 		p.c, p.rec = w.live()[0], w.all[0]
 		p.leave(0)
-		p.state(Quiet)
+		p.state(Idle)
 		p.closedAfter(time.Second, Clean)
 		srv.GracefulStop()
 		<-served

@@ -18,13 +18,13 @@ type State uint8
 const (
 	// Open serves, and nobody has asked it to leave.
 	Open State = iota
-	// Asked has been asked to leave; the client has not yet proved that it saw
+	// Draining has been asked to leave; the client has not yet proved that it saw
 	// the GOAWAY. A connection drained by the server itself stays here.
-	Asked
+	Draining
 	// Acknowledged: the client has seen the GOAWAY, streams are still open.
 	Acknowledged
-	// Quiet: acknowledged and no stream open; it lingers before it is closed.
-	Quiet
+	// Idle: acknowledged and no stream open; it lingers before it is closed.
+	Idle
 	// Closed is over.
 	Closed
 )

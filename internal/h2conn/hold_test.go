@@ -69,7 +69,7 @@ func TestHold(t *testing.T) {
 		_ = p.w.WriteRawFrame(http2.FramePing, http2.FlagPingAck, 1, []byte(holdPayload))
 		p.fromClient()
 		p.got("PING evenhold")
-		p.state(Asked)
+		p.state(Draining)
 		_ = p.w.WritePing(true, holdData)
 		ack := p.w.take()
 		for i := range ack {
@@ -82,11 +82,11 @@ func TestHold(t *testing.T) {
 			p.t.Error(err)
 		}
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "DATA", "HEADERS")
-		p.state(Asked) // what held it is no proof
+		p.state(Draining) // what held it is no proof
 		p.ack(holdData)
-		p.state(Asked)
+		p.state(Draining)
 		p.ack(proofData)
-		p.state(Quiet)
+		p.state(Idle)
 	})
 }
 
@@ -102,7 +102,7 @@ func TestHoldForWhatHasEnded(t *testing.T) {
 		p.ack(holdData)
 		p.got("HEADERS", "PING evenhold", "GOAWAY bye", "PING evenkeel")
 		p.ack(proofData)
-		p.state(Quiet)
+		p.state(Idle)
 	})
 }
 
@@ -137,7 +137,7 @@ func TestHoldChangesNoByte(t *testing.T) {
 		_ = w.WriteSettings()
 		settings := w.take()
 		writeSome(t, c, settings, len(settings))
-		c.Leave(testDebug, 0)
+		c.Drain(testDebug, 0)
 		synctest.Wait()
 		_ = w.WriteData(1, false, []byte("withheld"))
 		w.headers(1, true, true)
@@ -177,7 +177,7 @@ func TestHoldIsBounded(t *testing.T) {
 		p.elapsed(start, wantHold)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "SETTINGS")
 		p.ack(holdData)
-		p.state(Asked)
+		p.state(Draining)
 		p.ack(proofData)
 		p.state(Acknowledged)
 	})
@@ -306,7 +306,7 @@ func TestHoldEndsWithTheClient(t *testing.T) {
 		_ = w.WriteSettingsAck()
 		b := w.take()
 		writeSome(t, c, b, frameHeaderLen)
-		c.Leave(testDebug, 0)
+		c.Drain(testDebug, 0)
 		go func() {
 			<-nc.eof
 			_, _ = c.Read(make([]byte, 1))
@@ -356,7 +356,7 @@ func TestHoldFails(t *testing.T) {
 		_ = w.WriteSettingsAck()
 		b := w.take()
 		writeSome(t, c, b, frameHeaderLen+1) // in mid-frame
-		c.Leave(testDebug, 0)
+		c.Drain(testDebug, 0)
 		synctest.Wait()
 		start := time.Now()
 		n, err := c.Write(append(b[frameHeaderLen+1:], b...))

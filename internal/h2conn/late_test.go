@@ -88,7 +88,7 @@ func TestClosedBeforeTheWriteReturns(t *testing.T) {
 					_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte("evenkeel: bye"))
 					b := w.take()
 					go func() { _, _ = c.Write(b) }()
-				} else if !c.Leave("evenkeel: bye", time.Hour) {
+				} else if !c.Drain("evenkeel: bye", time.Hour) {
 					t.Fatal("did not ask")
 				}
 				<-conn.out
@@ -102,7 +102,7 @@ func TestClosedBeforeTheWriteReturns(t *testing.T) {
 					t.Error("the end was told while the write was under way")
 				default:
 				}
-				if open, _ := c.Streams(); c.State() != Closed || open != 0 || c.Leave("", 0) {
+				if open, _ := c.Streams(); c.State() != Closed || open != 0 || c.Drain("", 0) {
 					t.Errorf("it is %v, %d streams in flight", c.State(), open)
 				}
 				close(conn.back)
@@ -175,7 +175,7 @@ func newLate(t *testing.T, err error) (*Conn, *lateConn, *recorder) {
 
 // leaves asks a connection with a stream, and has the client acknowledge.
 func (l *lateConn) leaves(c *Conn) {
-	c.Leave("x", 0)
+	c.Drain("x", 0)
 	time.Sleep(holdWait)
 	synctest.Wait()
 	w := newWire()
@@ -217,7 +217,7 @@ func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 		go func() { _, _ = c.Write(b) }()
 		<-conn.out
 		before := conn.memConn.out.Len()
-		c.Leave("x", 0)
+		c.Drain("x", 0)
 		_ = c.Close()
 		close(conn.back)
 		<-rec.how
@@ -239,7 +239,7 @@ func TestWriteToAClientThatIsGone(t *testing.T) {
 	if _, err := c.Write(w.take()); err == nil || c.Lost() != nil {
 		t.Errorf("%v, lost: %v", err, c.Lost())
 	}
-	if c.Leave("x", 0) {
+	if c.Drain("x", 0) {
 		t.Error("asked a client that is gone")
 	}
 	_ = c.Close()
@@ -294,7 +294,7 @@ func TestEndWithinTheHalfClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, ends)
 		p.leave(0)
-		p.state(Quiet)
+		p.state(Idle)
 		<-half
 		p.closedAfter(wantEOFWait, Clean)
 	})

@@ -37,7 +37,7 @@ func (c *Conn) exitLocked() *exit {
 	return c.exit
 }
 
-// Leave asks the client to leave: GOAWAY(2^31-1, NO_ERROR, debug) and a PING.
+// Drain asks the client to leave: GOAWAY(2^31-1, NO_ERROR, debug) and a PING.
 // It never blocks: if the writer is stuck, or in the middle of a frame, the
 // writer sends both later. debug beyond 1 KiB is cut off.
 //
@@ -48,11 +48,11 @@ func (c *Conn) exitLocked() *exit {
 // with streams open (Forced). If none is open by then it is closed as a quiet
 // one is, which gives the client up to 5 s more (Clean).
 //
-// Leave reports whether this call was the one that asked: false if it was asked
+// Drain reports whether this call was the one that asked: false if it was asked
 // before, is closed or lost, or the server itself has sent a GOAWAY. If the
-// server sends one after Leave but before ours could be written, ours is not
+// server sends one after Drain but before ours could be written, ours is not
 // written; the grace stands.
-func (c *Conn) Leave(debug string, grace time.Duration) bool {
+func (c *Conn) Drain(debug string, grace time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != Open || c.lost != 0 || c.broken || c.ended {
@@ -64,15 +64,15 @@ func (c *Conn) Leave(debug string, grace time.Duration) bool {
 		x.grace = time.AfterFunc(grace, c.graceOver)
 	}
 	c.need.Or(needGoAway)
-	c.moveLocked(Asked)
+	c.moveLocked(Draining)
 	go c.flush() // the caller may hold locks that its observer wants
 	return true
 }
 
-// Leaving returns a channel that is closed once the connection has been asked
+// Draining returns a channel that is closed once the connection has been asked
 // to leave, by Leave or by a GOAWAY of the server itself, or has ended. It costs
 // nothing until it is called.
-func (c *Conn) Leaving() <-chan struct{} {
+func (c *Conn) Draining() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	x := c.exitLocked()
@@ -145,7 +145,7 @@ func (c *Conn) serverGoAwayLocked(last uint32) {
 	}
 	c.goAway = true
 	if c.state == Open {
-		c.moveLocked(Asked)
+		c.moveLocked(Draining)
 	}
 	c.news.Store(true)
 }
@@ -173,7 +173,7 @@ func (c *Conn) advanceLocked() {
 		c.moveLocked(Acknowledged)
 		return
 	}
-	c.moveLocked(Quiet)
+	c.moveLocked(Idle)
 	if !c.broken && !c.ended {
 		c.proveLocked()
 	}
@@ -204,13 +204,13 @@ func (c *Conn) moveLocked(to State) {
 		return
 	}
 	x := c.exitLocked()
-	if c.state == Quiet && !c.closing && !c.ended {
+	if c.state == Idle && !c.closing && !c.ended {
 		x.linger.Stop()
 	}
 	c.state = to
 	c.news.Store(true)
 	x.leaveLocked()
-	if to == Quiet && !c.ended {
+	if to == Idle && !c.ended {
 		x.waited = false
 		c.lingerLocked(c.linger)
 	}
@@ -229,7 +229,7 @@ func (c *Conn) lingerLocked(d time.Duration) {
 func (c *Conn) lingered(turn uint64) {
 	c.mu.Lock()
 	x := c.exit
-	if c.state != Quiet || c.closing || c.ended || x.turn != turn {
+	if c.state != Idle || c.closing || c.ended || x.turn != turn {
 		c.mu.Unlock()
 		return
 	}
@@ -358,7 +358,7 @@ func (c *Conn) loseLocked(why uint8) {
 	c.lost = why
 	c.need.Store(0)
 	c.news.Store(true)
-	if c.state == Quiet {
+	if c.state == Idle {
 		c.exit.linger.Stop()
 		c.exit.turn++
 	}

@@ -147,7 +147,7 @@ func (p *pair) end(id uint32)  { p.w.headers(id, true, true); p.fromServer() }
 
 func (p *pair) leave(grace time.Duration) {
 	p.t.Helper()
-	if !p.c.Leave("bye", grace) {
+	if !p.c.Drain("bye", grace) {
 		p.t.Fatal("Leave returned false")
 	}
 	synctest.Wait()
@@ -217,7 +217,7 @@ func TestClientThatNeverCloses(t *testing.T) {
 		time.Sleep(time.Hour) // a stream may last
 		p.state(Acknowledged)
 		p.end(1)
-		p.state(Quiet)
+		p.state(Idle)
 		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "EOF")
 		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: clean")
@@ -228,7 +228,7 @@ func TestClientThatNeverCloses(t *testing.T) {
 func TestIdleClient(t *testing.T) {
 	inBubble(t, func(p *pair, half bool) {
 		p.leave(0)
-		p.state(Quiet)
+		p.state(Idle)
 		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
 		p.got("GOAWAY bye", "PING evenkeel", "EOF")
 	})
@@ -239,10 +239,10 @@ func TestClientClosesOnEOF(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, pipes)
 		p.leave(0)
-		p.state(Quiet)
+		p.state(Idle)
 		time.Sleep(testLinger)
 		p.got("GOAWAY bye", "PING evenkeel", "EOF")
-		p.state(Quiet)
+		p.state(Idle)
 		_ = p.client.Close()
 		p.closedAfter(0, Clean)
 	})
@@ -252,7 +252,7 @@ func TestClientClosesFirst(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.setAcks(false)
 		p.leave(0)
-		p.state(Asked)
+		p.state(Draining)
 		_ = p.client.Close()
 		p.closedAfter(0, ByClient)
 		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: client")
@@ -271,7 +271,7 @@ func TestUnaskedEnds(t *testing.T) {
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
 		p.rec.want(p.t, "closed: server")
-		if p.c.Leave("bye", 0) {
+		if p.c.Drain("bye", 0) {
 			p.t.Error("a closed connection was asked to leave")
 		}
 	})
@@ -301,13 +301,13 @@ func TestGrace(t *testing.T) {
 func TestReopened(t *testing.T) {
 	inBubble(t, func(p *pair, half bool) {
 		p.leave(0)
-		p.state(Quiet)
+		p.state(Idle)
 		time.Sleep(testLinger - 1)
 		p.open(1)
 		p.state(Acknowledged)
 		time.Sleep(time.Hour)
 		p.end(1)
-		p.state(Quiet)
+		p.state(Idle)
 		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
 		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "acknowledged", "quiet", "closed: clean")
 	})
@@ -321,13 +321,13 @@ func TestProof(t *testing.T) {
 		p.state(Acknowledged)
 		p.setAcks(false)
 		p.end(1)
-		p.state(Quiet)
+		p.state(Idle)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel")
 	}
 	inBubble(t, func(p *pair, half bool) {
 		prepare(p)
 		time.Sleep(testLinger + time.Second)
-		p.state(Quiet)
+		p.state(Idle)
 		_ = p.w.WritePing(true, proofData)
 		p.fromClient()
 		p.closedAfter(onlyHalf(half, wantEOFWait), Clean)
@@ -336,7 +336,7 @@ func TestProof(t *testing.T) {
 	inBubble(t, func(p *pair, half bool) {
 		prepare(p)
 		time.Sleep(time.Hour)
-		p.state(Quiet)
+		p.state(Idle)
 		_ = p.w.WritePing(true, proofData)
 		p.fromClient()
 		p.closedAfter(onlyHalf(half, wantEOFWait), Clean)
@@ -361,7 +361,7 @@ func TestReset(t *testing.T) {
 		p.state(Acknowledged)
 		_ = p.w.WriteRSTStream(3, http2.ErrCodeNo)
 		p.fromServer()
-		p.state(Quiet)
+		p.state(Idle)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "RST_STREAM", "PING evenkeel")
 	})
 }
@@ -378,15 +378,15 @@ func TestForeignAck(t *testing.T) {
 		_ = p.w.WriteRawFrame(http2.FramePing, http2.FlagPingAck, 0, []byte(proofPayload+"!"))
 		_ = p.w.WriteRawFrame(http2.FramePing, http2.FlagPingAck, 1, []byte(proofPayload))
 		p.fromClient()
-		p.state(Asked)
+		p.state(Draining)
 		_ = p.w.WritePing(true, proofData)
 		ack := p.w.take()
 		for i := range ack {
-			p.state(Asked)
+			p.state(Draining)
 			p.w.Write(ack[i : i+1])
 			p.fromClient()
 		}
-		p.state(Quiet)
+		p.state(Idle)
 	})
 }
 
@@ -394,19 +394,19 @@ func TestForeignAck(t *testing.T) {
 func TestServerGoesFirst(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.open(1)
-		leaving := p.c.Leaving()
+		leaving := p.c.Draining()
 		_ = p.w.WriteGoAway(1<<32-1, http2.ErrCodeNo, []byte("max_age"))
 		_ = p.w.WritePing(false, [8]byte{1, 6, 1, 8, 0, 3, 3, 9})
 		p.fromServer()
 		<-leaving
-		if p.c.Leave("bye", time.Second) {
+		if p.c.Drain("bye", time.Second) {
 			p.t.Error("Leave returned true after a GOAWAY of the server")
 		}
 		_ = p.w.WriteGoAway(1, http2.ErrCodeNo, nil)
 		p.fromServer()
 		p.end(1)
 		time.Sleep(time.Hour)
-		p.state(Asked)
+		p.state(Draining)
 		p.got("GOAWAY max_age", "PING \x01\x06\x01\b\x00\x03\x03\t", "GOAWAY low", "HEADERS")
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
@@ -429,7 +429,7 @@ func TestServerGoesSecond(t *testing.T) {
 			p.t.Errorf("%d open, %d opened, want 1, 3", open, opened)
 		}
 		p.end(1)
-		p.state(Quiet)
+		p.state(Idle)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY max_age", "GOAWAY low", "HEADERS", "PING evenkeel")
 		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet")
 	})
@@ -450,7 +450,7 @@ func TestServerGoesBetween(t *testing.T) {
 			p.fromServer()
 			_ = p.w.WriteSettingsAck()
 			p.fromServer()
-			p.state(Asked)
+			p.state(Draining)
 			p.mu.Lock()
 			if n := len(p.frames); n != 3 { // SETTINGS, its GOAWAY, SETTINGS
 				p.t.Errorf("the client got %q", p.frames)
@@ -541,11 +541,11 @@ func TestStalledGoAway(t *testing.T) {
 func TestLostLater(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.leave(0)
-		p.state(Quiet)
+		p.state(Idle)
 		_ = p.w.WriteRawFrame(http2.FrameContinuation, 0, 1, nil)
 		p.fromServer()
 		time.Sleep(time.Hour)
-		p.state(Quiet)
+		p.state(Idle)
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
 		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "lost: "+ErrFrame.Error(), "closed: server")
@@ -562,23 +562,23 @@ func TestLeaving(t *testing.T) {
 		}
 	}
 	inBubble(t, func(p *pair, _ bool) {
-		early := p.c.Leaving()
-		if closed(early) || early != p.c.Leaving() {
+		early := p.c.Draining()
+		if closed(early) || early != p.c.Draining() {
 			p.t.Error("an open connection is leaving")
 		}
 		p.leave(0)
-		if !closed(early) || !closed(p.c.Leaving()) {
+		if !closed(early) || !closed(p.c.Draining()) {
 			p.t.Error("the connection is not leaving")
 		}
 	})
 	inBubble(t, func(p *pair, _ bool) {
 		p.leave(0)
-		if !closed(p.c.Leaving()) {
+		if !closed(p.c.Draining()) {
 			p.t.Error("the connection is not leaving, asked late")
 		}
 	})
 	inBubble(t, func(p *pair, _ bool) {
-		early := p.c.Leaving()
+		early := p.c.Draining()
 		_ = p.c.Close()
 		if !closed(early) {
 			p.t.Error("a closed connection is not leaving")
@@ -592,7 +592,7 @@ func TestLeaveOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		yes := make(chan bool, 32)
 		for range cap(yes) {
-			wg.Go(func() { yes <- p.c.Leave("bye", 0) })
+			wg.Go(func() { yes <- p.c.Drain("bye", 0) })
 		}
 		wg.Wait()
 		close(yes)
@@ -621,7 +621,7 @@ func (o *lockingObserver) OnState(s State) {
 	o.owner.Lock()
 	defer o.owner.Unlock()
 	_, _ = o.c.Streams()
-	_ = o.c.Leave("again", 0)
+	_ = o.c.Drain("again", 0)
 	o.recorder.OnState(s)
 }
 
@@ -630,7 +630,7 @@ func TestObserverMayLockAndCall(t *testing.T) {
 	o := &lockingObserver{recorder: *newRecorder()}
 	o.c = New(nc, nil, o)
 	o.owner.Lock()
-	o.c.Leave("bye", 0)
+	o.c.Drain("bye", 0)
 	o.owner.Unlock()
 	_ = o.c.Close()
 	<-o.how
@@ -639,7 +639,7 @@ func TestObserverMayLockAndCall(t *testing.T) {
 // TestLongDebug cuts debug data that no client must accept.
 func TestLongDebug(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
-		if !p.c.Leave(string(bytes.Repeat([]byte("x"), 1<<20)), 0) {
+		if !p.c.Drain(string(bytes.Repeat([]byte("x"), 1<<20)), 0) {
 			p.t.Fatal("Leave returned false")
 		}
 		p.got("GOAWAY "+string(bytes.Repeat([]byte("x"), maxDebug)), "PING evenkeel")
@@ -653,7 +653,7 @@ func TestLostWhileAsked(t *testing.T) {
 		nc := &memConn{in: []byte("GET / HTTP/1.1\r\n\r\n")}
 		rec := newRecorder()
 		c := New(nc, nil, rec)
-		c.Leave("bye", 0)
+		c.Drain("bye", 0)
 		synctest.Wait()
 		_, _ = c.Read(make([]byte, 100))
 		w := newWire()
@@ -678,7 +678,7 @@ func TestLostGoAway(t *testing.T) {
 		rec := newRecorder()
 		c := New(nc, nil, rec)
 		writeSome(t, c, b, len(b))
-		c.Leave("bye", 0)
+		c.Drain("bye", 0)
 		synctest.Wait()
 		_ = c.Close()
 		rec.want(t, "asked", "lost: "+ErrWrite.Error(), "closed: server")

@@ -28,7 +28,7 @@ type bigServer struct {
 const bigAnswer = 1 << 20
 
 func (b *bigServer) List(ctx context.Context, _ *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
-	b.w.of(ctx).Leave("bye", 0)
+	b.w.of(ctx).Drain("bye", 0)
 	return &healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{strings.Repeat("x", bigAnswer): {}}}, nil
 }
 

@@ -37,8 +37,8 @@ func (c *Conn) nextLocked() func() {
 		c.toldLost = true
 		return tellLost(obs, losses[c.lost])
 	case c.told == Open && c.state != Open:
-		c.told = Asked
-		return func() { obs.OnState(Asked) }
+		c.told = Draining
+		return func() { obs.OnState(Draining) }
 	case c.goAway && !c.toldGoAway:
 		c.toldGoAway = true
 		own := c.own

@@ -74,7 +74,7 @@ func TestLeaveBeforeTheTurnIsGivenBack(t *testing.T) {
 		_ = w.WriteSettings()
 		writeSome(t, c, w.take(), 100)
 		c.turn.take()
-		c.Leave("bye", 0)
+		c.Drain("bye", 0)
 		synctest.Wait() // its flush found the turn taken
 		if !c.release() {
 			t.Fatal("nobody writes the GOAWAY")
@@ -92,7 +92,7 @@ func (c *Conn) flushed(wg *sync.WaitGroup, debug string) {
 	c.mu.Lock()
 	c.exitLocked().debug = debug
 	c.need.Or(needGoAway)
-	c.moveLocked(Asked)
+	c.moveLocked(Draining)
 	c.mu.Unlock()
 	wg.Go(c.flush)
 }

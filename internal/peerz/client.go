@@ -61,7 +61,7 @@ type Client struct {
 func (c *Client) Ask(ctx context.Context, addr string, keys []string) (Report, error) {
 	rep, err := c.askAll(ctx, addr, keys)
 	if err != nil {
-		return Report{}, &Error{Why: Why(err), Addr: addr, Err: err}
+		return Report{}, &Error{Class: ClassOf(err), Addr: addr, Err: err}
 	}
 	return rep, nil
 }
@@ -96,10 +96,10 @@ func (c *Client) askAll(ctx context.Context, addr string, keys []string) (Report
 			return Report{}, err
 		}
 		maps.Copy(counts, rep.Keys)
-		sticky = append(sticky, rep.Sticky...)
+		sticky = append(sticky, rep.SingleHomed...)
 		last = rep
 		if len(rest) == 0 {
-			last.Keys, last.Sticky = counts, sticky
+			last.Keys, last.SingleHomed = counts, sticky
 			return last, nil
 		}
 	}
@@ -141,7 +141,7 @@ func (c *Client) ask(ctx context.Context, addr string, keys []string) (Report, e
 		return Report{}, fmt.Errorf("answer breaks off: %w", err)
 	}
 	if int64(len(body)) > limit {
-		return Report{}, &Error{Why: Size, Err: fmt.Errorf("answer of more than %d bytes", limit)}
+		return Report{}, &Error{Class: Size, Err: fmt.Errorf("answer of more than %d bytes", limit)}
 	}
 	return decode(body, keys)
 }
@@ -163,17 +163,17 @@ func request(ctx context.Context, scheme, addr string, keys []string) *http.Requ
 func checkHeader(resp *http.Response) error {
 	if resp.StatusCode == http.StatusForbidden && resp.Request.URL.Scheme == "https" {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // what there is of it
-		return &Error{Why: TLS, Err: fmt.Errorf("status 403: %q", text)}
+		return &Error{Class: TLS, Err: fmt.Errorf("status 403: %q", text)}
 	}
 	if resp.StatusCode != http.StatusOK {
-		return &Error{Why: Status, Err: fmt.Errorf("status %d", resp.StatusCode)}
+		return &Error{Class: Status, Err: fmt.Errorf("status %d", resp.StatusCode)}
 	}
 	if enc := resp.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return &Error{Why: JSON, Err: fmt.Errorf("encoded as %.40q", enc)}
+		return &Error{Class: JSON, Err: fmt.Errorf("encoded as %.40q", enc)}
 	}
 	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" {
-		return &Error{Why: JSON, Err: fmt.Errorf("content type %.40q", resp.Header.Get("Content-Type"))}
+		return &Error{Class: JSON, Err: fmt.Errorf("content type %.40q", resp.Header.Get("Content-Type"))}
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func TestTwoPodsAreNotOne(t *testing.T) {
 		rep.Pod = fmt.Sprint("pod-", n.Add(1))
 		return rep
 	}))
-	if _, err := client(t, long).Ask(t.Context(), addr, hashes(MaxKeys+1)); Why(err) != WrongPod {
+	if _, err := client(t, long).Ask(t.Context(), addr, hashes(MaxKeys+1)); ClassOf(err) != WrongPod {
 		t.Errorf("got %v, want %s", err, WrongPod)
 	}
 }
@@ -154,8 +154,8 @@ func TestPeersThatMisbehave(t *testing.T) {
 func checkError(t *testing.T, rep Report, err error, why string) {
 	t.Helper()
 	var e *Error
-	if !errors.As(err, &e) || e.Why != why || Why(err) != why {
-		t.Errorf("got %v (%s), want %s", err, Why(err), why)
+	if !errors.As(err, &e) || e.Class != why || ClassOf(err) != why {
+		t.Errorf("got %v (%s), want %s", err, ClassOf(err), why)
 	}
 	if !reflect.DeepEqual(rep, Report{}) {
 		t.Errorf("an error and a report: %+v", rep)
@@ -295,7 +295,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	target := peer(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Store(true) }))
 	addr := peer(t, http.RedirectHandler("http://"+target+Path, http.StatusTemporaryRedirect))
 	_, err := client(t, long).Ask(t.Context(), addr, nil)
-	if Why(err) != Status || followed.Load() {
+	if ClassOf(err) != Status || followed.Load() {
 		t.Errorf("got %v, followed: %v", err, followed.Load())
 	}
 }
@@ -313,12 +313,12 @@ func TestTheEnvironmentsProxyIsNotUsed(t *testing.T) {
 func TestQuestionsThatCannotBePut(t *testing.T) {
 	c := client(t, long)
 	for _, addr := range []string{"", "127.0.0.1", "127.0.0.1:80/x", "u@127.0.0.1:80", "127.0.0.1:80?x", "::1:80", "127.0.0.1:80#"} {
-		if _, err := c.Ask(t.Context(), addr, nil); Why(err) != Other {
+		if _, err := c.Ask(t.Context(), addr, nil); ClassOf(err) != Other {
 			t.Errorf("%q: got %v", addr, err)
 		}
 	}
 	for _, key := range []string{"", "10.0.0.1", "AB", strings.Repeat("a", MaxKeyLen+1), "a&b=c"} {
-		if _, err := c.Ask(t.Context(), "127.0.0.1:1", []string{"ab", key}); Why(err) != Other {
+		if _, err := c.Ask(t.Context(), "127.0.0.1:1", []string{"ab", key}); ClassOf(err) != Other {
 			t.Errorf("key %q: got %v", key, err)
 		}
 	}
@@ -389,20 +389,20 @@ func TestMutualTLS(t *testing.T) {
 		t.Errorf("%v, certificate loaded %d times", err, loaded.Load())
 	}
 	plain := client(t, long)
-	if _, err := plain.Ask(t.Context(), s.Listener.Addr().String(), nil); Why(err) != Status {
+	if _, err := plain.Ask(t.Context(), s.Listener.Addr().String(), nil); ClassOf(err) != Status {
 		t.Errorf("without TLS: %v", err) // Go's server answers 400
 	}
-	if _, err := with(x509.NewCertPool()).Ask(t.Context(), s.Listener.Addr().String(), nil); Why(err) != TLS {
+	if _, err := with(x509.NewCertPool()).Ask(t.Context(), s.Listener.Addr().String(), nil); ClassOf(err) != TLS {
 		t.Errorf("an unknown authority: %v", err)
 	}
 	withoutTLS := peer(t, Handler(func([]string) Report { return good }))
-	if _, err := with(roots).Ask(t.Context(), withoutTLS, nil); Why(err) != TLS {
+	if _, err := with(roots).Ask(t.Context(), withoutTLS, nil); ClassOf(err) != TLS {
 		t.Errorf("a peer without TLS: %v", err)
 	}
 	c := client(t, long)
 	cfg := &tls.Config{RootCAs: roots}
 	c.TLS = func() *tls.Config { return cfg }
-	if _, err := c.Ask(t.Context(), s.Listener.Addr().String(), nil); Why(err) != TLS {
+	if _, err := c.Ask(t.Context(), s.Listener.Addr().String(), nil); ClassOf(err) != TLS {
 		t.Errorf("no certificate of ours: %v", err)
 	}
 }

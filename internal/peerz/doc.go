@@ -9,7 +9,7 @@
 // client bounds time and size, follows no redirect, and drops an answer that
 // makes no sense. Unknown fields are left out and required ones few, so that older
 // and newer pods understand each other during a rollout. Each error belongs to a
-// class, [Why], for the metric that counts it.
+// class, [ClassOf], for the metric that counts it.
 //
 // [Poller] asks many pods within one deadline, however many of them hang.
 package peerz

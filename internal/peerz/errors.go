@@ -32,15 +32,15 @@ const (
 	Other = "other"
 )
 
-// Whys returns all classes, for a metric that has every series from the start.
-func Whys() []string {
+// Classes returns all classes, for a metric that has every series from the start.
+func Classes() []string {
 	return []string{Timeout, Refused, Status, Size, JSON, Nonsense, WrongPod, TLS, Other}
 }
 
 // Error is an answer that cannot be used. Its pod's last good report ages; ask
 // again with the next round.
 type Error struct {
-	Why  string // its class
+	Class  string // its class
 	Addr string // who was asked, if it is known
 	Err  error  // what happened
 }
@@ -54,8 +54,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Why returns the class of err, empty for nil.
-func Why(err error) string {
+// ClassOf returns the class of err, empty for nil.
+func ClassOf(err error) string {
 	if err == nil {
 		return ""
 	}
@@ -63,7 +63,7 @@ func Why(err error) string {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &own):
-		return own.Why
+		return own.Class
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return Timeout
 	case errors.Is(err, syscall.ECONNREFUSED):

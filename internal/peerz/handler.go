@@ -49,7 +49,7 @@ func answer(w http.ResponseWriter, method string, rep Report, keys []string) {
 	asked := setOf(keys)
 	rep.Keys = maps.Clone(rep.Keys)
 	maps.DeleteFunc(rep.Keys, func(key string, _ int) bool { return !asked[key] })
-	rep.Sticky = slices.DeleteFunc(slices.Clone(rep.Sticky), func(key string) bool { return !asked[key] })
+	rep.SingleHomed = slices.DeleteFunc(slices.Clone(rep.SingleHomed), func(key string) bool { return !asked[key] })
 	rep.Loads = tellable(rep.Loads)
 	rep.Draining = min(rep.Draining, rep.Connections)
 	body, err := json.Marshal(rep)

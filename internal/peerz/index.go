@@ -30,8 +30,8 @@ func (h Hasher) NewIndex(n int) *Index {
 // Add adds n to the count of key.
 func (x *Index) Add(key string, n int) { x.counts[x.hash(key)] += n }
 
-// AddSticky notes that key's client is on one pod only.
-func (x *Index) AddSticky(key string) {
+// AddSingleHomed notes that key's client is on one pod only.
+func (x *Index) AddSingleHomed(key string) {
 	if x.sticky == nil {
 		x.sticky = make(map[[hashLen]byte]bool)
 	}

@@ -20,7 +20,7 @@ func TestIndexCountsAsHasherHashes(t *testing.T) {
 		odd := func(key string) bool { return len(key)%2 == 1 }
 		for key := range want {
 			if odd(key) {
-				x.AddSticky(key)
+				x.AddSingleHomed(key)
 			}
 		}
 		for key, n := range want {

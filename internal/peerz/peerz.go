@@ -62,9 +62,9 @@ type Report struct {
 	// Keys answers ?keys=: connections not leaving for each hashed key asked for.
 	// A key that is not there has none.
 	Keys map[string]int `json:"keys,omitempty"`
-	// Sticky are those of the keys asked for whose clients this pod has found, of late, to
+	// SingleHomed are those of the keys asked for whose clients this pod has found, of late, to
 	// be on one pod only. An older version of evenkeel sends none.
-	Sticky []string `json:"sticky,omitempty"`
+	SingleHomed []string `json:"sticky,omitempty"`
 }
 
 // Uptime returns UptimeMillis as a duration.
@@ -77,7 +77,7 @@ func (r Report) CheckPod(pod string) error {
 	if pod == "" || pod == r.Pod {
 		return nil
 	}
-	return &Error{Why: WrongPod, Err: fmt.Errorf("asked %q, answered by %q", pod, r.Pod)}
+	return &Error{Class: WrongPod, Err: fmt.Errorf("asked %q, answered by %q", pod, r.Pod)}
 }
 
 // HashKey is how a key is named between pods: clients' addresses do not travel.
@@ -143,14 +143,14 @@ type wire struct {
 func decode(body []byte, keys []string) (Report, error) {
 	var w wire
 	if err := json.Unmarshal(body, &w); err != nil {
-		return Report{}, &Error{Why: JSON, Err: err}
+		return Report{}, &Error{Class: JSON, Err: err}
 	}
 	if w.Pod == nil || w.Ready == nil || w.UptimeMillis == nil || w.Connections == nil {
 		return Report{}, nonsense("without pod, ready, uptimeMillis or connections")
 	}
 	r := Report{
 		Pod: *w.Pod, Ready: *w.Ready, UptimeMillis: *w.UptimeMillis, Generation: w.Generation,
-		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, Sticky: w.Sticky,
+		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, SingleHomed: w.Sticky,
 		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded,
 	}
 	if err := r.check(keys); err != nil {
@@ -207,10 +207,10 @@ func (r Report) checkKeys(keys []string) error {
 			return nonsense("%d connections of key %s", n, key)
 		}
 	}
-	if len(r.Sticky) > len(asked) {
-		return nonsense("%d sticky keys, of %d asked for", len(r.Sticky), len(asked))
+	if len(r.SingleHomed) > len(asked) {
+		return nonsense("%d sticky keys, of %d asked for", len(r.SingleHomed), len(asked))
 	}
-	for _, key := range r.Sticky {
+	for _, key := range r.SingleHomed {
 		if !asked[key] {
 			return nonsense("sticky key %.40q was not asked for", key)
 		}
@@ -239,7 +239,7 @@ func setOf(keys []string) map[string]bool {
 }
 
 func nonsense(format string, args ...any) error {
-	return &Error{Why: Nonsense, Err: fmt.Errorf(format, args...)}
+	return &Error{Class: Nonsense, Err: fmt.Errorf(format, args...)}
 }
 
 var errKey = errors.New("a hashed key has 1 to 64 of the characters 0-9 and a-f")

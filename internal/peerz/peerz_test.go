@@ -193,8 +193,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{Nonsense, change(func(r *Report) { r.Keys = map[string]int{"ab": 1} })},
 	} {
 		rep, err := decode([]byte(tc.body), []string{key})
-		if Why(err) != tc.why || !reflect.DeepEqual(rep, Report{}) {
-			t.Errorf("%.60s: got %+v, %v (%s), want %s", tc.body, rep, err, Why(err), tc.why)
+		if ClassOf(err) != tc.why || !reflect.DeepEqual(rep, Report{}) {
+			t.Errorf("%.60s: got %+v, %v (%s), want %s", tc.body, rep, err, ClassOf(err), tc.why)
 		}
 	}
 }
@@ -287,7 +287,7 @@ func TestReportsSurviveTheWire(t *testing.T) {
 		}
 		keys := slices.Sorted(maps.Keys(rep.Keys))
 		if n := rapid.IntRange(0, len(keys)).Draw(t, "sticky"); n > 0 {
-			rep.Sticky = keys[:n]
+			rep.SingleHomed = keys[:n]
 		}
 		w := httptest.NewRecorder()
 		answer(w, http.MethodGet, rep, keys)
@@ -323,7 +323,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		rep, err := decode(body, []string{key})
 		if err != nil {
-			if why := Why(err); why != JSON && why != Nonsense {
+			if why := ClassOf(err); why != JSON && why != Nonsense {
 				t.Fatalf("class %s: %v", why, err)
 			}
 			if !reflect.DeepEqual(rep, Report{}) {
@@ -335,8 +335,8 @@ func FuzzDecode(f *testing.F) {
 		if n, ok := rep.Keys[key]; len(rep.Keys) > 1 || (len(rep.Keys) == 1 && !ok) || n < 0 || n > maxConnections {
 			t.Fatalf("keys %v", rep.Keys)
 		}
-		if len(rep.Sticky) > 1 || len(rep.Sticky) == 1 && rep.Sticky[0] != key {
-			t.Fatalf("sticky %q", rep.Sticky)
+		if len(rep.SingleHomed) > 1 || len(rep.SingleHomed) == 1 && rep.SingleHomed[0] != key {
+			t.Fatalf("sticky %q", rep.SingleHomed)
 		}
 	})
 }
@@ -389,16 +389,16 @@ func TestCheckPod(t *testing.T) {
 	if err := good.CheckPod(""); err != nil {
 		t.Error(err)
 	}
-	if err := good.CheckPod("pod-b"); Why(err) != WrongPod {
+	if err := good.CheckPod("pod-b"); ClassOf(err) != WrongPod {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestWhyHasAClassForEverything(t *testing.T) {
-	if Why(nil) != "" || Why(errors.New("x")) != Other {
+	if ClassOf(nil) != "" || ClassOf(errors.New("x")) != Other {
 		t.Error("nil or an unknown error has the wrong class")
 	}
-	if whys := Whys(); len(whys) != len(setOf(whys)) || !slices.Contains(whys, Other) {
+	if whys := Classes(); len(whys) != len(setOf(whys)) || !slices.Contains(whys, Other) {
 		t.Errorf("classes %v", whys)
 	}
 }

@@ -56,7 +56,7 @@ type Answer struct {
 
 // ErrNoTurn is the Err of a pod that was not asked, as too many others had hung.
 // It has its turn before them in the next round. Its class is [Timeout].
-var ErrNoTurn error = &Error{Why: Timeout, Err: errors.New("the round was over before its turn")}
+var ErrNoTurn error = &Error{Class: Timeout, Err: errors.New("the round was over before its turn")}
 
 // memory is an Answer and when it was last wanted.
 type memory struct {

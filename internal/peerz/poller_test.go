@@ -107,7 +107,7 @@ func TestPollReturnsInTimeThoughAllHang(t *testing.T) {
 				t.Errorf("%d pods that hang: %v", n, d)
 			}
 			for _, a := range answers {
-				if Why(a.Err) != Timeout || !a.At.IsZero() {
+				if ClassOf(a.Err) != Timeout || !a.At.IsZero() {
 					t.Errorf("%d pods that hang: %+v", n, a)
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // ager applies the backstop age: a connection leaves at MaxAge, 10 % earlier or
@@ -46,7 +47,7 @@ func (a *ager) next(v *View, p *Policy, st *Step) {
 			st.wakeAt(a.from, v.Now)
 			return
 		}
-		st.Moves = append(st.Moves, Move{ID: d.id, Reason: ReasonAge, Why: "max connection age"})
+		st.Drains = append(st.Drains, Drain{ID: d.id, Reason: reason.Age, Why: "max connection age"})
 		a.from += gap
 	}
 }
@@ -60,7 +61,7 @@ func dueConns(v *View, age time.Duration) []dueConn {
 	var due []dueConn
 	for i := range v.Conns {
 		c := &v.Conns[i]
-		if c.Leaving {
+		if c.Draining {
 			continue
 		}
 		if at := dueAt(c, v.Self, age); at <= v.Now {

@@ -114,7 +114,7 @@ func (e *evener) candidates(v *View, p *Policy, round uint64) (out []choice, why
 	seed := xxhash.Sum64(binary.LittleEndian.AppendUint64([]byte(v.Self), round))
 	for i := range v.Conns {
 		c := &v.Conns[i]
-		if !c.Leaving && why.mayMove(c, e, v, p) {
+		if !c.Draining && why.mayMove(c, e, v, p) {
 			e.ranks = append(e.ranks, ranked{e.preference(c, seed, p), int32(i)})
 		}
 	}
@@ -136,8 +136,8 @@ func (e *evener) candidates(v *View, p *Policy, round uint64) (out []choice, why
 func (w *stuck) mayMove(c *Conn, e *evener, v *View, p *Policy) bool {
 	w.serving++
 	switch {
-	case c.Returned && v.Now-c.Opened < rest(c.Futile, p):
-		if c.Futile > 1 {
+	case c.Returned && v.Now-c.Opened < rest(c.FutileDrains, p):
+		if c.FutileDrains > 1 {
 			w.pinned++
 		} else {
 			w.cooling++
@@ -160,7 +160,7 @@ func (e *evener) preference(c *Conn, seed uint64, p *Policy) uint64 {
 	if c.Streams > 0 && p.Whole {
 		rank |= 1 << 63
 	}
-	if c.Futile == 0 {
+	if c.FutileDrains == 0 {
 		rank |= 1 << 62
 	}
 	if !p.Whole {
@@ -175,14 +175,14 @@ func (e *evener) preference(c *Conn, seed uint64, p *Policy) uint64 {
 const witnesses = 2
 
 // askWitnesses asks other pods for the keys of connections.
-func (e *evener) askWitnesses(id uint64, reached bool, v *View) *Ask {
+func (e *evener) askWitnesses(id uint64, reached bool, v *View) *Query {
 	keys := make([]string, len(e.chosen))
 	for i := range e.chosen {
 		keys[i] = e.chosen[i].key
 	}
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
-	ask := &Ask{ID: id, Keys: map[string][]string{}}
+	ask := &Query{ID: id, Keys: map[string][]string{}}
 	o := newOwners(e.telling(reached, v))
 	round := v.Self + string(binary.BigEndian.AppendUint64(nil, id))
 	for n := 1; n <= min(witnesses, len(o.pods)); n++ {
@@ -259,7 +259,7 @@ func (e *evener) above(v *View) map[string]int {
 		counts, ok := v.Counts.ByPod[pod]
 		for _, key := range keys {
 			there := counts[key]
-			if v.Counts.Sticky[key] {
+			if v.Counts.SingleHomed[key] {
 				there = 0
 			}
 			if n, asked := above[key]; ok && asked {
@@ -271,7 +271,7 @@ func (e *evener) above(v *View) map[string]int {
 	}
 	for i := range v.Conns {
 		c := &v.Conns[i]
-		if _, ok := above[c.Key]; ok && !c.Leaving {
+		if _, ok := above[c.Key]; ok && !c.Draining {
 			above[c.Key]++
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // evener moves sticky connections (pick_first, ClusterIP) until the loads are inside the
@@ -31,11 +32,11 @@ type evener struct {
 	wanted  time.Duration // when it last was
 
 	ranks  []ranked // a buffer
-	ask    *Ask
+	ask    *Query
 	chosen []choice // waits for the answers to ask
 	give   float64  // what this round shall move
 	mean   float64  // of all pods, then
-	reason string
+	reason reason.Reason
 	queue  []uint64
 	total  int
 	next   time.Duration // no round before
@@ -173,7 +174,7 @@ func (e *evener) pause() {
 // look decides whether a round begins.
 func (s *State) look(l *loads, v *View, p *Policy, st *Step) {
 	e := &s.even
-	give, reason := wanted(l, v, p)
+	give, why := wanted(l, v, p)
 	if give <= 0 {
 		// Where only some pods are asked each second, one may be out of sight for a while.
 		e.out = e.out && v.Now-e.wanted < ReportFresh
@@ -207,12 +208,12 @@ func (s *State) look(l *loads, v *View, p *Policy, st *Step) {
 		st.is(Unbalanceable, e.trial.why)
 		return
 	}
-	e.give, e.reason, e.mean = give, reason, l.mean
+	e.give, e.reason, e.mean = give, why, l.mean
 	s.begin(v, p, st)
 }
 
 // wanted is how much of its load this pod should give away, and for which reason.
-func wanted(l *loads, v *View, p *Policy) (give float64, reason string) {
+func wanted(l *loads, v *View, p *Policy) (give float64, why reason.Reason) {
 	give = l.own - l.level
 	if v.Overloaded != "" && l.sheds {
 		shed := min(max(shedShare*l.own, 1), l.own-l.under)
@@ -220,13 +221,13 @@ func wanted(l *loads, v *View, p *Policy) (give float64, reason string) {
 			shed = math.Floor(shed + 1e-6)
 		}
 		if shed > max(give, 1e-6*l.own) {
-			return shed, ReasonOverload
+			return shed, reason.Overload
 		}
 	}
 	if p.Whole && l.own-1 < l.under {
 		return 0, "" // without one it would itself be under-loaded
 	}
-	return give, ReasonEven
+	return give, reason.Even
 }
 
 // lasts is how long a pod must have been out of the band.
@@ -330,7 +331,7 @@ func (s *State) begin(v *View, p *Policy, st *Step) {
 		return
 	}
 	e.ask = e.askWitnesses(s.asks, e.era.reached, v)
-	st.Ask = e.ask
+	st.Query = e.ask
 	st.is(e.verdict(), describeRound(len(e.chosen)))
 }
 
@@ -358,7 +359,7 @@ func whole(give float64, self string, round uint64) float64 {
 }
 
 func (e *evener) verdict() Verdict {
-	if e.reason == ReasonOverload {
+	if e.reason == reason.Overload {
 		return Overloaded
 	}
 	return Moving
@@ -387,8 +388,8 @@ func (e *evener) stuckFor(why *stuck, v *View, p *Policy, st *Step) {
 // choose takes the answers and begins to move.
 func (s *State) choose(v *View, p *Policy, st *Step) {
 	e := &s.even
-	if v.Counts == nil || v.Counts.Ask != e.ask.ID {
-		st.Ask = e.ask
+	if v.Counts == nil || v.Counts.Query != e.ask.ID {
+		st.Query = e.ask
 		st.is(e.verdict(), describeRound(len(e.chosen)))
 		return
 	}
@@ -425,11 +426,11 @@ func (s *State) moveEven(v *View, p *Policy, st *Step) {
 	e := &s.even
 	n := s.pace.take(v, p, len(e.queue))
 	why := "more load here than elsewhere"
-	if e.reason == ReasonOverload {
+	if e.reason == reason.Overload {
 		why = "overload"
 	}
 	for _, id := range e.queue[:n] {
-		st.Moves = append(st.Moves, Move{ID: id, Reason: e.reason, Why: why})
+		st.Drains = append(st.Drains, Drain{ID: id, Reason: e.reason, Why: why})
 	}
 	e.queue = e.queue[n:]
 	st.is(e.verdict(), s.movingText()+s.pace.why())

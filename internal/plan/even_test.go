@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"pgregory.net/rapid"
 )
 
@@ -33,11 +34,11 @@ func (f *fleet) place(pod string, c *stickyClient, returned bool) {
 		c.asked = 0
 	}
 	f.sticky[f.nextID] = c
-	f.conns[pod] = append(f.conns[pod], Conn{ID: f.nextID, Key: c.key, Opened: f.now, Weight: 1, Returned: returned, Futile: c.asked})
+	f.conns[pod] = append(f.conns[pod], Conn{ID: f.nextID, Key: c.key, Opened: f.now, Weight: 1, Returned: returned, FutileDrains: c.asked})
 }
 
 // land lets a sticky client come up somewhere.
-func (f *fleet) land(pod string, m Move) {
+func (f *fleet) land(pod string, m Drain) {
 	c := f.sticky[m.ID]
 	if c == nil {
 		return
@@ -50,7 +51,7 @@ func (f *fleet) land(pod string, m Move) {
 		to = pod
 	}
 	r := f.returns[pod]
-	r.Asked++
+	r.Drained++
 	if to == pod {
 		r.Returned++
 	} else {
@@ -102,25 +103,25 @@ func TestStickyClientsMoveUntilInsideTheBand(t *testing.T) {
 			f := newFleet(tc.from, 0, 1)
 			f.addSticky(tc.n)
 			f.run(2 * time.Minute)
-			if f.goaways[ReasonEven] != 0 {
-				t.Fatalf("%d GOAWAYs to an even service", f.goaways[ReasonEven])
+			if f.goaways[reason.Even] != 0 {
+				t.Fatalf("%d GOAWAYs to an even service", f.goaways[reason.Even])
 			}
 			f.scale(tc.to)
 			f.resolveAll()
 			f.run(time.Minute)
-			n := f.goaways[ReasonEven]
+			n := f.goaways[reason.Even]
 			if most := int(tc.most * float64(tc.n)); n > most {
 				t.Errorf("%d GOAWAYs, want %d at most", n, most)
 			}
 			f.inBand(t)
 			f.run(time.Hour)
-			if more := f.goaways[ReasonEven] - n; more != 0 {
+			if more := f.goaways[reason.Even] - n; more != 0 {
 				t.Errorf("%d GOAWAYs more inside the band", more)
 			}
 			if f.tooSoon != 0 {
 				t.Errorf("%d clients were asked again within their cool-down", f.tooSoon)
 			}
-			if n := f.goaways[ReasonReach]; n != 0 {
+			if n := f.goaways[reason.Reach]; n != 0 {
 				t.Errorf("%d GOAWAYs for reach to clients that are on one pod only", n)
 			}
 		})
@@ -144,12 +145,12 @@ func TestStickyClientsBehindFewAddresses(t *testing.T) {
 		f.scale(5)
 		f.resolveAll()
 		f.run(time.Minute)
-		reach := f.goaways[ReasonReach]
+		reach := f.goaways[reason.Reach]
 		f.run(4 * time.Minute)
 		if f.inBand(t); t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
-		if n := f.goaways[ReasonReach] - reach; n != 0 {
+		if n := f.goaways[reason.Reach] - reach; n != 0 {
 			t.Errorf("seed %d: %d GOAWAYs in later rounds of reach", seed, n)
 		}
 		sent += len(f.moves) - before
@@ -172,7 +173,7 @@ func TestReachAsksNoMoreThanTheWitnessHas(t *testing.T) {
 	f.scale(4)
 	f.resolveAll()
 	f.run(30 * time.Second)
-	if n := f.goaways[ReasonReach]; n < 1 || n > 6 {
+	if n := f.goaways[reason.Reach]; n < 1 || n > 6 {
 		t.Errorf("%d GOAWAYs for reach, and there are 6 channels", n)
 	}
 }
@@ -290,8 +291,8 @@ func TestOneThatCameBackKeepsTheRoundGoing(t *testing.T) {
 		if ended := s.judge(v, &Step{}); ended == back {
 			t.Errorf("back %v: ended %v", back, ended)
 		}
-		if s.Sticky()["nat"] != true || s.Sticky()["spread"] == back {
-			t.Errorf("back %v: sticky are %v", back, s.Sticky())
+		if s.SingleHomed()["nat"] != true || s.SingleHomed()["spread"] == back {
+			t.Errorf("back %v: sticky are %v", back, s.SingleHomed())
 		}
 	}
 }
@@ -324,7 +325,7 @@ func TestWhoIsStickyIsForgotten(t *testing.T) {
 		known := func() (n int) {
 			for _, pod := range f.pods {
 				s := f.states[pod]
-				n += len(s.Sticky())
+				n += len(s.SingleHomed())
 			}
 			return n
 		}
@@ -376,17 +377,17 @@ func TestClientsKnownToBeStickyAreLeft(t *testing.T) {
 	s := &State{growth: &growth{round: 2, new: []string{"new"}, owners: newOwners([]string{"a", "b"})}}
 	s.growth.others = s.growth.owners
 	s.growth.asked.begin(1, []string{"nat", "spread"}, s.growth.new, s.growth.others, "a")
-	s.growth.asked.take(&Counts{Ask: 1, ByPod: map[string]map[string]int{
+	s.growth.asked.take(&Counts{Query: 1, ByPod: map[string]map[string]int{
 		"b": {"nat": 3, "spread": 3}, "new": {"nat": 0, "spread": 0},
-	}, Sticky: map[string]bool{"nat": true}}, 2, s.growth.others, "a")
+	}, SingleHomed: map[string]bool{"nat": true}}, 2, s.growth.others, "a")
 	for i, want := range []kind{isSticky, isSpread} {
 		if got := s.kind(conns[i].Key); got != want {
 			t.Errorf("%s is of kind %d, want %d", conns[i].Key, got, want)
 		}
 	}
 	// Evenness may move all of them, for the same reason.
-	e := &evener{ask: &Ask{Keys: map[string][]string{"b": {"nat", "spread"}}}}
-	v := &View{Conns: conns, Counts: &Counts{ByPod: map[string]map[string]int{"b": {"nat": 3, "spread": 3}}, Sticky: map[string]bool{"nat": true}}}
+	e := &evener{ask: &Query{Keys: map[string][]string{"b": {"nat", "spread"}}}}
+	v := &View{Conns: conns, Counts: &Counts{ByPod: map[string]map[string]int{"b": {"nat": 3, "spread": 3}}, SingleHomed: map[string]bool{"nat": true}}}
 	if above := e.above(v); above["nat"] != 1 || above["spread"] != -2 {
 		t.Errorf("above: %v", above)
 	}
@@ -463,7 +464,7 @@ func TestTooFewConnectionsStayWhereTheyAre(t *testing.T) {
 	f.scale(5)
 	f.resolveAll()
 	f.run(24 * time.Minute)
-	if n := f.goaways[ReasonEven]; n != 0 {
+	if n := f.goaways[reason.Even]; n != 0 {
 		t.Errorf("%d GOAWAYs, and 3 connections cannot be even on 5 pods", n)
 	}
 	for _, pod := range f.pods {
@@ -484,11 +485,11 @@ func TestPinnedClientsAreLeftAlone(t *testing.T) {
 	f.scale(4)
 	f.resolveAll()
 	f.run(30 * time.Second)
-	if n := f.goaways[ReasonEven]; n > 30 {
+	if n := f.goaways[reason.Even]; n > 30 {
 		t.Errorf("%d of 40 clients were asked although the first all came back: no pause", n)
 	}
 	f.run(3 * time.Hour)
-	n := f.goaways[ReasonEven]
+	n := f.goaways[reason.Even]
 	if n == 0 || n > 3*40 {
 		t.Errorf("%d GOAWAYs for 40 pinned clients, want some, and 3 each at most", n)
 	}
@@ -496,7 +497,7 @@ func TestPinnedClientsAreLeftAlone(t *testing.T) {
 		t.Errorf("verdict %s, want unbalanceable", v)
 	}
 	f.run(4 * time.Hour)
-	if more := f.goaways[ReasonEven] - n; more != 0 {
+	if more := f.goaways[reason.Even] - n; more != 0 {
 		t.Errorf("%d GOAWAYs more", more)
 	}
 }
@@ -512,7 +513,7 @@ func TestNothingMovesWhileHalfOfThePeersAreSilent(t *testing.T) {
 	}
 	f.silent = map[string]bool{f.pods[2]: true, f.pods[3]: true}
 	f.run(5 * time.Minute)
-	if n := f.goaways[ReasonEven]; n != 0 {
+	if n := f.goaways[reason.Even]; n != 0 {
 		t.Errorf("%d GOAWAYs on half of the loads", n)
 	}
 	if v := f.verdict[f.pods[0]]; v != Stale {
@@ -531,7 +532,7 @@ func TestRolloutIsAwaited(t *testing.T) {
 	for i := range 6 {
 		f.replaceOldest(t, i)
 		f.run(10 * time.Second)
-		if n := f.goaways[ReasonEven] + f.goaways[ReasonReach]; n != 0 {
+		if n := f.goaways[reason.Even] + f.goaways[reason.Reach]; n != 0 {
 			t.Fatalf("%d GOAWAYs in the middle of the rollout, after pod %d", n, i)
 		}
 	}
@@ -565,8 +566,8 @@ func TestOverloadedPodShedsDownToTheFloor(t *testing.T) {
 			f.overloaded = map[string]bool{hot: true}
 			f.run(10 * time.Minute)
 			least := int(math.Ceil(0.7 * float64(each)))
-			if n := len(f.conns[hot]); f.goaways[ReasonOverload] == 0 || n < least || n > least+1 {
-				t.Errorf("%d GOAWAYs for overload, %d connections left, want down to %d", f.goaways[ReasonOverload], n, least)
+			if n := len(f.conns[hot]); f.goaways[reason.Overload] == 0 || n < least || n > least+1 {
+				t.Errorf("%d GOAWAYs for overload, %d connections left, want down to %d", f.goaways[reason.Overload], n, least)
 			}
 			if v := f.verdict[hot]; v != Overloaded {
 				t.Errorf("verdict %s, want overloaded", v)
@@ -588,7 +589,7 @@ func TestNobodyShedsWhenAllAreOverloaded(t *testing.T) {
 		f.overloaded[pod] = true
 	}
 	f.run(10 * time.Minute)
-	if n := f.goaways[ReasonOverload]; n != 0 {
+	if n := f.goaways[reason.Overload]; n != 0 {
 		t.Errorf("%d GOAWAYs although all pods are overloaded", n)
 	}
 	if v := f.verdict[f.pods[0]]; v != Overloaded {

@@ -10,7 +10,7 @@ import (
 // hold is on one pod only. Who does not answer is asked again, and of witnesses
 // another, so that an answer that was lost does not make a sticky client look spread.
 type inquiry struct {
-	ask     *Ask
+	ask     *Query
 	keys    []string // sorted
 	witness []string // of each key; empty: there is none
 	counts  map[string]map[string]int
@@ -24,7 +24,7 @@ const maxTries = 3
 // begin asks for keys.
 func (q *inquiry) begin(id uint64, keys, added []string, others *owners, self string) {
 	*q = inquiry{
-		ask: &Ask{ID: id, Keys: map[string][]string{}}, keys: keys,
+		ask: &Query{ID: id, Keys: map[string][]string{}}, keys: keys,
 		witness: others.witnesses(keys, self), counts: map[string]map[string]int{},
 	}
 	if len(keys) == 0 {
@@ -41,8 +41,8 @@ func (q *inquiry) begin(id uint64, keys, added []string, others *owners, self st
 // take keeps the answers, and reports whether there is more to ask, now under the given ID.
 func (q *inquiry) take(c *Counts, id uint64, others *owners, self string) (again bool) {
 	q.tries++
-	if len(c.Sticky) > 0 {
-		q.sticky = withKeys(q.sticky, slices.Collect(maps.Keys(c.Sticky)))
+	if len(c.SingleHomed) > 0 {
+		q.sticky = withKeys(q.sticky, slices.Collect(maps.Keys(c.SingleHomed)))
 	}
 	silent := map[string][]string{}
 	for pod, keys := range q.ask.Keys {
@@ -56,7 +56,7 @@ func (q *inquiry) take(c *Counts, id uint64, others *owners, self string) (again
 		return false
 	}
 	q.askOthers(silent, others, self)
-	q.ask = &Ask{ID: id, Keys: silent}
+	q.ask = &Query{ID: id, Keys: silent}
 	return true
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // Verdict is one word on the state of the balance. It mirrors
@@ -67,13 +69,13 @@ type Conn struct {
 	Key      string
 	Opened   time.Duration
 	Returned bool
-	Leaving  bool
+	Draining bool
 	// Weight is its part of View.Load, 0 or more.
 	Weight float64
 	// Streams are those in flight.
 	Streams int
-	// Futile is how often in a row its client was asked to leave and came back here.
-	Futile int
+	// FutileDrains is how often in a row its client was asked to leave and came back here.
+	FutileDrains int
 	// Named: a handler has given it its key, with an RPC. Until then nobody knows whose
 	// it is.
 	Named bool
@@ -96,9 +98,9 @@ type Peer struct {
 
 // Returns are the registry's sums over the connections that evenness asked to leave.
 type Returns struct {
-	// Asked is how many were, Returned how many came back to this pod, Away for how
+	// Drained is how many were, Returned how many came back to this pod, Away for how
 	// many the time to come back is over. The rest is still open.
-	Asked, Returned, Away uint64
+	Drained, Returned, Away uint64
 }
 
 // Gate is whether DNS answers clients with every ready member.
@@ -151,45 +153,37 @@ type View struct {
 
 // Counts are the connections for each key on other pods.
 type Counts struct {
-	// Ask is the Step.Ask that these answer.
-	Ask uint64
+	// Query is the Step.Query that these answer.
+	Query uint64
 	// ByPod holds, for each pod that answered, the number of connections per key.
 	ByPod map[string]map[string]int
-	// Sticky are those of the keys that a pod which answered has in its State.Sticky.
-	Sticky map[string]bool
+	// SingleHomed are those of the keys that a pod which answered has in its State.SingleHomed.
+	SingleHomed map[string]bool
 }
 
-// Ask are questions to other pods, put once for each ID.
-type Ask struct {
+// Query are questions to other pods, put once for each ID.
+type Query struct {
 	ID uint64
 	// Keys are the keys to ask each pod for.
 	Keys map[string][]string
 }
 
-// Move is a connection that leaves now.
-type Move struct {
+// Drain is a connection that leaves now.
+type Drain struct {
 	ID     uint64
-	Reason string
+	Reason reason.Reason
 	Why    string
 }
-
-// The reasons of moves, labels of evenkeel_goaways_total.
-const (
-	ReasonReach    = "reach"
-	ReasonEven     = "even"
-	ReasonOverload = "overload"
-	ReasonAge      = "age"
-)
 
 // Step is what to do now.
 type Step struct {
 	Verdict Verdict
 	// Why is a sentence for a person. It changes only when the situation does.
 	Why string
-	// Moves leave now.
-	Moves []Move
-	// Ask, if not nil, is to be asked; the answers go into View.Counts.
-	Ask *Ask
+	// Drains leave now.
+	Drains []Drain
+	// Query, if not nil, is to be asked; the answers go into View.Counts.
+	Query *Query
 	// Notes are decisions worth a line in the log, each once.
 	Notes []Note
 	// Wake is when planning has something to do again, at the latest; 0: only when
@@ -239,9 +233,9 @@ func Next(s State, v *View, p *Policy) (State, Step) {
 	return s, st
 }
 
-// Busy reports whether Next needs View.Conns and View.Gate for these members: a growth
+// Growing reports whether Next needs View.Conns and View.Gate for these members: a growth
 // is under way, or may be found in this step, or this pod is new.
-func (s *State) Busy(members []string) bool {
+func (s *State) Growing(members []string) bool {
 	return s.growth != nil || s.joining || !slices.Equal(s.stayed, members)
 }
 
@@ -249,10 +243,10 @@ func (s *State) Busy(members []string) bool {
 // growth was given up; 0 once another has begun.
 func (s *State) Unreached() int { return s.unreached }
 
-// Sticky are the keys of clients that reach asked to leave, of late, and that did not come
+// SingleHomed are the keys of clients that reach asked to leave, of late, and that did not come
 // back as spread ones do. Who asks for their counts shall be told of it, too: this pod has seen
 // it, others can only guess. The map is never changed.
-func (s *State) Sticky() map[string]bool { return s.sticky }
+func (s *State) SingleHomed() map[string]bool { return s.sticky }
 
 // rebalance runs the rules that move connections between pods.
 func (s *State) rebalance(v *View, p *Policy, st *Step) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"pgregory.net/rapid"
 )
 
@@ -23,7 +24,7 @@ type fleet struct {
 	dnsFull time.Duration // since when dns has all pods
 	chans   []*channel
 	conns   map[string][]Conn // by pod
-	goaways map[string]int    // by reason
+	goaways map[reason.Reason]int
 	nextID  uint64
 	moves   []time.Duration
 	verdict map[string]Verdict
@@ -58,7 +59,7 @@ type channel struct {
 func newFleet(pods, channels, keys int) *fleet {
 	f := &fleet{
 		now: time.Hour, states: map[string]State{}, counts: map[string]*Counts{}, starts: map[string]int{}, born: map[string]time.Duration{}, looked: map[string]map[string]int{}, conns: map[string][]Conn{},
-		goaways: map[string]int{}, verdict: map[string]Verdict{}, told: map[string]Peer{}, returns: map[string]Returns{},
+		goaways: map[reason.Reason]int{}, verdict: map[string]Verdict{}, told: map[string]Peer{}, returns: map[string]Returns{},
 		sticky: map[uint64]*stickyClient{}, rand: rand.New(rand.NewPCG(1, 2)),
 		policy: Policy{
 			Enabled: true, Settle: 2 * time.Second, Spread: 2 * time.Second, Cooldown: 30 * time.Second,
@@ -99,7 +100,7 @@ func (f *fleet) connect(c *channel) {
 
 // goaway closes a connection and lets its channel do what grpc-go does: dial the same
 // address again at once and resolve, but not within 30 s of the last time.
-func (f *fleet) goaway(pod string, m Move) {
+func (f *fleet) goaway(pod string, m Drain) {
 	f.goaways[m.Reason]++
 	f.moves = append(f.moves, f.now)
 	f.conns[pod] = slices.DeleteFunc(f.conns[pod], func(c Conn) bool {
@@ -157,11 +158,11 @@ func (f *fleet) plan(pod string) {
 	}
 	s, st := Next(f.states[pod], v, &f.policy)
 	f.states[pod], f.verdict[pod] = s, st.Verdict
-	for _, m := range st.Moves {
+	for _, m := range st.Drains {
 		f.goaway(pod, m)
 	}
-	if st.Ask != nil {
-		f.counts[pod] = f.answer(st.Ask)
+	if st.Query != nil {
+		f.counts[pod] = f.answer(st.Query)
 	}
 }
 
@@ -179,8 +180,8 @@ func (f *fleet) restarted(pod string) []string {
 	return out
 }
 
-func (f *fleet) answer(a *Ask) *Counts {
-	c := &Counts{Ask: a.ID, ByPod: map[string]map[string]int{}, Sticky: map[string]bool{}}
+func (f *fleet) answer(a *Query) *Counts {
+	c := &Counts{Query: a.ID, ByPod: map[string]map[string]int{}, SingleHomed: map[string]bool{}}
 	for pod, keys := range a.Keys {
 		if f.blind || !slices.Contains(f.pods, pod) {
 			continue
@@ -188,8 +189,8 @@ func (f *fleet) answer(a *Ask) *Counts {
 		c.ByPod[pod] = map[string]int{}
 		state := f.states[pod]
 		for _, key := range keys {
-			if state.Sticky()[key] {
-				c.Sticky[key] = true
+			if state.SingleHomed()[key] {
+				c.SingleHomed[key] = true
 			}
 			for _, conn := range f.conns[pod] {
 				if conn.Key == key {
@@ -239,7 +240,7 @@ func TestGrowthCostsOneGoAwayPerChannel(t *testing.T) {
 			f.resolveAll()
 			f.run(10 * time.Minute)
 			f.even(t)
-			if got := f.goaways[ReasonReach]; got != tc.channels {
+			if got := f.goaways[reason.Reach]; got != tc.channels {
 				t.Errorf("%d GOAWAYs for %d channels, want one each", got, tc.channels)
 			}
 			for _, pod := range f.pods {
@@ -278,7 +279,7 @@ func TestWhoLookedByItselfLeavesNobodyOut(t *testing.T) {
 					unreached++
 				}
 			}
-			if n := f.goaways[ReasonReach]; n > tc.most || unreached > tc.unreached {
+			if n := f.goaways[reason.Reach]; n > tc.most || unreached > tc.unreached {
 				t.Errorf("%d GOAWAYs, %d channels do not know the new pods", n, unreached)
 			}
 		})
@@ -356,7 +357,7 @@ func TestNothingBeforeDNSAnswersInFull(t *testing.T) {
 	f.run(time.Minute)
 	f.scale(5)
 	f.run(20 * time.Second)
-	if n := f.goaways[ReasonReach]; n != 0 {
+	if n := f.goaways[reason.Reach]; n != 0 {
 		t.Fatalf("%d GOAWAYs before DNS answered in full", n)
 	}
 	for _, pod := range []string{"10.0.0.01", "10.0.0.05"} { // an old one and a new one
@@ -367,7 +368,7 @@ func TestNothingBeforeDNSAnswersInFull(t *testing.T) {
 	f.resolveAll()
 	f.run(5 * time.Second)
 	f.even(t)
-	if n := f.goaways[ReasonReach]; n != 20 {
+	if n := f.goaways[reason.Reach]; n != 20 {
 		t.Errorf("%d GOAWAYs, want 20", n)
 	}
 }
@@ -380,7 +381,7 @@ func TestBlindPodsTellOnce(t *testing.T) {
 	f.resolveAll()
 	f.run(5 * time.Minute)
 	f.even(t)
-	if n := f.goaways[ReasonReach]; n != 20 {
+	if n := f.goaways[reason.Reach]; n != 20 {
 		t.Errorf("%d GOAWAYs, want 20", n)
 	}
 }
@@ -395,8 +396,8 @@ func TestAgeNeverTakesMoreThanATenthInASecond(t *testing.T) {
 			f := newFleet(1, tc.n, tc.n)
 			f.policy.MaxAge = tc.age
 			f.run(4 * tc.age)
-			if f.goaways[ReasonAge] < 2*tc.n {
-				t.Errorf("%d left in four ages, want at least twice %d", f.goaways[ReasonAge], tc.n)
+			if f.goaways[reason.Age] < 2*tc.n {
+				t.Errorf("%d left in four ages, want at least twice %d", f.goaways[reason.Age], tc.n)
 			}
 			if most := mostInASecond(f.moves); most > max(1, tc.n/10) {
 				t.Errorf("%d of %d left within one second", most, tc.n)
@@ -422,17 +423,17 @@ func TestKillSwitchStopsAtOnceAndKeepsTheAge(t *testing.T) {
 	f.scale(5)
 	f.resolveAll()
 	f.run(3 * time.Second)
-	begun := f.goaways[ReasonReach]
+	begun := f.goaways[reason.Reach]
 	if begun == 0 || begun == 200 {
 		t.Fatalf("%d GOAWAYs: the switch must be thrown in the middle", begun)
 	}
 	f.policy.Enabled = false
 	f.policy.MaxAge = time.Minute
 	f.run(5 * time.Minute)
-	if got := f.goaways[ReasonReach]; got != begun {
+	if got := f.goaways[reason.Reach]; got != begun {
 		t.Errorf("%d more GOAWAYs after the switch", got-begun)
 	}
-	if f.goaways[ReasonAge] == 0 {
+	if f.goaways[reason.Age] == 0 {
 		t.Error("the backstop age stopped, too")
 	}
 	if f.verdict["10.0.0.01"] != Disabled {
@@ -448,7 +449,7 @@ func TestBudgetsBoundTheRate(t *testing.T) {
 	f.scale(2)
 	f.resolveAll()
 	f.run(50 * time.Second)
-	if n := f.goaways[ReasonReach]; n != 20 {
+	if n := f.goaways[reason.Reach]; n != 20 {
 		t.Errorf("%d GOAWAYs in the first minute, want a fifth of 100", n)
 	}
 	if most := mostInASecond(f.moves); most > 6 {
@@ -469,8 +470,8 @@ func TestStaleViewDropsWhatWasUnderWay(t *testing.T) {
 		v.Now += d
 		var st Step
 		s, st = Next(s, v, &p)
-		if st.Ask != nil {
-			v.Counts = &Counts{Ask: st.Ask.ID, ByPod: map[string]map[string]int{"b": {}}}
+		if st.Query != nil {
+			v.Counts = &Counts{Query: st.Query.ID, ByPod: map[string]map[string]int{"b": {}}}
 		}
 		return st
 	}
@@ -479,16 +480,16 @@ func TestStaleViewDropsWhatWasUnderWay(t *testing.T) {
 	v.Members = []string{"a", "b"}
 	next(time.Second)
 	next(2 * time.Second)
-	if st := next(time.Second); len(st.Moves) == 0 || st.Verdict != Moving {
+	if st := next(time.Second); len(st.Drains) == 0 || st.Verdict != Moving {
 		t.Fatalf("not moving: %+v", st)
 	}
 	v.Stale = "too old"
-	if st := next(time.Second); len(st.Moves) != 0 || st.Verdict != Stale {
+	if st := next(time.Second); len(st.Drains) != 0 || st.Verdict != Stale {
 		t.Fatalf("acts on a stale view: %+v", st)
 	}
 	v.Stale = ""
 	for range 100 {
-		if st := next(time.Second); len(st.Moves) != 0 {
+		if st := next(time.Second); len(st.Drains) != 0 {
 			t.Fatalf("goes on with an old queue: %+v", st)
 		}
 	}
@@ -528,7 +529,7 @@ func BenchmarkPlan(b *testing.B) {
 			for b.Loop() {
 				c := s
 				c.even.out, c.even.since, c.seenAt = true, 0, 0
-				if _, st := Next(c, &full, p); st.Ask == nil {
+				if _, st := Next(c, &full, p); st.Query == nil {
 					b.Fatal("nothing chosen: " + st.Why)
 				}
 			}
@@ -568,7 +569,7 @@ func TestGrowthInSteps(t *testing.T) {
 	}
 	f.run(5 * time.Minute)
 	f.even(t)
-	if n, want := f.goaways[ReasonReach], 6*40; n != want {
+	if n, want := f.goaways[reason.Reach], 6*40; n != want {
 		t.Errorf("%d GOAWAYs for 40 channels and 6 growths, want %d", n, want)
 	}
 }
@@ -583,17 +584,17 @@ func TestGrowthAwaitsWhoIsStarting(t *testing.T) {
 		f.resolveAll()
 		f.starting = 6 - n
 		f.run(8 * time.Second)
-		if n < 5 && f.goaways[ReasonReach] != 0 {
-			t.Fatalf("%d GOAWAYs with %d pods starting", f.goaways[ReasonReach], f.starting)
+		if n < 5 && f.goaways[reason.Reach] != 0 {
+			t.Fatalf("%d GOAWAYs with %d pods starting", f.goaways[reason.Reach], f.starting)
 		}
 	}
 	f.run(4 * time.Second)
-	if f.goaways[ReasonReach] != 0 {
+	if f.goaways[reason.Reach] != 0 {
 		t.Error("the sixth pod was not waited for")
 	}
 	f.run(30 * time.Second)
 	f.even(t)
-	if n := f.goaways[ReasonReach]; n != 40 {
+	if n := f.goaways[reason.Reach]; n != 40 {
 		t.Errorf("%d GOAWAYs for 40 channels, want 40", n)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 func starting(pods int) string {
@@ -105,7 +107,7 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 		s.startMoves(nil, v, p, st)
 		return
 	}
-	st.Ask = g.asked.ask
+	st.Query = g.asked.ask
 	st.is(Moving, fmt.Sprintf("%s, round %d: asking the new pods which clients have reached them", g.growthText(), g.round))
 }
 
@@ -144,7 +146,7 @@ func (g *growth) ownConns(v *View, out []*Conn) []*Conn {
 	key, own := "", false
 	for i := range v.Conns {
 		c := &v.Conns[i]
-		if c.Leaving {
+		if c.Draining {
 			continue
 		}
 		if c.Key != key || i == 0 {
@@ -169,14 +171,14 @@ func (s *State) count(v *View, p *Policy, st *Step) {
 	g := s.growth
 	q := &g.asked
 	asking := fmt.Sprintf("%s, round %d: asking the new pods which clients have reached them", g.growthText(), g.round)
-	if v.Counts == nil || v.Counts.Ask != q.ask.ID {
-		st.Ask = q.ask
+	if v.Counts == nil || v.Counts.Query != q.ask.ID {
+		st.Query = q.ask
 		st.is(Moving, asking)
 		return
 	}
 	if q.take(v.Counts, s.asks+1, g.others, v.Self) {
 		s.asks++
-		st.Ask = q.ask
+		st.Query = q.ask
 		st.is(Moving, asking+", once more those that did not answer")
 		return
 	}
@@ -309,7 +311,7 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 	g := s.growth
 	n := s.pace.take(v, p, len(g.queue))
 	for _, id := range g.queue[:n] {
-		st.Moves = append(st.Moves, Move{ID: id, Reason: ReasonReach, Why: plural(len(g.new), "pod was added", "pods were added")})
+		st.Drains = append(st.Drains, Drain{ID: id, Reason: reason.Reach, Why: plural(len(g.new), "pod was added", "pods were added")})
 	}
 	g.queue = g.queue[n:]
 	g.moved += n

@@ -41,7 +41,7 @@ var pauses = []time.Duration{resolverWait, 10 * time.Minute, 48 * time.Hour}
 // futile reports whether a pause begins now.
 func (t *trial) futile(l *loads, v *View) bool {
 	bad := l.excess + l.lack
-	asked := v.Returns.Asked - t.base.Asked
+	asked := v.Returns.Drained - t.base.Drained
 	returned := v.Returns.Returned - t.base.Returned
 	switch {
 	case t.began && asked >= enoughTries && float64(returned) >= futileShare*float64(asked):

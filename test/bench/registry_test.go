@@ -11,6 +11,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
@@ -199,7 +200,7 @@ func BenchmarkStatus(b *testing.B) {
 // BenchmarkReport is the answer to one peer's poll.
 func BenchmarkReport(b *testing.B) {
 	overBalancer(b, func(b *testing.B, bal *rebalance.Balancer, n int) {
-		if r := bal.Report(nil); r.Connections != n {
+		if r := inside.Of(bal).Report(nil); r.Connections != n {
 			b.Fatalf("%d of %d", r.Connections, n)
 		}
 	})
@@ -224,7 +225,7 @@ func fullBalancer(b *testing.B, n int) *rebalance.Balancer {
 	must(b, err)
 	for i := range n {
 		nc := newSilent(i / connsPerKey)
-		tracked := bal.Track(nc, rebalance.ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr()})
+		tracked := inside.Of(bal).Track(nc, nil)
 		b.Cleanup(func() { must(b, tracked.Close()) })
 	}
 	return bal

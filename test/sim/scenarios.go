@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"github.com/evenkeel-go/evenkeel/test/sim/internal/world"
 )
 
@@ -131,7 +132,7 @@ func inMinute(r *world.Result) float64 {
 func reachAgain(r *world.Result) float64 {
 	n := 0
 	for _, g := range r.GoAways {
-		if world.Reasons[g.Why] == plan.ReasonReach && g.At > warm+plan.DefaultCheckAfter {
+		if world.Reasons[g.Why] == reason.Reach && g.At > warm+plan.DefaultCheckAfter {
 			n++
 		}
 	}

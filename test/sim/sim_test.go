@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"github.com/evenkeel-go/evenkeel/test/sim/internal/world"
 )
 
@@ -78,7 +79,7 @@ func change(next func(plan.State, *plan.View, *plan.Policy) (plan.State, plan.St
 func TestAPlanThatNeverMovesFails(t *testing.T) {
 	r := change(func(s plan.State, v *plan.View, p *plan.Policy) (plan.State, plan.Step) {
 		s, step := plan.Next(s, v, p)
-		step.Moves = nil
+		step.Drains = nil
 		return s, step
 	})
 	for _, name := range []string{"spread-2to5", "spread-1to3", "sticky-3to4", "sticky-10to12", "mixed-3to6", "nat-2to5", "zipf-4to8", "rolling-3", "flapping", "lossy-2to5", "stale-dns-2to5"} {
@@ -92,7 +93,7 @@ func TestAPlanThatMovesAtRestFails(t *testing.T) {
 	r := change(func(s plan.State, v *plan.View, p *plan.Policy) (plan.State, plan.Step) {
 		var step plan.Step
 		if s, step = plan.Next(s, v, p); v.Now > world.Begin+2*time.Minute && v.Now < world.Begin+4*time.Minute && len(v.Conns) > 0 {
-			step.Moves = append(step.Moves, plan.Move{ID: v.Conns[0].ID, Reason: plan.ReasonEven})
+			step.Drains = append(step.Drains, plan.Drain{ID: v.Conns[0].ID, Reason: reason.Even})
 		}
 		return s, step
 	})

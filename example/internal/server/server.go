@@ -108,7 +108,7 @@ func newApp(o *options, cfg config.Config, log *slog.Logger) (*app, error) {
 
 // newServer is the part that each user of evenkeel has in some form.
 func (a *app) newServer() *grpc.Server {
-	opts := serveropts.Options(a.bal, serveropts.Credentials(a.keys.server()))
+	opts := serveropts.Options(a.bal, a.keys.server())
 	// The user's own options stand behind evenkeel's: interceptors of any kind
 	// work beside it.
 	opts = append(opts,
@@ -339,7 +339,7 @@ func (a *app) drainNowAndThen(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			a.bal.LeaveAll(ctx)
+			a.bal.DrainAll(ctx)
 		}
 	}
 }

@@ -86,10 +86,10 @@ func (k *keyring) current() *material {
 	return k.now
 }
 
-// server returns the credentials of the gRPC server, nil for plaintext.
+// server returns the credentials of the gRPC server; without files it serves plaintext.
 func (k *keyring) server() credentials.TransportCredentials {
 	if k == nil {
-		return nil
+		return insecure.NewCredentials()
 	}
 	return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		m := k.current()

@@ -25,6 +25,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
@@ -125,13 +126,13 @@ func newPod(f flags, name, addr string, st *state) (*pod, error) {
 
 func serverOptions(f flags, bal *rebalance.Balancer) ([]grpc.ServerOption, error) {
 	if f.cert == "" {
-		return serveropts.Options(bal), nil
+		return serveropts.Options(bal, insecure.NewCredentials()), nil
 	}
 	creds, err := credentials.NewServerTLSFromFile(f.cert, f.key)
 	if err != nil {
 		return nil, err
 	}
-	return serveropts.Options(bal, serveropts.Credentials(creds)), nil
+	return serveropts.Options(bal, creds), nil
 }
 
 // serve runs all that belongs to a pod until ctx is done.
@@ -180,7 +181,7 @@ func askInTurn(ctx context.Context, every time.Duration, pods []*pod, calm *atom
 	for i := 0; !calm.Load(); i++ {
 		select {
 		case <-tick.C:
-			pods[i%len(pods)].bal.LeaveAll(ctx)
+			pods[i%len(pods)].bal.DrainAll(ctx)
 		case <-ctx.Done():
 			return
 		}

@@ -23,7 +23,7 @@ func (w *World) sampleLoads(p *pod) {
 	for i := range p.infos {
 		info := &p.infos[i]
 		info.Weight = w.weight(w.conns[slotOf(info.ID)].client, info.Opened)
-		if !info.Leaving {
+		if !info.Draining {
 			p.sum += info.Weight
 		}
 	}
@@ -71,7 +71,7 @@ func (w *World) trueLoad(p *pod) float64 {
 	}
 	sum := 0.0
 	for i := range p.infos {
-		if c := &p.infos[i]; !c.Leaving {
+		if c := &p.infos[i]; !c.Draining {
 			client := w.conns[slotOf(c.ID)].client
 			sum += float64(w.clients[client].rate) * (1 + w.cfg.Noise*w.noise(client, 0))
 		}

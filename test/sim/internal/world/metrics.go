@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // bytesPerPoll is what a question for totals and its answer weigh together, and
@@ -52,7 +53,7 @@ type GoAway struct {
 }
 
 // Reasons are those of rebalancing.
-var Reasons = []string{plan.ReasonReach, plan.ReasonEven, plan.ReasonOverload, plan.ReasonAge}
+var Reasons = []reason.Reason{reason.Reach, reason.Even, reason.Overload, reason.Age}
 
 // Moment is one sample, of which plots are made: the loads of all pods there ever were,
 // -1 for those that do not serve.
@@ -119,8 +120,8 @@ func (w *World) EvenFrom(t time.Duration) { w.m.evenFrom = t }
 // MarkAt keeps the Spread at t since Begin for Result.Marks.
 func (w *World) MarkAt(t time.Duration) { w.m.marks = append(w.m.marks, mark{at: t}) }
 
-func (m *metrics) goAway(w *World, c *conn, reason string) {
-	m.goaways = append(m.goaways, GoAway{w.Now(), w.clients[c.client].group, uint8(slices.Index(Reasons, reason))})
+func (m *metrics) goAway(w *World, c *conn, why reason.Reason) {
+	m.goaways = append(m.goaways, GoAway{w.Now(), w.clients[c.client].group, uint8(slices.Index(Reasons, why))})
 }
 
 func (m *metrics) polled(p, q *pod) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 const (
@@ -21,9 +22,6 @@ const (
 	// growth is under way, and renewed each 5 s: it would cost more than planning.
 	manyPods = 100
 )
-
-// reasonShutdown is that of a pod that stops.
-const reasonShutdown = "shutdown"
 
 // report is what a pod has told last.
 type report struct {
@@ -72,7 +70,7 @@ type pod struct {
 
 	gate gate
 
-	asked  *plan.Ask
+	asked  *plan.Query
 	counts *plan.Counts
 	bytes  float64
 }
@@ -154,15 +152,15 @@ func (w *World) tick(p *pod) {
 	p.state, step = w.cfg.Next(p.state, v, &w.cfg.Policy)
 	w.m.planTook(w.m.clock() - begin)
 	p.verdict, p.why = step.Verdict, step.Why
-	for i := range step.Moves {
-		w.move(p, &step.Moves[i])
+	for i := range step.Drains {
+		w.move(p, &step.Drains[i])
 	}
-	if step.Ask != nil {
-		w.ask(p, step.Ask)
+	if step.Query != nil {
+		w.ask(p, step.Query)
 	}
 	w.sweep(p)
 	p.lastTick = w.now
-	p.resting = len(v.Conns) == 0 && len(step.Moves) == 0
+	p.resting = len(v.Conns) == 0 && len(step.Drains) == 0
 	w.planAt(p, w.now+w.pause(p, step.Wake))
 }
 
@@ -193,7 +191,7 @@ func (w *World) viewOf(p *pod) *plan.View {
 	if v.Stale != "" {
 		return v
 	}
-	busy := p.state.Busy(v.Members)
+	busy := p.state.Growing(v.Members)
 	if busy || len(v.Members) < manyPods {
 		v.Uptime = w.uptimes(p)
 	}
@@ -439,7 +437,7 @@ func (w *World) polled(p *pod) {
 }
 
 // ask puts one round of questions, once.
-func (w *World) ask(p *pod, q *plan.Ask) {
+func (w *World) ask(p *pod, q *plan.Query) {
 	if p.asked != nil && p.asked.ID == q.ID {
 		return
 	}
@@ -458,7 +456,7 @@ func (w *World) answersArrive(p *pod, id int32) {
 	if p.dead || q == nil || int32(q.ID) != id {
 		return
 	}
-	counts := &plan.Counts{Ask: q.ID, ByPod: map[string]map[string]int{}, Sticky: map[string]bool{}}
+	counts := &plan.Counts{Query: q.ID, ByPod: map[string]map[string]int{}, SingleHomed: map[string]bool{}}
 	for _, pod := range sortedPods(q) {
 		other := w.byID(p, pod)
 		w.m.asked(p, other, len(q.Keys[pod]))
@@ -467,8 +465,8 @@ func (w *World) answersArrive(p *pod, id int32) {
 		}
 		counts.ByPod[pod] = w.countsOf(other, q.Keys[pod])
 		for _, key := range q.Keys[pod] {
-			if other.state.Sticky()[key] {
-				counts.Sticky[key] = true
+			if other.state.SingleHomed()[key] {
+				counts.SingleHomed[key] = true
 			}
 		}
 	}
@@ -476,7 +474,7 @@ func (w *World) answersArrive(p *pod, id int32) {
 	w.poke(p)
 }
 
-func sortedPods(q *plan.Ask) []string {
+func sortedPods(q *plan.Query) []string {
 	pods := make([]string, 0, len(q.Keys))
 	for pod := range q.Keys {
 		pods = append(pods, pod)
@@ -507,10 +505,10 @@ func (w *World) countsOf(p *pod, keys []string) map[string]int {
 }
 
 // move asks a connection to leave.
-func (w *World) move(p *pod, m *plan.Move) {
+func (w *World) move(p *pod, m *plan.Drain) {
 	slot := slotOf(m.ID)
 	c := &w.conns[slot]
-	if c.serial != m.ID>>slotBits || c.pod != p.idx || w.info(c).Leaving {
+	if c.serial != m.ID>>slotBits || c.pod != p.idx || w.info(c).Draining {
 		return
 	}
 	w.m.goAway(w, c, m.Reason)
@@ -519,8 +517,8 @@ func (w *World) move(p *pod, m *plan.Move) {
 
 // leave is the GOAWAY: the client goes on elsewhere, the connection ends when its streams
 // have.
-func (w *World) leave(slot int32, reason string) {
-	w.markLeaving(slot, reason)
+func (w *World) leave(slot int32, why reason.Reason) {
+	w.markDraining(slot, why)
 	c := &w.conns[slot]
 	cl := &w.clients[c.client]
 	ends := w.between(5*time.Millisecond, 100*time.Millisecond)
@@ -540,7 +538,7 @@ func (w *World) stop(p *pod) {
 	forgotten := w.between(time.Second, 2*time.Second)
 	w.after(forgotten, func() {
 		for i := range p.infos {
-			if c := &p.infos[i]; !c.Leaving {
+			if c := &p.infos[i]; !c.Draining {
 				slot := slotOf(c.ID)
 				w.events.push(event{at: w.now + w.upTo(drainWindow), kind: evDrain, a: slot, c: w.conns[slot].serial})
 			}
@@ -550,8 +548,8 @@ func (w *World) stop(p *pod) {
 }
 
 func (w *World) drainOne(slot int32, serial uint64) {
-	if c := &w.conns[slot]; c.serial == serial && !w.info(c).Leaving {
-		w.leave(slot, reasonShutdown)
+	if c := &w.conns[slot]; c.serial == serial && !w.info(c).Draining {
+		w.leave(slot, reason.Shutdown)
 	}
 }
 
@@ -562,7 +560,7 @@ func (w *World) gone(p *pod) {
 		info := p.infos[len(p.infos)-1]
 		client := w.conns[slotOf(info.ID)].client
 		w.remove(slotOf(info.ID))
-		if !info.Leaving {
+		if !info.Draining {
 			w.lost(client, p.idx)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // conn is one connection, or a free place for one. There may be a million. What planning
@@ -122,7 +123,7 @@ func (w *World) setFutile(p *pod, key int32, k *keyState) {
 	k.told = n
 	for i := w.heads[key]; i >= 0; i = w.conns[i].keyNext {
 		if c := &w.conns[i]; c.pod == p.idx {
-			p.infos[c.pos].Futile = int(n)
+			p.infos[c.pos].FutileDrains = int(n)
 		}
 	}
 }
@@ -157,22 +158,22 @@ func (p *pod) bookReturn(k *keyState) bool {
 	return true
 }
 
-// markLeaving books that a connection was asked to leave.
-func (w *World) markLeaving(slot int32, reason string) {
+// markDraining books that a connection was asked to leave.
+func (w *World) markDraining(slot int32, why reason.Reason) {
 	c := &w.conns[slot]
 	p := w.pods[c.pod]
 	key := w.clients[c.client].key
 	k := w.keyOn(p, key)
-	w.info(c).Leaving = true
+	w.info(c).Draining = true
 	p.sum -= w.info(c).Weight
 	p.serving--
 	k.serving--
 	k.leaving++
-	even := reason == plan.ReasonEven
+	even := why == reason.Even
 	k.lastEven = even
 	k.of(even).owed++
 	if even {
-		p.returns.Asked++
+		p.returns.Drained++
 	}
 	p.askings = append(p.askings, asking{w.now + returnWindow, key, even})
 	w.setFutile(p, key, k)
@@ -191,7 +192,7 @@ func (w *World) keyOn(p *pod, key int32) *keyState {
 
 func (w *World) countKey(p *pod, key int32) (serving, leaving int32) {
 	for i := w.heads[key]; i >= 0; i = w.conns[i].keyNext {
-		if c := &w.conns[i]; c.pod == p.idx && w.info(c).Leaving {
+		if c := &w.conns[i]; c.pod == p.idx && w.info(c).Draining {
 			leaving++
 		} else if c.pod == p.idx {
 			serving++
@@ -234,7 +235,7 @@ func (w *World) remove(slot int32) {
 	c := &w.conns[slot]
 	p := w.pods[c.pod]
 	key := w.clients[c.client].key
-	leaving, weight := w.info(c).Leaving, w.info(c).Weight
+	leaving, weight := w.info(c).Draining, w.info(c).Weight
 	last := len(p.infos) - 1
 	p.infos[c.pos] = p.infos[last]
 	w.conns[slotOf(p.infos[last].ID)].pos = c.pos

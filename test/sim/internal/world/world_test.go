@@ -9,6 +9,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 func newWorld(cfg Config) *World {
@@ -106,7 +107,7 @@ func TestResolversWait(t *testing.T) {
 			w.RunTo(time.Minute)
 			begin := w.now
 			w.clients[0].resolved = begin - tc.idle
-			w.leave(w.channels[0][0].conn, plan.ReasonReach)
+			w.leave(w.channels[0][0].conn, reason.Reach)
 			w.RunTo(3 * time.Minute)
 			got := w.clients[0].resolved - begin
 			if tc.want < 0 {
@@ -133,7 +134,7 @@ func TestRoundRobinFollowsDNS(t *testing.T) {
 		t.Fatalf("%d addresses without a GOAWAY, want 2", n)
 	}
 	for i := range w.channels {
-		w.leave(w.channels[i][0].conn, plan.ReasonReach)
+		w.leave(w.channels[i][0].conn, reason.Reach)
 	}
 	w.RunTo(2 * time.Minute)
 	for _, p := range w.pods {
@@ -181,7 +182,7 @@ func TestClusterIPLandsAnywhere(t *testing.T) {
 	w.Scale(4)
 	w.RunTo(time.Minute)
 	for i := range w.clients {
-		w.leave(w.clients[i].conn, plan.ReasonEven)
+		w.leave(w.clients[i].conn, reason.Even)
 	}
 	w.RunTo(2 * time.Minute)
 	for _, p := range w.pods {
@@ -198,7 +199,7 @@ func TestAffinitySticks(t *testing.T) {
 	for i := range 3 {
 		w.RunTo(time.Duration(i+1) * time.Minute)
 		for i := range w.clients {
-			w.leave(w.clients[i].conn, plan.ReasonEven)
+			w.leave(w.clients[i].conn, reason.Even)
 		}
 	}
 	w.RunTo(10 * time.Minute)
@@ -208,11 +209,11 @@ func TestAffinitySticks(t *testing.T) {
 		}
 	}
 	for _, info := range w.pods[0].infos {
-		if info.Futile != 3 || !info.Returned {
-			t.Fatalf("asked 3 times, always back: futile %d, returned %v", info.Futile, info.Returned)
+		if info.FutileDrains != 3 || !info.Returned {
+			t.Fatalf("asked 3 times, always back: futile %d, returned %v", info.FutileDrains, info.Returned)
 		}
 	}
-	if got, want := w.pods[0].returns, (plan.Returns{Asked: 150, Returned: 150}); got != want {
+	if got, want := w.pods[0].returns, (plan.Returns{Drained: 150, Returned: 150}); got != want {
 		t.Errorf("returns %+v, want %+v", got, want)
 	}
 }
@@ -224,10 +225,10 @@ func TestAway(t *testing.T) {
 	w.RunTo(time.Minute)
 	p := w.pods[0]
 	for i := range w.clients {
-		w.leave(w.clients[i].conn, plan.ReasonEven)
+		w.leave(w.clients[i].conn, reason.Even)
 	}
 	w.RunTo(time.Minute + 40*time.Second)
-	if r := p.returns; r.Asked != 20 || r.Away != 0 || int(r.Returned) != p.serving {
+	if r := p.returns; r.Drained != 20 || r.Away != 0 || int(r.Returned) != p.serving {
 		t.Errorf("within the time to come back: %+v, %d are back", r, p.serving)
 	}
 	w.RunTo(2 * time.Minute)
@@ -235,8 +236,8 @@ func TestAway(t *testing.T) {
 		t.Errorf("after it: %+v, %d are back", r, p.serving)
 	}
 	for _, info := range p.infos {
-		if info.Futile != 0 {
-			t.Errorf("half stayed away, futile %d", info.Futile)
+		if info.FutileDrains != 0 {
+			t.Errorf("half stayed away, futile %d", info.FutileDrains)
 		}
 	}
 }
@@ -249,7 +250,7 @@ func TestPickFirstUsesItsOldAnswer(t *testing.T) {
 	w.RunTo(time.Minute)
 	ask := func() {
 		for i := range w.clients {
-			w.leave(w.clients[i].conn, plan.ReasonEven)
+			w.leave(w.clients[i].conn, reason.Even)
 		}
 	}
 	ask()
@@ -273,7 +274,7 @@ func TestPickFirstOrder(t *testing.T) {
 		})
 		w.RunTo(time.Minute)
 		for i := range w.clients {
-			w.leave(w.clients[i].conn, plan.ReasonEven)
+			w.leave(w.clients[i].conn, reason.Even)
 		}
 		w.RunTo(2 * time.Minute)
 		if first := w.pods[0].serving; (first == 400) == shuffle {
@@ -287,10 +288,10 @@ func TestLongStreamsStay(t *testing.T) {
 	w := newWorld(Config{Pods: 2, Next: idle, Groups: []Group{{Count: 10, Kind: ClusterIP, LongShare: 1, LongFor: time.Hour}}})
 	w.RunTo(time.Minute)
 	slot := w.clients[0].conn
-	w.leave(slot, plan.ReasonEven)
+	w.leave(slot, reason.Even)
 	w.RunTo(2 * time.Minute)
-	if !w.info(&w.conns[slot]).Leaving || w.clients[0].conn == slot || w.clients[0].conn < 0 {
-		t.Errorf("leaving %v, the client is on %d, was on %d", w.info(&w.conns[slot]).Leaving, w.clients[0].conn, slot)
+	if !w.info(&w.conns[slot]).Draining || w.clients[0].conn == slot || w.clients[0].conn < 0 {
+		t.Errorf("leaving %v, the client is on %d, was on %d", w.info(&w.conns[slot]).Draining, w.clients[0].conn, slot)
 	}
 	w.RunTo(2 * time.Hour)
 	w.check(t)
@@ -435,7 +436,7 @@ func (w *World) checkPod(t *testing.T, p *pod) {
 		if c := &w.conns[slot]; c.pos != int32(i) || c.pod != p.idx || idOf(c.serial, slot) != p.infos[i].ID {
 			t.Errorf("pod %d: connection %d is not where it should be", p.idx, i)
 		}
-		if !p.infos[i].Leaving {
+		if !p.infos[i].Draining {
 			serving++
 		}
 	}

@@ -1,0 +1,46 @@
+package rebalance
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"google.golang.org/grpc/credentials"
+
+	"github.com/evenkeel-go/evenkeel/internal/inside"
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
+)
+
+func init() {
+	inside.Of = func(bal any) inside.Balancer { return interior{bal.(*Balancer)} }
+}
+
+// interior is what serveropts and health may ask of a Balancer, and nobody else.
+type interior struct{ b *Balancer }
+
+var _ inside.Balancer = interior{}
+
+func (i interior) Handshake(raw net.Conn) (done func()) { return i.b.reg.Handshake(raw) }
+
+func (i interior) Track(nc net.Conn, auth credentials.AuthInfo) net.Conn {
+	i.b.expectRun()
+	info := ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr(), AuthInfo: auth}
+	return i.b.reg.Add(nc, i.b.opts.key(info))
+}
+
+func (i interior) Seen(ctx context.Context) bool              { return i.b.seen(ctx) }
+func (i interior) Ready() bool                                { return i.b.ready() }
+func (i interior) Report(hashedKeys []string) peerz.Report    { return i.b.report(hashedKeys) }
+func (i interior) CheckPeer(state *tls.ConnectionState) error { return i.b.checkPeer(state) }
+func (i interior) PeersTLS() *tls.Config                      { return i.b.peersTLS() }
+func (i interior) SetHealthPort(port int)                     { i.b.setHealthPort(port) }
+func (i interior) HealthFailed(err error)                     { i.b.healthFailed(err) }
+
+// healthFailed shows that peers cannot ask this pod, and why.
+func (b *Balancer) healthFailed(err error) {
+	text := ""
+	if err != nil {
+		text = "the health endpoint does not serve, so peers cannot ask this pod and nothing is moved here: " + err.Error()
+	}
+	b.SetCondition("health-port", Error, text)
+}
