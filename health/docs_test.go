@@ -3,7 +3,6 @@ package health
 import (
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/reason"
-	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // section returns the first cells of the table under a heading of docs/health.md, each with
@@ -39,43 +37,6 @@ func sameNames(t *testing.T, what string, page map[string]string, code []string)
 	slices.Sort(code)
 	if got := slices.Sorted(maps.Keys(page)); !slices.Equal(got, slices.Compact(code)) {
 		t.Errorf("%s of docs/health.md: %q\nof the code: %q", what, got, code)
-	}
-}
-
-func TestPageHasEveryVerdict(t *testing.T) {
-	var code []string
-	for _, v := range rebalance.Verdicts() {
-		code = append(code, string(v))
-	}
-	sameNames(t, "verdicts", section(t, "Verdicts"), code)
-}
-
-// Conditions are set where they arise, so that the code itself is read.
-func TestPageHasEveryCondition(t *testing.T) {
-	set := regexp.MustCompile(`(?s)(?:conds\.set|SetCondition)\("([a-z0-9-]+)",\s*(Error|Warning|Info)`)
-	severity := map[string]string{}
-	files, err := filepath.Glob("../rebalance/*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		for _, m := range set.FindAllStringSubmatch(string(text), -1) {
-			severity[m[1]] = strings.ToLower(m[2])
-		}
-	}
-	page := section(t, "Conditions")
-	sameNames(t, "conditions", page, slices.Collect(maps.Keys(severity)))
-	for code, line := range page {
-		if !strings.Contains(line, "| "+severity[code]+" |") {
-			t.Errorf("%s has severity %s: %s", code, severity[code], line)
-		}
 	}
 }
 

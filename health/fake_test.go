@@ -103,7 +103,7 @@ func sampleStatus(now time.Time) rebalance.Status {
 			{Code: "peer-unreachable", Severity: rebalance.Warning, Since: now.Add(-12 * time.Minute), Text: "hello-7d4b9c6f5-uvwxy does not answer on port 8080. Check that a NetworkPolicy lets pods of the Service reach each other there."},
 			{Code: "dns-behind", Severity: rebalance.Info, Since: now.Add(-4 * time.Second), Text: "DNS does not answer with all pods yet."},
 		},
-		Decisions: []rebalance.DecisionRecord{
+		Decisions: []rebalance.Decision{
 			{At: now.Add(-3 * time.Second), Action: "reach", Count: 12, Why: "owner of 12 channels of spread clients; DNS answered in full 3 times in a row"},
 			{At: now.Add(-33 * time.Second), Action: "wait", Why: "DNS answers with 3 of 5 pods"},
 			{At: now.Add(-43 * time.Second), Action: "wait", Why: "membership changed 1 s ago, settling for 10 s"},

@@ -81,7 +81,7 @@ type pageData struct {
 	MeanAt             float64 // where in the bars, in percent
 	GoAways, Closed    []tally
 	PeerErrors         []tally
-	Decisions          []rebalance.DecisionRecord // the latest first
+	Decisions          []rebalance.Decision // the latest first
 }
 
 type (
@@ -224,8 +224,8 @@ func percent(n, whole float64) float64 {
 }
 
 // latestFirst is robust against either order of the records.
-func latestFirst(ds []rebalance.DecisionRecord) []rebalance.DecisionRecord {
-	return slices.SortedStableFunc(slices.Values(ds), func(a, b rebalance.DecisionRecord) int {
+func latestFirst(ds []rebalance.Decision) []rebalance.Decision {
+	return slices.SortedStableFunc(slices.Values(ds), func(a, b rebalance.Decision) int {
 		return b.At.Compare(a.At)
 	})
 }

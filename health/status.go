@@ -44,7 +44,7 @@ func look(src source) rebalance.Status {
 	st.Conditions = each(st.Conditions, func(c *rebalance.Condition) {
 		c.Code, c.Severity, c.Text = valid(c.Code), valid(c.Severity), valid(c.Text)
 	})
-	st.Decisions = each(st.Decisions, func(d *rebalance.DecisionRecord) {
+	st.Decisions = each(st.Decisions, func(d *rebalance.Decision) {
 		d.Action, d.Why = valid(d.Action), valid(d.Why)
 	})
 	return st

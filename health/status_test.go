@@ -16,7 +16,7 @@ func TestStatuszForATerminal(t *testing.T) {
 		Weight: "streams", Load: 2.5, MeanLoad: 3, Band: rebalance.Band{Over: 3.3, Under: 2.1},
 		Peers:      []rebalance.PeerStatus{{Pod: "pod-a", Address: "10.0.0.1", Ready: true, Connections: 12, Load: carries(2.5)}, {Pod: "pod-b", Address: "10.0.0.2", Error: "timeout"}},
 		Conditions: []rebalance.Condition{{Code: "dns-behind", Severity: rebalance.Info, Text: "Wait.", Since: epoch.Add(-time.Minute)}},
-		Decisions:  []rebalance.DecisionRecord{{At: epoch.Add(-3 * time.Hour), Action: "even", Count: 2, Why: "over the band"}},
+		Decisions:  []rebalance.Decision{{At: epoch.Add(-3 * time.Hour), Action: "even", Count: 2, Why: "over the band"}},
 	}))
 	var b bytes.Buffer
 	writeText(&b, st, epoch)

@@ -99,9 +99,8 @@ func keepTelling(t *testing.T, b *Balancer, addrs ...string) {
 		defer close(done)
 		defer tick.Stop()
 		for {
-			b.poll(ctx) // makes the book
 			for _, a := range addrs {
-				b.peers.book(a, peerz.Report{Pod: "pod-" + a, Ready: true, UptimeMillis: b.reg.Now().Milliseconds()}, nil)
+				b.peers.Record(a, peerz.Report{Pod: "pod-" + a, Ready: true, UptimeMillis: b.reg.Now().Milliseconds()}, nil)
 			}
 			select {
 			case <-ctx.Done():
@@ -181,48 +180,6 @@ func TestViewThatNobodyRenewsBecomesStale(t *testing.T) {
 	})
 }
 
-func TestWhoCountsAsMember(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		src := &hand{renew: true}
-		b := started(t, src, nil)
-		m := pods("198.18.0.1", "198.18.0.2", "198.18.0.3", "198.18.0.4")
-		m.Members[1].Terminating = true
-		m.Members[2].Unproven = true
-		src.set(m)
-		time.Sleep(2 * time.Second)
-		ids := func() string {
-			all, stale := b.members()
-			var out []string
-			for _, one := range all {
-				out = append(out, one.id)
-			}
-			return strings.Join(out, " ") + stale
-		}
-		if got := ids(); got != "198.18.0.1 198.18.0.4" {
-			t.Errorf("members %q: neither one that terminates nor one that never answered", got)
-		}
-		b.peers.book("198.18.0.3", peerz.Report{Pod: "c", Ready: true}, nil)
-		b.peers.book("198.18.0.4", peerz.Report{Pod: "d", Ready: false}, nil)
-		if got := ids(); got != "198.18.0.1 198.18.0.3" {
-			t.Errorf("members %q: .3 answers now, and .4 says that it is stopping", got)
-		}
-	})
-}
-
-func TestOneAddressFamilyOrTwoIsOnePod(t *testing.T) {
-	b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("a", "2001:db8::1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	one, two := netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("2001:db8::1")
-	for _, addrs := range [][]netip.Addr{{one, two}, {two, one}} {
-		m, ok := b.toMember(peers.Member{Addrs: addrs})
-		if !ok || m.id != "198.18.0.1" || !m.self || len(m.addrs) != 2 {
-			t.Errorf("%v: %+v", addrs, m)
-		}
-	}
-}
-
 // What planning and a new process must know of is passed on.
 func TestHandlersKeysReachPlanning(t *testing.T) {
 	b, err := New(config.Default())
@@ -233,11 +190,11 @@ func TestHandlersKeysReachPlanning(t *testing.T) {
 	defer client.Close()
 	conn := inside.Of(b).Track(server, nil)
 	defer conn.Close()
-	if all := b.ownConns(); len(all) != 1 || all[0].Named {
+	if all := b.plannedConns(); len(all) != 1 || all[0].Named {
 		t.Fatalf("%+v", all)
 	}
 	conns.FromAddr(conn.RemoteAddr()).SetKey("tenant")
-	if all := b.ownConns(); !all[0].Named || all[0].Key != "tenant" {
+	if all := b.plannedConns(); !all[0].Named || all[0].Key != "tenant" {
 		t.Errorf("%+v", all)
 	}
 }
@@ -259,30 +216,6 @@ func TestTimeToStopIsThatOfTheStart(t *testing.T) {
 	}
 	if !hasCondition(b, "restart-needed") {
 		t.Error("nothing says that it needs a restart")
-	}
-}
-
-// A Service may have the other address family only: then the name tells, and never where the
-// addresses can.
-func TestSelfByName(t *testing.T) {
-	b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("a", "198.18.0.1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tc := range []struct {
-		pod, addr string
-		self      bool
-	}{
-		{"a", "2001:db8::1", true},
-		{"b", "2001:db8::1", false},
-		{"", "2001:db8::1", false},
-		{"a", "198.18.0.2", false},
-		{"b", "198.18.0.1", true},
-	} {
-		m := peers.Member{Pod: tc.pod, Addrs: []netip.Addr{netip.MustParseAddr(tc.addr)}}
-		if got := b.isSelf(&m); got != tc.self {
-			t.Errorf("%+v: %v", tc, got)
-		}
 	}
 }
 
@@ -318,16 +251,12 @@ func TestDuplicateNameAndSilentPeers(t *testing.T) {
 		b := started(t, src, nil)
 		src.set(pods("198.18.0.1", "198.18.0.2", "198.18.0.3"))
 		synctest.Wait()
-		b.peers.mu.Lock()
-		b.peers.reports = map[string]peerReport{
-			"198.18.0.2": {report: peerz.Report{Pod: "pod-a"}, at: time.Now()},
-			"198.18.0.3": {err: errors.New("connection refused")},
-		}
-		b.peers.mu.Unlock()
-		if text := b.duplicateText(); !strings.Contains(text, `2 pods call themselves "pod-a" (198.18.0.2, this one)`) {
+		b.peers.Record("198.18.0.2", peerz.Report{Pod: "pod-a"}, nil)
+		b.peers.Record("198.18.0.3", peerz.Report{}, errors.New("connection refused"))
+		if text := b.peers.Duplicates(); !strings.Contains(text, `2 pods have the name "pod-a" (198.18.0.2, this pod)`) {
 			t.Errorf("duplicate name: %q", text)
 		}
-		if text := b.silentText(); !strings.Contains(text, "1 of 2 peers do not answer on their health port: 198.18.0.3 (connection refused)") {
+		if text := b.peers.Silent(); !strings.Contains(text, "1 of 2 peers do not answer on their health port: 198.18.0.3 (connection refused)") {
 			t.Errorf("silent: %q", text)
 		}
 	})
@@ -390,115 +319,6 @@ func TestRunTwiceIsAnError(t *testing.T) {
 	})
 }
 
-// slowServer stops gracefully only after a while.
-type slowServer struct {
-	b        *Balancer
-	takes    time.Duration
-	graceful time.Time
-	draining int // then
-	stopped  chan struct{}
-}
-
-func (s *slowServer) GracefulStop() {
-	s.graceful, s.draining = time.Now(), s.b.Status().Draining
-	select {
-	case <-time.After(s.takes):
-	case <-s.stopped:
-	}
-}
-
-func (s *slowServer) Stop() { close(s.stopped) }
-
-func TestShutdown(t *testing.T) {
-	for name, tc := range map[string]struct {
-		takes   time.Duration
-		forgets time.Duration // when the source forgets the pod; 0: never
-		least   time.Duration // before GracefulStop
-		idle    bool          // nobody is connected
-		err     error
-	}{
-		"clean":       {takes: time.Second, forgets: 3 * time.Second, least: 3 * time.Second},
-		"remembered":  {takes: time.Second, least: 10 * time.Second}, // a third of 30 s, no longer
-		"long stream": {takes: time.Hour, forgets: time.Second, least: time.Second, err: context.DeadlineExceeded},
-		"idle":        {forgets: 3 * time.Second, least: 3 * time.Second, idle: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				src := &hand{renew: true}
-				b := started(t, src, nil)
-				src.set(pods("198.18.0.1", "198.18.0.2"))
-				connected := 0
-				if !tc.idle {
-					visitor(t, b)
-					connected = 1
-				}
-				if tc.forgets > 0 {
-					time.AfterFunc(tc.forgets, func() { src.set(pods("198.18.0.2")) })
-				}
-				srv := &slowServer{b: b, takes: tc.takes, stopped: make(chan struct{})}
-				begin := time.Now()
-				err := b.Shutdown(t.Context(), srv)
-				if !errors.Is(err, tc.err) {
-					t.Errorf("error %v, want %v", err, tc.err)
-				}
-				if waited := srv.graceful.Sub(begin); waited < tc.least || waited > tc.least+11*time.Second {
-					t.Errorf("GracefulStop after %v, want a lame duck of %v and the spread", waited, tc.least)
-				}
-				if took := time.Since(begin); took > 30*time.Second {
-					t.Errorf("took %v, more than shutdown.timeout", took)
-				}
-				if b.ready() || srv.draining != connected {
-					t.Errorf("ready %v, %d draining", b.ready(), srv.draining)
-				}
-			})
-		})
-	}
-}
-
-// A pod that was not told its address, or only that of the family which the Service does not have,
-// waits until it is forgotten all the same.
-func TestLameDuckByName(t *testing.T) {
-	v4, v6 := netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("fd00::1")
-	for name, tc := range map[string]struct {
-		self    string
-		addr    netip.Addr
-		listed  time.Duration // how long the source lists it, and DNS answers with it
-		inDNS   time.Duration
-		resolve string
-	}{
-		"no address":        {"", v4, 4 * time.Second, 0, ""},
-		"the other family":  {v4.String(), v6, 4 * time.Second, 0, ""},
-		"longer in DNS":     {v4.String(), v6, time.Second, 7 * time.Second, "hello.test"},
-		"no address in DNS": {"", v4, time.Second, 7 * time.Second, "hello.test"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("pod-a", tc.self))
-				if err != nil {
-					t.Fatal(err)
-				}
-				me, other := peers.Member{Pod: "pod-a", Addrs: []netip.Addr{tc.addr}}, peers.Member{Pod: "pod-b", Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.2")}}
-				both, one := peers.Membership{Members: []peers.Member{me, other}}, peers.Membership{Members: []peers.Member{other}}
-				z := &zone{}
-				z.set(both)
-				if b.clientDNS.resolver = z; tc.resolve != "" {
-					b.clientDNS.fixed = true
-					b.clientDNS.set(tc.resolve)
-				}
-				b.onMembership(both)
-				time.AfterFunc(tc.listed, func() { b.onMembership(one) })
-				time.AfterFunc(tc.inDNS, func() { z.set(one) })
-				begun := time.Now()
-				b.waitForgotten(t.Context(), 10*time.Second)
-				if took, want := time.Since(begun), max(tc.listed, tc.inDNS); took < want || took > want+time.Second {
-					t.Errorf("it waited %v, want %v", took, want)
-				}
-				b.peers.close()
-			})
-		})
-	}
-}
-
 // Loads by the weight of before are no loads by that of now.
 func TestAChangedWeightIsMeasuredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -540,61 +360,6 @@ func TestUptimeCountsFromMembership(t *testing.T) {
 	})
 }
 
-// A client whose resolver rests comes back to the pod that sent it away: it knows no
-// other. It must find it until it has looked again.
-func TestShutdownServesWhoComesBack(t *testing.T) {
-	for name, tc := range map[string]struct {
-		name  string        // what clients resolve
-		stays time.Duration // until its resolver has looked
-		stops time.Duration // when the listener may close, at the latest and nearly at the earliest
-	}{
-		"learns in time": {name: "hello.test", stays: 15 * time.Second, stops: 15 * time.Second},
-		"never learns":   {name: "hello.test", stays: time.Hour, stops: 27 * time.Second},
-		"no DNS":         {stays: time.Hour, stops: time.Second},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				src := &hand{renew: true}
-				b := gated(t, src, &zone{}, tc.name)
-				src.set(pods("198.18.0.2"))
-				visitor(t, b)
-				go func() {
-					<-b.Stopping()
-					for b.Status().Draining == 0 {
-						time.Sleep(time.Millisecond)
-					}
-					back, server := net.Pipe()
-					conn := inside.Of(b).Track(server, nil)
-					defer back.Close()
-					defer conn.Close()
-					select {
-					case <-time.After(tc.stays):
-					case <-t.Context().Done():
-					}
-				}()
-				srv := &slowServer{b: b, takes: time.Second, stopped: make(chan struct{})}
-				begun := time.Now()
-				if err := b.Shutdown(t.Context(), srv); err != nil {
-					t.Error(err)
-				}
-				if took := srv.graceful.Sub(begun); took > tc.stops+2*time.Second || took < tc.stops-time.Second {
-					t.Errorf("it stopped serving after %v, want about %v", took, tc.stops)
-				}
-			})
-		})
-	}
-}
-
-func TestMomentsAreWithinTheWindow(t *testing.T) {
-	last := time.Duration(-1)
-	for _, m := range momentsIn(time.Second, 1000) {
-		if m < last || m >= time.Second {
-			t.Fatalf("moment %v after %v", m, last)
-		}
-		last = m
-	}
-}
-
 // Run was called, and its end is no reason to say that it was not.
 func TestRunThatEndedWasCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -613,27 +378,6 @@ func TestRunThatEndedWasCalled(t *testing.T) {
 			t.Error("the condition not-running shows")
 		}
 	})
-}
-
-// A source may go on using what it has reported.
-func TestWhatASourceReportsIsCopied(t *testing.T) {
-	b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("pod-a", "198.18.0.1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := pods("198.18.0.1", "198.18.0.2")
-	b.onMembership(m)
-	for _, addr := range []string{"198.18.0.3", "198.18.0.4"} {
-		m.Members[1].Addrs[0] = netip.MustParseAddr(addr)
-		members, _, _ := b.peers.membership()
-		if members[1].Addrs[0] == m.Members[1].Addrs[0] {
-			t.Error("the Balancer keeps what is the source's")
-		}
-		b.onMembership(m)
-		if ids := b.peers.listed; ids[1].id != addr {
-			t.Errorf("%s is asked, want %s", ids[1].id, addr)
-		}
-	}
 }
 
 // curious is a slog.Handler that looks at the Balancer whose log it keeps, and has a

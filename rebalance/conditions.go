@@ -13,55 +13,62 @@ import (
 type conditions struct {
 	log *slog.Logger
 
-	mu      sync.Mutex
-	all     map[string]*heldCondition
-	news    []func(*slog.Logger) // not logged yet
+	mu      sync.Mutex // guards what follows
+	held    map[string]*heldCondition
+	lines   []func(*slog.Logger) // not logged yet
 	logging bool
 }
 
-// heldCondition shows only after it has lasted: what comes and goes with every rollout
-// is no news.
+// heldCondition is a condition that holds. It shows once it has lasted for long enough:
+// what comes and goes with every rollout is no news.
 type heldCondition struct {
 	Condition
-	hold  time.Duration
+
+	after time.Duration
 	shown bool
 }
 
-// set begins, changes or (with an empty text) ends a condition. It shows once it has
-// held for the given time.
-func (c *conditions) set(code string, sev Severity, hold time.Duration, text string) {
+// set begins, changes or, with an empty text, ends a condition of the table.
+func (c *conditions) set(code string, text string) {
+	info := infoOf[code]
+	c.setAs(code, info.Severity, info.After, text)
+}
+
+// setAs is set for a condition that need not be in the table.
+func (c *conditions) setAs(code string, sev Severity, after time.Duration, text string) {
 	c.mu.Lock()
 	defer c.unlockAndLog()
 	if text == "" {
 		c.clearLocked(code)
 		return
 	}
-	if c.all == nil {
-		c.all = make(map[string]*heldCondition)
+	if c.held == nil {
+		c.held = make(map[string]*heldCondition)
 	}
-	h := c.all[code]
+	h := c.held[code]
 	if h == nil {
-		h = &heldCondition{Condition: Condition{Code: code, Since: time.Now()}, hold: hold}
-		c.all[code] = h
+		h = &heldCondition{Condition: Condition{Code: code, Since: time.Now()}, after: after}
+		c.held[code] = h
 	}
 	h.Severity, h.Text = sev, text
 	c.showLocked(h)
 }
 
 func (c *conditions) clearLocked(code string) {
-	h := c.all[code]
+	h := c.held[code]
 	if h == nil {
 		return
 	}
-	delete(c.all, code)
+	delete(c.held, code)
 	if h.shown {
-		after := time.Since(h.Since).Round(time.Millisecond)
-		c.news = append(c.news, func(l *slog.Logger) { l.Info("condition cleared", "code", code, "after", after) })
+		lasted := time.Since(h.Since).Round(time.Millisecond)
+		c.lines = append(c.lines, func(l *slog.Logger) { l.Info("condition cleared", "code", code, "after", lasted) })
 	}
 }
 
+// showLocked shows a condition that has held for long enough, unless its cause shows.
 func (c *conditions) showLocked(h *heldCondition) {
-	if h.shown || time.Since(h.Since) < h.hold {
+	if h.shown || time.Since(h.Since) < h.after || c.explainedLocked(h.Code) {
 		return
 	}
 	h.shown = true
@@ -72,23 +79,31 @@ func (c *conditions) showLocked(h *heldCondition) {
 	case Error:
 		level = slog.LevelError
 	}
-	text := h.Text
-	c.news = append(c.news, func(l *slog.Logger) {
-		l.Log(context.Background(), level, "condition", "code", h.Code, "text", text)
+	code, text := h.Code, h.Text
+	c.lines = append(c.lines, func(l *slog.Logger) {
+		l.Log(context.Background(), level, "condition", "code", code, "text", text)
 	})
 }
 
-// unlockAndLog logs in order, and without the lock: a handler may be slow, or ask for
-// the conditions itself.
+// explainedLocked reports whether a condition that shows is the cause of this one.
+func (c *conditions) explainedLocked(code string) bool {
+	return slices.ContainsFunc(infoOf[code].Causes, func(cause string) bool {
+		h := c.held[cause]
+		return h != nil && h.shown
+	})
+}
+
+// unlockAndLog logs in order and without the lock: a handler may be slow, or ask for the
+// conditions itself.
 func (c *conditions) unlockAndLog() {
 	defer c.mu.Unlock()
 	if c.logging {
-		return // and will see what is new
+		return // that call logs the new lines, too
 	}
 	c.logging = true
-	for len(c.news) > 0 {
-		first := c.news[0]
-		c.news = c.news[1:]
+	for len(c.lines) > 0 {
+		first := c.lines[0]
+		c.lines = c.lines[1:]
 		c.logUnlocked(first)
 	}
 	c.logging = false
@@ -105,9 +120,11 @@ func (c *conditions) list() []Condition {
 	c.mu.Lock()
 	defer c.unlockAndLog()
 	out := []Condition{}
-	for _, h := range c.all {
+	for _, h := range c.held {
 		c.showLocked(h)
-		if h.shown {
+	}
+	for _, h := range c.held {
+		if h.shown && !c.explainedLocked(h.Code) {
 			out = append(out, h.Condition)
 		}
 	}
@@ -118,8 +135,8 @@ func (c *conditions) list() []Condition {
 	return out
 }
 
-// SetCondition shows a condition of the caller's, such as a configuration file that
-// cannot be read, under a code that is the caller's own; an empty text clears it.
+// SetCondition shows a condition of the caller's own, such as a file that cannot be read.
+// code names it and must be none of [ConditionTable]; an empty text clears it.
 func (b *Balancer) SetCondition(code string, sev Severity, text string) {
-	b.conds.set(code, sev, 0, text)
+	b.conds.setAs(code, sev, 0, text)
 }

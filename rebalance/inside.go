@@ -36,11 +36,11 @@ func (i interior) PeersTLS() *tls.Config                      { return i.b.peers
 func (i interior) SetHealthPort(port int)                     { i.b.setHealthPort(port) }
 func (i interior) HealthFailed(err error)                     { i.b.healthFailed(err) }
 
-// healthFailed shows that peers cannot ask this pod, and why.
+// healthFailed shows why the health endpoint does not serve; nil: it does.
 func (b *Balancer) healthFailed(err error) {
 	text := ""
 	if err != nil {
 		text = "the health endpoint does not serve, so peers cannot ask this pod and nothing is moved here: " + err.Error()
 	}
-	b.SetCondition("health-port", Error, text)
+	b.conds.set(healthPort, text)
 }

@@ -12,53 +12,66 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// Option changes what New makes.
+// Option changes what [New] and [Load] make.
 type Option interface{ apply(*options) }
 
 type options struct {
-	source peers.Source
-	log    *slog.Logger
-	pod    string
-	addr   string
-	key    func(ConnInfo) string
-	weigh  func(ConnStats) float64
-	shed   func() string
+	source  peers.Source
+	sources map[string]SourceFunc
+	log     *slog.Logger
+	pod     string
+	addr    string
+	key     func(ConnInfo) string
+	weigh   func(ConnStats) float64
+	shed    func() string
 }
 
 type optionFunc func(*options)
 
 func (f optionFunc) apply(o *options) { f(o) }
 
-// ConnInfo is what is known of a connection when it is accepted.
+// ConnInfo is what is known of a connection when it is accepted, for [WithKey].
 type ConnInfo struct {
 	// RemoteAddr is the client's address, LocalAddr the server's. A listener of the
 	// user's own may return nil for either.
 	RemoteAddr, LocalAddr net.Addr
-	// AuthInfo is what the credentials' handshake found, nil without credentials.
+	// AuthInfo is what the handshake of the credentials returned.
 	AuthInfo credentials.AuthInfo
 }
 
-// WithPeers sets who tells of the other pods: a source of peers/dns, kube or static,
-// made as cfg.Peers says, or one of your own. Without it, whatever cfg.Peers.Source is, nothing
-// is moved between pods; the backstop age works all the same.
+// WithPeers sets the source of peers: one of peers/static, peers/dns or peers/kube, or one
+// of your own. Default, and nil: none; connections are then drained for their age and at
+// shutdown alone. [Load] makes the source that the configuration names.
 func WithPeers(s peers.Source) Option { return optionFunc(func(o *options) { o.source = s }) }
 
-// WithLogger sets where decisions are logged. Default: nowhere.
+// WithSource tells [Load] how to make the source that peers.source calls name. It is
+// needed for config.SourceKubernetes, whose function is kube.FromConfig, and may replace
+// those for static and dns. [New] ignores it.
+func WithSource(name string, f SourceFunc) Option {
+	return optionFunc(func(o *options) {
+		if o.sources == nil {
+			o.sources = map[string]SourceFunc{}
+		}
+		o.sources[name] = f
+	})
+}
+
+// WithLogger sets where changes of the verdict, decisions and conditions are logged.
+// Default, and nil: slog.Default(). For silence pass slog.New(slog.DiscardHandler).
 func WithLogger(l *slog.Logger) Option { return optionFunc(func(o *options) { o.log = l }) }
 
-// WithSelf names this pod and its own IP address, by which it finds itself among
-// the peers. Defaults: $POD_NAME, else the host's name; $POD_IP.
+// WithSelf sets this pod's name and its own IP address, by which it finds itself among the
+// peers. Empty, and by default: $POD_NAME or else the host's name; $POD_IP.
 func WithSelf(pod, addr string) Option {
 	return optionFunc(func(o *options) { o.pod, o.addr = pod, addr })
 }
 
-// WithKey sets what tells one client from another; connections with the same key
-// are taken for those of one client. f is called once for each connection,
-// when it has been accepted, and must not block. Default: the remote IP
-// address. For a key that stands in a header of an RPC see SetKey.
+// WithKey sets what distinguishes clients: connections with the same key count as those of
+// one client. f is called once for each connection, when it has been accepted, and must
+// not block. Default: the remote IP address. [SetKey] is for a key from a header of an RPC.
 func WithKey(f func(ConnInfo) string) Option { return optionFunc(func(o *options) { o.key = f }) }
 
-// ConnStats is what is known of a connection's load.
+// ConnStats is what is known of a connection's load, for [WithWeight].
 type ConnStats struct {
 	// Key names the client.
 	Key string
@@ -72,27 +85,29 @@ type ConnStats struct {
 	RequestRate, MeanStreams float64
 }
 
-// WithWeight sets how much load one connection carries, in whatever unit, the same on
-// all pods; it takes the place of rebalance.weight. f is called for each connection
-// once a second, from one goroutine, and must not block. What is negative, infinite or
-// not a number counts as 0. Change it slowly: a weight that jumps moves
-// connections. Default: as rebalance.weight says.
+// WithWeight sets how much load one connection carries, in a unit of your choice that is the
+// same on all pods. It takes the place of rebalance.weight. f is called for each connection
+// once a second, from one goroutine, and must not block. A value that is negative, infinite
+// or not a number counts as 0. Let it change slowly: a weight that jumps moves connections.
+// Default: the measure that rebalance.weight names.
 func WithWeight(f func(ConnStats) float64) Option {
 	return optionFunc(func(o *options) { o.weigh = f })
 }
 
-// WithOverload sets a signal by which this pod may shed more than its fair share: while f
-// returns a reason ("memory 95 %") and other pods do not say the same of themselves, a
-// twentieth of the load is asked to leave every few seconds, down to rebalance.floor of
-// the mean. No connection is ever rejected. f is called about once a second and must
-// not block; it should keep to what it said for a while (hysteresis). Default: none but
-// rebalance.maxStreams.
+// WithOverload sets a signal of overload. While f returns a reason, such as "memory at 95 %",
+// and other pods are not overloaded, connections with a twentieth of this pod's load are
+// drained every few seconds, down to rebalance.floor of the mean. No connection is ever
+// rejected. f is called about once a second and must not block; it should stay with its
+// answer for a while (hysteresis). Default: rebalance.maxStreams is the only signal.
 func WithOverload(f func() (why string)) Option { return optionFunc(func(o *options) { o.shed = f }) }
 
 func newOptions(opts []Option) options {
-	o := options{log: slog.New(slog.DiscardHandler), key: remoteIP}
+	o := options{key: remoteIP}
 	for _, opt := range opts {
 		opt.apply(&o)
+	}
+	if o.log == nil {
+		o.log = slog.Default()
 	}
 	host, _ := os.Hostname()
 	o.pod = cmp.Or(o.pod, os.Getenv("POD_NAME"), host, "unnamed")

@@ -5,10 +5,10 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/reason"
-	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // Server is what Shutdown needs of a *grpc.Server.
@@ -17,46 +17,70 @@ type Server interface {
 	Stop()
 }
 
-// Ready is false once Shutdown has begun.
+// stop is the one stop of a Balancer.
+type stop struct {
+	once  sync.Once
+	begun chan struct{} // closed when Shutdown begins
+	ended chan struct{} // closed when it has returned err
+	err   error
+}
+
+func newStop() stop { return stop{begun: make(chan struct{}), ended: make(chan struct{})} }
+
+// ready reports whether the pod serves: until Shutdown begins.
 func (b *Balancer) ready() bool {
 	select {
-	case <-b.stopping:
+	case <-b.stop.begun:
 		return false
 	default:
 		return true
 	}
 }
 
-// Stopping returns a channel that is closed when Shutdown begins.
-func (b *Balancer) Stopping() <-chan struct{} { return b.stopping }
+// Stopping returns a channel that is closed when Shutdown begins. Handlers of long streams
+// may end them then.
+func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 
-// Shutdown stops srv without failing an RPC, and returns when it has stopped, at the
-// latest half a second after shutdown.timeout:
+// Shutdown stops the servers of this Balancer without failing an RPC. It returns when all
+// have stopped, at the latest half a second after shutdown.timeout (default 20 s):
 //
-//  1. lame duck: not ready any more, still serving, until the peers' source and DNS
-//     have forgotten this pod (a third of the time at most; not without a source);
-//  2. every connection is asked to leave, spread over a third of the time at
-//     most, each at a moment of chance: pods that stop together must not drain one
-//     client at the same moment;
-//  3. if clients resolve a DNS name, who comes back is served on: a resolver that has
-//     looked lately rests for up to 30 s, and its client knows nobody else until then.
-//     A rollout that is through sooner would leave it with no pod at all. This ends
-//     with the last such client, or when a tenth of the time is left;
-//  4. srv.GracefulStop for those that came back or stayed. A connection whose client has
-//     not begun to speak HTTP/2 within a second is closed: the server would wait for it;
-//  5. srv.Stop when the time is over, or ctx is done. Only this can fail RPCs. Handlers
-//     have half a second to end then.
+//  1. Lame duck: the pod is no longer ready but still serves, until the peers' source and
+//     DNS have forgotten it. This takes a third of the time at most, and none without a source.
+//  2. Every connection is drained, each at a random moment within a third of the time at
+//     most: pods that stop together must not drain one client at the same moment.
+//  3. If clients resolve a DNS name, clients that come back are served on. A resolver that
+//     has looked recently rests for up to 30 s, and its client knows no other pod until
+//     then. This ends with the last such client, or when a tenth of the time is left.
+//  4. GracefulStop of each server, for connections that came back or stayed. A connection
+//     whose client has not begun to speak HTTP/2 within a second is closed, since
+//     grpc-go would wait for it.
+//  5. Stop of each server when the time is over, or ctx is done. Only this can fail RPCs.
+//     Handlers have half a second to return then.
 //
-// It returns nil if srv stopped by itself, else context.DeadlineExceeded or ctx's
-// error; srv may still wait then for a handler that does not end. A second call
-// returns at once. Run should go on meanwhile, so that peers and people see how it
-// goes.
-func (b *Balancer) Shutdown(ctx context.Context, srv Server) error {
+// Shutdown returns nil if the servers stopped by themselves, otherwise
+// context.DeadlineExceeded or ctx's error; a server may then still wait for a handler
+// that does not return. A second call waits for the first and returns its result, or ctx's
+// error if ctx ends earlier; its servers are not stopped, so pass all servers to one call.
+//
+// Do not cancel the context of Run or of the health endpoint before Shutdown has
+// returned: peers and people follow it there.
+func (b *Balancer) Shutdown(ctx context.Context, srv ...Server) error {
 	first := false
-	b.stopOnce.Do(func() { first = true; close(b.stopping) })
-	if !first {
-		return nil
+	b.stop.once.Do(func() { first = true; close(b.stop.begun) })
+	if first {
+		defer close(b.stop.ended)
+		b.stop.err = b.shutdown(ctx, srv)
+		return b.stop.err
 	}
+	select {
+	case <-b.stop.ended:
+		return b.stop.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *Balancer) shutdown(ctx context.Context, srv []Server) error {
 	timeout := b.Config().Shutdown.Timeout
 	b.decided("shutdown", b.reg.Totals().Connections, "this pod stops within "+timeout.String())
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -64,22 +88,36 @@ func (b *Balancer) Shutdown(ctx context.Context, srv Server) error {
 	b.waitForgotten(ctx, timeout/3)
 	b.drainSpread(ctx, timeout/3)
 	b.serveReturned(ctx, timeout/10)
-	return b.stopServer(ctx, srv, min(time.Second, timeout/20))
+	return b.stopServers(ctx, servers(srv), min(time.Second, timeout/20))
 }
 
-// handlersEnd is how long handlers have to end when their RPCs were cut off.
+// servers are several servers as one.
+type servers []Server
+
+func (s servers) GracefulStop() { s.each(Server.GracefulStop) }
+func (s servers) Stop()         { s.each(Server.Stop) }
+
+func (s servers) each(f func(Server)) {
+	var wg sync.WaitGroup
+	for _, one := range s {
+		wg.Go(func() { f(one) })
+	}
+	wg.Wait()
+}
+
+// handlersEnd is how long handlers have to return when their RPCs were cut off.
 const handlersEnd = 500 * time.Millisecond
 
-// stopServer lets what is under way finish. grpc waits for handshakes before it drains
-// or cuts off anybody, and for handlers even in Stop: neither may take longer than the
+// stopServers lets what is in flight finish. grpc-go waits for handshakes before it drains
+// or cuts off anything, and for handlers even in Stop: neither may take longer than the
 // time given.
-func (b *Balancer) stopServer(ctx context.Context, srv Server, patience time.Duration) error {
+func (b *Balancer) stopServers(ctx context.Context, srv servers, patience time.Duration) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		srv.GracefulStop()
 	}()
-	tick := time.NewTicker(forgottenPoll)
+	tick := time.NewTicker(stopPoll)
 	defer tick.Stop()
 	var cutOff error
 	var late <-chan time.Time
@@ -100,21 +138,21 @@ func (b *Balancer) stopServer(ctx context.Context, srv Server, patience time.Dur
 	}
 }
 
-// forgottenPoll is how often it is looked whether others have forgotten this pod.
-const forgottenPoll = 100 * time.Millisecond
+// stopPoll is how often Shutdown looks whether it may go on.
+const stopPoll = 100 * time.Millisecond
 
-// waitForgotten waits until no newcomer is sent here any more, also where nobody is
-// connected yet: who is sent here next would find the port closed.
+// waitForgotten waits until no new client is sent here, also while none is connected: the
+// next one would find the port closed.
 func (b *Balancer) waitForgotten(ctx context.Context, most time.Duration) {
 	if b.opts.source == nil {
 		return
 	}
-	own := b.ownAddrs()
+	own := b.peers.OwnAddrs()
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	tick := time.NewTicker(forgottenPoll)
+	tick := time.NewTicker(stopPoll)
 	defer tick.Stop()
-	for b.listed() || b.inDNS(ctx, own) {
+	for b.peers.Listed() || b.inDNS(ctx, own) {
 		select {
 		case <-ctx.Done():
 			return
@@ -123,31 +161,8 @@ func (b *Balancer) waitForgotten(ctx context.Context, most time.Duration) {
 	}
 }
 
-// listed: the source lists this pod as serving. A static list always does and proves
-// nothing.
-func (b *Balancer) listed() bool {
-	members, _, _ := b.peers.membership()
-	return slices.ContainsFunc(members, func(m peers.Member) bool {
-		return !m.Unproven && !m.Terminating && b.isSelf(&m)
-	})
-}
-
-// ownAddrs are this pod's addresses, as far as it or the source knows them.
-func (b *Balancer) ownAddrs() []netip.Addr {
-	var own []netip.Addr
-	if b.self.IsValid() {
-		own = append(own, b.self)
-	}
-	members, _, _ := b.peers.membership()
-	for i := range members {
-		if b.isSelf(&members[i]) {
-			own = append(own, members[i].Addrs...)
-		}
-	}
-	return own
-}
-
-// inDNS: clients are still sent here. A DNS that cannot be asked is not waited for.
+// inDNS reports whether DNS still sends clients here. A DNS server that does not answer is
+// not waited for.
 func (b *Balancer) inDNS(ctx context.Context, own []netip.Addr) bool {
 	gate := b.clientDNS.gate.Load()
 	if gate == nil {
@@ -157,31 +172,31 @@ func (b *Balancer) inDNS(ctx context.Context, own []netip.Addr) bool {
 	return err == nil && slices.ContainsFunc(own, func(a netip.Addr) bool { return slices.Contains(addrs, a) })
 }
 
-// drainSpread asks every connection, each at a moment of chance, and returns when all
-// have been asked.
+// drainSpread drains every connection, each at a random moment, and returns when all have
+// got their GOAWAY.
 func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 	all := b.reg.Serving()
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	cfg := b.Config()
-	window := min(most, max(cfg.Rebalance.Spread, time.Duration(float64(len(all))/cfg.Rebalance.MaxPerSecond*float64(time.Second))))
+	byRate := time.Duration(float64(len(all)) / cfg.Rebalance.MaxPerSecond * float64(time.Second))
+	window := min(most, max(cfg.Rebalance.Spread, byRate))
 	start := time.Now()
-	for _, at := range momentsIn(window, len(all)) {
+	for i, at := range momentsIn(window, len(all)) {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(time.Until(start.Add(at))):
 		}
-		all[0].Drain(reason.Shutdown, "this pod is stopping", 0)
-		all = all[1:]
+		all[i].Drain(reason.Shutdown, "this pod is stopping", 0)
 	}
 }
 
-// returnWait is how long after the last GOAWAY a client that knows of no other pod may
-// take to come back. It does at once.
+// returnWait is how long after its GOAWAY a client that knows no other pod may take to
+// come back. It dials at once.
 const returnWait = time.Second
 
-// serveReturned waits for the clients that came back after their GOAWAY to learn of
-// others, and leaves some of the time.
+// serveReturned waits until the clients that came back after their GOAWAY have learnt of
+// other pods. It leaves some of the time for what follows.
 func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
 	if b.clientDNS.gate.Load() == nil {
 		return
@@ -189,7 +204,7 @@ func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
 	end, _ := ctx.Deadline()
 	ctx, cancel := context.WithDeadline(ctx, end.Add(-leave))
 	defer cancel()
-	tick := time.NewTicker(forgottenPoll)
+	tick := time.NewTicker(stopPoll)
 	defer tick.Stop()
 	for begun := time.Now(); ; {
 		t := b.reg.Totals()
@@ -199,14 +214,14 @@ func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
 		}
 		select {
 		case <-ctx.Done():
-			b.decided("shutdown", serving, "clients that came back know of no other pod yet: the time is over")
+			b.decided("shutdown", serving, "clients that came back know of no other pod yet, and the time is over")
 			return
 		case <-tick.C:
 		}
 	}
 }
 
-// momentsIn returns n moments of chance in [0, window), sorted.
+// momentsIn returns n random moments in [0, window), sorted.
 func momentsIn(window time.Duration, n int) []time.Duration {
 	out := make([]time.Duration, n)
 	for i := range out {

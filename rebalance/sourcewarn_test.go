@@ -25,16 +25,16 @@ func TestSourceWarning(t *testing.T) {
 		return ""
 	}
 	view := peers.Membership{Members: []peers.Member{{Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}}, Warning: "no verb watch"}
-	b.onMembership(view)
-	if members, _, err := b.peers.membership(); len(members) != 1 || err != nil || shown() != "no verb watch" {
-		t.Errorf("%v, %v, shown %q", members, err, shown())
+	b.peers.Update(view)
+	if rows := b.peers.Rows(""); len(rows) != 1 || shown() != "no verb watch" {
+		t.Errorf("%v, shown %q", rows, shown())
 	}
-	b.onMembership(peers.Membership{Err: errors.New("away")})
+	b.peers.Update(peers.Membership{Err: errors.New("away")})
 	if shown() != "no verb watch" {
 		t.Error("a failure cleared the warning")
 	}
 	view.Warning = ""
-	b.onMembership(view)
+	b.peers.Update(view)
 	if shown() != "" {
 		t.Errorf("still shown: %q", shown())
 	}

@@ -5,33 +5,18 @@ import "time"
 // Verdict is one word on the state of the balance.
 type Verdict string
 
-// The verdicts, as /statusz and evenkeel_verdict show them.
+// The verdicts, as /statusz and evenkeel_verdict show them. [VerdictTable] has their meanings.
 const (
-	// Balanced: nothing needs to move.
-	Balanced Verdict = "balanced"
-	// Moving: connections are being moved, or it is being checked that the move
-	// reached the new pods.
-	Moving Verdict = "moving"
-	// Waiting: something should move but it would be too early: membership is not
-	// quiet yet, or DNS does not answer with the new pods.
-	Waiting Verdict = "waiting"
-	// Unbalanceable: no move can even the load; why says what would help.
+	Balanced      Verdict = "balanced"
+	Moving        Verdict = "moving"
+	Waiting       Verdict = "waiting"
 	Unbalanceable Verdict = "unbalanceable"
-	// Stale: the view of the peers is too old to act upon.
-	Stale Verdict = "stale"
-	// Disabled: rebalance.enabled is false, there is no source of peers, or this pod is
-	// stopping.
-	Disabled Verdict = "disabled"
-	// Overloaded: this pod sheds connections above its fair share.
-	Overloaded Verdict = "overloaded"
+	Stale         Verdict = "stale"
+	Disabled      Verdict = "disabled"
+	Overloaded    Verdict = "overloaded"
 )
 
-// Verdicts lists every Verdict.
-func Verdicts() []Verdict {
-	return []Verdict{Balanced, Moving, Waiting, Unbalanceable, Stale, Disabled, Overloaded}
-}
-
-// Severity of a Condition.
+// Severity is how bad a Condition is.
 type Severity string
 
 // Severities, the mildest first.
@@ -41,9 +26,10 @@ const (
 	Error   Severity = "error"
 )
 
-// Condition is something a person should know, for as long as it holds.
+// Condition is something that a person should know for as long as it holds.
 type Condition struct {
-	// Code is stable and for machines, such as "untracked" or "dns-behind".
+	// Code is stable and for machines, such as "untracked" or "dns-behind"; see
+	// [ConditionTable].
 	Code string `json:"code"`
 	// Severity is how bad it is.
 	Severity Severity `json:"severity"`
@@ -53,74 +39,92 @@ type Condition struct {
 	Since time.Time `json:"since"`
 }
 
-// DecisionRecord is one thing that was decided, or not done and why.
-type DecisionRecord struct {
-	At     time.Time `json:"at"`
-	Action string    `json:"action"`
-	Count  int       `json:"count"`
-	Why    string    `json:"why"`
+// Decision is one thing that was decided.
+type Decision struct {
+	// At is when.
+	At time.Time `json:"at"`
+	// Action names it, such as "grown", "move" or "shutdown".
+	Action string `json:"action"`
+	// Count is how many connections or pods it concerns; 0 where that says nothing.
+	Count int `json:"count"`
+	// Why is a sentence for people.
+	Why string `json:"why"`
 }
 
 // PeerStatus is what is known of one pod.
 type PeerStatus struct {
-	Pod         string `json:"pod"`
-	Address     string `json:"address"`
-	Ready       bool   `json:"ready"`
-	Connections int    `json:"connections"`
-	// Load is what it carries by Status.Weight; nil if it has not told for a minute, or
-	// does not know that weight.
+	// Pod is its name, Address its IP address with the port of its health endpoint.
+	Pod     string `json:"pod"`
+	Address string `json:"address"`
+	// Ready: it has reported that it serves, and answered the latest question.
+	Ready bool `json:"ready"`
+	// Connections is how many it had by its last report.
+	Connections int `json:"connections"`
+	// Load is its load by Status.Weight; nil if it has not reported for a minute, or does
+	// not know that weight.
 	Load *float64 `json:"load,omitempty"`
-	// Age is how old its report is, in seconds, where that is more than 5 s; else 0.
+	// Age is the age of its report in seconds, where that is more than 5 s; else 0.
 	Age float64 `json:"age,omitempty"`
 	// Self: it is this pod.
 	Self bool `json:"self,omitempty"`
-	// Error is why its report is missing.
+	// Error is why it did not answer the latest question.
 	Error string `json:"error,omitempty"`
 }
 
-// Band is between which loads a pod is left alone.
+// Band is the range of loads in which a pod is left alone.
 type Band struct {
 	// Over: a pod with a load above it is over-loaded, and gives away what is above.
 	Over float64 `json:"over"`
-	// Under: a pod with a load below it is under-loaded, and those above the mean give
-	// to it.
+	// Under: a pod with a load below it is under-loaded, and pods above the mean give to it.
 	Under float64 `json:"under"`
 }
 
-// Status is one look at a Balancer, the body of /statusz.
+// Status is everything about a Balancer at one moment, the body of /statusz.
 type Status struct {
-	Pod         string `json:"pod"`
-	Uptime      string `json:"uptime"`
-	Connections int    `json:"connections"`
-	Draining    int    `json:"draining"`
-	Streams     int    `json:"streams"`
-	// Weight is the measure of load in force: connections, requests (per second),
-	// streams (in flight), or custom, that of WithWeight. Load is this pod's by it, over
-	// the connections that are not leaving, as of the last second.
+	// Pod is this pod's name, Uptime how long the Balancer has existed, such as "3h12m4s".
+	Pod    string `json:"pod"`
+	Uptime string `json:"uptime"`
+	// Connections is how many are open, Draining how many of them have been drained,
+	// Streams how many RPCs are in flight.
+	Connections int `json:"connections"`
+	Draining    int `json:"draining"`
+	Streams     int `json:"streams"`
+	// Weight is the measure of load in force: connections, requests (per second), streams
+	// (in flight), or custom, that of [WithWeight]. Load is this pod's by it, over
+	// connections that are not draining, as of the last second.
 	Weight string  `json:"weight"`
 	Load   float64 `json:"load"`
-	// MeanLoad is the mean over this pod and the others that told within 10 s; 0 if too
-	// few did, and before a source has told of this pod. Band follows from it and from
+	// MeanLoad is the mean of this pod and of the others that reported within 10 s; 0 if too
+	// few did, and before a source has listed this pod. Band follows from it and from
 	// rebalance.tolerance and rebalance.floor; it is zero where MeanLoad is.
-	MeanLoad   float64           `json:"meanLoad"`
-	Band       Band              `json:"band,omitzero"`
-	Opened     uint64            `json:"opened"`
-	Keys       int               `json:"keys"`
-	Generation uint64            `json:"generation"`
-	Source     string            `json:"source"`
-	Peers      []PeerStatus      `json:"peers"`
+	MeanLoad float64 `json:"meanLoad"`
+	Band     Band    `json:"band,omitzero"`
+	// Opened is how many connections were ever tracked, Keys how many clients have one.
+	Opened uint64 `json:"opened"`
+	Keys   int    `json:"keys"`
+	// Generation counts the growths of the membership.
+	Generation uint64 `json:"generation"`
+	// Source names the source of peers; "none" without.
+	Source string `json:"source"`
+	// Peers are the members that the source lists, this pod among them.
+	Peers []PeerStatus `json:"peers"`
+	// GoAways counts drained connections by reason, Closed ended ones by how, PeerErrors
+	// failed questions to peers by class: the labels of the metrics of these names.
 	GoAways    map[string]uint64 `json:"goaways"`
 	Closed     map[string]uint64 `json:"closed"`
 	PeerErrors map[string]uint64 `json:"peerErrors"`
-	Verdict    Verdict           `json:"verdict"`
-	Why        string            `json:"why"`
-	Conditions []Condition       `json:"conditions"`
-	Decisions  []DecisionRecord  `json:"decisions"`
-	// Tracked is how many connections were ever tracked; Untracked how many RPCs
-	// were seen whose connection was not.
+	// Verdict is the state of the balance, Why a sentence on it.
+	Verdict Verdict `json:"verdict"`
+	Why     string  `json:"why"`
+	// Conditions are those that show now, the worst first; Decisions the last 64, the
+	// latest first.
+	Conditions []Condition `json:"conditions"`
+	Decisions  []Decision  `json:"decisions"`
+	// Tracked is the same as Opened. Untracked is how many RPCs were seen on
+	// connections that are not tracked.
 	Tracked   uint64 `json:"tracked"`
 	Untracked uint64 `json:"untracked"`
-	// Plans counts planning runs, PlanSeconds is the time they took together.
+	// Plans is how often planning ran, PlanSeconds the time that it took in all.
 	Plans       uint64  `json:"plans"`
 	PlanSeconds float64 `json:"planSeconds"`
 	// Ready is false while the pod is stopping.

@@ -1,7 +1,6 @@
 package rebalance
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,44 +10,40 @@ import (
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
+	"github.com/evenkeel-go/evenkeel/internal/peerview"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
-	"github.com/evenkeel-go/evenkeel/peers"
 )
-
-// staleAfter is how old the source's last good view may be. Sources renew theirs
-// every few seconds.
-const staleAfter = 30 * time.Second
 
 // view gathers what planning looks at.
 func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	cfg := b.Config()
-	v := &plan.View{Now: b.reg.Now(), NoPeers: b.noPeers(&cfg), Counts: b.peers.counts()}
-	members, stale := b.members()
+	v := &plan.View{Now: b.reg.Now(), NoPeers: b.noPeers(&cfg), Counts: b.peers.Counts()}
+	members, stale := b.peers.Members()
 	v.Stale = stale
 	for _, m := range members {
-		v.Members = append(v.Members, m.id)
-		if m.self {
-			v.Self = m.id
+		v.Members = append(v.Members, m.ID)
+		if m.Self {
+			v.Self = m.ID
 		}
 	}
 	slices.Sort(v.Members)
 	if stale == "" {
-		b.serve()
-		v.Restarted, v.Starting = b.peers.restarted(), b.peers.toCome()
-		v.Uptime = b.peers.uptimes(v.Self, b.serving())
+		b.beginServing()
+		v.Restarted, v.Starting = b.peers.Restarted(), b.peers.Starting()
+		v.Uptime = b.peers.Uptimes(v.Self, b.serving())
 	}
-	b.ownLoad(v, &cfg)
-	busy := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.state.Growing(v.Members)
-	b.lookAtDNS(v, members, busy)
+	b.addLoads(v, &cfg)
+	growing := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.loop.state.Growing(v.Members)
+	b.lookAtDNS(v, members, growing)
 	policy := policyOf(&cfg, b.weight(&cfg))
-	if busy || cfg.Policy.MaxConnectionAge > 0 || b.state.Due(v, policy) {
-		v.Conns = b.ownConns()
+	if growing || cfg.Policy.MaxConnectionAge > 0 || b.loop.state.Due(v, policy) {
+		v.Conns = b.plannedConns()
 	}
 	return v, policy
 }
 
-// serve notes that this pod is a member.
-func (b *Balancer) serve() {
+// beginServing notes that this pod is a member.
+func (b *Balancer) beginServing() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.served.IsZero() {
@@ -56,8 +51,8 @@ func (b *Balancer) serve() {
 	}
 }
 
-// serving is how long this pod has served: since it was first a member, which is when clients
-// could come. A pod that takes long to become ready is young all the same.
+// serving is how long this pod has served: since it was first a member, which is when
+// clients could come. A pod that takes long to become ready is young all the same.
 func (b *Balancer) serving() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -67,89 +62,22 @@ func (b *Balancer) serving() time.Duration {
 	return time.Since(b.served)
 }
 
-// weight is the measure of load in force.
-func (b *Balancer) weight(cfg *config.Config) string {
-	if b.opts.weigh != nil {
-		return config.WeightCustom
-	}
-	return cfg.Rebalance.Weight
-}
-
-// sampleEvery is how often the connections' loads are looked at.
-const sampleEvery = time.Second
-
-// sample looks at the connections' loads, and whether they are too much.
-func (b *Balancer) sample() {
-	now := b.reg.Now()
-	cfg := b.Config()
-	weight := b.weight(&cfg)
-	// By another weight the last sums are no load: peers' would be held against them.
-	if b.sampled != 0 && now-b.sampled < sampleEvery && weight == b.sampledBy {
-		return
-	}
-	b.sampled, b.sampledBy = now, weight
-	b.reg.Sample(b.weigher(&cfg))
-	why := b.overloaded(&cfg)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.overload = why
-}
-
-// weigher is nil for connections, each of which counts as 1.
-func (b *Balancer) weigher(cfg *config.Config) func(*conns.Info) float64 {
-	switch b.weight(cfg) {
-	case config.WeightRequests:
-		return func(i *conns.Info) float64 { return i.RequestRate }
-	case config.WeightStreams:
-		return func(i *conns.Info) float64 { return i.MeanStreams }
-	case config.WeightCustom:
-		now := b.reg.Now()
-		return func(i *conns.Info) float64 {
-			return b.opts.weigh(ConnStats{
-				Key: i.Key, Age: now - i.Opened, Streams: i.Streams, StreamsOpened: i.StreamsOpened,
-				RequestRate: i.RequestRate, MeanStreams: i.MeanStreams,
-			})
-		}
-	}
-	return nil
-}
-
-// overloaded says by which signal this pod is, empty for none. It ends a tenth below
-// where it began, so that it does not come and go.
-func (b *Balancer) overloaded(cfg *config.Config) string {
-	if b.opts.shed != nil {
-		if why := b.opts.shed(); why != "" {
-			return why
-		}
-	}
-	limit := cfg.Rebalance.MaxStreams
-	if limit == 0 {
-		return ""
-	}
-	open := b.reg.Brief().Streams
-	if open > limit || b.overload != "" && open > limit-limit/10 {
-		return fmt.Sprintf("more than %d streams in flight (rebalance.maxStreams)", limit)
-	}
-	return ""
-}
-
-// ownLoad fills in what this pod and the others carry.
-func (b *Balancer) ownLoad(v *plan.View, cfg *config.Config) {
+// addLoads fills in the loads of this pod and of the others.
+func (b *Balancer) addLoads(v *plan.View, cfg *config.Config) {
 	weight := b.weight(cfg)
-	sums, returns := b.reg.Loads(), b.reg.Returns()
-	v.Serving, v.Overloaded = sums.Connections, b.overload
+	returns := b.reg.Returns()
+	v.Load, v.Serving = b.load(weight)
+	v.Overloaded = b.overload
 	v.Returns = plan.Returns{Drained: returns.Drained, Returned: returns.Returned, Away: returns.Away}
-	if v.Load = sums.Weight; weight == config.WeightConnections {
-		v.Load = float64(sums.Connections)
-	}
 	if v.Stale == "" {
-		v.Peers = b.peers.peers(weight, v.Self)
+		v.Peers = b.peers.Peers(weight, v.Self)
 	}
 }
 
 func (b *Balancer) noPeers(cfg *config.Config) string {
 	if b.opts.source == nil {
-		return fmt.Sprintf("nothing to balance with: peers.source is %q and no rebalance.WithPeers was given", cfg.Peers.Source)
+		return fmt.Sprintf("there is no source of peers (peers.source is %q, and rebalance.WithPeers was not given): nothing is moved",
+			cfg.Peers.Source)
 	}
 	return ""
 }
@@ -165,34 +93,35 @@ func policyOf(cfg *config.Config, weight string) *plan.Policy {
 	}
 }
 
-// ownConns fills the loop's own buffer, used again at each tick.
-func (b *Balancer) ownConns() []plan.Conn {
-	b.conns = b.conns[:0]
+// plannedConns fills the loop's buffer with the connections, as planning sees them.
+func (b *Balancer) plannedConns() []plan.Conn {
+	buf := b.loop.conns[:0]
 	b.reg.Each(func(i *conns.Info) {
-		b.conns = append(b.conns, plan.Conn{
+		buf = append(buf, plan.Conn{
 			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Draining: i.Draining,
 			Weight: i.Weight, Streams: i.Streams, FutileDrains: i.FutileDrains, Named: i.Named,
 		})
 	})
-	return b.conns
+	b.loop.conns = buf
+	return buf
 }
 
 // lookAtDNS asks the gate for these very members before it reads it, so that an answer
 // for others never counts.
-func (b *Balancer) lookAtDNS(v *plan.View, members []member, busy bool) {
+func (b *Balancer) lookAtDNS(v *plan.View, members []peerview.Member, growing bool) {
 	gate := b.clientDNS.gate.Load()
 	if gate == nil {
 		return
 	}
-	if !busy {
+	if !growing {
 		gate.Want(nil)
-		// Closed, not absent: what planning finds in this very step must wait, too.
-		v.Gate = plan.Gate{Needed: true, Why: gate.Name() + " has not been asked yet"}
+		// The gate is closed, not absent: what planning finds in this very step must wait, too.
+		v.Gate = plan.Gate{Needed: true, Why: gate.Name() + " has not been resolved yet"}
 		return
 	}
 	var groups [][]netip.Addr
 	for _, m := range members {
-		groups = append(groups, m.addrs)
+		groups = append(groups, m.Addrs)
 	}
 	gate.Want(groups)
 	s := gate.Status()
@@ -207,12 +136,11 @@ func gateText(gate *lookup.Gate) string {
 	s := gate.Status()
 	switch {
 	case s.Err != nil:
-		return fmt.Sprintf("which cannot be asked: %v", s.Err)
+		return fmt.Sprintf("%s cannot be resolved: %v", gate.Name(), s.Err)
 	case len(s.Missing) > 0:
-		return fmt.Sprintf("%s does not answer with %d of %d pods yet (%s)",
-			gate.Name(), len(s.Missing), s.Wanted, someAddrs(s.Missing))
+		return fmt.Sprintf("%s lists %d of %d pods, without %s", gate.Name(), s.Wanted-len(s.Missing), s.Wanted, someAddrs(s.Missing))
 	}
-	return gate.Name() + " must answer in full a few times in a row"
+	return gate.Name() + " must list all pods a few times in a row"
 }
 
 func someAddrs(addrs []netip.Addr) string {
@@ -225,68 +153,4 @@ func someAddrs(addrs []netip.Addr) string {
 		out = append(out, a.String())
 	}
 	return strings.Join(out, " ")
-}
-
-// member is a pod that serves.
-type member struct {
-	id    string // its first address: the same on every pod that looks
-	addrs []netip.Addr
-	self  bool
-}
-
-// members returns the pods that serve, this one among them, or why the view cannot be
-// acted upon.
-func (b *Balancer) members() (out []member, stale string) {
-	m, at, err := b.peers.membership()
-	switch {
-	case at.IsZero() && err != nil:
-		return nil, fmt.Sprintf("%v: %v", b.opts.source, err)
-	case at.IsZero():
-		return nil, fmt.Sprintf("%v has not answered yet", b.opts.source)
-	case time.Since(at) > staleAfter && err != nil:
-		return nil, fmt.Sprintf("%v: no good view for more than %v: %v", b.opts.source, staleAfter, err)
-	case time.Since(at) > staleAfter:
-		return nil, fmt.Sprintf("%v: no view for more than %v", b.opts.source, staleAfter)
-	}
-	found := false
-	for _, one := range m {
-		mem, ok := b.toMember(one)
-		found = found || mem.self
-		if ok {
-			out = append(out, mem)
-		}
-	}
-	if !found {
-		return nil, fmt.Sprintf("%v does not list this pod (%s): it is not ready yet, or its own address ($POD_IP) is wrong",
-			b.opts.source, cmp.Or(b.opts.addr, "address unknown"))
-	}
-	return out, ""
-}
-
-// toMember tells whether one serves: what the source cannot know, its own report must.
-func (b *Balancer) toMember(one peers.Member) (member, bool) {
-	addrs := slices.Clone(one.Addrs)
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	mem := member{id: addrs[0].String(), addrs: addrs, self: b.isSelf(&one)}
-	if mem.self {
-		return mem, true
-	}
-	if one.Terminating {
-		return mem, false
-	}
-	r, fresh := b.peers.fresh(mem.id)
-	if fresh {
-		return mem, r.Ready
-	}
-	return mem, !one.Unproven
-}
-
-// isSelf goes by this pod's address, and by its name where the source knows none of the same
-// family: the Service of a dual-stack pod may have the other one only.
-func (b *Balancer) isSelf(m *peers.Member) bool {
-	same := func(a netip.Addr) bool { return a.Is4() == b.self.Is4() }
-	if b.self.IsValid() && slices.ContainsFunc(m.Addrs, same) {
-		return slices.Contains(m.Addrs, b.self)
-	}
-	return m.Pod != "" && m.Pod == b.opts.pod
 }

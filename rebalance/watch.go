@@ -7,24 +7,27 @@ import (
 	"github.com/evenkeel-go/evenkeel/config"
 )
 
-// WatchConfig watches opts.File and puts a changed configuration in force with Apply, until ctx
-// is done; it returns ctx's error then. Look at it as the second half of config.Load, of which
-// opts must be the same: without it a file is read once, and rebalance.enabled is no kill
-// switch. A bad file changes nothing and shows as the condition "config", with all that is
-// wrong in it, until it is good again. It must not run twice for one Balancer.
-func (b *Balancer) WatchConfig(ctx context.Context, opts config.Layers) error {
-	return config.Watch(ctx, opts, b.Config(), func(cfg config.Config, err error) {
+// WatchConfig watches layers.File and puts a changed configuration in force with Apply,
+// until ctx is done; it returns ctx's error then. layers must be those that the
+// configuration was loaded with. Without it the file is read once, and rebalance.enabled is
+// no kill switch. A Balancer made by [Load] watches its file in Run, and needs no other
+// watch.
+//
+// A bad file changes nothing. The condition "config" shows all that is wrong with it until
+// it is good again. Call WatchConfig once.
+func (b *Balancer) WatchConfig(ctx context.Context, layers config.Layers) error {
+	return config.Watch(ctx, layers, b.Config(), func(cfg config.Config, err error) {
 		if err == nil {
 			err = b.Apply(cfg)
 		}
 		text := ""
 		if err != nil {
 			text = oneLine(err)
-			b.opts.log.Warn("configuration", "error", text) // the condition is logged once, this with each content
+			b.opts.log.Warn("configuration", "error", text) // the condition is logged once, this with every content
 		}
-		b.SetCondition("config", Warning, text)
+		b.conds.set(configInvalid, text)
 	})
 }
 
-// oneLine is err, which may be of several lines, for a condition and the log.
+// oneLine is err, which may have several lines, for a condition and the log.
 func oneLine(err error) string { return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") }

@@ -40,9 +40,9 @@ func Classes() []string {
 // Error is an answer that cannot be used. Its pod's last good report ages; ask
 // again with the next round.
 type Error struct {
-	Class  string // its class
-	Addr string // who was asked, if it is known
-	Err  error  // what happened
+	Class string // its class
+	Addr  string // who was asked, if it is known
+	Err   error  // what happened
 }
 
 func (e *Error) Error() string {

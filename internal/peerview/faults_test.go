@@ -1,4 +1,4 @@
-package rebalance
+package peerview
 
 import (
 	"bytes"
@@ -155,7 +155,7 @@ func TestFaultyPeers(t *testing.T) {
 	wantErrors(t, b, want)
 	// The last good reports of those that failed have aged, the others are new.
 	wantTold(t, b, slices.Collect(maps.Keys(all)))
-	for _, p := range b.peers.peers(config.WeightConnections, "127.0.0.1") {
+	for _, p := range b.Peers(config.WeightConnections, "127.0.0.1") {
 		if old := p.Age >= 20*time.Second; old != slices.Contains(bad, p.Pod) || p.Load != 3 {
 			t.Errorf("%s: %+v", all[p.Pod].name, p)
 		}
@@ -174,21 +174,18 @@ func TestFaultyPeers(t *testing.T) {
 	wantTold(t, b, slices.DeleteFunc(slices.Collect(maps.Keys(all)), func(id string) bool { return slices.Contains(bad, id) }))
 }
 
-// backdate lets all reports be older by d than they are.
-func backdate(b *Balancer, d time.Duration) {
-	b.peers.mu.Lock()
-	defer b.peers.mu.Unlock()
-	for id, r := range b.peers.reports {
-		r.at = r.at.Add(-d)
-		b.peers.reports[id] = r
-	}
+// backdate makes all reports older by d than they are.
+func backdate(b *Book, d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.epoch = b.epoch.Add(-d)
 }
 
 // wantTold checks of whom a report is known.
-func wantTold(t *testing.T, b *Balancer, want []string) {
+func wantTold(t *testing.T, b *Book, want []string) {
 	t.Helper()
 	var got []string
-	for _, p := range b.peers.peers(config.WeightConnections, "127.0.0.1") {
+	for _, p := range b.Peers(config.WeightConnections, "127.0.0.1") {
 		got = append(got, p.Pod)
 	}
 	slices.Sort(want)
@@ -209,7 +206,7 @@ func TestFaultyAnswersForKeys(t *testing.T) {
 			m.bad.Store(true)
 			at, _ := serveAt(t, "127.0.0.2", 0, m)
 			b := asker(t, nil, podAt(name, at))
-			counts, _, err := b.peers.askKeys(t.Context(), targetOf(b, "127.0.0.2"), []string{"k"})
+			counts, _, err := b.askKeys(t.Context(), targetOf(b, "127.0.0.2"), []string{"k"})
 			if counts != nil || peerz.ClassOf(err) != f.why {
 				t.Errorf("counts %v, %v", counts, err)
 			}

@@ -58,7 +58,7 @@ func TestStickyKeysAreToldOf(t *testing.T) {
 	b, _ := crowded(t, 3, "")
 	h := peerz.NewHasher("")
 	sticky, other := h.Hash(clientIP(1)), h.Hash(clientIP(2))
-	b.sticky = map[string]bool{clientIP(1): true}
+	b.singleHomed = map[string]bool{clientIP(1): true}
 	if r := b.report([]string{sticky, other}); r.Keys[sticky] != 1 || r.Keys[other] != 1 || !slices.Equal(r.SingleHomed, []string{sticky}) {
 		t.Errorf("%+v, want one sticky key", r)
 	}
@@ -92,13 +92,13 @@ func TestKeysAreCountedForManyQuestions(t *testing.T) {
 			}
 			time.Sleep(indexShared)
 			want("half a second later", 2)
-			b.peers.index.drop()
-			if b.peers.index.index == nil {
+			b.keys.drop()
+			if b.keys.index == nil {
 				t.Error("dropped too early")
 			}
 			time.Sleep(indexKept)
-			b.peers.index.drop()
-			if b.peers.index.index != nil || b.peers.index.keys != nil {
+			b.keys.drop()
+			if b.keys.index != nil || b.keys.keys != nil {
 				t.Error("kept although nobody asks")
 			}
 			want("after that", 2)
@@ -116,7 +116,7 @@ func TestManyAskAtTheSameTime(t *testing.T) {
 				if got := b.report([]string{key}).Keys; got[key] != 1 {
 					t.Errorf("%v", got)
 				}
-				b.peers.index.drop()
+				b.keys.drop()
 			}
 		})
 	}
@@ -132,11 +132,11 @@ func BenchmarkKeys100000(b *testing.B) {
 		for i := range hashed {
 			hashed[i] = peerz.NewHasher(salt).Hash(clientIP(i * 100))
 		}
-		x := &bal.peers.index
+		x := &bal.keys
 		ask := func(b *testing.B) {
 			b.Helper()
 			var r peerz.Report
-			if x.answer(&r, bal.reg, bal.peers.hasher, nil, hashed); r.Keys[hashed[1]] != 1 {
+			if x.answer(&r, bal.reg, bal.peers.Hasher(), nil, hashed); r.Keys[hashed[1]] != 1 {
 				b.Fatal(r)
 			}
 		}

@@ -12,16 +12,6 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// told books a report that pod made some time ago.
-func told(b *Balancer, pod string, ago time.Duration, r peerz.Report) {
-	b.peers.mu.Lock()
-	defer b.peers.mu.Unlock()
-	if b.peers.reports == nil {
-		b.peers.reports = map[string]peerReport{}
-	}
-	b.peers.reports[pod] = peerReport{report: r, at: time.Now().Add(-ago)}
-}
-
 func loadText(l *float64) string {
 	if l == nil {
 		return "?"
@@ -49,30 +39,44 @@ func TestLoadStatus(t *testing.T) {
 				t.Errorf("%s: %s %v, mean %v, %+v, peers%s\nwant mean %v, %+v, peers%s", what, s.Weight, s.Load, s.MeanLoad, s.Band, got, mean, band, peers)
 			}
 		}
-		want("no view", 0, Band{}, "")
-		b.onMembership(pods("198.18.0.1", "198.18.0.2", "198.18.0.3", "198.18.0.4"))
-		want("nobody told", 0, Band{}, " 0/0 ?/0 ?/0 ?/0")
+		view := func() { b.peers.Update(pods("198.18.0.1", "198.18.0.2", "198.18.0.3", "198.18.0.4")) }
 		by := func(load float64) peerz.Report {
-			return peerz.Report{Ready: true, Loads: map[string]float64{config.WeightStreams: load}}
+			return peerz.Report{Pod: "p", Ready: true, UptimeMillis: b.reg.Now().Milliseconds(), Loads: map[string]float64{config.WeightStreams: load}}
 		}
-		told(b, "198.18.0.2", time.Second, by(30))
+		two := func() {
+			view()
+			b.peers.Record("198.18.0.2", by(30), nil)
+			b.peers.Record("198.18.0.3", by(60), nil)
+		}
+		band := Band{Over: 33, Under: 21}
+		want("no view", 0, Band{}, "")
+		view()
+		want("no reports", 0, Band{}, " 0/0 ?/0 ?/0 ?/0")
+		b.peers.Record("198.18.0.2", by(30), nil)
 		want("one of three is too few", 0, Band{}, " 0/0 30/0 ?/0 ?/0")
-		told(b, "198.18.0.3", 9*time.Second, by(60))
-		want("two of three are enough", 30, Band{Over: 33, Under: 21}, " 0/0 30/0 60/9 ?/0")
-		told(b, "198.18.0.4", 11*time.Second, by(90))
-		want("who told long ago does not count", 30, Band{Over: 33, Under: 21}, " 0/0 30/0 60/9 90/11")
-		told(b, "198.18.0.4", 61*time.Second, by(90))
-		want("and is forgotten in the end", 30, Band{Over: 33, Under: 21}, " 0/0 30/0 60/9 ?/61")
-		told(b, "198.18.0.4", 0, peerz.Report{Ready: true})
-		want("who does not know the weight does not count", 30, Band{Over: 33, Under: 21}, " 0/0 30/0 60/9 ?/0")
+		b.peers.Record("198.18.0.3", by(60), nil)
+		time.Sleep(9 * time.Second)
+		b.peers.Record("198.18.0.2", by(30), nil)
+		want("two of three are enough", 30, band, " 0/0 30/0 60/9 ?/0")
+		b.peers.Record("198.18.0.4", by(90), nil)
+		time.Sleep(11 * time.Second)
+		two()
+		want("a load reported long ago does not count", 30, band, " 0/0 30/0 60/0 90/11")
+		time.Sleep(50 * time.Second)
+		two()
+		want("and is forgotten in the end", 30, band, " 0/0 30/0 60/0 ?/61")
+		other := by(0)
+		other.Loads = nil
+		b.peers.Record("198.18.0.4", other, nil)
+		want("a report without the weight does not count", 30, band, " 0/0 30/0 60/0 ?/0")
 		stopping := by(90)
 		stopping.Ready = false
-		told(b, "198.18.0.4", 0, stopping)
-		want("who stops does not count", 30, Band{Over: 33, Under: 21}, " 0/0 30/0 60/9 90/0")
-		told(b, "198.18.0.4", 0, by(90))
-		want("all", 45, Band{Over: 49.500000000000004, Under: 31.499999999999996}, " 0/0 30/0 60/9 90/0")
-		time.Sleep(staleAfter + time.Second)
-		want("a stale view", 0, Band{}, " 0/0 30/32 60/40 90/31")
+		b.peers.Record("198.18.0.4", stopping, nil)
+		want("a pod that stops does not count", 30, band, " 0/0 30/0 60/0 90/0")
+		b.peers.Record("198.18.0.4", by(90), nil)
+		want("all", 45, Band{Over: 49.500000000000004, Under: 31.499999999999996}, " 0/0 30/0 60/0 90/0")
+		time.Sleep(31 * time.Second)
+		want("a stale view", 0, Band{}, " 0/0 30/31 60/31 90/31")
 	})
 }
 
@@ -82,10 +86,10 @@ func TestLoadOfAnOldVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.onMembership(peers.Membership{Members: []peers.Member{
+	b.peers.Update(peers.Membership{Members: []peers.Member{
 		{Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.1")}}, {Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.2")}},
 	}})
-	told(b, "198.18.0.2", 0, peerz.Report{Ready: true, Connections: 12, Draining: 2})
+	b.peers.Record("198.18.0.2", peerz.Report{Pod: "b", Ready: true, Connections: 12, Draining: 2}, nil)
 	s := b.Status()
 	if s.Weight != config.WeightConnections || loadText(s.Peers[1].Load) != "10" || s.MeanLoad != 5 || s.Band.Over != 6 {
 		t.Errorf("%s, peer %s, mean %v, %+v", s.Weight, loadText(s.Peers[1].Load), s.MeanLoad, s.Band)

@@ -1,0 +1,109 @@
+package peerview
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// target is where a pod is asked, and which pod should answer, if that is known.
+type target struct {
+	id, pod  string
+	at       netip.AddrPort
+	failures int
+}
+
+// pollUntil polls until ctx is done.
+func (b *Book) pollUntil(ctx context.Context) {
+	tick := time.NewTicker(PollEvery)
+	defer tick.Stop()
+	for {
+		b.poll(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// poll asks the pods whose turn it is for their reports.
+func (b *Book) poll(ctx context.Context) {
+	known, targets, complete := b.due()
+	addrs := make([]netip.AddrPort, len(targets))
+	for i, t := range targets {
+		addrs[i] = t.at
+	}
+	for i, a := range b.poller.Poll(ctx, addrs) {
+		err := a.Err
+		if err == nil {
+			err = a.Report.CheckPod(targets[i].pod)
+		}
+		b.count(ctx, err)
+		b.Record(targets[i].id, a.Report, err)
+		b.tryNext(ctx, &targets[i], err)
+	}
+	if b.polled(known && complete) {
+		b.opts.Events.Changed()
+	}
+}
+
+// due returns the pods to poll now, and whether with them each has had its turn. Those that
+// answered last time come first, so that pods that hang do not take the others' time.
+func (b *Book) due() (known bool, now []target, complete bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := b.targetsLocked()
+	ids := make([]string, len(all))
+	for i := range all {
+		ids[i] = all[i].id
+	}
+	complete = b.rota.Next(ids, len(ids), shuffle, func(id string) bool {
+		i, found := slices.BinarySearchFunc(all, id, func(t target, id string) int { return strings.Compare(t.id, id) })
+		if found {
+			now = append(now, all[i])
+		}
+		return found
+	})
+	shuffle(len(now), func(i, j int) { now[i], now[j] = now[j], now[i] })
+	slices.SortStableFunc(now, func(x, y target) int { return cmp.Compare(x.failures, y.failures) })
+	return !b.seenAt.IsZero(), now, complete
+}
+
+// polled notes that each pod has had its turn, and reports whether that is new.
+func (b *Book) polled(all bool) (first bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	first = all && !b.polledAll
+	b.polledAll = b.polledAll || all
+	return first
+}
+
+// targetsLocked returns where the other pods answer, sorted by id, and forgets the records
+// of those that have left.
+func (b *Book) targetsLocked() []target {
+	var out []target
+	kept := make(map[string]*record, len(b.members))
+	for i := range b.members {
+		m := &b.members[i]
+		r := b.records[m.id]
+		if r != nil {
+			kept[m.id] = r
+		} else {
+			r = &record{}
+		}
+		if port := b.portLocked(m.Port); port != 0 && !m.self {
+			at := netip.AddrPortFrom(m.addrs[r.tries%len(m.addrs)], uint16(port))
+			out = append(out, target{id: m.id, pod: m.Pod, at: at, failures: r.failures})
+		}
+	}
+	b.records = kept
+	return out
+}
+
+// portLocked returns the port of a pod's health endpoint, 0 if it is not known: the one
+// that the source gives, else peers.port, else this pod's own.
+func (b *Book) portLocked(given int) int { return cmp.Or(given, b.opts.Port, b.port) }

@@ -1,0 +1,284 @@
+package rebalance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/certs"
+	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/peerview"
+	"github.com/evenkeel-go/evenkeel/internal/plan"
+)
+
+// linger is how long an idle drained connection is left to its client to close. Most
+// clients do so within it, which leaves the port in TIME_WAIT to them.
+const linger = time.Second
+
+// ErrRunning is returned by Run while another Run of the Balancer goes on: a Balancer has
+// one loop. Call Run once.
+var ErrRunning = errors.New("rebalance: Run is already running")
+
+// Balancer decides which connections of one process are drained, and when. Make it with
+// [Load] or [New], hand it to serveropts.Options and to package health, and call Run.
+//
+// Several servers of a process may share a Balancer; [Balancer.Shutdown] takes all of them.
+// Its methods may be called from any goroutine.
+type Balancer struct {
+	opts      options
+	reg       *conns.Registry
+	peers     *peerview.Book
+	clientDNS clientDNS
+	certs     *certs.Store // of peers.tls; nil: plain HTTP
+	keys      keyIndex
+	begun     time.Time
+	layers    *config.Layers // of Load; nil: Run watches no file
+
+	conds     conditions
+	running   atomic.Bool
+	ran       atomic.Bool // it is or was
+	firstConn sync.Once
+	untracked atomic.Uint64
+	wake      chan struct{}
+	stop      stop
+
+	mu          sync.Mutex // guards what follows
+	cfg         config.Config
+	verdict     Verdict
+	why         string
+	generation  uint64
+	decisions   []Decision
+	plans       uint64
+	planTime    time.Duration
+	overload    string // by which signal this pod is overloaded; only the loop writes it
+	reaching    bool
+	served      time.Time       // when this pod was first a member; zero: not yet
+	singleHomed map[string]bool // see plan.State.SingleHomed
+
+	loop loop // owned by Run
+}
+
+// loop is what only the goroutine of Run uses.
+type loop struct {
+	state     plan.State
+	conns     []plan.Conn   // a buffer
+	sampledAt time.Duration // when the loads were last sampled
+	sampledBy string        // and by which weight
+}
+
+// New returns a Balancer. It checks cfg as [config.Config.Validate] does; nothing runs
+// before Run. New makes no source: [WithPeers] brings one. [Load] makes the one that the
+// configuration names.
+//
+// Errors are invalid settings, files of peers.tls that cannot be used, and an own address
+// that is none.
+func New(cfg config.Config, opts ...Option) (*Balancer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	b := &Balancer{
+		opts:    newOptions(opts),
+		reg:     conns.NewRegistry(linger),
+		begun:   time.Now(),
+		wake:    make(chan struct{}, 1),
+		stop:    newStop(),
+		cfg:     cfg,
+		verdict: Waiting,
+		why:     "Run has not planned yet",
+	}
+	b.conds.log = b.opts.log
+	self, err := b.opts.self()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.prepareTLS(&cfg.Peers.TLS); err != nil {
+		return nil, err
+	}
+	b.peers = peerview.New(b.peerOptions(&cfg, self))
+	return b, b.clientDNS.prepare(&cfg)
+}
+
+// self is this pod among its peers.
+func (o *options) self() (peerview.Self, error) {
+	self := peerview.Self{Pod: o.pod}
+	if o.addr == "" {
+		return self, nil
+	}
+	addr, err := netip.ParseAddr(o.addr)
+	if err != nil {
+		return self, fmt.Errorf("rebalance: this pod's own address ($POD_IP or WithSelf): %w", err)
+	}
+	self.Addr = addr.Unmap()
+	return self, nil
+}
+
+func (b *Balancer) peerOptions(cfg *config.Config, self peerview.Self) peerview.Options {
+	o := peerview.Options{
+		Self: self, Source: b.opts.source, Port: cfg.Peers.Port, Salt: cfg.Peers.Salt,
+		Events: peerview.Events{
+			Changed:    b.poke,
+			ClientName: b.clientDNS.learn,
+			Warning:    func(text string) { b.conds.set(peersLimited, text) },
+			Ended: func(err error) {
+				b.conds.set(sourceEnded, "the source of peers has ended; mend the cause, then restart this pod: "+err.Error())
+			},
+		},
+	}
+	if b.certs != nil {
+		o.TLS = b.certs.Client
+	}
+	return o
+}
+
+// Config returns the configuration in force.
+func (b *Balancer) Config() config.Config {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cfg
+}
+
+// Apply puts a changed configuration in force at once; rebalance.enabled false is the kill
+// switch. Keys that only a new process can take up keep their values, and the condition
+// "restart-needed" names them. An invalid cfg changes nothing and is returned as an error.
+func (b *Balancer) Apply(cfg config.Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	late := config.RestartNeeded(b.cfg, cfg)
+	b.cfg.Rebalance = cfg.Rebalance
+	b.cfg.Policy.MaxConnectionAge = cfg.Policy.MaxConnectionAge
+	b.cfg.Policy.MaxConnectionAgeGrace = cfg.Policy.MaxConnectionAgeGrace
+	b.mu.Unlock()
+	b.conds.set(restartNeeded, restartText(late))
+	b.decided("configured", 0, "a changed configuration is in force")
+	b.poke()
+	return nil
+}
+
+func restartText(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("changed keys take effect only in a new process: %v", keys)
+}
+
+// Run watches the peers, decides and acts until ctx is done, then returns nil. Call it
+// once, in a goroutine of its own. Without it connections are tracked but never moved, and
+// policy.maxConnectionAge does nothing. A Balancer made by [Load] also watches its
+// configuration file.
+func (b *Balancer) Run(ctx context.Context) error {
+	if !b.running.CompareAndSwap(false, true) {
+		return ErrRunning
+	}
+	defer b.running.Store(false)
+	b.ran.Store(true)
+	b.conds.set(notRunning, "")
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if b.opts.source != nil {
+		wg.Go(func() { b.peers.Run(ctx) })
+		wg.Go(func() { b.clientDNS.run(ctx, b.poke) })
+	}
+	if b.layers != nil {
+		wg.Go(func() { _ = b.WatchConfig(ctx, *b.layers) }) // it ends with ctx alone
+	}
+	b.runLoop(ctx, &wg)
+	return nil
+}
+
+// longestRest is the longest pause between two steps of the loop, so that it notices what
+// changes without a signal, such as a view that ages.
+const longestRest = time.Second
+
+func (b *Balancer) runLoop(ctx context.Context, wg *sync.WaitGroup) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-b.wake:
+		}
+		timer.Reset(b.step(ctx, wg))
+	}
+}
+
+// step looks, decides and acts once, and returns how long the loop may rest.
+func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
+	if !b.ready() {
+		b.publish(Disabled, "this pod is stopping")
+		return longestRest
+	}
+	b.sample()
+	view, policy := b.view()
+	start := time.Now()
+	var step plan.Step
+	b.loop.state, step = plan.Next(b.loop.state, view, policy)
+	b.planned(time.Since(start))
+	for _, n := range step.Notes {
+		b.decided(n.Action, n.Count, n.Why)
+	}
+	b.drain(step.Drains)
+	if step.Query != nil {
+		b.peers.Query(ctx, wg, step.Query)
+	}
+	b.publish(Verdict(step.Verdict), step.Why)
+	b.watchConditions()
+	b.reg.Sweep()
+	b.keys.drop()
+	if step.Wake > 0 {
+		return min(step.Wake, longestRest)
+	}
+	return longestRest
+}
+
+// poke lets the loop take its next step now.
+func (b *Balancer) poke() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *Balancer) planned(took time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := &b.loop.state
+	b.plans++
+	b.planTime += took
+	b.generation, b.reaching, b.singleHomed = s.Generation, s.Reaching(), s.SingleHomed()
+}
+
+// publish shows the verdict; the log has a line for each change.
+func (b *Balancer) publish(v Verdict, why string) {
+	b.mu.Lock()
+	changed := v != b.verdict
+	b.verdict, b.why = v, why
+	b.mu.Unlock()
+	if changed {
+		b.opts.log.Info("verdict", "verdict", v, "why", why)
+	}
+}
+
+// keptDecisions is how many decisions /statusz shows.
+const keptDecisions = 64
+
+// decided books one decision, for the log and for /statusz.
+func (b *Balancer) decided(action string, count int, why string) {
+	b.opts.log.Info("decision", "action", action, "count", count, "why", why)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.decisions) == keptDecisions {
+		b.decisions = append(b.decisions[:0], b.decisions[1:]...)
+	}
+	b.decisions = append(b.decisions, Decision{At: time.Now(), Action: action, Count: count, Why: why})
+}

@@ -1,0 +1,71 @@
+package rebalance
+
+import (
+	"context"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
+)
+
+// Draining returns a channel that is closed once the connection of this RPC is drained. The
+// handler of a long stream may then end it with codes.Unavailable, so that its client opens
+// it elsewhere; nothing forces it to. Draining returns nil, which blocks forever, if the
+// connection is not tracked.
+func Draining(ctx context.Context) <-chan struct{} {
+	if c, _ := conns.FromContext(ctx); c != nil {
+		return c.Draining()
+	}
+	return nil
+}
+
+// SetKey gives the connection of this RPC another key, such as a client's name that only a
+// header carries. Connections with the same key count as those of one client. SetKey reports
+// whether the connection is tracked.
+func SetKey(ctx context.Context, key string) bool {
+	c, _ := conns.FromContext(ctx)
+	if c != nil {
+		c.SetKey(key)
+	}
+	return c != nil
+}
+
+// Drain drains the connection of this RPC (reason "manual"): its client gets a GOAWAY,
+// RPCs in flight finish, new ones go elsewhere. Drain reports whether this call did it;
+// false if the connection is draining already or is not tracked.
+func Drain(ctx context.Context) bool {
+	c, _ := conns.FromContext(ctx)
+	return c != nil && c.Drain(reason.Manual, "drained by its handler", 0)
+}
+
+// runGrace is how long a Balancer may have connections without Run before it complains.
+const runGrace = 10 * time.Second
+
+// expectRun checks once, a while after the first connection, whether Run was called.
+func (b *Balancer) expectRun() {
+	b.firstConn.Do(func() {
+		time.AfterFunc(runGrace, func() {
+			if b.ran.Load() {
+				return
+			}
+			b.conds.set(notRunning, "connections are served but Balancer.Run was not called, so nothing is moved: add `go bal.Run(ctx)`")
+			if b.ran.Load() { // it was called in this moment
+				b.conds.set(notRunning, "")
+			}
+		})
+	})
+}
+
+// seen notes that an RPC with this context was served and reports whether its connection
+// is tracked. The first that is not shows the condition "untracked".
+func (b *Balancer) seen(ctx context.Context) bool {
+	c, isRPC := conns.FromContext(ctx)
+	if c != nil || !isRPC {
+		return true
+	}
+	if b.untracked.Add(1) == 1 {
+		b.conds.set(untracked, "RPCs arrive on connections that are not tracked, so none of them can be drained: a grpc.Creds option after "+
+			"serveropts.Options replaced its credentials. Pass yours as serveropts.Options(bal, creds) and drop grpc.Creds")
+	}
+	return false
+}

@@ -1,0 +1,68 @@
+package rebalance
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/peers"
+	"github.com/evenkeel-go/evenkeel/peers/dns"
+	"github.com/evenkeel-go/evenkeel/peers/static"
+)
+
+// SourceFunc makes the source of peers that a configuration describes. log may be kept.
+// Its errors are returned by [Load].
+type SourceFunc = func(cfg config.Config, log *slog.Logger) (peers.Source, error)
+
+// Load loads the configuration, makes the source that peers.source names and returns a
+// Balancer with both, whose Run also watches layers.File:
+//
+//	bal, err := rebalance.Load(config.Layers{File: "evenkeel.yaml"})
+//
+// Load knows how to make the sources none, static and dns. Hand it the one for Kubernetes,
+// which is a module of its own so that client-go stays out of everybody else's:
+//
+//	rebalance.WithSource(config.SourceKubernetes, kube.FromConfig)
+//
+// [WithPeers] among opts takes the place of all of them. The errors are those of
+// config.Load, of the source and of [New].
+func Load(layers config.Layers, opts ...Option) (*Balancer, error) {
+	cfg, err := config.Load(layers)
+	if err != nil {
+		return nil, err
+	}
+	o := newOptions(opts)
+	if o.source == nil {
+		source, err := o.makeSource(cfg)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, WithPeers(source))
+	}
+	b, err := New(cfg, opts...)
+	if err != nil {
+		return nil, err
+	}
+	b.layers = &layers
+	return b, nil
+}
+
+// makeSource returns nil for the source "none".
+func (o *options) makeSource(cfg config.Config) (peers.Source, error) {
+	name := cfg.Peers.Source
+	if f := o.sources[name]; f != nil {
+		return f(cfg, o.log)
+	}
+	switch name {
+	case config.SourceNone:
+		return nil, nil //nolint:nilnil // there is none
+	case config.SourceStatic:
+		return static.New(cfg.Peers.Static)
+	case config.SourceDNS:
+		d := cfg.Peers.DNS
+		return dns.New(dns.Options{Name: d.Name, Server: d.Server, Interval: d.Interval, Logger: o.log})
+	}
+	return nil, fmt.Errorf("peers.source is %s, and this program does not include it: pass "+
+		"rebalance.WithSource(config.SourceKubernetes, kube.FromConfig), from the module "+
+		"github.com/evenkeel-go/evenkeel/peers/kube, to rebalance.Load", name)
+}

@@ -1,0 +1,178 @@
+package rebalance
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/inside"
+	"github.com/evenkeel-go/evenkeel/peers"
+)
+
+// slowServer stops gracefully only after a while.
+type slowServer struct {
+	b        *Balancer
+	takes    time.Duration
+	graceful time.Time
+	draining int // then
+	stopped  chan struct{}
+}
+
+func (s *slowServer) GracefulStop() {
+	s.graceful, s.draining = time.Now(), s.b.Status().Draining
+	select {
+	case <-time.After(s.takes):
+	case <-s.stopped:
+	}
+}
+
+func (s *slowServer) Stop() { close(s.stopped) }
+
+func TestShutdown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		takes   time.Duration
+		forgets time.Duration // when the source forgets the pod; 0: never
+		least   time.Duration // before GracefulStop
+		idle    bool          // nobody is connected
+		err     error
+	}{
+		"clean":       {takes: time.Second, forgets: 3 * time.Second, least: 3 * time.Second},
+		"remembered":  {takes: time.Second, least: 10 * time.Second}, // a third of 30 s, no longer
+		"long stream": {takes: time.Hour, forgets: time.Second, least: time.Second, err: context.DeadlineExceeded},
+		"idle":        {forgets: 3 * time.Second, least: 3 * time.Second, idle: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := &hand{renew: true}
+				b := started(t, src, nil)
+				src.set(pods("198.18.0.1", "198.18.0.2"))
+				connected := 0
+				if !tc.idle {
+					visitor(t, b)
+					connected = 1
+				}
+				if tc.forgets > 0 {
+					time.AfterFunc(tc.forgets, func() { src.set(pods("198.18.0.2")) })
+				}
+				srv := &slowServer{b: b, takes: tc.takes, stopped: make(chan struct{})}
+				begin := time.Now()
+				err := b.Shutdown(t.Context(), srv)
+				if !errors.Is(err, tc.err) {
+					t.Errorf("error %v, want %v", err, tc.err)
+				}
+				if waited := srv.graceful.Sub(begin); waited < tc.least || waited > tc.least+11*time.Second {
+					t.Errorf("GracefulStop after %v, want a lame duck of %v and the spread", waited, tc.least)
+				}
+				if took := time.Since(begin); took > 30*time.Second {
+					t.Errorf("took %v, more than shutdown.timeout", took)
+				}
+				if b.ready() || srv.draining != connected {
+					t.Errorf("ready %v, %d draining", b.ready(), srv.draining)
+				}
+			})
+		})
+	}
+}
+
+// A pod that was not told its address, or only that of the family which the Service does not have,
+// waits until it is forgotten all the same.
+func TestLameDuckByName(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("fd00::1")
+	for name, tc := range map[string]struct {
+		self    string
+		addr    netip.Addr
+		listed  time.Duration // how long the source lists it, and DNS answers with it
+		inDNS   time.Duration
+		resolve string
+	}{
+		"no address":        {"", v4, 4 * time.Second, 0, ""},
+		"the other family":  {v4.String(), v6, 4 * time.Second, 0, ""},
+		"longer in DNS":     {v4.String(), v6, time.Second, 7 * time.Second, "hello.test"},
+		"no address in DNS": {"", v4, time.Second, 7 * time.Second, "hello.test"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("pod-a", tc.self))
+				if err != nil {
+					t.Fatal(err)
+				}
+				me, other := peers.Member{Pod: "pod-a", Addrs: []netip.Addr{tc.addr}}, peers.Member{Pod: "pod-b", Addrs: []netip.Addr{netip.MustParseAddr("198.18.0.2")}}
+				both, one := peers.Membership{Members: []peers.Member{me, other}}, peers.Membership{Members: []peers.Member{other}}
+				z := &zone{}
+				z.set(both)
+				if b.clientDNS.resolver = z; tc.resolve != "" {
+					b.clientDNS.fixed = true
+					b.clientDNS.set(tc.resolve)
+				}
+				b.peers.Update(both)
+				time.AfterFunc(tc.listed, func() { b.peers.Update(one) })
+				time.AfterFunc(tc.inDNS, func() { z.set(one) })
+				begun := time.Now()
+				b.waitForgotten(t.Context(), 10*time.Second)
+				if took, want := time.Since(begun), max(tc.listed, tc.inDNS); took < want || took > want+time.Second {
+					t.Errorf("it waited %v, want %v", took, want)
+				}
+			})
+		})
+	}
+}
+
+// A client whose resolver rests comes back to the pod that sent it away: it knows no
+// other. It must find it until it has looked again.
+func TestShutdownServesWhoComesBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		name  string        // what clients resolve
+		stays time.Duration // until its resolver has looked
+		stops time.Duration // when the listener may close, at the latest and nearly at the earliest
+	}{
+		"learns in time": {name: "hello.test", stays: 15 * time.Second, stops: 15 * time.Second},
+		"never learns":   {name: "hello.test", stays: time.Hour, stops: 27 * time.Second},
+		"no DNS":         {stays: time.Hour, stops: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := &hand{renew: true}
+				b := gated(t, src, &zone{}, tc.name)
+				src.set(pods("198.18.0.2"))
+				visitor(t, b)
+				go func() {
+					<-b.Stopping()
+					for b.Status().Draining == 0 {
+						time.Sleep(time.Millisecond)
+					}
+					back, server := net.Pipe()
+					conn := inside.Of(b).Track(server, nil)
+					defer back.Close()
+					defer conn.Close()
+					select {
+					case <-time.After(tc.stays):
+					case <-t.Context().Done():
+					}
+				}()
+				srv := &slowServer{b: b, takes: time.Second, stopped: make(chan struct{})}
+				begun := time.Now()
+				if err := b.Shutdown(t.Context(), srv); err != nil {
+					t.Error(err)
+				}
+				if took := srv.graceful.Sub(begun); took > tc.stops+2*time.Second || took < tc.stops-time.Second {
+					t.Errorf("it stopped serving after %v, want about %v", took, tc.stops)
+				}
+			})
+		})
+	}
+}
+
+func TestMomentsAreWithinTheWindow(t *testing.T) {
+	last := time.Duration(-1)
+	for _, m := range momentsIn(time.Second, 1000) {
+		if m < last || m >= time.Second {
+			t.Fatalf("moment %v after %v", m, last)
+		}
+		last = m
+	}
+}

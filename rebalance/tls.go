@@ -1,0 +1,47 @@
+package rebalance
+
+import (
+	"crypto/tls"
+	"fmt"
+
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/certs"
+)
+
+// prepareTLS reads the files of peers.tls, if they are set.
+func (b *Balancer) prepareTLS(t *config.PeersTLS) error {
+	if t.Cert == "" {
+		return nil
+	}
+	store, err := certs.New(certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}, t.ServerName, b.showTLS)
+	if err != nil {
+		return fmt.Errorf("rebalance: peers.tls: %w", err)
+	}
+	b.certs = store
+	return nil
+}
+
+// showTLS shows what is wrong with the files of peers.tls, until it is mended.
+func (b *Balancer) showTLS(problem string) {
+	b.conds.set(peersTLS, onlyIf(problem != "",
+		"the changed files of peers.tls cannot be used, so the certificates of before stay in force; mend the files: "+problem))
+}
+
+// peersTLS returns the configuration with which the health endpoint serves, nil for plain
+// HTTP. It asks for a client certificate and also serves clients without one: checkPeer
+// judges them. Changed files take effect with the next handshake.
+func (b *Balancer) peersTLS() *tls.Config {
+	if b.certs == nil {
+		return nil
+	}
+	return b.certs.Server()
+}
+
+// checkPeer returns why the other end of a connection may not ask /peerz, nil if it may:
+// if peers.tls is not set, or its CA has signed the client's certificate.
+func (b *Balancer) checkPeer(state *tls.ConnectionState) error {
+	if b.certs == nil {
+		return nil
+	}
+	return b.certs.CheckClient(state)
+}
