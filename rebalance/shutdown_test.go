@@ -176,3 +176,70 @@ func TestMomentsAreWithinTheWindow(t *testing.T) {
 		last = m
 	}
 }
+
+// Several servers of one Balancer are stopped together.
+func TestShutdownOfSeveralServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := started(t, &hand{renew: true}, nil)
+		quick := &slowServer{b: b, takes: time.Second, stopped: make(chan struct{})}
+		stuck := &slowServer{b: b, takes: time.Hour, stopped: make(chan struct{})}
+		if err := b.Shutdown(t.Context(), quick, stuck); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v, want that the time was over", err)
+		}
+		if quick.graceful.IsZero() || !quick.graceful.Equal(stuck.graceful) {
+			t.Errorf("GracefulStop of the servers at %v and %v", quick.graceful, stuck.graceful)
+		}
+		synctest.Wait()
+		for _, srv := range []*slowServer{quick, stuck} {
+			select {
+			case <-srv.stopped:
+			default:
+				t.Error("a server was not stopped at the end of the time")
+			}
+		}
+	})
+}
+
+// A second call waits for the first and returns its result: main must not exit in the
+// middle of a stop.
+func TestSecondShutdownWaitsForTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := started(t, &hand{renew: true}, nil)
+		first := make(chan error, 1)
+		go func() {
+			first <- b.Shutdown(t.Context(), &slowServer{b: b, takes: time.Hour, stopped: make(chan struct{})})
+		}()
+		<-b.Stopping()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := b.Shutdown(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a second call whose context ends: %v", err)
+		}
+		err := b.Shutdown(t.Context())
+		select {
+		case want := <-first:
+			if !errors.Is(err, context.DeadlineExceeded) || err.Error() != want.Error() {
+				t.Errorf("the second call returned %v, the first %v", err, want)
+			}
+		default:
+			t.Error("the second call returned before the first")
+		}
+		if again := b.Shutdown(t.Context()); again == nil || again.Error() != err.Error() {
+			t.Errorf("a third call: %v", again)
+		}
+	})
+}
+
+// A Balancer without a server stops, too: it drains what it tracks.
+func TestShutdownWithoutServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := started(t, &hand{renew: true}, nil)
+		visitor(t, b)
+		if err := b.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := b.Status().Draining; n != 1 {
+			t.Errorf("%d connections are drained, want 1", n)
+		}
+	})
+}
