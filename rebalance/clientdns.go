@@ -10,16 +10,16 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
 )
 
-// clientDNS is the look at DNS by the name that clients resolve: the one of the
-// configuration, or else the one that the source knows, as soon as it does.
+// clientDNS looks up the name that clients resolve: the one of the configuration, or else
+// the one that the source gives, as soon as it does.
 type clientDNS struct {
 	resolver lookup.Lookuper
-	fixed    bool                        // the configuration names it
-	gate     atomic.Pointer[lookup.Gate] // nil: there is no such name, or none is known yet
+	fixed    bool                        // the name is the configuration's
+	gate     atomic.Pointer[lookup.Gate] // nil: there is no name, or none is known yet
 	renamed  chan struct{}
 }
 
-// prepare takes the name from cfg, if there is one.
+// prepare takes the name from the configuration, if it has one.
 func (d *clientDNS) prepare(cfg *config.Config) error {
 	d.renamed = make(chan struct{}, 1)
 	name, server := cfg.Clients.DNS.Name, cfg.Clients.DNS.Server
@@ -35,14 +35,14 @@ func (d *clientDNS) prepare(cfg *config.Config) error {
 	return nil
 }
 
-// learn takes the name that the source knows, or that it knows none.
+// learn takes the name that the source gives; empty: it knows none.
 func (d *clientDNS) learn(name string) {
 	if !d.fixed {
 		d.set(name)
 	}
 }
 
-// set starts anew with a closed gate if the name is another one.
+// set begins with a closed gate if the name is another one.
 func (d *clientDNS) set(name string) {
 	old := d.gate.Load()
 	if old == nil && name == "" || old != nil && old.Name() == name {
@@ -55,19 +55,19 @@ func (d *clientDNS) set(name string) {
 	d.gate.Store(gate)
 	select {
 	case d.renamed <- struct{}{}:
-	default: // run has not taken up the one before yet, and will find this one
+	default: // run has not taken up the one before yet, and finds this one then
 	}
 }
 
-// run looks the name up, when pods are waited for, until ctx is done, and calls
-// changed when the answer is another one.
+// run looks the name up while planning waits for pods, until ctx is done. It calls changed
+// when the answer is another one.
 func (d *clientDNS) run(ctx context.Context, changed func()) {
 	for ctx.Err() == nil {
 		d.runOne(ctx, d.gate.Load(), changed)
 	}
 }
 
-// runOne returns when the name is another one.
+// runOne serves one name, and returns when there is another.
 func (d *clientDNS) runOne(ctx context.Context, gate *lookup.Gate, changed func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

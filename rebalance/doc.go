@@ -1,15 +1,16 @@
-// Package rebalance decides which connections of a gRPC server leave, and when.
+// Package rebalance decides which connections of a gRPC server are drained, and when.
 //
-// A Balancer knows the live connections of one server, the pods that serve beside
-// it, and whether DNS already answers clients with all of them. From that view
-// and a config.Config it decides, in internal/plan, and acts, in one loop: Run.
+// A [Balancer] knows the live connections of the servers of one process, the pods that
+// serve beside it, and whether DNS lists all of them. From that view and its
+// configuration it decides and acts in one loop, [Balancer.Run]:
 //
-//	bal, err := rebalance.New(cfg, rebalance.WithPeers(source))
-//	srv := grpc.NewServer(serveropts.Options(bal)...)
+//	bal, err := rebalance.Load(config.Layers{File: "evenkeel.yaml"})
+//	srv := grpc.NewServer(serveropts.Options(bal, creds)...)
 //	go bal.Run(ctx)
 //
-// When it does not know (no peers, a view that is stale, DNS behind), it does
-// nothing and says so: see Status.
+// While it does not know enough (no peers, a stale view, DNS behind), it does nothing, and
+// says so: see [Status].
 //
-// This package does not import client-go; peers/kube does.
+// Handlers may call [Draining], [Drain] and [SetKey]. This package does not import
+// client-go; the module peers/kube does.
 package rebalance

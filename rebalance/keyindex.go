@@ -9,22 +9,21 @@ import (
 )
 
 const (
-	// manyKeys is from how many keys on questions share one round of hashing: fewer are
-	// hashed within a millisecond or two, anew for each.
+	// manyKeys is the number of keys from which on queries share one round of hashing.
+	// Fewer are hashed within a millisecond or two, for each query.
 	manyKeys = 10_000
-	// indexShared is for how long they do. After a growth each pod asks for thousands of
+	// indexShared is how long they share it. After a growth each pod asks for thousands of
 	// keys, 512 at a time; an answer is on its way for as long.
 	indexShared = 500 * time.Millisecond
-	// indexKept is when its memory is given back.
+	// indexKept is when the memory of an index is released.
 	indexKept = 5 * time.Second
 )
 
-// keyIndex counts this pod's connections by hashed key, for peers that ask. One question
-// at a time is answered: hashing takes one core at most, and no lock that a connection
-// needs.
+// keyIndex counts this pod's connections by hashed key, for peers that ask. It answers one
+// query at a time: hashing takes one core at most, and no lock that a connection needs.
 type keyIndex struct {
-	mu    sync.Mutex
-	at    time.Time // when index was filled
+	mu    sync.Mutex // guards what follows
+	at    time.Time  // when index was filled
 	index *peerz.Index
 	keys  []keyCount // a buffer
 }
@@ -34,28 +33,28 @@ type keyCount struct {
 	n   int
 }
 
-// answer answers a question for hashed keys, into r; sticky are those of clients that are on
-// one pod only.
-func (x *keyIndex) answer(r *peerz.Report, reg *conns.Registry, h peerz.Hasher, sticky map[string]bool, hashed []string) {
+// answer answers a query for hashed keys, into r. singleHomed are the keys that this pod has
+// found to be single-homed.
+func (x *keyIndex) answer(r *peerz.Report, reg *conns.Registry, h peerz.Hasher, singleHomed map[string]bool, hashed []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.index == nil || len(x.keys) < manyKeys || time.Since(x.at) >= indexShared {
-		x.fillLocked(reg, h, sticky)
+		x.fillLocked(reg, h, singleHomed)
 	}
 	r.Keys = make(map[string]int)
 	for _, key := range hashed {
-		n, sticky := x.index.Count(key)
+		n, single := x.index.Count(key)
 		if n > 0 {
 			r.Keys[key] = n
 		}
-		if sticky {
+		if single {
 			r.SingleHomed = append(r.SingleHomed, key)
 		}
 	}
 }
 
-// fillLocked copies the keys under the registry's lock and hashes them outside of it.
-func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher, sticky map[string]bool) {
+// fillLocked copies the keys under the registry's lock and hashes them without it.
+func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher, singleHomed map[string]bool) {
 	x.keys = x.keys[:0]
 	x.at = time.Now()
 	reg.EachKey(func(key string, serving int) bool {
@@ -66,12 +65,12 @@ func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher, sticky map[st
 	for _, k := range x.keys {
 		x.index.Add(k.key, k.n)
 	}
-	for key := range sticky {
+	for key := range singleHomed {
 		x.index.AddSingleHomed(key)
 	}
 }
 
-// drop gives back the memory of what nobody asks for any more.
+// drop releases the memory of an index that no peer has asked for lately.
 func (x *keyIndex) drop() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
