@@ -4,6 +4,7 @@ GO            ?= go
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT       := mvdan.cc/gofumpt@v0.12.0
 GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+ACTIONLINT    := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 # What the tests run on, whatever Go is installed. Both are chosen: tests in synctest
 # bubbles meet errors of Go's own elsewhere.
 # The newest patch of the oldest Go that go.mod allows, not its first: in Go 1.25.0 a
@@ -84,11 +85,16 @@ image: ## The example server as a container image, dist/server.tar, packed witho
 	cd tools && GOWORK=off $(GO) run ./image -o ../dist/server.tar -tag evenkeel-example-server:dev -entrypoint /server ../dist/server=/server
 
 .PHONY: lint
-lint: ## golangci-lint and gofumpt
+lint: actionlint ## golangci-lint, gofumpt and actionlint
 	@for m in $(MODULES); do echo "golangci-lint $$m" && (cd $$m && $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 	cd test/chart && GOWORK=off $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...
 	cd test/k8s && GOWORK=off $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml --build-tags e2e ./...
 	@out=$$(git ls-files '*.go' | grep -v '/gen/' | xargs $(GO) run $(GOFUMPT) -l) && test -z "$$out" || { echo "not gofumpt-ed:"; echo "$$out"; exit 1; }
+
+# shellcheck and pyflakes are off, so that results do not depend on what is installed.
+.PHONY: actionlint
+actionlint: ## Check the hosted workflows in .github
+	$(GO) run $(ACTIONLINT) -shellcheck= -pyflakes=
 
 .PHONY: fmt
 fmt: ## gofumpt on every file
