@@ -1,2 +1,2 @@
-// Package arch has no code: its test holds which package may import which.
+// Package arch holds no code. Its tests fix which package may import which.
 package arch
