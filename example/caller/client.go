@@ -1,9 +1,9 @@
-// Package caller is an ordinary grpc-go client of the hello service: what users of
-// a service have anyway. It knows nothing of evenkeel, and nothing in it is
-// there to help evenkeel.
+// Package caller is an ordinary grpc-go client of the hello service, such as the
+// users of a service already have. It knows nothing of evenkeel, and nothing in it
+// is there to help evenkeel.
 //
-// It stands apart from package main so that programs with other resolvers can run it,
-// and the demo in processes of its own.
+// It is not in package main so that programs with other resolvers can use it, and
+// so that the demo can run it in processes of its own.
 package caller
 
 import (
@@ -34,7 +34,7 @@ const (
 	exitUsage = 2
 )
 
-// Main is the whole program: it returns its exit status.
+// Main runs the whole program and returns its exit status.
 func Main(args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
@@ -47,7 +47,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if o.duration > 0 {
-		// Not a deadline: streams would carry it to the server and fail of it.
+		// This is no deadline: streams would carry one to the server, and fail when
+		// it passes.
 		defer time.AfterFunc(o.duration, stop).Stop()
 	}
 	c, err := dial(&o)
@@ -63,7 +64,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// client is its channels and what came of them.
+// client is a set of channels and the tally of their calls.
 type client struct {
 	o     *options
 	conns []*grpc.ClientConn
@@ -91,7 +92,7 @@ func dial(o *options) (*client, error) {
 		}))
 	}
 	c := &client{o: o, tally: newTally(time.Now())}
-	opts = append(opts, grpc.WithStatsHandler(opened{c.tally}))
+	opts = append(opts, grpc.WithStatsHandler(connCounter{c.tally}))
 	for range o.channels {
 		conn, err := grpc.NewClient(o.target, opts...)
 		if err != nil {
@@ -110,12 +111,13 @@ func (c *client) close() {
 	}
 }
 
-// run calls until ctx is done and every call has ended, and returns the sum.
+// run makes calls until ctx is done, waits for those in flight, and returns the
+// total.
 func (c *client) run(ctx context.Context, out io.Writer) *report {
-	printed, stop := context.WithCancel(context.WithoutCancel(ctx))
+	printCtx, stopPrinting := context.WithCancel(context.WithoutCancel(ctx))
 	var printer sync.WaitGroup
 	if c.o.json {
-		printer.Go(func() { c.printEach(printed, out) })
+		printer.Go(func() { c.printEach(printCtx, out) })
 	}
 	switch c.o.method {
 	case methodHi:
@@ -123,7 +125,7 @@ func (c *client) run(ctx context.Context, out io.Writer) *report {
 	default:
 		c.streamAll(ctx)
 	}
-	stop()
+	stopPrinting()
 	printer.Wait()
 	c.tally.cut(time.Now())
 	total := c.tally.total
@@ -136,8 +138,9 @@ func (c *client) run(ctx context.Context, out io.Writer) *report {
 	return total
 }
 
-// printEach cuts at whole multiples of the interval by the clock, so that the
-// intervals of several clients are the same.
+// printEach prints a report for each interval until ctx is done. Intervals begin at
+// whole multiples of their length on the clock, so that those of several clients
+// coincide.
 func (c *client) printEach(ctx context.Context, out io.Writer) {
 	for {
 		next := time.Now().Truncate(c.o.every).Add(c.o.every)
@@ -153,15 +156,14 @@ func (c *client) printEach(ctx context.Context, out io.Writer) {
 	}
 }
 
-// toWho all greetings go.
+// toWho is the recipient of every greeting.
 const toWho = "you"
 
-// maxInFlight bounds what an open loop piles up behind a server that does not
-// answer.
+// maxInFlight bounds the calls that pile up behind a server that does not answer.
 const maxInFlight = 1000
 
-// callAll begins calls at the rate, each on the next channel, and does not wait for
-// answers: a slow pod must not slow down what the others are sent.
+// callAll starts calls at the given rate, each on the next channel. It does not wait
+// for answers: a slow pod must not slow down the calls to the others.
 func (c *client) callAll(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -192,7 +194,8 @@ func (c *client) callAll(ctx context.Context) {
 	}
 }
 
-// call is one Hi. ctx does not end with the client: what has begun is waited for.
+// call makes one Hi call. ctx does not end with the client, so that calls in flight
+// can finish.
 func (c *client) call(ctx context.Context, stub hellov1.HelloServiceClient) {
 	if c.o.timeout > 0 {
 		var cancel context.CancelFunc
@@ -220,7 +223,7 @@ func (c *client) streamAll(ctx context.Context) {
 // that refuses them.
 const reopenAfter = 100 * time.Millisecond
 
-// keepStream opens a stream again whenever it ends.
+// keepStream reopens its stream whenever it ends.
 func (c *client) keepStream(ctx context.Context, stub hellov1.HelloServiceClient) {
 	open := c.watch
 	if c.o.method == methodChat {
@@ -245,7 +248,7 @@ func (c *client) watch(ctx context.Context, stub hellov1.HelloServiceClient) err
 	return c.receive(stream)
 }
 
-// chat sends at its share of the rate while it receives.
+// chat sends messages at its share of the rate while it receives answers.
 func (c *client) chat(ctx context.Context, stub hellov1.HelloServiceClient) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -260,7 +263,7 @@ func (c *client) chat(ctx context.Context, stub hellov1.HelloServiceClient) erro
 	return c.receive(stream)
 }
 
-// talk ends with its stream; why it ended is what receive returns.
+// talk sends messages until the stream ends. receive returns the reason why it ended.
 func (c *client) talk(ctx context.Context, stream hellov1.HelloService_ChatClient) {
 	tick := time.NewTicker(time.Duration(float64(time.Second) * float64(len(c.stubs)) / c.o.rate))
 	defer tick.Stop()

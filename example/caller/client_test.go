@@ -17,7 +17,7 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-func TestWrongFlags(t *testing.T) {
+func TestInvalidFlags(t *testing.T) {
 	for _, tc := range []struct {
 		args []string
 		want []string
@@ -35,32 +35,32 @@ func TestWrongFlags(t *testing.T) {
 			t.Errorf("%v: exit status %d, want %d", tc.args, code, exitUsage)
 		}
 		if strings.Count(stderr.String(), "\n") != 1 {
-			t.Errorf("%v: not one line: %q", tc.args, &stderr)
+			t.Errorf("%v: got %q on stderr, want one line", tc.args, &stderr)
 		}
 		for _, want := range tc.want {
 			if !strings.Contains(stderr.String(), want) {
-				t.Errorf("%v: %q does not name %q", tc.args, &stderr, want)
+				t.Errorf("%v: error %q does not mention %q", tc.args, &stderr, want)
 			}
 		}
 	}
 }
 
-// fake answers as a pod named "p", or with an error.
-type fake struct {
+// fakeService answers as a pod named "p", or fails.
+type fakeService struct {
 	hellov1.UnimplementedHelloServiceServer
 
 	fail error
 }
 
-func (f *fake) Hi(context.Context, *hellov1.HiRequest) (*hellov1.HiResponse, error) {
+func (f *fakeService) Hi(context.Context, *hellov1.HiRequest) (*hellov1.HiResponse, error) {
 	return &hellov1.HiResponse{Pod: "p"}, f.fail
 }
 
-func (f *fake) Watch(_ *hellov1.HiRequest, s hellov1.HelloService_WatchServer) error {
+func (f *fakeService) Watch(_ *hellov1.HiRequest, s hellov1.HelloService_WatchServer) error {
 	return errors.Join(s.Send(&hellov1.HiResponse{Pod: "p"}), f.fail)
 }
 
-func (f *fake) Chat(s hellov1.HelloService_ChatServer) error {
+func (f *fakeService) Chat(s hellov1.HelloService_ChatServer) error {
 	for {
 		if _, err := s.Recv(); err != nil {
 			return err
@@ -71,36 +71,37 @@ func (f *fake) Chat(s hellov1.HelloService_ChatServer) error {
 	}
 }
 
-// serve returns where f serves, and what is told of each new connection.
-func serve(t *testing.T, f *fake) (addr string, from <-chan string) {
+// serve starts a server for f. It returns its address, and a channel that receives
+// the remote address of each accepted connection.
+func serve(t *testing.T, f *fakeService) (addr string, accepted <-chan string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	noted := &noting{Listener: ln, from: make(chan string, 100)}
+	recorder := &recordingListener{Listener: ln, accepted: make(chan string, 100)}
 	srv := grpc.NewServer()
 	hellov1.RegisterHelloServiceServer(srv, f)
-	go func() { _ = srv.Serve(noted) }()
+	go func() { _ = srv.Serve(recorder) }()
 	t.Cleanup(srv.Stop)
-	return ln.Addr().String(), noted.from
+	return ln.Addr().String(), recorder.accepted
 }
 
-type noting struct {
+type recordingListener struct {
 	net.Listener
 
-	from chan string
+	accepted chan string
 }
 
-func (n *noting) Accept() (net.Conn, error) {
-	conn, err := n.Listener.Accept()
+func (l *recordingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
 	if err == nil {
-		n.from <- conn.RemoteAddr().String()
+		l.accepted <- conn.RemoteAddr().String()
 	}
 	return conn, err
 }
 
-func TestCounts(t *testing.T) {
+func TestReportsCountAnswersAndFailures(t *testing.T) {
 	for _, tc := range []struct {
 		method string
 		fail   error
@@ -111,7 +112,7 @@ func TestCounts(t *testing.T) {
 		{"chat", nil, exitOK},
 		{"hi", status.Error(codes.Unavailable, "no"), exitFail},
 	} {
-		addr, from := serve(t, &fake{fail: tc.fail})
+		addr, accepted := serve(t, &fakeService{fail: tc.fail})
 		var stdout, stderr bytes.Buffer
 		code := Main([]string{
 			"-target", addr, "-method", tc.method, "-channels", "3", "-rate", "1000", "-duration", "1s",
@@ -120,24 +121,24 @@ func TestCounts(t *testing.T) {
 		if code != tc.code {
 			t.Errorf("%s: exit status %d, want %d: %s", tc.method, code, tc.code, &stderr)
 		}
-		if ip := <-from; !strings.HasPrefix(ip, "127.0.66.6:") {
-			t.Errorf("%s: came from %s", tc.method, ip)
+		if ip := <-accepted; !strings.HasPrefix(ip, "127.0.66.6:") {
+			t.Errorf("%s: connected from %s, want 127.0.66.6", tc.method, ip)
 		}
-		total := checkSum(t, &stdout)
+		total := checkTotal(t, &stdout)
 		if total.Opened != 3 {
-			t.Errorf("%s: %d connections opened, want one for each of 3 channels", tc.method, total.Opened)
+			t.Errorf("%s: opened %d connections, want one for each of 3 channels", tc.method, total.Opened)
 		}
 		if tc.fail == nil && (total.Calls["p"] == 0 || total.Failures > 0) {
-			t.Errorf("%s: %+v", tc.method, total)
+			t.Errorf("%s: total %+v, want answers of p and no failures", tc.method, total)
 		}
 		if tc.fail != nil && (total.Errors["Unavailable: no"] == 0 || total.Failures != total.Errors["Unavailable: no"]) {
-			t.Errorf("%s: %+v", tc.method, total)
+			t.Errorf("%s: total %+v, want failures of %q only", tc.method, total, "Unavailable: no")
 		}
 	}
 }
 
-// checkSum: the last line is the sum of the others.
-func checkSum(t *testing.T, out *bytes.Buffer) report {
+// checkTotal checks that the last report is the sum of the others, and returns it.
+func checkTotal(t *testing.T, out *bytes.Buffer) report {
 	t.Helper()
 	sum := newReport(time.Now())
 	dec := json.NewDecoder(out)
@@ -151,23 +152,23 @@ func checkSum(t *testing.T, out *bytes.Buffer) report {
 			continue
 		}
 		if dec.More() || sum.Calls["p"] != r.Calls["p"] || sum.Failures != r.Failures {
-			t.Errorf("total %+v, sum %+v", r, sum)
+			t.Errorf("total %+v, want it last and equal to the sum %+v", r, sum)
 		}
 		return r
 	}
-	t.Fatal("no total")
+	t.Fatal("the output has no total")
 	return report{}
 }
 
 func TestSummaryForPeople(t *testing.T) {
-	addr, _ := serve(t, &fake{})
+	addr, _ := serve(t, &fakeService{})
 	var stdout, stderr bytes.Buffer
 	if code := Main([]string{"-target", addr, "-rate", "1000", "-duration", "1s"}, &stdout, &stderr); code != exitOK {
 		t.Fatalf("exit status %d: %s", code, &stderr)
 	}
 	for _, want := range []string{" calls, 0 failed\n", "  p ", "100.0 %"} {
 		if !strings.Contains(stdout.String(), want) {
-			t.Errorf("no %q in %q", want, &stdout)
+			t.Errorf("summary %q does not contain %q", &stdout, want)
 		}
 	}
 }

@@ -12,21 +12,21 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// report is what happened in one interval, or in all.
+// report is what a client saw in one interval, or in all of them.
 type report struct {
 	// T is when the interval began, in milliseconds since 1970.
 	T int64 `json:"t"`
 	// Calls counts answers by pod.
 	Calls map[string]int `json:"calls"`
-	// Failures counts RPCs that did not end well, Errors the same by text.
+	// Failures counts failed RPCs. Errors counts the same RPCs by error text.
 	Failures int            `json:"failures"`
 	Errors   map[string]int `json:"errors,omitempty"`
-	// Skipped counts calls that were due but not begun, since too many were still
-	// under way.
+	// Skipped counts calls that were due but not made, because too many were in
+	// flight.
 	Skipped int `json:"skipped,omitempty"`
-	// Opened counts connections made.
+	// Opened counts the connections that were opened.
 	Opened int `json:"opened,omitempty"`
-	// Total marks the last one: it is the sum of all.
+	// Total marks the last report, which is the sum of all others.
 	Total bool `json:"total,omitempty"`
 }
 
@@ -46,7 +46,7 @@ func (r *report) add(from *report) {
 	r.Opened += from.Opened
 }
 
-// tally counts, from any goroutine.
+// tally counts calls. Its methods may be called from any goroutine.
 type tally struct {
 	mu      sync.Mutex
 	current *report
@@ -82,7 +82,7 @@ func (t *tally) opened() {
 	t.current.Opened++
 }
 
-// cut returns what happened since the last cut and begins anew at now.
+// cut returns the report of the current interval and starts the next one at now.
 func (t *tally) cut(now time.Time) *report {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,12 +92,13 @@ func (t *tally) cut(now time.Time) *report {
 	return r
 }
 
-// printJSON ignores errors: whoever closed our output does not want to know.
+// printJSON ignores errors: if nobody reads the output any longer, nobody needs to
+// know.
 func (r *report) printJSON(w io.Writer) {
 	_ = json.NewEncoder(w).Encode(r) //nolint:errchkjson // see above
 }
 
-// print is for people.
+// print writes a summary for people.
 func (r *report) print(w io.Writer) {
 	all := 0
 	for _, n := range r.Calls {
@@ -111,6 +112,6 @@ func (r *report) print(w io.Writer) {
 		fmt.Fprintf(w, "  %d x %s\n", r.Errors[text], text)
 	}
 	if r.Skipped > 0 {
-		fmt.Fprintf(w, "  %d calls were due and not begun: too many under way\n", r.Skipped)
+		fmt.Fprintf(w, "  %d calls skipped: too many in flight\n", r.Skipped)
 	}
 }
