@@ -7,42 +7,45 @@ import (
 	"time"
 )
 
-// Report is what a client saw in one interval, or in all of its life.
+// Report is what a client saw in one interval, or in all of them.
 type Report struct {
 	// T is when the interval began, in milliseconds since 1970.
 	T int64 `json:"t"`
 	// Calls counts answers by pod.
 	Calls map[string]int `json:"calls"`
-	// Failures counts failed RPCs, Errors the same by text ("Unavailable: ...").
+	// Failures counts failed RPCs. Errors counts the same RPCs by error text
+	// ("Unavailable: ...").
 	Failures int            `json:"failures"`
 	Errors   map[string]int `json:"errors"`
-	// Skipped counts calls that were due but not begun.
+	// Skipped counts calls that were due but not made, because too many were in
+	// flight.
 	Skipped int `json:"skipped"`
-	// Opened counts connections made.
+	// Opened counts the connections that were opened.
 	Opened int `json:"opened"`
-	// Total marks the last report: the sum of all.
+	// Total marks the last report, which is the sum of all others.
 	Total bool `json:"total"`
 }
 
 // ClientSpec says how to start a client. Command and Target are required.
 type ClientSpec struct {
-	// Command runs example/client; the flags are put behind it.
+	// Command runs example/client; flags are appended to it.
 	Command []string
 	// Target is its gRPC target.
 	Target string
-	// Channels and Rate (calls a second over all channels). 0: the client's
-	// defaults, 1 and 100.
+	// Channels is the number of channels, and Rate the calls per second over all of
+	// them. 0 means the client's defaults, 1 and 100.
 	Channels int
 	Rate     float64
-	// Source is the IP that it connects from. Empty: the system chooses.
+	// Source is the IP address that it connects from. If it is empty, the system
+	// chooses.
 	Source string
-	// Every is the interval of its reports. 0: a second.
+	// Every is the interval of its reports. 0 means one second.
 	Every time.Duration
 	// Args are further flags.
 	Args []string
-	// OnReport is given each report, from one goroutine. Required.
+	// OnReport is called with each report, from one goroutine. It is required.
 	OnReport func(Report)
-	// Log is given each line it writes to stderr. Nil: none.
+	// Log is called with each line that it writes to stderr. It may be nil.
 	Log func(line string)
 }
 

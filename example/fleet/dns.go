@@ -12,34 +12,33 @@ import (
 	"github.com/miekg/dns"
 )
 
-// DNS is an authoritative server for a handful of names with addresses, over UDP
-// and TCP. Every other name does not exist. Its methods may be called from any
+// DNS is an authoritative DNS server for the addresses of a few names, over UDP and
+// TCP. Every other name does not exist. Its methods may be called from any
 // goroutine.
 //
-// On loopback the address of who asks says nothing: it is 127.0.0.1 for all. Who
-// must be told apart is given an address of the server of their own to ask, and
-// Last tells when that was asked.
+// On loopback every query comes from 127.0.0.1, so its source does not identify the
+// client. To tell clients apart, give each its own address of the server to query;
+// Last returns the time of the latest query to that address.
 type DNS struct {
 	ttl     uint32
 	servers []*dns.Server
 
 	mu     sync.Mutex
 	names  map[string]entry
-	calls  uint64 // of Set and SetAfter
+	calls  uint64 // number of calls of Set and SetAfter
 	last   map[string]time.Time
 	timers []*time.Timer
 	closed bool
 }
 
-// entry is what a name has, and which call said so.
+// entry holds the addresses of a name, and the number of the call that set them.
 type entry struct {
 	addrs []netip.Addr
 	call  uint64
 }
 
-// ListenDNS serves on each of addrs ("127.0.0.1:5300"), UDP and TCP. Answers are
-// given ttl, in whole seconds, as the time that they may be kept; 0 is legal and
-// means not at all.
+// ListenDNS serves on each of addrs ("127.0.0.1:5300"), over UDP and TCP. ttl is the
+// TTL of its answers, rounded down to whole seconds; with 0 they must not be cached.
 func ListenDNS(ttl time.Duration, addrs ...string) (*DNS, error) {
 	d := &DNS{
 		ttl:   uint32(ttl / time.Second),
@@ -55,9 +54,8 @@ func ListenDNS(ttl time.Duration, addrs ...string) (*DNS, error) {
 	return d, nil
 }
 
-// listenBoth takes the same port for UDP and TCP. Where addr leaves the choice of it
-// to the system, what is free for one may be taken for the other: then it tries
-// again.
+// listenBoth listens on the same port for UDP and TCP. If addr lets the system choose
+// the port, a port that is free for UDP may be taken for TCP: then it tries another.
 func listenBoth(addr string) (udp net.PacketConn, tcp net.Listener, err error) {
 	for range portTries {
 		if udp, err = net.ListenPacket("udp", addr); err != nil {
@@ -79,20 +77,20 @@ func (d *DNS) listen(addr string) error {
 	if err != nil {
 		return err
 	}
-	asked := udp.LocalAddr().String()
-	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { d.serve(asked, w, q) })
+	local := udp.LocalAddr().String()
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { d.serve(local, w, q) })
 	for _, s := range []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}} {
 		up := make(chan struct{})
 		s.NotifyStartedFunc = func() { close(up) }
 		go func() { _ = s.ActivateAndServe() }()
-		// Shutdown before the start would be lost.
+		// A Shutdown before the server has started would have no effect.
 		<-up
 		d.servers = append(d.servers, s)
 	}
 	return nil
 }
 
-// Addrs returns where it listens, in the order of ListenDNS.
+// Addrs returns the addresses that it listens on, in the order given to ListenDNS.
 func (d *DNS) Addrs() []string {
 	var out []string
 	for _, s := range d.servers {
@@ -103,7 +101,7 @@ func (d *DNS) Addrs() []string {
 	return out
 }
 
-// Set gives name these addresses from now on; none: the name exists and has no
+// Set replaces the addresses of name. Without addrs, the name exists and has no
 // address.
 func (d *DNS) Set(name string, addrs ...netip.Addr) {
 	d.mu.Lock()
@@ -112,8 +110,8 @@ func (d *DNS) Set(name string, addrs ...netip.Addr) {
 	d.setLocked(name, entry{slices.Clone(addrs), d.calls})
 }
 
-// SetAfter is Set after a while, as behind a cache. What is older than what the name has
-// by then is left out: timers that end together run in any order.
+// SetAfter is Set after a delay, as if behind a cache. It has no effect if a later call
+// has set the name by then: timers that expire together run in any order.
 func (d *DNS) SetAfter(lag time.Duration, name string, addrs ...netip.Addr) {
 	if lag <= 0 {
 		d.Set(name, addrs...)
@@ -140,22 +138,22 @@ func (d *DNS) setLocked(name string, e entry) {
 	}
 }
 
-// Get returns the addresses that name has now.
+// Get returns the current addresses of name.
 func (d *DNS) Get(name string) []netip.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.names[dns.CanonicalName(name)].addrs)
 }
 
-// Last returns when this address of the server (one of Addrs) was last asked for
-// name; zero: never.
+// Last returns the time of the latest query for name to addr, which is one of Addrs. It
+// returns the zero time if there was none.
 func (d *DNS) Last(addr, name string) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.last[addr+" "+dns.CanonicalName(name)]
 }
 
-// Close stops serving; answers that were to come do not come.
+// Close stops the server and cancels pending SetAfter calls.
 func (d *DNS) Close() {
 	d.mu.Lock()
 	d.closed = true
@@ -168,7 +166,7 @@ func (d *DNS) Close() {
 	}
 }
 
-func (d *DNS) serve(asked string, w dns.ResponseWriter, q *dns.Msg) {
+func (d *DNS) serve(local string, w dns.ResponseWriter, q *dns.Msg) {
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.Authoritative = true
@@ -177,14 +175,15 @@ func (d *DNS) serve(asked string, w dns.ResponseWriter, q *dns.Msg) {
 		_ = w.WriteMsg(m)
 		return
 	}
-	d.answer(asked, m)
+	d.answer(local, m)
 	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
 		m.Truncate(udpSize(q))
 	}
 	_ = w.WriteMsg(m)
 }
 
-// udpSize is how much the asker can take (RFC 6891; 512 without EDNS).
+// udpSize is the longest answer that the client accepts over UDP (RFC 6891; 512 bytes
+// without EDNS).
 func udpSize(q *dns.Msg) int {
 	if opt := q.IsEdns0(); opt != nil {
 		return max(dns.MinMsgSize, int(opt.UDPSize()))
@@ -192,14 +191,14 @@ func udpSize(q *dns.Msg) int {
 	return dns.MinMsgSize
 }
 
-// answer fills in m, in a new order each time, as cluster DNS does.
-func (d *DNS) answer(asked string, m *dns.Msg) {
+// answer adds the answers to m in random order, as cluster DNS does.
+func (d *DNS) answer(local string, m *dns.Msg) {
 	question := m.Question[0]
 	name := dns.CanonicalName(question.Name)
 	d.mu.Lock()
 	e, known := d.names[name]
 	addrs := slices.Clone(e.addrs)
-	d.last[asked+" "+name] = time.Now()
+	d.last[local+" "+name] = time.Now()
 	d.mu.Unlock()
 	if !known {
 		m.Rcode = dns.RcodeNameError

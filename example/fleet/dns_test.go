@@ -30,7 +30,7 @@ func ips(texts ...string) []netip.Addr {
 	return out
 }
 
-func ask(t *testing.T, proto, server, name string, kind uint16) *dns.Msg {
+func query(t *testing.T, proto, server, name string, kind uint16) *dns.Msg {
 	t.Helper()
 	m := new(dns.Msg).SetQuestion(name, kind)
 	reply, _, err := (&dns.Client{Net: proto, Timeout: 10 * time.Second}).Exchange(m, server)
@@ -59,22 +59,22 @@ func TestDNSAnswers(t *testing.T) {
 			{"empty.test.", dns.TypeA, 0, dns.RcodeSuccess},
 			{"other.test.", dns.TypeA, 0, dns.RcodeNameError},
 		} {
-			reply := ask(t, proto, server, tc.name, tc.kind)
+			reply := query(t, proto, server, tc.name, tc.kind)
 			if len(reply.Answer) != tc.n || reply.Rcode != tc.rcode {
-				t.Errorf("%s %s %s: %d answers, %s", proto, tc.name, dns.TypeToString[tc.kind],
-					len(reply.Answer), dns.RcodeToString[reply.Rcode])
+				t.Errorf("%s %s %s: got %d answers and %s, want %d and %s", proto, tc.name, dns.TypeToString[tc.kind],
+					len(reply.Answer), dns.RcodeToString[reply.Rcode], tc.n, dns.RcodeToString[tc.rcode])
 			}
 			for _, rr := range reply.Answer {
 				if rr.Header().Ttl != 7 || rr.Header().Name != tc.name {
-					t.Errorf("%s: %v", tc.name, rr)
+					t.Errorf("got record %v, want name %s and TTL 7", rr, tc.name)
 				}
 			}
 		}
 	}
 }
 
-// An answer too long for UDP says so, and comes in full over TCP; Go's own resolver,
-// which grpc-go uses, does that by itself.
+// An answer too long for UDP is truncated, and complete over TCP. Go's own resolver,
+// which grpc-go uses, falls back to TCP by itself.
 func TestDNSLongAnswer(t *testing.T) {
 	d := listenDNS(t, "127.0.0.1:0")
 	var all []netip.Addr
@@ -82,16 +82,16 @@ func TestDNSLongAnswer(t *testing.T) {
 		all = append(all, netip.AddrFrom4([4]byte{127, 1, 0, byte(i)}))
 	}
 	d.Set("many.test", all...)
-	if reply := ask(t, "udp", d.Addrs()[0], "many.test.", dns.TypeA); !reply.Truncated {
-		t.Error("not truncated")
+	if reply := query(t, "udp", d.Addrs()[0], "many.test.", dns.TypeA); !reply.Truncated {
+		t.Error("the answer over UDP is not truncated")
 	}
 	got := lookup(t, d, "many.test")
 	if !slices.Equal(got, all) {
-		t.Errorf("%d addresses, want %d", len(got), len(all))
+		t.Errorf("got %d addresses, want %d", len(got), len(all))
 	}
 }
 
-// lookup asks as a Go program does, and sorts.
+// lookup resolves name as a Go program does, and sorts the addresses.
 func lookup(t *testing.T, d *DNS, name string) []netip.Addr {
 	t.Helper()
 	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -105,24 +105,24 @@ func lookup(t *testing.T, d *DNS, name string) []netip.Addr {
 	return got
 }
 
-func TestDNSTellsWhoAsked(t *testing.T) {
+func TestDNSRecordsLastQueryPerAddress(t *testing.T) {
 	d := listenDNS(t, "127.0.0.1:0", "127.0.0.2:0")
 	d.Set("hello.test", ips("127.0.1.1")...)
 	first, second := d.Addrs()[0], d.Addrs()[1]
 	before := time.Now()
-	ask(t, "udp", first, "hello.test.", dns.TypeA)
+	query(t, "udp", first, "hello.test.", dns.TypeA)
 	if last := d.Last(first, "hello.test"); last.Before(before) {
-		t.Errorf("the first was asked at %v, before the question at %v", last, before)
+		t.Errorf("last query to the first address at %v, want after %v", last, before)
 	}
 	if last := d.Last(second, "hello.test"); !last.IsZero() {
-		t.Errorf("nobody asked the second, but it says %v", last)
+		t.Errorf("last query to the second address at %v, want none", last)
 	}
 	if last := d.Last(first, "other.test"); !last.IsZero() {
-		t.Errorf("nobody asked for other.test, but it says %v", last)
+		t.Errorf("last query for other.test at %v, want none", last)
 	}
 }
 
-func TestDNSLag(t *testing.T) {
+func TestSetAfterDelaysAnswers(t *testing.T) {
 	d := listenDNS(t, "127.0.0.1:0")
 	d.Set("hello.test", ips("127.0.1.1")...)
 	d.SetAfter(time.Hour, "hello.test", ips("127.0.1.9")...)
@@ -130,18 +130,18 @@ func TestDNSLag(t *testing.T) {
 	deadline := time.Now().Add(30 * time.Second)
 	for len(d.Get("hello.test")) != 2 {
 		if time.Now().After(deadline) {
-			t.Fatalf("still %v", d.Get("hello.test"))
+			t.Fatalf("hello.test still has %v, want 2 addresses", d.Get("hello.test"))
 		}
-		ask(t, "udp", d.Addrs()[0], "hello.test.", dns.TypeA)
+		query(t, "udp", d.Addrs()[0], "hello.test.", dns.TypeA)
 	}
 	if got := lookup(t, d, "hello.test"); !slices.Equal(got, ips("127.0.1.1", "127.0.1.2")) {
-		t.Errorf("answers %v", got)
+		t.Errorf("got %v, want 127.0.1.1 and 127.0.1.2", got)
 	}
 }
 
-// Three pods that become ready in the same moment are announced one after the other, and the
-// last announcement has them all.
-func TestDNSLagKeepsTheOrder(t *testing.T) {
+// Three pods that become ready at the same moment are announced one after the other.
+// The last announcement has all of them and must win.
+func TestSetAfterKeepsLatestCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, err := ListenDNS(0)
 		if err != nil {
@@ -156,16 +156,16 @@ func TestDNSLagKeepsTheOrder(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if got := d.Get("hello.test"); len(got) != len(all) {
-				t.Fatalf("%d of %d addresses", len(got), len(all))
+				t.Fatalf("got %d addresses, want %d", len(got), len(all))
 			}
 		}
 	})
 }
 
-func TestDNSPortTaken(t *testing.T) {
+func TestListenDNSFailsOnTakenPort(t *testing.T) {
 	d := listenDNS(t, "127.0.0.1:0")
 	if other, err := ListenDNS(0, d.Addrs()[0]); err == nil {
 		other.Close()
-		t.Error("listens where another does")
+		t.Error("ListenDNS on a taken port returned no error")
 	}
 }

@@ -1,7 +1,7 @@
-// Package fleet runs a small service on one machine: server and client processes
-// on loopback addresses of their own, a DNS server that they ask, and the
-// measuring of how even their load is. The demo and the tests are made of it.
+// Package fleet runs a small service on one machine: server and client processes on
+// loopback addresses of their own, and a DNS server for them. It also measures how
+// even their load is. The demo and many tests are built on it.
 //
-// Everything it starts ends with the process that started it: by Close, and on
-// Linux by the kernel should that process be killed.
+// The caller ends what it started, with Stop, Kill and Close. On Linux the kernel
+// kills the processes should the caller be killed itself.
 package fleet

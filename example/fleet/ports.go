@@ -8,12 +8,12 @@ import (
 	"strconv"
 )
 
-// portTries is how many ports are looked at until one is free.
+// portTries is how many ports are tried before giving up.
 const portTries = 500
 
-// FreePort returns the first port from first on that is free on every host, for TCP
-// and UDP, and is none of taken. It may be taken by somebody else before it is
-// used: nothing on a machine can promise more.
+// FreePort returns the first port, counting from first, that is free on every host
+// for TCP and UDP and is not in taken. Another program may take the port before
+// the caller uses it: no system can promise more.
 func FreePort(hosts []string, first int, taken ...int) (int, error) {
 	for port := first; port < first+portTries; port++ {
 		if !slices.Contains(taken, port) && freeOnAll(hosts, port) {
@@ -23,10 +23,9 @@ func FreePort(hosts []string, first int, taken ...int) (int, error) {
 	return 0, fmt.Errorf("fleet: no port from %d to %d is free on all of %v", first, first+portTries-1, hosts)
 }
 
-// HoldPort is FreePort for several programs of one kind that may start in the same
-// moment: it keeps the port of guard, an address that nothing else uses, until the
-// closer is closed, so that the next one that asks with the same guard gets
-// another port.
+// HoldPort is FreePort for programs that may start at the same moment. Until the
+// closer is closed, it listens on the port at guard, an address that nothing else
+// uses. Another call with the same guard therefore gets another port.
 func HoldPort(hosts []string, guard string, first int, taken ...int) (int, io.Closer, error) {
 	for port := first; port < first+portTries; port++ {
 		if slices.Contains(taken, port) {

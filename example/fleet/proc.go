@@ -12,15 +12,16 @@ import (
 	"time"
 )
 
-// Proc is one process that was started here.
+// Proc is a process that Start has started.
 type Proc struct {
 	cmd  *exec.Cmd
 	done chan struct{}
-	err  error // of Wait; read it after done
+	err  error // from Wait; valid once done is closed
 }
 
-// Start starts argv with env on top of this process's environment. Each line that
-// it writes goes to stdout or stderr, from one goroutine each; nil: nowhere.
+// Start runs argv with env added to this process's environment. It calls stdout and
+// stderr, which may be nil, with each line that the process writes, from one goroutine
+// each.
 func Start(argv, env []string, stdout, stderr func(line string)) (*Proc, error) {
 	if len(argv) == 0 {
 		return nil, errors.New("fleet: no command")
@@ -45,7 +46,7 @@ func Start(argv, env []string, stdout, stderr func(line string)) (*Proc, error) 
 	lines.Go(func() { eachLine(errPipe, stderr) })
 	go func() {
 		defer close(p.done)
-		// Wait closes the pipes: not before all has been read.
+		// Wait closes the pipes, so everything must have been read before.
 		lines.Wait()
 		p.err = cmd.Wait()
 	}()
@@ -60,17 +61,18 @@ func eachLine(r io.Reader, f func(string)) {
 			f(s.Text())
 		}
 	}
-	// A line too long ends the scan, but must not block the process.
+	// An overlong line ends the scan, but must not block the process.
 	_, _ = io.Copy(io.Discard, r)
 }
 
-// PID is its process id.
+// PID returns its process id.
 func (p *Proc) PID() int { return p.cmd.Process.Pid }
 
-// Done is closed once it has ended and all it wrote was read.
+// Done returns a channel that is closed once the process has ended and all of its
+// output has been read.
 func (p *Proc) Done() <-chan struct{} { return p.done }
 
-// Exited reports whether it has ended.
+// Exited reports whether the process has ended.
 func (p *Proc) Exited() bool {
 	select {
 	case <-p.done:
@@ -80,28 +82,29 @@ func (p *Proc) Exited() bool {
 	}
 }
 
-// ExitCode waits for the end and returns the exit status, -1 if a signal ended it.
+// ExitCode waits for the process to end and returns its exit status, or -1 if a signal
+// ended it.
 func (p *Proc) ExitCode() int {
 	<-p.done
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Terminate asks it to end (SIGTERM). It does not wait.
+// Terminate sends SIGTERM. It does not wait.
 func (p *Proc) Terminate() { p.signal(syscall.SIGTERM) }
 
-// Kill ends it at once (SIGKILL). It does not wait.
+// Kill sends SIGKILL. It does not wait.
 func (p *Proc) Kill() { p.signal(syscall.SIGKILL) }
 
-// signal does nothing to a process that has ended: its id may be another's by now,
-// and os.Process knows.
+// signal does nothing to a process that has ended. os.Process sees to that, since the
+// id may belong to another process by then.
 func (p *Proc) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
-// Stop asks it to end, kills it after patience, and waits.
-func (p *Proc) Stop(patience time.Duration) {
+// Stop sends SIGTERM and waits for the process to end; after timeout it sends SIGKILL.
+func (p *Proc) Stop(timeout time.Duration) {
 	p.Terminate()
 	select {
 	case <-p.done:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		p.Kill()
 		<-p.done
 	}

@@ -2,8 +2,8 @@ package fleet
 
 import "syscall"
 
-// ownGroup keeps Ctrl-C in a terminal from reaching the process past the one that
-// started it, and has the kernel end it with that one.
+// ownGroup puts a process into a group of its own, so that Ctrl-C in a terminal
+// reaches its parent only. The kernel kills the process when its parent ends.
 func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

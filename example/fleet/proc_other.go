@@ -4,6 +4,6 @@ package fleet
 
 import "syscall"
 
-// ownGroup keeps Ctrl-C in a terminal from reaching the process past the one that
-// started it.
+// ownGroup would keep Ctrl-C in a terminal from reaching a child process; only Linux
+// has an implementation.
 func ownGroup() *syscall.SysProcAttr { return nil }

@@ -17,7 +17,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/example/internal/server"
 )
 
-// TestMain lets the test binary be the programs that the tests start.
+// TestMain makes the test binary the programs that the tests start.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// stubborn says that it lives and does not end when asked.
+// stubborn prints a line to stdout and one to stderr, and ignores SIGTERM.
 func stubborn() {
 	signal.Ignore(syscall.SIGTERM)
 	fmt.Println("alive")
@@ -49,38 +49,38 @@ func self(t *testing.T, command string) []string {
 	return []string{exe, command}
 }
 
-func TestProcStopKillsTheStubborn(t *testing.T) {
+func TestStopKillsProcessThatIgnoresSIGTERM(t *testing.T) {
 	out, errs := make(chan string, 10), make(chan string, 10)
 	p, err := Start(self(t, "stubborn"), nil, func(s string) { out <- s }, func(s string) { errs <- s })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if line := <-out; line != "alive" {
-		t.Errorf("stdout %q", line)
+		t.Errorf("got %q on stdout, want %q", line, "alive")
 	}
 	if line := <-errs; line != "and complaining" {
-		t.Errorf("stderr %q", line)
+		t.Errorf("got %q on stderr, want %q", line, "and complaining")
 	}
 	if p.Exited() {
-		t.Error("has ended by itself")
+		t.Error("the process has exited before Stop")
 	}
 	p.Stop(time.Millisecond)
 	if !p.Exited() || p.ExitCode() != -1 {
-		t.Errorf("exited %v with %d, want -1, by a signal", p.Exited(), p.ExitCode())
+		t.Errorf("exited %v with status %d, want true and -1 (a signal)", p.Exited(), p.ExitCode())
 	}
-	p.Kill() // of what has ended: nothing happens
+	p.Kill() // has no effect on a process that has ended
 }
 
-func TestStartOfNothing(t *testing.T) {
+func TestStartFailsWithoutProgram(t *testing.T) {
 	if _, err := Start(nil, nil, nil, nil); err == nil {
-		t.Error("started nothing without an error")
+		t.Error("Start without a command returned no error")
 	}
 	if _, err := Start([]string{"/does/not/exist"}, nil, nil, nil); err == nil {
-		t.Error("started a file that is not there without an error")
+		t.Error("Start of a file that does not exist returned no error")
 	}
 }
 
-// hosts of this package's tests, which others on the machine do not use.
+// Addresses of this package's tests, which nothing else on the machine uses.
 const serverHost, clientHost = "127.0.77.1", "127.0.77.9"
 
 func startServer(t *testing.T, args ...string) *Server {
@@ -127,7 +127,7 @@ func TestServerAndClient(t *testing.T) {
 	select {
 	case <-enough:
 	case <-time.After(time.Minute):
-		t.Fatal("no reports")
+		t.Fatal("the client has not sent 4 reports within a minute")
 	}
 	st, err := s.Status(t.Context())
 	for end := time.Now().Add(time.Minute); err == nil && st.Connections < 2 && time.Now().Before(end); {
@@ -137,22 +137,23 @@ func TestServerAndClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	if st.Pod != "pod-a" || st.Connections != 2 || st.Keys != 1 {
-		t.Errorf("pod %q with %d connections of %d keys, want pod-a, 2, 1", st.Pod, st.Connections, st.Keys)
+		t.Errorf("got pod %q with %d connections of %d keys, want pod-a with 2 of 1", st.Pod, st.Connections, st.Keys)
 	}
 	c.Stop(time.Minute)
 	if c.ExitCode() != 0 {
-		t.Errorf("the client exited with %d", c.ExitCode())
+		t.Errorf("the client exited with status %d, want 0", c.ExitCode())
 	}
 	mu.Lock()
 	defer mu.Unlock()
 	checkReports(t, reports)
 	s.Stop(time.Minute)
 	if s.ExitCode() != 0 {
-		t.Errorf("the server exited with %d", s.ExitCode())
+		t.Errorf("the server exited with status %d, want 0", s.ExitCode())
 	}
 }
 
-// checkReports: the total is the last one and the sum of the others.
+// checkReports checks that the last report is the total, that it is the sum of the
+// others, and that no RPC failed.
 func checkReports(t *testing.T, reports []Report) {
 	t.Helper()
 	last := reports[len(reports)-1]
@@ -160,15 +161,15 @@ func checkReports(t *testing.T, reports []Report) {
 	for _, r := range reports[:len(reports)-1] {
 		sum += r.Calls["pod-a"]
 		if r.Total || r.Failures != 0 {
-			t.Errorf("report %+v", r)
+			t.Errorf("got report %+v, want no total and no failures", r)
 		}
 	}
 	if !last.Total || last.Calls["pod-a"] != sum || sum == 0 {
-		t.Errorf("total %+v, the sum is %d", last, sum)
+		t.Errorf("got total %+v, want the sum, %d calls", last, sum)
 	}
 }
 
-func TestServerThatCannotStart(t *testing.T) {
+func TestStartServerReportsWhyItExited(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := StartServer(ctx, ServerSpec{
@@ -176,7 +177,7 @@ func TestServerThatCannotStart(t *testing.T) {
 		Args: []string{"-set", "rebalance.tolerance=7"},
 	})
 	if err == nil || !strings.Contains(err.Error(), "status 2") || !strings.Contains(err.Error(), "rebalance.tolerance") {
-		t.Errorf("got %v, want the exit status and the wrong key", err)
+		t.Errorf("got %v, want an error with the exit status and the invalid key", err)
 	}
 }
 
@@ -192,6 +193,6 @@ func TestFreePort(t *testing.T) {
 		t.Fatal(err)
 	}
 	if slices.Contains([]int{busy, busy + 1}, got) {
-		t.Errorf("%d is taken", got)
+		t.Errorf("got port %d, which is taken", got)
 	}
 }

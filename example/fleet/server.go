@@ -16,17 +16,17 @@ import (
 
 // ServerSpec says how to start a server. Command, Host and the ports are required.
 type ServerSpec struct {
-	// Command runs example/server; the flags are put behind it.
+	// Command runs example/server; flags are appended to it.
 	Command []string
-	// Name of the pod.
+	// Name is the name of the pod.
 	Name string
-	// Host is its own address, such as 127.0.1.1.
+	// Host is the address of the pod, such as 127.0.1.1.
 	Host string
-	// GRPCPort and HTTPPort are its ports on Host.
+	// GRPCPort and HTTPPort are the ports that it serves on at Host.
 	GRPCPort, HTTPPort int
 	// Args are further flags.
 	Args []string
-	// Log is given each line of its log. Nil: none.
+	// Log is called with each line of its log. It may be nil.
 	Log func(line string)
 }
 
@@ -37,34 +37,34 @@ type Server struct {
 	Spec ServerSpec
 }
 
-// readyPoll is how often a starting server is asked whether it is ready.
+// readyPoll is how often the readiness of a starting server is checked.
 const readyPoll = 20 * time.Millisecond
 
-// StartServer starts a server and returns once it is ready. If it is not before
-// ctx ends, or exits, it is killed, and the error has its last words.
+// StartServer starts a server and returns once it is ready. If the server exits, or
+// is not ready before ctx is done, it is killed; the error has the last line of its log.
 func StartServer(ctx context.Context, spec ServerSpec) (*Server, error) {
 	s := &Server{Spec: spec}
-	words := &lastWords{next: spec.Log}
+	logged := &lastLine{next: spec.Log}
 	argv := append([]string{}, spec.Command...)
 	argv = append(argv, "-grpc", s.GRPC(), "-http", s.HTTP(), "-name", spec.Name)
 	var err error
-	if s.Proc, err = Start(append(argv, spec.Args...), []string{"POD_IP=" + spec.Host}, nil, words.add); err != nil {
+	if s.Proc, err = Start(append(argv, spec.Args...), []string{"POD_IP=" + spec.Host}, nil, logged.add); err != nil {
 		return nil, err
 	}
 	if err := s.waitReady(ctx); err != nil {
 		s.Kill()
 		<-s.Done()
-		return nil, fmt.Errorf("fleet: server %s: %w: %s", spec.Name, err, words)
+		return nil, fmt.Errorf("fleet: server %s: %w: %s", spec.Name, err, logged)
 	}
 	return s, nil
 }
 
-// GRPC is where it serves gRPC.
+// GRPC returns the address of its gRPC port.
 func (s *Server) GRPC() string {
 	return net.JoinHostPort(s.Spec.Host, strconv.Itoa(s.Spec.GRPCPort))
 }
 
-// HTTP is where its health endpoint is.
+// HTTP returns the address of its health endpoint.
 func (s *Server) HTTP() string {
 	return net.JoinHostPort(s.Spec.Host, strconv.Itoa(s.Spec.HTTPPort))
 }
@@ -86,7 +86,7 @@ func (s *Server) waitReady(ctx context.Context) error {
 	}
 }
 
-// Status asks for /statusz.
+// Status fetches /statusz.
 func (s *Server) Status(ctx context.Context) (rebalance.Status, error) {
 	var st rebalance.Status
 	body, err := get(ctx, "http://"+s.HTTP()+"/statusz")
@@ -123,24 +123,25 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	return body, err
 }
 
-// lastWords keeps the last line of a log, for when the process dies of it.
-type lastWords struct {
-	next func(string)
+// lastLine keeps the last line of a log: it usually says why a process exited.
+type lastLine struct {
+	next func(string) // may be nil
+
 	mu   sync.Mutex
 	line string
 }
 
-func (w *lastWords) add(line string) {
-	w.mu.Lock()
-	w.line = line
-	w.mu.Unlock()
-	if w.next != nil {
-		w.next(line)
+func (l *lastLine) add(line string) {
+	l.mu.Lock()
+	l.line = line
+	l.mu.Unlock()
+	if l.next != nil {
+		l.next(line)
 	}
 }
 
-func (w *lastWords) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.line
+func (l *lastLine) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.line
 }

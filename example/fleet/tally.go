@@ -7,33 +7,33 @@ import (
 	"time"
 )
 
-// Tally adds up the reports of several clients and tells how even their calls were.
+// Tally adds up the reports of several clients and measures how even their calls were.
 // Its methods may be called from any goroutine.
 type Tally struct {
 	every time.Duration
 
 	mu       sync.Mutex
-	buckets  map[int64]map[string]int // by the start of the interval over every
+	buckets  map[int64]map[string]int // calls by pod, by the number of the interval
 	failures []Failure
 	calls    int
 }
 
 // Failure is a kind of failed RPC in one interval.
 type Failure struct {
-	// At is when the interval began.
+	// At is the start of the interval.
 	At time.Time
 	// Text is "Code: message".
 	Text string
-	// Count is how many.
+	// Count is the number of failed RPCs.
 	Count int
 }
 
-// NewTally returns a Tally for clients that report every so often.
+// NewTally returns a Tally for clients whose reports cover intervals of length every.
 func NewTally(every time.Duration) *Tally {
 	return &Tally{every: every, buckets: map[int64]map[string]int{}}
 }
 
-// Add takes one report of one client. Totals are left out: they repeat.
+// Add adds one report of one client. It ignores totals, which would count calls twice.
 func (t *Tally) Add(r Report) {
 	if r.Total {
 		return
@@ -53,15 +53,15 @@ func (t *Tally) Add(r Report) {
 	}
 }
 
-// Calls is how many calls were answered in all.
+// Calls returns the number of all answered calls.
 func (t *Tally) Calls() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.calls
 }
 
-// FailuresIn returns the failed RPCs of all clients from the interval of from on and
-// before to.
+// FailuresIn returns the failed RPCs of all clients, from the interval that contains
+// from until to.
 func (t *Tally) FailuresIn(from, to time.Time) []Failure {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -75,7 +75,7 @@ func (t *Tally) FailuresIn(from, to time.Time) []Failure {
 	return out
 }
 
-// Failed is how many those are.
+// Failed returns the number of the RPCs that FailuresIn returns.
 func (t *Tally) Failed(from, to time.Time) int {
 	n := 0
 	for _, f := range t.FailuresIn(from, to) {
@@ -84,18 +84,18 @@ func (t *Tally) Failed(from, to time.Time) int {
 	return n
 }
 
-// Window returns the calls by pod in the second that begins with the interval of
-// from.
+// Window returns the calls by pod in the second that begins with the interval that
+// contains from.
 func (t *Tally) Window(from time.Time) map[string]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.windowLocked(t.index(from))
 }
 
-// index is the interval that at lies in.
+// index returns the number of the interval that contains at.
 func (t *Tally) index(at time.Time) int64 { return at.UnixMilli() / t.every.Milliseconds() }
 
-// perSecond is how many intervals make the window of a second.
+// perSecond returns the number of intervals in a second.
 func (t *Tally) perSecond() int64 { return max(1, int64(time.Second/t.every)) }
 
 func (t *Tally) windowLocked(first int64) map[string]int {
@@ -108,13 +108,15 @@ func (t *Tally) windowLocked(first int64) map[string]int {
 	return sum
 }
 
-// EvenSince returns the first moment, from the interval of from on, at which the
-// calls became and stayed even: a second begins there in which the fullest of pods
-// had at most limit times the mean, and so it is in four of five of the seconds
-// that begin (one with each interval) within stay. The fifth is for a machine that
-// has other things to do, too. Seconds that are not over before to are not looked
-// at, so that it takes stay and a second to know. It returns false if there is no
-// such moment.
+// EvenSince returns the first moment between from and to at which the calls became
+// even and stayed so. It returns false if there was none.
+//
+// A second is even if the busiest of pods had at most limit times the mean. One second
+// begins with each interval. The one at the moment returned is even, and so are four of
+// five of those that begin within stay. The fifth allows for a machine that is busy
+// with other work.
+//
+// Only seconds that end before to count, so the answer takes stay and another second.
 func (t *Tally) EvenSince(from, to time.Time, pods []string, limit float64, stay time.Duration) (time.Time, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -124,15 +126,16 @@ func (t *Tally) EvenSince(from, to time.Time, pods []string, limit float64, stay
 		even = append(even, MaxOverMean(t.windowLocked(i), pods) <= limit)
 	}
 	for i := range even {
-		if even[i] && stays(even[i:], int(need)) {
+		if even[i] && staysEven(even[i:], int(need)) {
 			return time.UnixMilli((first + int64(i)) * t.every.Milliseconds()), true
 		}
 	}
 	return time.Time{}, false
 }
 
-// stays: of the first need, all known, at least four of five are even.
-func stays(even []bool, need int) bool {
+// staysEven reports whether at least four of five of the first need seconds are even.
+// It returns false if fewer are known.
+func staysEven(even []bool, need int) bool {
 	if len(even) < need {
 		return false
 	}
@@ -145,25 +148,25 @@ func stays(even []bool, need int) bool {
 	return 5*n >= 4*need
 }
 
-// Uneven is what MaxOverMean returns where there were no calls.
+// Uneven is what MaxOverMean returns if there were no calls.
 const Uneven = 1e9
 
-// MaxOverMean returns the calls of the fullest of pods over the mean of all of them:
-// 1 is perfectly even, len(pods) is all on one. A pod without calls counts; pods
-// that are not named do not. Without calls it returns Uneven.
+// MaxOverMean returns the calls of the busiest of pods divided by their mean: 1 is
+// perfectly even, and len(pods) means that one pod got all calls. A pod without calls
+// counts; calls of pods that are not in pods do not. Without calls it returns Uneven.
 func MaxOverMean(calls map[string]int, pods []string) float64 {
-	fullest, sum := 0, 0
+	busiest, sum := 0, 0
 	for _, pod := range pods {
-		fullest = max(fullest, calls[pod])
+		busiest = max(busiest, calls[pod])
 		sum += calls[pod]
 	}
 	if sum == 0 {
 		return Uneven
 	}
-	return float64(fullest) * float64(len(pods)) / float64(sum)
+	return float64(busiest) * float64(len(pods)) / float64(sum)
 }
 
-// Pods returns the names of all that ever answered, sorted.
+// Pods returns the sorted names of all pods that have answered a call.
 func (t *Tally) Pods() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 
 const quarter = 250 * time.Millisecond
 
-// begin is a moment at which an interval begins.
+// begin is the start of an interval.
 var begin = time.UnixMilli(1_800_000_000_000)
 
-// at is the begin of interval i.
+// at returns the start of interval i.
 func at(i int) time.Time { return begin.Add(time.Duration(i) * quarter) }
 
 func add(t *Tally, i int, calls map[string]int) {
@@ -29,8 +29,8 @@ func TestMaxOverMean(t *testing.T) {
 		{"even", map[string]int{"a": 5, "b": 5, "c": 5, "d": 5}, 1},
 		{"all on one", map[string]int{"a": 7}, 4},
 		{"a pod without calls counts", map[string]int{"a": 4, "b": 4, "c": 4}, 4.0 / 3},
-		{"a stranger does not count", map[string]int{"a": 5, "b": 5, "c": 5, "d": 5, "gone": 50}, 1},
-		{"none", nil, Uneven},
+		{"other pods do not count", map[string]int{"a": 5, "b": 5, "c": 5, "d": 5, "gone": 50}, 1},
+		{"no calls", nil, Uneven},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := MaxOverMean(tc.calls, pods); got != tc.want {
@@ -40,18 +40,18 @@ func TestMaxOverMean(t *testing.T) {
 	}
 }
 
-// Whatever the calls: from 1 to the number of pods, and no matter in what order pods
-// are named.
+// Whatever the calls, the result lies between 1 and the number of pods, and does not
+// depend on the order of pods.
 func TestMaxOverMeanBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		pods := rapid.SliceOfNDistinct(rapid.StringMatching(`p[0-9]+`), 1, 8, rapid.ID).Draw(t, "pods")
 		calls := rapid.MapOf(rapid.SampledFrom(pods), rapid.IntRange(0, 1000)).Draw(t, "calls")
 		got := MaxOverMean(calls, pods)
 		if got != Uneven && (got < 1-1e-9 || got > float64(len(pods))+1e-9) {
-			t.Fatalf("%v for %v over %v", got, calls, pods)
+			t.Fatalf("got %v for %v over %v, want 1 to %d", got, calls, pods, len(pods))
 		}
 		if again := MaxOverMean(calls, rapid.Permutation(pods).Draw(t, "permuted")); again != got {
-			t.Fatalf("%v, but %v in another order", got, again)
+			t.Fatalf("got %v, but %v with the pods in another order", got, again)
 		}
 	})
 }
@@ -67,17 +67,17 @@ func TestTallyAddsUpClients(t *testing.T) {
 
 	got := tally.Window(at(0).Add(quarter / 2))
 	if got["a"] != 12 || got["b"] != 12 {
-		t.Errorf("window %v, want 12 for each", got)
+		t.Errorf("got %v in the first second, want 12 calls each", got)
 	}
 	if n := tally.Calls(); n != 124 {
-		t.Errorf("%d calls, want 124", n)
+		t.Errorf("got %d calls, want 124", n)
 	}
 	if pods := tally.Pods(); len(pods) != 2 || pods[0] != "a" || pods[1] != "b" {
-		t.Errorf("pods %v", pods)
+		t.Errorf("got pods %v, want a and b", pods)
 	}
 }
 
-// even and uneven intervals.
+// The calls of an even and of an uneven interval.
 var (
 	both = map[string]int{"a": 10, "b": 10}
 	one  = map[string]int{"a": 20}
@@ -88,15 +88,15 @@ func TestEvenSince(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
 		intervals []map[string]int
-		to        int // 0: the end of intervals
-		want      int // -1: never
+		to        int // 0 means the end of intervals
+		want      int // -1 means never
 	}{
-		{"from the begin", repeat(both, 12), 0, 0},
+		{"from the start", repeat(both, 12), 0, 0},
 		{"never", repeat(one, 40), 0, -1},
 		{"later", append(repeat(one, 6), repeat(both, 12)...), 0, 6},
 		{"not for long enough", append(repeat(one, 6), repeat(both, 10)...), 0, -1},
 		{"a relapse", append(append(append(repeat(one, 2), repeat(both, 6)...), one), repeat(both, 12)...), 0, 9},
-		{"what is after the end is not looked at", repeat(both, 20), 10, -1},
+		{"intervals after the end do not count", repeat(both, 20), 10, -1},
 		{"no calls are not even", repeat(nil, 40), 0, -1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -111,16 +111,16 @@ func TestEvenSince(t *testing.T) {
 			got, ok := tally.EvenSince(at(0), at(to), pods, 1.1, 2*time.Second)
 			switch {
 			case ok != (tc.want >= 0):
-				t.Errorf("ok is %v", ok)
+				t.Errorf("got ok %v, want %v", ok, tc.want >= 0)
 			case ok && !got.Equal(at(tc.want)):
-				t.Errorf("even since %v, want %v", got.Sub(begin), at(tc.want).Sub(begin))
+				t.Errorf("even since %v after the start, want %v", got.Sub(begin), at(tc.want).Sub(begin))
 			}
 		})
 	}
 }
 
-// One interval in which a busy machine mixed things up touches the four seconds that
-// it is in, of the twenty that begin within five: not enough to speak of a relapse.
+// An interval that a busy machine made uneven is part of four of the twenty seconds
+// that begin within stay. That is no relapse.
 func TestEvenSinceForgivesOneInterval(t *testing.T) {
 	tally := NewTally(quarter)
 	for i, calls := range append(append(repeat(both, 6), one), repeat(both, 30)...) {
@@ -128,7 +128,7 @@ func TestEvenSinceForgivesOneInterval(t *testing.T) {
 	}
 	got, ok := tally.EvenSince(at(0), at(37), []string{"a", "b"}, 1.1, 5*time.Second)
 	if !ok || !got.Equal(at(0)) {
-		t.Errorf("even since %v (%v), want from the begin", got.Sub(begin), ok)
+		t.Errorf("even since %v after the start (%v), want 0s (true)", got.Sub(begin), ok)
 	}
 }
 
@@ -146,13 +146,13 @@ func TestFailuresIn(t *testing.T) {
 		tally.Add(Report{T: at(i).UnixMilli(), Failures: 2, Errors: map[string]int{"Unavailable: gone": 2}})
 	}
 	if n := tally.Failed(at(2), at(5)); n != 6 {
-		t.Errorf("%d failed, want 6", n)
+		t.Errorf("got %d failed RPCs, want 6", n)
 	}
-	// A failure is in the interval in which a phase begins, not before it.
+	// The interval in which a phase begins belongs to the phase.
 	if n := tally.Failed(at(2).Add(quarter/2), at(5)); n != 6 {
-		t.Errorf("%d failed, want 6", n)
+		t.Errorf("got %d failed RPCs, want 6", n)
 	}
 	if n := tally.Failed(time.Time{}, at(100)); n != 20 {
-		t.Errorf("%d failed, want 20", n)
+		t.Errorf("got %d failed RPCs, want 20", n)
 	}
 }
