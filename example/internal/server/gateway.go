@@ -13,9 +13,9 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// gateway is the HTTP/JSON side of the service. It calls the gRPC side of its own
+// gateway is the HTTP/JSON side of the service. It calls the gRPC server of its own
 // process over loopback, as any client would, so that interceptors and deadlines
-// hold for both.
+// apply to both sides.
 type gateway struct {
 	conn *grpc.ClientConn
 	http *http.Server
@@ -33,7 +33,7 @@ func newGateway(ctx context.Context, grpcAddr net.Addr, keys *keyring) (*gateway
 	return &gateway{conn: conn, http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
 }
 
-// serve returns nil once stop has been called.
+// serve serves HTTP on ln. It returns nil after stop.
 func (g *gateway) serve(ln net.Listener) error {
 	if err := g.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -41,7 +41,7 @@ func (g *gateway) serve(ln net.Listener) error {
 	return nil
 }
 
-// stop lets requests under way finish, for as long as ctx lasts.
+// stop lets requests in flight finish until ctx is done, and closes the rest.
 func (g *gateway) stop(ctx context.Context) {
 	if g.http.Shutdown(ctx) != nil {
 		_ = g.http.Close()
@@ -49,7 +49,8 @@ func (g *gateway) stop(ctx context.Context) {
 	_ = g.conn.Close()
 }
 
-// reachable is where a listener on every address is reached from here.
+// reachable returns an address at which this machine reaches a listener on a, which may
+// stand for every address.
 func reachable(a net.Addr) string {
 	if tcp, ok := a.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		return (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Port}).String()

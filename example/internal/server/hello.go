@@ -18,13 +18,13 @@ type hello struct {
 	hellov1.UnimplementedHelloServiceServer
 
 	pod string
-	// stopping is closed when this pod begins to stop.
+	// stopping is closed when this pod starts to stop.
 	stopping <-chan struct{}
 }
 
-// errElsewhere ends a long stream on a pod that stops. UNAVAILABLE is what clients
-// retry: they open the stream again, on another pod.
-var errElsewhere = status.Error(codes.Unavailable, "this pod is stopping, open the stream again")
+// errStopping ends a long stream on a pod that is stopping. Clients retry on
+// UNAVAILABLE: they open the stream again, on another pod.
+var errStopping = status.Error(codes.Unavailable, "this pod is stopping, open the stream again")
 
 func (h *hello) answer(req *hellov1.HiRequest) *hellov1.HiResponse {
 	return &hellov1.HiResponse{FromWho: req.GetToWho(), Message: req.GetMessage(), Pod: h.pod}
@@ -35,11 +35,11 @@ func (h *hello) Hi(_ context.Context, req *hellov1.HiRequest) (*hellov1.HiRespon
 	return h.answer(req), nil
 }
 
-// Watch answers at once and then every second.
+// Watch answers at once, and then every second.
 func (h *hello) Watch(req *hellov1.HiRequest, stream hellov1.HelloService_WatchServer) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	leave := h.sentAway(stream.Context())
+	stop := h.drainedByStop(stream.Context())
 	for {
 		if err := stream.Send(h.answer(req)); err != nil {
 			return err
@@ -47,23 +47,23 @@ func (h *hello) Watch(req *hellov1.HiRequest, stream hellov1.HelloService_WatchS
 		select {
 		case <-stream.Context().Done():
 			return stream.Context().Err()
-		case <-leave:
-			return errElsewhere
+		case <-stop:
+			return errStopping
 		case <-tick.C:
 		}
 	}
 }
 
-// Chat answers each message as it comes.
+// Chat answers each message as it arrives.
 func (h *hello) Chat(stream hellov1.HelloService_ChatServer) error {
 	done := make(chan error, 1)
 	go func() { done <- h.echo(stream) }()
 	select {
 	case err := <-done:
 		return err
-	case <-h.sentAway(stream.Context()):
-		// The stream's context ends with this return, and echo with it.
-		return errElsewhere
+	case <-h.drainedByStop(stream.Context()):
+		// Returning ends the stream's context, and that ends echo.
+		return errStopping
 	}
 }
 
@@ -82,10 +82,10 @@ func (h *hello) echo(stream hellov1.HelloService_ChatServer) error {
 	}
 }
 
-// sentAway returns a channel that is closed once this pod is stopping and the
-// connection of the stream has been asked to leave. A connection that moves for
-// balance keeps its streams: in-flight RPCs finish where they are.
-func (h *hello) sentAway(ctx context.Context) <-chan struct{} {
+// drainedByStop returns a channel that is closed once this pod is stopping and the
+// stream's connection is draining. A connection that is drained for balance keeps its
+// streams: RPCs in flight finish where they are.
+func (h *hello) drainedByStop(ctx context.Context) <-chan struct{} {
 	out := make(chan struct{})
 	go func() {
 		for _, wait := range []<-chan struct{}{h.stopping, rebalance.Draining(ctx)} {

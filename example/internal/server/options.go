@@ -14,7 +14,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/config"
 )
 
-// options is what the command line said.
+// options holds the flags.
 type options struct {
 	grpcAddr, httpAddr, gatewayAddr string
 
@@ -30,46 +30,50 @@ type options struct {
 	bareMaxAge time.Duration
 }
 
-// list is a flag that may be given several times.
+// list is a flag that can be given more than once.
 type list []string
 
 func (l *list) String() string     { return strings.Join(*l, " ") }
 func (l *list) Set(v string) error { *l = append(*l, v); return nil }
 
-const usage = `A hello server whose connections stay even over its pods, with evenkeel.
+const usage = `A hello server that uses evenkeel to keep connections even across its pods.
 
   server -grpc 127.0.1.1:50051 -http 127.0.1.1:8080 -name pod-a \
          -set peers.source=static -set peers.static=127.0.1.1,127.0.1.2
 
-SIGTERM or SIGINT ends it: not ready any more, connections sent away, in-flight
-RPCs finished, all within shutdown.timeout; a second one ends it at once.
-Exit status: 0 stopped as asked, 1 could not serve, 2 a wrong flag or setting.
+On SIGTERM or SIGINT the server becomes not ready, drains its connections and lets
+RPCs in flight finish, within shutdown.timeout. A second signal ends it at once.
 
-Environment: POD_NAME and POD_IP name this pod and its address among its peers
-(defaults: the host's name, the host of -grpc); EVENKEEL_REBALANCE_ENABLED=false
-and the like set one key each, between -config and -set.
+Exit status: 0 stopped by a signal, 1 failed or ended by a second signal,
+2 invalid flags or settings.
+
+Environment: POD_NAME is the name of this pod (default: the host name), and POD_IP
+its address among its peers (default: the host of -grpc). Variables such as
+EVENKEEL_REBALANCE_ENABLED=false set one key each; they override -config, and -set
+overrides them.
 
 `
 
-// parse returns errHelp after -h, else every wrong flag joined.
+// parse returns flag.ErrHelp after -h, and otherwise one error that joins those of
+// all flags.
 func parse(args []string, out io.Writer) (options, error) {
 	o := options{name: os.Getenv("POD_NAME")}
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.grpcAddr, "grpc", "127.0.0.1:50051", "serve gRPC on this `address`")
-	fs.StringVar(&o.httpAddr, "http", "127.0.0.1:8080", "serve /livez /readyz /metrics /statusz /peerz and a page on this `address`")
-	fs.StringVar(&o.gatewayAddr, "gateway", "", "serve HTTP/JSON (POST /v1/hi) through grpc-gateway on this `address`; empty: do not")
-	fs.StringVar(&o.name, "name", o.name, "this pod's `name` (default $POD_NAME, else the host's name)")
-	fs.StringVar(&o.config.File, "config", "", "YAML `file` of settings; it is read again when it changes")
-	fs.Var((*list)(&o.config.Set), "set", "one setting as `key=value`, over -config and the environment; repeatable")
-	fs.BoolVar(&o.printConfig, "print-config", false, "print all settings as they came out and exit")
-	fs.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	fs.StringVar(&o.tlsCert, "tls-cert", "", "certificate chain, a PEM `file`; empty: plaintext")
-	fs.StringVar(&o.tlsKey, "tls-key", "", "its key, a PEM `file`")
-	fs.StringVar(&o.tlsClientCA, "tls-client-ca", "", "PEM `file` of the CAs that clients' certificates must come from; empty: none asked for")
-	fs.DurationVar(&o.drainEvery, "drain-every", 0, "for tests: ask every connection to leave each time this passes (reason manual); 0: never")
-	fs.BoolVar(&o.bare, "bare", false, "for comparison: move nothing and stop as plain grpc-go does; evenkeel only counts")
-	fs.DurationVar(&o.bareMaxAge, "bare-max-connection-age", 0, "with -bare: grpc-go's own keepalive.ServerParameters.MaxConnectionAge; 0: infinite")
+	fs.StringVar(&o.httpAddr, "http", "127.0.0.1:8080", "serve /livez, /readyz, /metrics, /statusz, /peerz and a page at / on this `address`")
+	fs.StringVar(&o.gatewayAddr, "gateway", "", "serve HTTP/JSON (POST /v1/hi) through grpc-gateway on this `address`; empty: off")
+	fs.StringVar(&o.name, "name", o.name, "`name` of this pod (default $POD_NAME, else the host name)")
+	fs.StringVar(&o.config.File, "config", "", "YAML `file` with settings; it is reloaded when it changes")
+	fs.Var((*list)(&o.config.Set), "set", "set this `key=value`, overriding -config and the environment; may be repeated")
+	fs.BoolVar(&o.printConfig, "print-config", false, "print all resulting settings and exit")
+	fs.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` to log: debug, info, warn or error")
+	fs.StringVar(&o.tlsCert, "tls-cert", "", "PEM `file` with the certificate chain; empty: plaintext")
+	fs.StringVar(&o.tlsKey, "tls-key", "", "PEM `file` with the key of the certificate")
+	fs.StringVar(&o.tlsClientCA, "tls-client-ca", "", "PEM `file` with the CAs of client certificates, which are then required; empty: none required")
+	fs.DurationVar(&o.drainEvery, "drain-every", 0, "for tests: drain every connection this often (reason manual); 0: never")
+	fs.BoolVar(&o.bare, "bare", false, "for comparison: drain nothing and stop as plain grpc-go does; evenkeel only counts")
+	fs.DurationVar(&o.bareMaxAge, "bare-max-connection-age", 0, "with -bare: grpc-go's keepalive.ServerParameters.MaxConnectionAge; 0: infinite")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprint(out, usage)
@@ -84,7 +88,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	return o, o.check(fs.Args())
 }
 
-// check joins everything that is wrong with the flags.
+// check returns one error that joins those of all flags.
 func (o *options) check(rest []string) error {
 	var errs []error
 	wrong := func(bad bool, format string, args ...any) {
@@ -100,16 +104,16 @@ func (o *options) check(rest []string) error {
 		_, err := net.ResolveTCPAddr("tcp", a.addr)
 		wrong(err != nil, "%s %q: want host:port (%v)", a.flag, a.addr, err)
 	}
-	wrong((o.tlsCert == "") != (o.tlsKey == ""), "-tls-cert and -tls-key: give both or none")
-	wrong(o.tlsClientCA != "" && o.tlsCert == "", "-tls-client-ca: needs -tls-cert and -tls-key")
-	wrong(o.drainEvery < 0, "-drain-every %v: below 0", o.drainEvery)
-	wrong(o.bareMaxAge < 0, "-bare-max-connection-age %v: below 0", o.bareMaxAge)
-	wrong(o.bareMaxAge != 0 && !o.bare, "-bare-max-connection-age: needs -bare")
+	wrong((o.tlsCert == "") != (o.tlsKey == ""), "-tls-cert and -tls-key: want both or neither")
+	wrong(o.tlsClientCA != "" && o.tlsCert == "", "-tls-client-ca needs -tls-cert and -tls-key")
+	wrong(o.drainEvery < 0, "-drain-every %v: must not be negative", o.drainEvery)
+	wrong(o.bareMaxAge < 0, "-bare-max-connection-age %v: must not be negative", o.bareMaxAge)
+	wrong(o.bareMaxAge != 0 && !o.bare, "-bare-max-connection-age needs -bare")
 	return errors.Join(errs...)
 }
 
-// podIP is the address that peers know this pod by, empty if nobody can tell:
-// $POD_IP, else the host of -grpc unless that stands for every address.
+// podIP returns the address that peers know this pod by: $POD_IP, else the host of
+// -grpc. It returns "" if that host stands for every address.
 func (o *options) podIP() string {
 	if ip := os.Getenv("POD_IP"); ip != "" {
 		return ip
@@ -121,7 +125,7 @@ func (o *options) podIP() string {
 	return addr.IP.String()
 }
 
-// oneLine is err for stderr: everything that is wrong, on one line.
+// oneLine puts all lines of err onto one, for stderr.
 func oneLine(err error) string {
 	return strings.Join(strings.Split(strings.TrimSpace(err.Error()), "\n"), "; ")
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Everything that is wrong is named at once, on one line, with exit status 2.
-func TestWrongFlagsAndSettings(t *testing.T) {
+// All invalid flags and settings are named at once, on one line, with exit status 2.
+func TestInvalidFlagsAndSettings(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
 	if err := os.WriteFile(bad, []byte("rebalance:\n  tolerances: 0.2\nshutdown:\n  timeout: 5\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -22,16 +22,16 @@ func TestWrongFlagsAndSettings(t *testing.T) {
 		{"unknown flag", []string{"-nope"}, []string{"-nope"}},
 		{"arguments", []string{"a", "b"}, []string{`"a b"`}},
 		{"addresses", []string{"-grpc", "nowhere", "-http", "127.0.0.1:http-alt-x", "-gateway", ":x"}, []string{"-grpc", "-http", "-gateway"}},
-		{"half of TLS", []string{"-tls-cert", "x"}, []string{"-tls-cert and -tls-key"}},
-		{"a CA without TLS", []string{"-tls-client-ca", "x"}, []string{"-tls-client-ca"}},
-		{"TLS files", []string{"-tls-cert", "/no/cert", "-tls-key", "/no/key"}, []string{"-tls-cert", "/no/cert"}},
-		{"half of peers.tls", []string{"-set", "peers.tls.cert=x", "-set", "peers.tls.ca=y"}, []string{"peers.tls.key"}},
-		{"files of peers.tls", []string{"-set", "peers.tls.cert=/no/cert", "-set", "peers.tls.key=/no/key", "-set", "peers.tls.ca=/no/ca"}, []string{"peers.tls", "/no/cert"}},
-		{"age without bare", []string{"-bare-max-connection-age", "30s"}, []string{"-bare-max-connection-age"}},
-		{"below 0", []string{"-drain-every", "-1s", "-bare", "-bare-max-connection-age", "-1s"}, []string{"-drain-every", "-bare-max-connection-age"}},
+		{"certificate without key", []string{"-tls-cert", "x"}, []string{"-tls-cert and -tls-key"}},
+		{"client CA without TLS", []string{"-tls-client-ca", "x"}, []string{"-tls-client-ca"}},
+		{"missing TLS files", []string{"-tls-cert", "/no/cert", "-tls-key", "/no/key"}, []string{"-tls-cert", "/no/cert"}},
+		{"peers.tls without key", []string{"-set", "peers.tls.cert=x", "-set", "peers.tls.ca=y"}, []string{"peers.tls.key"}},
+		{"missing files of peers.tls", []string{"-set", "peers.tls.cert=/no/cert", "-set", "peers.tls.key=/no/key", "-set", "peers.tls.ca=/no/ca"}, []string{"peers.tls", "/no/cert"}},
+		{"connection age without bare", []string{"-bare-max-connection-age", "30s"}, []string{"-bare-max-connection-age"}},
+		{"negative durations", []string{"-drain-every", "-1s", "-bare", "-bare-max-connection-age", "-1s"}, []string{"-drain-every", "-bare-max-connection-age"}},
 		{"settings", []string{"-set", "rebalance.tolerance=7", "-set", "peers.sauce=dns"}, []string{"rebalance.tolerance", "peers.sauce"}},
-		{"a file", []string{"-config", bad}, []string{"rebalance.tolerances", "shutdown.timeout"}},
-		{"no file", []string{"-config", "/no/such.yaml"}, []string{"/no/such.yaml"}},
+		{"keys of a file", []string{"-config", bad}, []string{"rebalance.tolerances", "shutdown.timeout"}},
+		{"missing file", []string{"-config", "/no/such.yaml"}, []string{"/no/such.yaml"}},
 		{"flags and settings", []string{"-drain-every", "-1s", "-set", "rebalance.floor=2"}, []string{"-drain-every", "rebalance.floor"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -41,11 +41,11 @@ func TestWrongFlagsAndSettings(t *testing.T) {
 			}
 			line := stderr.String()
 			if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
-				t.Errorf("not one line: %q", line)
+				t.Errorf("got %q on stderr, want one line", line)
 			}
 			for _, want := range tc.want {
 				if !strings.Contains(line, want) {
-					t.Errorf("%q does not name %q", line, want)
+					t.Errorf("error %q does not mention %q", line, want)
 				}
 			}
 		})
@@ -55,11 +55,11 @@ func TestWrongFlagsAndSettings(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := Main([]string{"-help"}, &stdout, &stderr); code != exitOK || stderr.Len() != 0 {
-		t.Errorf("exit status %d, %q on stderr", code, &stderr)
+		t.Errorf("exit status %d and %q on stderr, want %d and nothing", code, &stderr, exitOK)
 	}
 	for _, want := range []string{"-grpc", "-http", "-gateway", "-config", "-set", "POD_IP", "Exit status"} {
 		if !strings.Contains(stdout.String(), want) {
-			t.Errorf("does not speak of %s", want)
+			t.Errorf("the help does not mention %s", want)
 		}
 	}
 }
@@ -71,7 +71,7 @@ func TestPrintConfig(t *testing.T) {
 	}
 	for _, want := range []string{"tolerance: 0.25", "enabled: false"} {
 		if !strings.Contains(stdout.String(), want) {
-			t.Errorf("no %q in\n%s", want, &stdout)
+			t.Errorf("the output does not contain %q:\n%s", want, &stdout)
 		}
 	}
 }
@@ -87,7 +87,7 @@ func TestPodIP(t *testing.T) {
 		t.Setenv("POD_IP", tc.env)
 		o := options{grpcAddr: tc.grpc}
 		if got := o.podIP(); got != tc.want {
-			t.Errorf("POD_IP %q, -grpc %q: %q, want %q", tc.env, tc.grpc, got, tc.want)
+			t.Errorf("POD_IP %q, -grpc %q: got %q, want %q", tc.env, tc.grpc, got, tc.want)
 		}
 	}
 }

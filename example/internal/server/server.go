@@ -1,9 +1,8 @@
-// Package server is the hello server of the example: what a service that uses
-// evenkeel looks like as a whole, with TLS, a gateway, a configuration that is
-// watched, and a stop without failed RPCs.
+// Package server is the hello server of the example. It shows a whole service that
+// uses evenkeel: TLS, a gateway, a watched configuration file, and a shutdown that
+// fails no RPC. example/minimal is the place to start.
 //
-// It stands apart from package main so that the demo can run it in processes of
-// its own.
+// It is not in package main so that the demo can run it in processes of its own.
 package server
 
 import (
@@ -40,7 +39,7 @@ const (
 	exitUsage = 2
 )
 
-// Main is the whole program: it returns its exit status.
+// Main runs the whole program and returns its exit status.
 func Main(args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
@@ -76,7 +75,7 @@ func printConfig(cfg config.Config, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// app is one server with all that stands around it.
+// app is a server with everything that it needs.
 type app struct {
 	o    *options
 	cfg  config.Config
@@ -86,7 +85,7 @@ type app struct {
 	grpc *grpc.Server
 }
 
-// newApp puts everything together. Its errors are wrong settings, all of them.
+// newApp assembles the server. All of its errors are caused by settings.
 func newApp(o *options, cfg config.Config, log *slog.Logger) (*app, error) {
 	keys, errKeys := loadKeyring(o, log)
 	peers, errPeers := peersFrom(&cfg.Peers, log)
@@ -106,17 +105,17 @@ func newApp(o *options, cfg config.Config, log *slog.Logger) (*app, error) {
 	return a, nil
 }
 
-// newServer is the part that each user of evenkeel has in some form.
+// newServer is the part that every user of evenkeel has in some form.
 func (a *app) newServer() *grpc.Server {
 	opts := serveropts.Options(a.bal, a.keys.server())
-	// The user's own options stand behind evenkeel's: interceptors of any kind
-	// work beside it.
+	// The user's own options follow those of evenkeel. Interceptors of any kind work
+	// beside it.
 	opts = append(opts,
 		grpc.ChainUnaryInterceptor(recovery.UnaryServerInterceptor()),
 		grpc.ChainStreamInterceptor(recovery.StreamServerInterceptor()))
 	if a.o.bare {
-		// Keepalive as if evenkeel were not there: grpc's defaults and, for the
-		// comparison, the age that people use to keep connections moving.
+		// For the comparison, the server behaves as if evenkeel were not there: grpc's
+		// keepalive defaults and, if set, the age that people use to move connections.
 		opts = append(opts,
 			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: a.o.bareMaxAge}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{}))
@@ -129,7 +128,7 @@ func (a *app) newServer() *grpc.Server {
 	return srv
 }
 
-// podName is what the Balancer calls this pod, too.
+// podName returns the name of this pod, which is also the one that the Balancer uses.
 func (a *app) podName() string {
 	if a.o.name != "" {
 		return a.o.name
@@ -138,11 +137,11 @@ func (a *app) podName() string {
 	return host
 }
 
-// listeners of one server; gateway may be nil.
+// listeners are those of one server; gateway may be nil.
 type listeners struct{ grpc, http, gateway net.Listener }
 
-// listen takes all ports before anything is served, so that a port in use is
-// known at once and by its flag.
+// listen opens all ports before anything is served, so that a port in use is reported
+// at once and with its flag.
 func (a *app) listen(ctx context.Context) (l listeners, err error) {
 	take := func(name, addr string) net.Listener {
 		if addr == "" || err != nil {
@@ -151,7 +150,7 @@ func (a *app) listen(ctx context.Context) (l listeners, err error) {
 		var ln net.Listener
 		var lc net.ListenConfig
 		if ln, err = lc.Listen(ctx, "tcp", addr); err != nil {
-			err = fmt.Errorf("%s %s: %w", name, addr, reason(err))
+			err = fmt.Errorf("%s %s: %w", name, addr, rootCause(err))
 			return nil
 		}
 		return ln
@@ -160,8 +159,9 @@ func (a *app) listen(ctx context.Context) (l listeners, err error) {
 	return l, err
 }
 
-// reason is what is wrong without Go's account of the call, which repeats the address.
-func reason(err error) error {
+// rootCause strips from err the name of the call and the address, which package net puts
+// before the cause.
+func rootCause(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
 	}
@@ -171,8 +171,8 @@ func reason(err error) error {
 	return err
 }
 
-// serve runs until a signal has come and everything has stopped, or something
-// failed.
+// serve runs until a signal has arrived and everything has stopped, or until a part
+// has failed.
 func (a *app) serve(stdout io.Writer) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -194,11 +194,11 @@ func (a *app) serveOn(ctx context.Context, cancel context.CancelCauseFunc, l lis
 	var wg sync.WaitGroup
 	defer a.waitFor(&wg)
 	defer cancel(nil)
-	for what, run := range a.parts(ctx, l, gw) {
+	for name, run := range a.parts(ctx, l, gw) {
 		wg.Go(func() {
-			// Whatever ends early ends all.
+			// A part that fails ends all others.
 			if err := run(); err != nil && ctx.Err() == nil {
-				cancel(fmt.Errorf("%s: %w", what, err))
+				cancel(fmt.Errorf("%s: %w", name, err))
 			}
 		})
 	}
@@ -213,14 +213,14 @@ func (a *app) serveOn(ctx context.Context, cancel context.CancelCauseFunc, l lis
 		return context.Cause(ctx)
 	case s := <-signals:
 		a.log.Info("stopping", "signal", s.String())
-		go exitOnNext(ctx, signals)
+		go exitOnSecondSignal(ctx, signals)
 		return a.stop(&stopper{Server: a.grpc, gateway: gw, timeout: a.cfg.Shutdown.Timeout})
 	}
 }
 
-// partsEnd is how long the parts may take to end; a handler that does not must not keep
-// the process.
-const partsEnd = 3 * time.Second
+// partsTimeout is how long the parts may take to end. A handler that never returns must
+// not keep the process alive.
+const partsTimeout = 3 * time.Second
 
 func (a *app) waitFor(parts *sync.WaitGroup) {
 	ended := make(chan struct{})
@@ -230,19 +230,20 @@ func (a *app) waitFor(parts *sync.WaitGroup) {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(partsEnd):
-		a.log.Warn("some handler does not end")
+	case <-time.After(partsTimeout):
+		a.log.Warn("exiting although a handler has not returned", "waited", partsTimeout)
 	}
 }
 
-// parts is all that runs at the same time, by the flag that its errors belong to.
+// parts returns everything that runs concurrently, keyed by the flag or package that
+// its errors are reported with.
 func (a *app) parts(ctx context.Context, l listeners, gw *gateway) map[string]func() error {
 	parts := map[string]func() error{
 		"rebalance":    func() error { return a.bal.Run(ctx) },
 		"-http":        func() error { return health.Serve(ctx, l.http, a.bal, health.WithLogger(a.log)) },
 		"-grpc":        func() error { return a.grpc.Serve(l.grpc) },
 		"-config":      func() error { return a.bal.WatchConfig(ctx, a.o.config) },
-		"-drain-every": func() error { return a.drainNowAndThen(ctx) },
+		"-drain-every": func() error { return a.drainPeriodically(ctx) },
 	}
 	if gw != nil {
 		parts["-gateway"] = func() error { return gw.serve(l.gateway) }
@@ -252,12 +253,12 @@ func (a *app) parts(ctx context.Context, l listeners, gw *gateway) map[string]fu
 
 func (a *app) gateway(ctx context.Context, l listeners) (*gateway, error) {
 	if l.gateway == nil {
-		return nil, nil //nolint:nilnil // nobody wants one
+		return nil, nil //nolint:nilnil // there is no gateway without -gateway
 	}
 	return newGateway(ctx, l.grpc.Addr(), a.keys)
 }
 
-// announce prints where this pod is reached, one line for people and scripts.
+// announce prints the addresses of this pod, on one line for people and scripts.
 func (a *app) announce(stdout io.Writer, l listeners) {
 	line := fmt.Sprintf("%s serves grpc=%s http=%s", a.podName(), l.grpc.Addr(), l.http.Addr())
 	if l.gateway != nil {
@@ -266,8 +267,8 @@ func (a *app) announce(stdout io.Writer, l listeners) {
 	fmt.Fprintln(stdout, line)
 }
 
-// exitOnNext ends the process at once when somebody asks a second time.
-func exitOnNext(ctx context.Context, signals <-chan os.Signal) {
+// exitOnSecondSignal ends the process at once when another signal arrives.
+func exitOnSecondSignal(ctx context.Context, signals <-chan os.Signal) {
 	select {
 	case <-ctx.Done():
 	case <-signals:
@@ -283,7 +284,7 @@ type stopper struct {
 	timeout time.Duration
 }
 
-// GracefulStop lets all that is under way finish.
+// GracefulStop lets all requests and RPCs in flight finish.
 func (s *stopper) GracefulStop() {
 	if s.gateway != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
@@ -293,7 +294,7 @@ func (s *stopper) GracefulStop() {
 	s.Server.GracefulStop()
 }
 
-// Stop ends both at once.
+// Stop ends both servers at once.
 func (s *stopper) Stop() {
 	if s.gateway != nil {
 		_ = s.gateway.http.Close()
@@ -301,8 +302,8 @@ func (s *stopper) Stop() {
 	s.Server.Stop()
 }
 
-// stop ends all RPCs in time. What had to be cut off is logged and no failure of
-// the server: it stopped as it was asked to.
+// stop ends all RPCs within shutdown.timeout. RPCs that it had to cut off are logged.
+// They are no failure of the server, so stop returns nil.
 func (a *app) stop(srv *stopper) error {
 	ctx, cancel := context.WithTimeout(context.Background(), a.bal.Config().Shutdown.Timeout)
 	defer cancel()
@@ -313,22 +314,22 @@ func (a *app) stop(srv *stopper) error {
 		err = a.bal.Shutdown(ctx, srv)
 	}
 	if err != nil {
-		a.log.Warn("stopped with RPCs in flight", "why", err)
+		a.log.Warn("stopped before all RPCs had finished", "error", err)
 	}
 	return nil
 }
 
-// stopBare is how servers stop without evenkeel.
+// stopBare stops srv as a server without evenkeel would.
 func stopBare(ctx context.Context, srv *stopper) error {
 	late := context.AfterFunc(ctx, srv.Stop)
-	srv.GracefulStop() //nolint:contextcheck // grpc's has none; late is its end
+	srv.GracefulStop() //nolint:contextcheck // it takes no context; late ends it
 	if !late() {
 		return ctx.Err()
 	}
 	return nil
 }
 
-func (a *app) drainNowAndThen(ctx context.Context) error {
+func (a *app) drainPeriodically(ctx context.Context) error {
 	if a.o.drainEvery == 0 {
 		return nil
 	}

@@ -34,7 +34,7 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// running is Main in this process, by what it announced.
+// running is a call of Main in this process, with the addresses that it announced.
 type running struct {
 	grpc, http, gateway string
 	exit                chan int
@@ -42,8 +42,8 @@ type running struct {
 
 var announced = regexp.MustCompile(`grpc=(\S+) http=(\S+)(?: gateway=(\S+))?`)
 
-// start runs Main on ports of the system's choice. Since signals reach the whole
-// process, tests with a server do not run in parallel.
+// start runs Main on ports that the system chooses. Signals reach the whole process, so
+// tests with a server do not run in parallel.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
 	stdout, w := io.Pipe()
@@ -56,13 +56,13 @@ func start(t *testing.T, args ...string) *running {
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	m := announced.FindStringSubmatch(line)
 	if err != nil || m == nil {
-		t.Fatalf("announced %q: %v", line, err)
+		t.Fatalf("got the line %q, want the addresses: %v", line, err)
 	}
 	r.grpc, r.http, r.gateway = m[1], m[2], m[3]
 	return r
 }
 
-// stop sends SIGTERM and checks that all ends well.
+// stop sends SIGTERM and checks the exit status.
 func (r *running) stop(t *testing.T) {
 	t.Helper()
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
@@ -71,10 +71,10 @@ func (r *running) stop(t *testing.T) {
 	select {
 	case code := <-r.exit:
 		if code != exitOK {
-			t.Errorf("exit status %d", code)
+			t.Errorf("exit status %d, want %d", code, exitOK)
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("does not stop")
+		t.Fatal("the server has not stopped within a minute of SIGTERM")
 	}
 }
 
@@ -94,26 +94,26 @@ func TestServices(t *testing.T) {
 	conn := dial(t, r.grpc, insecure.NewCredentials())
 	got, err := hellov1.NewHelloServiceClient(conn).Hi(t.Context(), &hellov1.HiRequest{ToWho: "Ann", Message: "hi"})
 	if err != nil || got.GetPod() != "pod-a" || got.GetFromWho() != "Ann" || got.GetMessage() != "hi" {
-		t.Errorf("Hi: %v, %v", got, err)
+		t.Errorf("Hi returned %v, %v; want the greeting of Ann from pod-a", got, err)
 	}
 	h, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{})
 	if err != nil || h.GetStatus() != healthpb.HealthCheckResponse_SERVING {
-		t.Errorf("health: %v, %v", h, err)
+		t.Errorf("health check returned %v, %v; want SERVING", h, err)
 	}
 	for _, method := range []string{
 		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.channelz.v1.Channelz/GetTopChannels",
 	} {
-		// Whatever it says to nonsense, it is registered.
+		// Any other answer to this invalid request shows that the service is registered.
 		err := conn.Invoke(t.Context(), method, &hellov1.HiRequest{}, &hellov1.HiResponse{})
 		if status.Code(err) == codes.Unimplemented {
-			t.Errorf("%s: %v", method, err)
+			t.Errorf("%s is not registered: %v", method, err)
 		}
 	}
 }
 
-// In-flight streams are sent elsewhere when the pod stops, with the code that
-// clients retry, instead of being cut off at the end of shutdown.timeout.
-func TestStreamsEndWithThePod(t *testing.T) {
+// When the pod stops, streams in flight end with the code on which clients retry. They
+// are not cut off at the end of shutdown.timeout.
+func TestStreamsEndWhenPodStops(t *testing.T) {
 	r := start(t, "-set", "shutdown.timeout=50s", "-set", "rebalance.spread=0s")
 	c := hellov1.NewHelloServiceClient(dial(t, r.grpc, insecure.NewCredentials()))
 	watch, err := c.Watch(t.Context(), &hellov1.HiRequest{})
@@ -131,18 +131,18 @@ func TestStreamsEndWithThePod(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := chat.Recv(); err != nil || got.GetMessage() != "one" {
-		t.Fatalf("chat: %v, %v", got, err)
+		t.Fatalf("chat received %v, %v; want the message one", got, err)
 	}
 	r.stop(t)
 	if _, err := lastOf(watch); status.Code(err) != codes.Unavailable {
-		t.Errorf("watch ended with %v", err)
+		t.Errorf("watch ended with %v, want Unavailable", err)
 	}
 	if _, err := lastOf(chat); status.Code(err) != codes.Unavailable {
-		t.Errorf("chat ended with %v", err)
+		t.Errorf("chat ended with %v, want Unavailable", err)
 	}
 }
 
-// lastOf reads to the end.
+// lastOf reads stream to its end, and returns the error that ended it.
 func lastOf(stream interface {
 	Recv() (*hellov1.HiResponse, error)
 },
@@ -154,7 +154,7 @@ func lastOf(stream interface {
 	return n, err
 }
 
-func TestChatEndsWithItsClient(t *testing.T) {
+func TestChatEndsWhenClientCloses(t *testing.T) {
 	r := start(t)
 	defer r.stop(t)
 	chat, err := hellov1.NewHelloServiceClient(dial(t, r.grpc, insecure.NewCredentials())).Chat(t.Context())
@@ -165,7 +165,7 @@ func TestChatEndsWithItsClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := chat.Recv(); err != io.EOF {
-		t.Errorf("got %v, want the end", err)
+		t.Errorf("got %v, want io.EOF", err)
 	}
 }
 
@@ -190,13 +190,14 @@ func TestGateway(t *testing.T) {
 			defer resp.Body.Close()
 			answer, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode != http.StatusOK || !bytes.Contains(answer, []byte(`"pod-a"`)) {
-				t.Errorf("%s: %s", resp.Status, answer)
+				t.Errorf("got %s: %s, want 200 and an answer of pod-a", resp.Status, answer)
 			}
 		})
 	}
 }
 
-// With a CA for clients, one without a certificate is refused, and one with is not.
+// With a CA for clients, a client without a certificate is refused, and one with a
+// certificate is not.
 func TestClientCertificates(t *testing.T) {
 	cert, key := selfSigned(t)
 	r := start(t, "-tls-cert", cert, "-tls-key", key, "-tls-client-ca", cert)
@@ -216,13 +217,13 @@ func TestClientCertificates(t *testing.T) {
 	}{{"stranger", stranger, codes.Unavailable}, {"known", keys.loopback(), codes.OK}} {
 		_, err := hellov1.NewHelloServiceClient(dial(t, r.grpc, tc.creds)).Hi(t.Context(), &hellov1.HiRequest{})
 		if status.Code(err) != tc.want {
-			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
+			t.Errorf("%s: got %v, want %v", tc.name, err, tc.want)
 		}
 	}
 }
 
-// A renewed certificate and another CA for clients count without a restart, for the gateway,
-// too; bad files change nothing.
+// A renewed certificate and a new CA for clients take effect without a restart, also for
+// the gateway. Invalid files change nothing.
 func TestCertificatesAreReloaded(t *testing.T) {
 	cert, key := selfSigned(t)
 	r := start(t, "-tls-cert", cert, "-tls-key", key, "-tls-client-ca", cert, "-gateway", "127.0.0.1:0")
@@ -240,11 +241,11 @@ func TestCertificatesAreReloaded(t *testing.T) {
 		return err
 	}
 	if err := call(); status.Code(err) != codes.Unavailable {
-		t.Errorf("with a certificate that the server does not have: %v", err)
+		t.Errorf("call before the renewal returned %v, want Unavailable", err)
 	}
 	copyFile(t, newCert, cert)
 	copyFile(t, newKey, key)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(lookEvery / 4) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(reloadEvery / 4) {
 		if err = call(); err == nil {
 			break
 		}
@@ -258,7 +259,7 @@ func TestCertificatesAreReloaded(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		t.Errorf("gateway: %s", resp.Status)
+		t.Errorf("gateway returned %s, want 200", resp.Status)
 	}
 }
 
@@ -306,7 +307,7 @@ func selfSigned(t *testing.T) (certFile, keyFile string) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
 }
 
-// peers.tls closes /peerz to everybody but pods, and nothing else.
+// With peers.tls, /peerz requires a certificate, and nothing else does.
 func TestPeersTLS(t *testing.T) {
 	cert, key := selfSigned(t)
 	r := start(t, "-set", "peers.tls.cert="+cert, "-set", "peers.tls.key="+key, "-set", "peers.tls.ca="+cert)
@@ -330,7 +331,7 @@ func TestPeersTLS(t *testing.T) {
 		_ = resp.Body.Close()
 		client.CloseIdleConnections()
 		if resp.StatusCode != tc.want {
-			t.Errorf("%s with %d certificates: %s, want %d", tc.path, len(tc.certs), resp.Status, tc.want)
+			t.Errorf("%s with %d certificates: got %s, want %d", tc.path, len(tc.certs), resp.Status, tc.want)
 		}
 	}
 }
@@ -350,12 +351,12 @@ func TestPortInUse(t *testing.T) {
 		}
 		want := "server: " + name + " " + busy + ": address already in use\n"
 		if stderr.String() != want {
-			t.Errorf("got %q, want %q", stderr.String(), want)
+			t.Errorf("got %q on stderr, want %q", stderr.String(), want)
 		}
 	}
 }
 
-// -bare counts the GOAWAYs that grpc-go sends by itself.
+// With -bare, the GOAWAYs that grpc-go sends by itself are counted.
 func TestBareMaxConnectionAge(t *testing.T) {
 	r := start(t, "-bare", "-bare-max-connection-age", "1s")
 	defer r.stop(t)
@@ -370,7 +371,7 @@ func TestBareMaxConnectionAge(t *testing.T) {
 	}
 }
 
-// -drain-every asks connections to leave, and no call fails of it.
+// -drain-every drains connections, and no call fails because of it.
 func TestDrainEvery(t *testing.T) {
 	r := start(t, "-drain-every", "50ms")
 	defer r.stop(t)
@@ -385,8 +386,8 @@ func TestDrainEvery(t *testing.T) {
 	}
 }
 
-// A configuration file that has become wrong is shown until it is good again.
-func TestConfigFileGoesWrong(t *testing.T) {
+// A configuration file that becomes invalid is shown in /statusz until it is valid again.
+func TestInvalidConfigFileIsShown(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	write := func(text string) {
 		t.Helper()
@@ -398,19 +399,19 @@ func TestConfigFileGoesWrong(t *testing.T) {
 	r := start(t, "-config", file)
 	defer r.stop(t)
 	statusz := "http://" + r.http + "/statusz"
-	shows := []byte("rebalance.tolerances")
+	badKey := []byte("rebalance.tolerances")
 
 	write("rebalance:\n  tolerances: 0.2\n")
-	await(t, func() bool { return bytes.Contains(get(t, statusz), shows) })
+	await(t, func() bool { return bytes.Contains(get(t, statusz), badKey) })
 	write("rebalance:\n  tolerance: 0.3\n")
-	await(t, func() bool { return !bytes.Contains(get(t, statusz), shows) })
+	await(t, func() bool { return !bytes.Contains(get(t, statusz), badKey) })
 }
 
 func await(t *testing.T, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !done(); {
 		if time.Now().After(deadline) {
-			t.Fatal("did not come")
+			t.Fatal("the condition is still false after a minute")
 		}
 	}
 }
@@ -429,8 +430,8 @@ func get(t *testing.T, url string) []byte {
 	return body
 }
 
-// appOf has a gateway, and its ports.
-func appOf(t *testing.T, cfg config.Config) (*app, listeners) {
+// newTestApp returns an app with a gateway, and its listeners.
+func newTestApp(t *testing.T, cfg config.Config) (*app, listeners) {
 	t.Helper()
 	o, err := parse([]string{"-grpc", "127.0.0.1:0", "-http", "127.0.0.1:0", "-gateway", "127.0.0.1:0"}, io.Discard)
 	if err != nil {
@@ -447,9 +448,9 @@ func appOf(t *testing.T, cfg config.Config) (*app, listeners) {
 	return a, l
 }
 
-// Whatever fails ends all, the gateway, too, and is told.
-func TestAPartThatFailsEndsAll(t *testing.T) {
-	a, l := appOf(t, config.Default())
+// A part that fails ends all others, including the gateway, and its error is returned.
+func TestFailedPartEndsAll(t *testing.T) {
+	a, l := newTestApp(t, config.Default())
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stdout, w := io.Pipe()
 	ended := make(chan error, 1)
@@ -461,14 +462,14 @@ func TestAPartThatFailsEndsAll(t *testing.T) {
 	select {
 	case err := <-ended:
 		if err == nil || !strings.HasPrefix(err.Error(), "-http: ") {
-			t.Errorf("ended with %v", err)
+			t.Errorf("ended with %v, want an error of -http", err)
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("does not end")
+		t.Fatal("the server has not ended within a minute of the failure")
 	}
 }
 
-// Somebody who never sends the end of a request must not outlast shutdown.timeout.
+// A client that never sends the end of its request must not outlast shutdown.timeout.
 func TestStopEndsSlowRequests(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -486,7 +487,7 @@ func TestStopEndsSlowRequests(t *testing.T) {
 	}
 	defer nc.Close()
 	_, _ = io.WriteString(nc, "POST /v1/hi HTTP/1.1\r\nHost: pod\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n")
-	if _, err := bufio.NewReader(nc).ReadString('\n'); err != nil { // its handler reads
+	if _, err := bufio.NewReader(nc).ReadString('\n'); err != nil { // the handler is reading
 		t.Fatal(err)
 	}
 	srv := &stopper{Server: grpc.NewServer(), gateway: gw, timeout: time.Hour}
@@ -499,21 +500,21 @@ func TestStopEndsSlowRequests(t *testing.T) {
 	select {
 	case <-stopped:
 	case <-time.After(10 * time.Second):
-		t.Fatal("waits for the request")
+		t.Fatal("GracefulStop still waits for the request after Stop")
 	}
 }
 
-// A handler that never ends, whatever its context says, must not keep the process.
-func TestStopLeavesHungHandlers(t *testing.T) {
+// A handler that ignores its context and never returns must not keep the process alive.
+func TestStopDoesNotWaitForHungHandlers(t *testing.T) {
 	cfg := config.Default()
 	cfg.Shutdown.Timeout = time.Second
-	a, l := appOf(t, cfg)
-	begun, release := make(chan struct{}), make(chan struct{})
+	a, l := newTestApp(t, cfg)
+	called, release := make(chan struct{}), make(chan struct{})
 	defer close(release)
 	a.grpc.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "test.Hung", HandlerType: (*any)(nil),
 		Streams: []grpc.StreamDesc{{StreamName: "Hang", ServerStreams: true, ClientStreams: true, Handler: func(any, grpc.ServerStream) error {
-			close(begun)
+			close(called)
 			<-release
 			return nil
 		}}},
@@ -526,14 +527,14 @@ func TestStopLeavesHungHandlers(t *testing.T) {
 	if _, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Hung/Hang"); err != nil {
 		t.Fatal(err)
 	}
-	<-begun
+	<-called
 	signals <- syscall.SIGTERM
 	select {
 	case err := <-ended:
-		if err != nil { // it stopped as it was asked to
-			t.Errorf("ended with %v", err)
+		if err != nil {
+			t.Errorf("ended with %v, want nil after a signal", err)
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("does not end")
+		t.Fatal("the server has not ended within a minute of the signal")
 	}
 }

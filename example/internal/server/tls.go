@@ -15,34 +15,36 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// keyring is this pod's certificate and whom it trusts, as the files have them: a renewed
-// certificate counts with the next handshake. Nil stands for plaintext.
+// keyring holds this pod's certificate and the CAs of its clients. It follows the files:
+// a renewed certificate is used from the next handshake on. A nil keyring stands for
+// plaintext.
 type keyring struct {
 	cert, key, clientCA string
 	log                 *slog.Logger
 
-	mu     sync.Mutex
-	looked time.Time
-	now    *material
-	wrong  string // what the log heard last
+	mu       sync.Mutex
+	loadedAt time.Time // of the latest attempt
+	valid    *material
+	loggedAs string // the error that was last logged; empty while the files are valid
 }
 
-// material is what the files came to when they were last good.
+// material is the content of the files when they were last valid.
 type material struct {
 	cert    tls.Certificate
-	clients *x509.CertPool // nil: clients show no certificate
+	clients *x509.CertPool // nil: clients need no certificate
 }
 
-// lookEvery is how often the files are read at most, by handshakes that need them.
-const lookEvery = time.Second
+// reloadEvery is the shortest time between two reads of the files, which handshakes
+// cause.
+const reloadEvery = time.Second
 
 func loadKeyring(o *options, log *slog.Logger) (*keyring, error) {
 	if o.tlsCert == "" {
 		return nil, nil //nolint:nilnil // nil stands for plaintext
 	}
-	k := &keyring{cert: o.tlsCert, key: o.tlsKey, clientCA: o.tlsClientCA, log: log, looked: time.Now()}
+	k := &keyring{cert: o.tlsCert, key: o.tlsKey, clientCA: o.tlsClientCA, log: log, loadedAt: time.Now()}
 	var err error
-	k.now, err = k.load()
+	k.valid, err = k.load()
 	return k, err
 }
 
@@ -61,32 +63,34 @@ func (k *keyring) load() (*material, error) {
 	}
 	m.clients = x509.NewCertPool()
 	if !m.clients.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("-tls-client-ca: no certificate in %s", k.clientCA)
+		return nil, fmt.Errorf("-tls-client-ca: %s contains no certificate", k.clientCA)
 	}
 	return m, nil
 }
 
-// current looks at the files, if it is time. Bad ones change nothing.
+// current returns the certificate and CAs to use. It reloads the files if reloadEvery has
+// passed, and keeps the old content if they are invalid.
 func (k *keyring) current() *material {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if time.Since(k.looked) < lookEvery {
-		return k.now
+	if time.Since(k.loadedAt) < reloadEvery {
+		return k.valid
 	}
-	k.looked = time.Now()
+	k.loadedAt = time.Now()
 	m, err := k.load()
 	if err == nil {
-		k.now, k.wrong = m, ""
+		k.valid, k.loggedAs = m, ""
 		return m
 	}
-	if text := err.Error(); text != k.wrong {
-		k.wrong = text
-		k.log.Warn("the certificate in use stays, its files are not good", "error", err)
+	if text := err.Error(); text != k.loggedAs {
+		k.loggedAs = text
+		k.log.Warn("cannot reload the certificate files, keeping the old certificate", "error", err)
 	}
-	return k.now
+	return k.valid
 }
 
-// server returns the credentials of the gRPC server; without files it serves plaintext.
+// server returns the credentials of the gRPC server, which are those of plaintext for a
+// nil keyring.
 func (k *keyring) server() credentials.TransportCredentials {
 	if k == nil {
 		return insecure.NewCredentials()
@@ -101,8 +105,8 @@ func (k *keyring) server() credentials.TransportCredentials {
 	}})
 }
 
-// loopback returns the credentials with which the gateway calls its own process. It
-// accepts this very certificate and no other: whatever name and CA it carries.
+// loopback returns the credentials with which the gateway calls its own process. They
+// accept the certificate of this process and no other, whatever its name and CA.
 func (k *keyring) loopback() credentials.TransportCredentials {
 	if k == nil {
 		return insecure.NewCredentials()
@@ -112,10 +116,10 @@ func (k *keyring) loopback() credentials.TransportCredentials {
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &k.current().cert, nil
 		},
-		InsecureSkipVerify: true, // VerifyConnection is stricter: this one certificate
+		InsecureSkipVerify: true, // VerifyConnection is stricter: it accepts one certificate
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if !bytes.Equal(s.PeerCertificates[0].Raw, k.current().cert.Certificate[0]) {
-				return errors.New("not the certificate of this process")
+				return errors.New("the peer did not present the certificate of this process")
 			}
 			return nil
 		},
