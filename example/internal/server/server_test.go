@@ -4,15 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"io"
-	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -30,7 +22,6 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
-	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
@@ -111,49 +102,6 @@ func TestServices(t *testing.T) {
 	}
 }
 
-// When the pod stops, streams in flight end with the code on which clients retry. They
-// are not cut off at the end of shutdown.timeout.
-func TestStreamsEndWhenPodStops(t *testing.T) {
-	r := start(t, "-set", "shutdown.timeout=50s", "-set", "rebalance.spread=0s")
-	c := hellov1.NewHelloServiceClient(dial(t, r.grpc, insecure.NewCredentials()))
-	watch, err := c.Watch(t.Context(), &hellov1.HiRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := watch.Recv(); err != nil {
-		t.Fatal(err)
-	}
-	chat, err := c.Chat(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := chat.Send(&hellov1.HiRequest{Message: "one"}); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := chat.Recv(); err != nil || got.GetMessage() != "one" {
-		t.Fatalf("chat received %v, %v; want the message one", got, err)
-	}
-	r.stop(t)
-	if _, err := lastOf(watch); status.Code(err) != codes.Unavailable {
-		t.Errorf("watch ended with %v, want Unavailable", err)
-	}
-	if _, err := lastOf(chat); status.Code(err) != codes.Unavailable {
-		t.Errorf("chat ended with %v, want Unavailable", err)
-	}
-}
-
-// lastOf reads stream to its end, and returns the error that ended it.
-func lastOf(stream interface {
-	Recv() (*hellov1.HiResponse, error)
-},
-) (n int, err error) {
-	for err == nil {
-		_, err = stream.Recv()
-		n++
-	}
-	return n, err
-}
-
 func TestChatEndsWhenClientCloses(t *testing.T) {
 	r := start(t)
 	defer r.stop(t)
@@ -193,146 +141,6 @@ func TestGateway(t *testing.T) {
 				t.Errorf("got %s: %s, want 200 and an answer of pod-a", resp.Status, answer)
 			}
 		})
-	}
-}
-
-// With a CA for clients, a client without a certificate is refused, and one with a
-// certificate is not.
-func TestClientCertificates(t *testing.T) {
-	cert, key := selfSigned(t)
-	r := start(t, "-tls-cert", cert, "-tls-key", key, "-tls-client-ca", cert)
-	defer r.stop(t)
-	stranger, err := credentials.NewClientTLSFromFile(cert, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := loadKeyring(&options{tlsCert: cert, tlsKey: key}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tc := range []struct {
-		name  string
-		creds credentials.TransportCredentials
-		want  codes.Code
-	}{{"stranger", stranger, codes.Unavailable}, {"known", keys.loopback(), codes.OK}} {
-		_, err := hellov1.NewHelloServiceClient(dial(t, r.grpc, tc.creds)).Hi(t.Context(), &hellov1.HiRequest{})
-		if status.Code(err) != tc.want {
-			t.Errorf("%s: got %v, want %v", tc.name, err, tc.want)
-		}
-	}
-}
-
-// A renewed certificate and a new CA for clients take effect without a restart, also for
-// the gateway. Invalid files change nothing.
-func TestCertificatesAreReloaded(t *testing.T) {
-	cert, key := selfSigned(t)
-	r := start(t, "-tls-cert", cert, "-tls-key", key, "-tls-client-ca", cert, "-gateway", "127.0.0.1:0")
-	defer r.stop(t)
-	newCert, newKey := selfSigned(t)
-	renewed, err := loadKeyring(&options{tlsCert: newCert, tlsKey: newKey}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(key, []byte("half a key"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	call := func() error {
-		_, err := hellov1.NewHelloServiceClient(dial(t, r.grpc, renewed.loopback())).Hi(t.Context(), &hellov1.HiRequest{})
-		return err
-	}
-	if err := call(); status.Code(err) != codes.Unavailable {
-		t.Errorf("call before the renewal returned %v, want Unavailable", err)
-	}
-	copyFile(t, newCert, cert)
-	copyFile(t, newKey, key)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(reloadEvery / 4) {
-		if err = call(); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
-	resp, err := http.Post("http://"+r.gateway+"/v1/hi", "application/json", strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Errorf("gateway returned %s, want 200", resp.Status)
-	}
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	text, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to, text, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// selfSigned writes a certificate for 127.0.0.1 that is its own CA.
-func selfSigned(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now()
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	write := func(name, kind string, body []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: body}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
-}
-
-// With peers.tls, /peerz requires a certificate, and nothing else does.
-func TestPeersTLS(t *testing.T) {
-	cert, key := selfSigned(t)
-	r := start(t, "-set", "peers.tls.cert="+cert, "-set", "peers.tls.key="+key, "-set", "peers.tls.ca="+cert)
-	defer r.stop(t)
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(pair.Leaf)
-	for _, tc := range []struct {
-		certs []tls.Certificate
-		path  string
-		want  int
-	}{{nil, "/readyz", http.StatusOK}, {nil, "/peerz", http.StatusForbidden}, {[]tls.Certificate{pair}, "/peerz", http.StatusOK}} {
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: tc.certs}}}
-		resp, err := client.Get("https://" + r.http + tc.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		client.CloseIdleConnections()
-		if resp.StatusCode != tc.want {
-			t.Errorf("%s with %d certificates: got %s, want %d", tc.path, len(tc.certs), resp.Status, tc.want)
-		}
 	}
 }
 
@@ -428,113 +236,4 @@ func get(t *testing.T, url string) []byte {
 		t.Fatal(err)
 	}
 	return body
-}
-
-// newTestApp returns an app with a gateway, and its listeners.
-func newTestApp(t *testing.T, cfg config.Config) (*app, listeners) {
-	t.Helper()
-	o, err := parse([]string{"-grpc", "127.0.0.1:0", "-http", "127.0.0.1:0", "-gateway", "127.0.0.1:0"}, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := newApp(&o, cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := a.listen(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a, l
-}
-
-// A part that fails ends all others, including the gateway, and its error is returned.
-func TestFailedPartEndsAll(t *testing.T) {
-	a, l := newTestApp(t, config.Default())
-	ctx, cancel := context.WithCancelCause(t.Context())
-	stdout, w := io.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- a.serveOn(ctx, cancel, l, nil, w) }()
-	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	_ = l.http.Close()
-	select {
-	case err := <-ended:
-		if err == nil || !strings.HasPrefix(err.Error(), "-http: ") {
-			t.Errorf("ended with %v, want an error of -http", err)
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("the server has not ended within a minute of the failure")
-	}
-}
-
-// A client that never sends the end of its request must not outlast shutdown.timeout.
-func TestStopEndsSlowRequests(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gw, err := newGateway(t.Context(), ln.Addr(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- gw.serve(ln) }()
-	nc, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	_, _ = io.WriteString(nc, "POST /v1/hi HTTP/1.1\r\nHost: pod\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n")
-	if _, err := bufio.NewReader(nc).ReadString('\n'); err != nil { // the handler is reading
-		t.Fatal(err)
-	}
-	srv := &stopper{Server: grpc.NewServer(), gateway: gw, timeout: time.Hour}
-	stopped := make(chan struct{})
-	go func() { defer close(stopped); srv.GracefulStop() }()
-	if err := <-served; err != nil { // the gateway is stopping
-		t.Fatal(err)
-	}
-	srv.Stop()
-	select {
-	case <-stopped:
-	case <-time.After(10 * time.Second):
-		t.Fatal("GracefulStop still waits for the request after Stop")
-	}
-}
-
-// A handler that ignores its context and never returns must not keep the process alive.
-func TestStopDoesNotWaitForHungHandlers(t *testing.T) {
-	cfg := config.Default()
-	cfg.Shutdown.Timeout = time.Second
-	a, l := newTestApp(t, cfg)
-	called, release := make(chan struct{}), make(chan struct{})
-	defer close(release)
-	a.grpc.RegisterService(&grpc.ServiceDesc{
-		ServiceName: "test.Hung", HandlerType: (*any)(nil),
-		Streams: []grpc.StreamDesc{{StreamName: "Hang", ServerStreams: true, ClientStreams: true, Handler: func(any, grpc.ServerStream) error {
-			close(called)
-			<-release
-			return nil
-		}}},
-	}, nil)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	signals := make(chan os.Signal, 1)
-	ended := make(chan error, 1)
-	go func() { ended <- a.serveOn(ctx, cancel, l, signals, io.Discard) }()
-	conn := dial(t, l.grpc.Addr().String(), insecure.NewCredentials())
-	if _, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test.Hung/Hang"); err != nil {
-		t.Fatal(err)
-	}
-	<-called
-	signals <- syscall.SIGTERM
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("ended with %v, want nil after a signal", err)
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("the server has not ended within a minute of the signal")
-	}
 }
