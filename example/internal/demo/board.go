@@ -8,8 +8,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/example/fleet"
 )
 
-// board is what all views show. Whoever has something to say puts it here; views
-// take a snapshot when they like.
+// board holds what all views show. The timeline and the fleets write to it, and views
+// take snapshots of it.
 type board struct {
 	columns []*column
 	begun   time.Time
@@ -22,7 +22,7 @@ type board struct {
 	done    bool
 }
 
-// event is one line of what happened.
+// event is one line of the demo's log.
 type event struct {
 	Seconds float64 `json:"seconds"`
 	Text    string  `json:"text"`
@@ -32,14 +32,14 @@ func (e event) String() string { return fmt.Sprintf("%6.1f s  %s", e.Seconds, e.
 
 func newBoard() *board { return &board{begun: time.Now()} }
 
-// listen has f called with each event from now on, one at a time.
-func (b *board) listen(f func(event)) {
+// subscribe makes the board call f with each event from now on, one at a time.
+func (b *board) subscribe(f func(event)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.onEvent = f
 }
 
-func (b *board) sayf(format string, args ...any) {
+func (b *board) logf(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := event{time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...)}
@@ -49,7 +49,7 @@ func (b *board) sayf(format string, args ...any) {
 	}
 }
 
-func (b *board) enter(phase string) {
+func (b *board) setPhase(phase string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.phase = phase
@@ -61,7 +61,7 @@ func (b *board) finish(table string) {
 	b.table, b.done = table, true
 }
 
-// snapshot is everything a view shows, as JSON on the page.
+// snapshot is everything that a view shows. The page fetches it as JSON.
 type snapshot struct {
 	Seconds float64      `json:"seconds"`
 	Phase   string       `json:"phase"`
@@ -77,9 +77,10 @@ type columnView struct {
 	GoAways  int       `json:"goaways"`
 	Opened   int       `json:"opened"`
 	Failures int       `json:"failures"`
-	// Even is max/mean of the last second, 0 if there were no calls.
+	// Even is max/mean of the calls in the last second, or 0 if there were none.
 	Even float64 `json:"even"`
-	// Why is what the first pod that is not balanced, or else the first, says.
+	// Why explains the verdict of the first pod that is not balanced, or else of the
+	// first pod.
 	Why string `json:"why,omitempty"`
 }
 
@@ -88,11 +89,11 @@ type podView struct {
 	PerSecond   int    `json:"perSecond"`
 	Connections int    `json:"connections"`
 	Verdict     string `json:"verdict,omitempty"`
-	// Leaving: it is not a member any more.
-	Leaving bool `json:"leaving,omitempty"`
+	// Draining is true if the pod is still running, but no longer a member.
+	Draining bool `json:"draining,omitempty"`
 }
 
-// shownEvents is how many of the latest events views are given.
+// shownEvents is how many of the latest events a snapshot has.
 const shownEvents = 200
 
 func (b *board) snapshot() snapshot {
@@ -109,14 +110,15 @@ func (b *board) snapshot() snapshot {
 	return s
 }
 
-// reportDelay is how long after the end of an interval the reports of all clients
-// are there, with room for a busy machine.
+// reportDelay is how long after the end of an interval the reports of all clients have
+// arrived, with a margin for a busy machine.
 const reportDelay = reportEvery + 100*time.Millisecond
 
-// view shows the latest second that all clients have reported.
+// view returns the state of the fleet in the latest second that all clients have
+// reported.
 func (c *column) view(now time.Time) columnView {
 	calls := c.tally.Window(now.Add(-time.Second - reportDelay))
-	latest := c.at(now)
+	latest := c.sampleAt(now)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := columnView{Title: c.title, GoAways: latest.goaways, Opened: latest.opened, Failures: c.tally.Failed(time.Time{}, now)}
@@ -129,11 +131,11 @@ func (c *column) view(now time.Time) columnView {
 		if s == nil || s.Exited() {
 			continue
 		}
-		st := c.seen[name]
-		p := podView{Name: name, PerSecond: calls[name], Connections: st.Connections, Leaving: !c.memberLocked(name)}
+		st := c.status[name]
+		p := podView{Name: name, PerSecond: calls[name], Connections: st.Connections, Draining: !c.memberLocked(name)}
 		if c.id == withEvenkeel {
 			p.Verdict = string(st.Verdict)
-			if v.Why == "" || st.Verdict != "balanced" && !p.Leaving {
+			if v.Why == "" || st.Verdict != "balanced" && !p.Draining {
 				v.Why = st.Why
 			}
 		}

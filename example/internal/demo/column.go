@@ -16,53 +16,53 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// Names in the embedded DNS. The servers learn of each other by one at once; the
-// clients' one may lag behind.
+// Names in the embedded DNS. Servers find each other by peersName, which is always up to
+// date. Clients resolve clientsName, which may lag behind.
 const (
 	peersName   = "peers.test"
 	clientsName = "hello.test"
 )
 
-// reportEvery is how finely the clients' calls are measured.
+// reportEvery is the interval at which clients report their calls.
 const reportEvery = 250 * time.Millisecond
 
 // ports are the same on every address.
 type ports struct{ grpc, http, dns int }
 
-// column is one fleet with its own DNS and its own clients.
+// column is one fleet with its own DNS server and its own clients.
 type column struct {
 	o     *options
 	id    string
 	title string
 	net   int // 127.0.net.0/24
 	ports ports
-	self  []string // this program, for its hidden commands
-	sayf  func(string, ...any)
+	self  []string // runs this program, for its hidden commands
+	logf  func(string, ...any)
 
 	dns      *fleet.DNS
 	tally    *fleet.Tally
 	stopOnce sync.Once
-	figure   figure // of the phase that is on; the timeline's alone
+	figure   figure // of the current phase; only the timeline uses it
 
 	mu      sync.Mutex
 	clients []*fleet.Proc
 	servers map[string]*fleet.Server // serving or stopping
 	next    int                      // number of the next pod
-	members []string                 // pods that should serve
-	dnsFull time.Time                // when the clients' DNS had or will have all of them
-	seen    map[string]rebalance.Status
+	members []string                 // pods that are in DNS, or will be
+	dnsFull time.Time                // when the clients' DNS had or will have all members
+	status  map[string]rebalance.Status
 	samples []sample
 }
 
-// sample is what the pods said of themselves at one moment, those that are gone
-// included.
+// sample adds up the counters of all pods at one moment. A pod that has ended counts with
+// its last known values.
 type sample struct {
 	at      time.Time
 	goaways int
 	opened  int
 }
 
-func newColumn(o *options, id string, p ports, self []string, say func(string, ...any)) *column {
+func newColumn(o *options, id string, p ports, self []string, logf func(string, ...any)) *column {
 	title := map[string]string{
 		withEvenkeel: "with evenkeel",
 		withAge:      "MaxConnectionAge=" + strings.TrimSuffix(o.maxAge.String(), "m0s"),
@@ -70,16 +70,17 @@ func newColumn(o *options, id string, p ports, self []string, say func(string, .
 	}[id]
 	return &column{
 		o: o, id: id, title: title, net: nets[id], ports: p, self: self,
-		sayf:    func(format string, args ...any) { say("%-9s "+format, append([]any{id}, args...)...) },
+		logf:    func(format string, args ...any) { logf("%-9s "+format, append([]any{id}, args...)...) },
 		tally:   fleet.NewTally(reportEvery),
 		servers: map[string]*fleet.Server{},
-		seen:    map[string]rebalance.Status{},
+		status:  map[string]rebalance.Status{},
 		next:    1,
 	}
 }
 
-// Hosts of one column's network: pods from 1 on, the DNS that the servers ask, and
-// one for each client, which tells when that client asked.
+// Hosts of a column's network: pods have the numbers from 1 on. DNS listens on one
+// address for the servers and on one for each client, so that it knows when each client
+// has queried it.
 func (c *column) host(n int) string      { return fmt.Sprintf("127.0.%d.%d", c.net, n) }
 func (c *column) serversDNS() string     { return fmt.Sprintf("%s:%d", c.host(250), c.ports.dns) }
 func (c *column) clientDNS(i int) string { return fmt.Sprintf("%s:%d", c.host(200+i), c.ports.dns) }
@@ -94,7 +95,7 @@ func (c *column) startDNS() error {
 	return err
 }
 
-// serverArgs are the flags that make the difference between the fleets.
+// serverArgs returns the flags in which the fleets differ.
 func (c *column) serverArgs() []string {
 	level := "error"
 	if c.id == withEvenkeel && c.o.logs != "" {
@@ -111,7 +112,7 @@ func (c *column) serverArgs() []string {
 		"peers.source=dns",
 		"peers.dns.name=" + peersName,
 		"peers.dns.server=" + c.serversDNS(),
-		// As good as the watch of EndpointSlices that it stands for.
+		// This is as fast as the watch of EndpointSlices that it stands in for.
 		"peers.dns.interval=200ms",
 		"clients.dns.name=" + clientsName,
 		"clients.dns.server=" + c.serversDNS(),
@@ -123,20 +124,20 @@ func (c *column) serverArgs() []string {
 
 func podName(number int) string { return fmt.Sprintf("pod-%d", number) }
 
-// memberLocked: it should serve.
+// memberLocked reports whether the pod is a member.
 func (c *column) memberLocked(name string) bool { return slices.Contains(c.members, name) }
 
-// fullAt is when the clients' DNS had, or will have, all members.
-func (c *column) fullAt() time.Time {
+// dnsFullAt returns when the clients' DNS had, or will have, all members.
+func (c *column) dnsFullAt() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.dnsFull
 }
 
-// startTimeout is far beyond what a process takes to be ready, on a busy machine too.
+// startTimeout is far longer than a process takes to become ready, even on a busy machine.
 const startTimeout = 30 * time.Second
 
-// grow starts n pods. Each is in DNS as soon as it is ready.
+// grow starts n pods. It adds each to DNS as soon as the pod is ready.
 func (c *column) grow(ctx context.Context, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -164,7 +165,7 @@ func (c *column) startPod(ctx context.Context, number int) error {
 		Args:     c.serverArgs(),
 		Log: func(line string) {
 			if c.o.logs != "" {
-				c.sayf("%s: %s", name, line)
+				c.logf("%s: %s", name, line)
 			}
 		},
 	})
@@ -180,8 +181,8 @@ func (c *column) startPod(ctx context.Context, number int) error {
 	return nil
 }
 
-// announceLocked puts the members into DNS: for the servers at once, for the
-// clients with the lag.
+// announceLocked puts the members into DNS: at once for the servers, and after the lag for
+// the clients.
 func (c *column) announceLocked() {
 	var addrs []netip.Addr
 	for _, name := range c.members {
@@ -191,7 +192,7 @@ func (c *column) announceLocked() {
 	lag := c.o.dnsLag
 	switch {
 	case len(c.clients) == 0:
-		lag = 0 // the beginning is not what the lag is about
+		lag = 0 // the first pods are in DNS from the start
 	case c.o.dnsNever:
 		return
 	}
@@ -199,7 +200,7 @@ func (c *column) announceLocked() {
 	c.dnsFull = time.Now().Add(lag)
 }
 
-// drop takes pods out of DNS and returns them; they still serve.
+// drop removes pods from DNS and returns them. They keep serving.
 func (c *column) drop(names ...string) []*fleet.Server {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -218,7 +219,7 @@ func (c *column) pods() []string {
 	return slices.Clone(c.members)
 }
 
-// startClients starts all of them; they call until they are stopped.
+// startClients starts all clients. They make calls until they are stopped.
 func (c *column) startClients() error {
 	for i := range c.o.clients {
 		source := fmt.Sprintf("127.0.9.%d", 1+i)
@@ -233,7 +234,7 @@ func (c *column) startClients() error {
 			Source:   source,
 			Every:    reportEvery,
 			OnReport: c.tally.Add,
-			Log:      func(line string) { c.sayf("client: %s", line) },
+			Log:      func(line string) { c.logf("client: %s", line) },
 		})
 		if err != nil {
 			return err
@@ -245,7 +246,7 @@ func (c *column) startClients() error {
 	return nil
 }
 
-// lastQuery is when any client last asked DNS.
+// lastQuery returns the time of the latest DNS query of any client.
 func (c *column) lastQuery() time.Time {
 	var last time.Time
 	for i := range c.o.clients {
@@ -256,24 +257,24 @@ func (c *column) lastQuery() time.Time {
 	return last
 }
 
-// channels is how many there are over all client processes.
+// channels returns the number of channels of all client processes.
 func (c *column) channels() int { return c.o.clients * c.o.channels }
 
-// connected: every channel has a connection to every pod.
+// connected reports whether every channel has a connection to every pod.
 func (c *column) connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
 	for _, name := range c.members {
-		n += c.seen[name].Connections
+		n += c.status[name].Connections
 	}
 	return n >= c.channels()*len(c.members)
 }
 
-// sampleEvery is how often the pods are asked how they are.
+// sampleEvery is how often the status of the pods is fetched.
 const sampleEvery = 500 * time.Millisecond
 
-// watchPods samples until ctx is done.
+// watchPods takes samples until ctx is done.
 func (c *column) watchPods(ctx context.Context) {
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
@@ -287,8 +288,8 @@ func (c *column) watchPods(ctx context.Context) {
 	}
 }
 
-// takeSample asks all pods at once. Of one that does not answer, what it said last
-// stays.
+// takeSample fetches the status of all pods concurrently. A pod that does not answer keeps
+// its last known status.
 func (c *column) takeSample(ctx context.Context) {
 	c.mu.Lock()
 	servers := maps.Clone(c.servers)
@@ -299,7 +300,7 @@ func (c *column) takeSample(ctx context.Context) {
 			if st, err := s.Status(ctx); err == nil {
 				c.mu.Lock()
 				defer c.mu.Unlock()
-				c.seen[name] = st
+				c.status[name] = st
 			}
 		})
 	}
@@ -307,7 +308,7 @@ func (c *column) takeSample(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := sample{at: time.Now()}
-	for _, st := range c.seen {
+	for _, st := range c.status {
 		now.opened += int(st.Opened)
 		for _, n := range st.GoAways {
 			now.goaways += int(n)
@@ -316,8 +317,8 @@ func (c *column) takeSample(ctx context.Context) {
 	c.samples = append(c.samples, now)
 }
 
-// at returns the last sample that was complete at t.
-func (c *column) at(t time.Time) sample {
+// sampleAt returns the latest sample that was complete at t.
+func (c *column) sampleAt(t time.Time) sample {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var last sample
@@ -330,28 +331,28 @@ func (c *column) at(t time.Time) sample {
 	return last
 }
 
-// verdicts returns the pods' own words, by pod.
+// verdicts returns the verdict of each member.
 func (c *column) verdicts() map[string]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := map[string]string{}
 	for _, name := range c.members {
-		out[name] = string(c.seen[name].Verdict)
+		out[name] = string(c.status[name].Verdict)
 	}
 	return out
 }
 
-// lastWords prints what evenkeel's pods said last of themselves, for who has to find out
-// why a promise broke.
-func (c *column) lastWords(w io.Writer) {
+// printStatus prints the last known status of evenkeel's pods, which helps to find out why
+// a promise broke.
+func (c *column) printStatus(w io.Writer) {
 	if c.id != withEvenkeel {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range c.members {
-		st := c.seen[name]
-		fmt.Fprintf(w, "%s: %d connections, GOAWAYs %v, %s: %s\n", name, st.Connections, st.GoAways, st.Verdict, st.Why)
+		st := c.status[name]
+		fmt.Fprintf(w, "%s has %d connections and sent GOAWAYs %v; it is %s: %s\n", name, st.Connections, st.GoAways, st.Verdict, st.Why)
 		for _, cond := range st.Conditions {
 			fmt.Fprintf(w, "  condition %s: %s\n", cond.Code, cond.Text)
 		}
@@ -361,17 +362,17 @@ func (c *column) lastWords(w io.Writer) {
 	}
 }
 
-// stopPatience is for clients, which wait for the calls they have begun.
-const stopPatience = 2 * time.Second
+// clientStopTimeout is how long clients may wait for their calls in flight.
+const clientStopTimeout = 2 * time.Second
 
-// stop ends every process. Nothing is measured any more: servers are killed.
+// stop ends every process. Nothing is measured any longer, so servers are killed.
 func (c *column) stop() {
 	c.mu.Lock()
 	clients, servers := slices.Clone(c.clients), maps.Clone(c.servers)
 	c.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, p := range clients {
-		wg.Go(func() { p.Stop(stopPatience) })
+		wg.Go(func() { p.Stop(clientStopTimeout) })
 	}
 	wg.Wait()
 	for _, s := range servers {

@@ -22,7 +22,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/example/internal/server"
 )
 
-// Hidden commands: the demo runs servers and clients as processes of this program.
+// Hidden commands with which the demo runs this program as a server or as a client.
 const (
 	serveCommand = "serve"
 	callCommand  = "call"
@@ -36,7 +36,7 @@ const (
 	exitInterrupted = 130
 )
 
-// Main is the whole program: it returns its exit status.
+// Main runs the whole program and returns its exit status.
 func Main(args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		switch args[0] {
@@ -70,14 +70,14 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// play runs the timeline under a view and returns the promises that broke.
+// play runs the timeline with a view and returns the promises that broke.
 func play(ctx context.Context, o *options, stdout io.Writer) ([]string, error) {
 	t, err := newTimeline(o)
 	if err != nil {
 		return nil, err
 	}
 	defer t.stop()
-	stalled := watchClock(ctx)
+	longestStall := watchClock(ctx)
 	page, err := servePage(ctx, o.page, t.board)
 	if err != nil {
 		return nil, err
@@ -95,21 +95,21 @@ func play(ctx context.Context, o *options, stdout io.Writer) ([]string, error) {
 	broken := t.broken()
 	t.board.finish(table(t.columns, t.figures))
 	report(stdout, t, broken)
-	if late := stalled(); late > stallLimit {
-		fmt.Fprintf(stdout, "NOTE: this machine stood still for up to %.1f s: the figures say more of it than of the fleets\n", late.Seconds())
+	if stall := longestStall(); stall > stallLimit {
+		fmt.Fprintf(stdout, "NOTE: this machine stalled for up to %.1f s, which distorts the figures: run the demo again with less load on the machine\n", stall.Seconds())
 	}
 	return broken, nil
 }
 
-// A clock that ticks so late means that processes did not get to run: RPCs then
-// fail of their deadlines, whatever servers and clients do.
+// A tick that is later than stallLimit means that processes did not get to run. RPCs then
+// exceed their deadlines, whatever servers and clients do.
 const (
 	clockTick  = 100 * time.Millisecond
 	stallLimit = 500 * time.Millisecond
 )
 
-// watchClock watches until ctx is done, and returns how to ask for the longest delay
-// of a tick.
+// watchClock measures the delay of ticks until ctx is done. The function that it returns
+// returns the longest delay so far.
 func watchClock(ctx context.Context) (longest func() time.Duration) {
 	var late atomic.Int64
 	go func() {
@@ -131,32 +131,33 @@ func newTimeline(o *options) (*timeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, held, err := freePorts(o)
+	p, guards, err := freePorts(o)
 	if err != nil {
 		return nil, err
 	}
-	t := &timeline{o: o, board: newBoard(), figures: map[string][]figure{}, held: held}
+	t := &timeline{o: o, board: newBoard(), figures: map[string][]figure{}, guards: guards}
 	for _, id := range o.fleets() {
-		t.columns = append(t.columns, newColumn(o, id, p, []string{exe}, t.board.sayf))
+		t.columns = append(t.columns, newColumn(o, id, p, []string{exe}, t.board.logf))
 	}
 	t.board.columns = t.columns
 	return t, nil
 }
 
-// The ports that are tried first; those of a test in another terminal are passed over.
+// The first ports to try. Ports that another program uses are skipped.
 const (
 	firstGRPC = 50051
 	firstHTTP = 8080
 	firstDNS  = 5300
 )
 
-// lastPod is the highest number that a pod gets.
+// lastPod is the highest number of a pod.
 const lastPod = small + 2*(large-small)
 
-// guard is an address that only demos listen on, to tell each other apart.
+// guard is an address that only demos listen on, so that two of them use different ports.
 const guard = "127.0.1.254"
 
-// freePorts also returns what holds them: two demos at a time must not share their pods.
+// freePorts returns ports that are free on all hosts. Another demo can use them only once
+// the closers are closed: two demos must not mix their pods.
 func freePorts(o *options) (ports, []io.Closer, error) {
 	var hosts []string
 	for _, id := range o.fleets() {
@@ -166,35 +167,35 @@ func freePorts(o *options) (ports, []io.Closer, error) {
 		hosts = append(hosts, fmt.Sprintf("127.0.%d.250", nets[id]))
 	}
 	var p ports
-	var held [3]io.Closer
+	var guards [3]io.Closer
 	var errs [3]error
-	p.grpc, held[0], errs[0] = fleet.HoldPort(hosts, guard, firstGRPC)
-	p.http, held[1], errs[1] = fleet.HoldPort(hosts, guard, firstHTTP, p.grpc)
-	p.dns, held[2], errs[2] = fleet.HoldPort(hosts, guard, firstDNS, p.grpc, p.http)
-	return p, held[:], errors.Join(errs[:]...)
+	p.grpc, guards[0], errs[0] = fleet.HoldPort(hosts, guard, firstGRPC)
+	p.http, guards[1], errs[1] = fleet.HoldPort(hosts, guard, firstHTTP, p.grpc)
+	p.dns, guards[2], errs[2] = fleet.HoldPort(hosts, guard, firstDNS, p.grpc, p.http)
+	return p, guards[:], errors.Join(errs[:]...)
 }
 
-// stop ends all processes; a second call does nothing.
+// stop ends all processes. A second call does nothing.
 func (t *timeline) stop() {
 	var wg sync.WaitGroup
 	for _, c := range t.columns {
 		wg.Go(func() { c.stopOnce.Do(c.stop) })
 	}
 	wg.Wait()
-	for _, h := range t.held {
-		_ = h.Close()
+	for _, g := range t.guards {
+		_ = g.Close()
 	}
 }
 
-// broken lists the promises that broke, of evenkeel's fleet alone.
+// broken lists the promises that the fleet with evenkeel broke.
 func (t *timeline) broken() []string {
 	var out []string
 	for _, c := range t.columns {
 		if c.id != withEvenkeel {
 			continue
 		}
-		if n := t.between(c); n > 0 {
-			out = append(out, fmt.Sprintf("%d RPCs failed before the first change or between two", n))
+		if n := t.failedBetween(c); n > 0 {
+			out = append(out, fmt.Sprintf("%d RPCs failed before the first change or between two changes", n))
 		}
 		for i := range t.figures[c.id] {
 			out = append(out, t.figures[c.id][i].broken(t.o, c.channels(), i == 0)...)
@@ -203,8 +204,8 @@ func (t *timeline) broken() []string {
 	return out
 }
 
-// between is how many RPCs failed in none of the phases.
-func (t *timeline) between(c *column) int {
+// failedBetween returns the number of RPCs that failed outside all phases.
+func (t *timeline) failedBetween(c *column) int {
 	n := c.tally.Failed(time.Time{}, time.Now())
 	for i := range t.figures[c.id] {
 		n -= t.figures[c.id][i].failed
@@ -212,19 +213,19 @@ func (t *timeline) between(c *column) int {
 	return n
 }
 
-// report prints the end.
+// report prints the table and the verdict.
 func report(w io.Writer, t *timeline, broken []string) {
 	fmt.Fprintf(w, "\n%s\n\n", table(t.columns, t.figures))
 	for _, c := range t.columns {
 		fmt.Fprintf(w, "%s: %d calls, %d failed\n", c.title, c.tally.Calls(), c.tally.Failed(time.Time{}, time.Now()))
 	}
 	fmt.Fprintln(w, footnote)
-	for _, one := range broken {
-		fmt.Fprintln(w, "BROKEN PROMISE:", one)
+	for _, promise := range broken {
+		fmt.Fprintln(w, "BROKEN PROMISE:", promise)
 	}
 	if len(broken) > 0 {
 		for _, c := range t.columns {
-			c.lastWords(w)
+			c.printStatus(w)
 		}
 	}
 	if len(broken) == 0 && t.figures[withEvenkeel] != nil {
@@ -233,19 +234,19 @@ func report(w io.Writer, t *timeline, broken []string) {
 }
 
 const footnote = `
-Even: from then on no pod had over 1.1 times the mean of a second's calls. Times
-count from the moment when the clients' DNS had all new pods. How soon
-MaxConnectionAge notices depends on the age that connections happen to have.`
+Even means that from then on no pod answered more than 1.1 times the mean of the
+calls in a second. Times count from the moment when the clients' DNS lists all new
+pods. How soon MaxConnectionAge acts depends on how old connections happen to be.`
 
 func describePorts(p ports) string {
-	text := fmt.Sprintf("gRPC on port %d, health on %d, DNS on %d", p.grpc, p.http, p.dns)
+	text := fmt.Sprintf("each pod serves gRPC on port %d and health on port %d; DNS is on port %d", p.grpc, p.http, p.dns)
 	if p != (ports{firstGRPC, firstHTTP, firstDNS}) {
-		text += " (others were taken)"
+		text += " (the usual ports are taken)"
 	}
 	return text
 }
 
-// listenNear takes addr, or the next free port on the same host.
+// listenNear listens on addr, or on the next free port of the same host.
 func listenNear(ctx context.Context, addr string) (net.Listener, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
@@ -262,5 +263,5 @@ func listenNear(ctx context.Context, addr string) (net.Listener, error) {
 	return nil, err
 }
 
-// pageTries is how many ports the page looks at.
+// pageTries is how many ports are tried for the page.
 const pageTries = 100

@@ -12,44 +12,43 @@ import (
 	"github.com/evenkeel-go/evenkeel/example/fleet"
 )
 
-// evenLimit is what counts as even: the fullest pod has at most so many times the
-// mean of all. stays is how long the calls must stay so from the first even
-// second on.
 const (
+	// Calls are even if the busiest pod answers at most evenLimit times the mean.
 	evenLimit = 1.1
-	stays     = 5 * time.Second
+	// evenFor is how long calls must stay even, from the first even second on.
+	evenFor = 5 * time.Second
 )
 
-// figure is what came of one phase in one fleet.
+// figure is the measurement of one phase in one fleet.
 type figure struct {
 	phase string
 	start time.Time
-	// zero is the moment that times count from; for a growth, when the clients' DNS
-	// had the new pods in full.
+	// zero is the moment that times count from. For a growth, it is when the clients'
+	// DNS has all new pods.
 	zero time.Time
 
 	grew    bool
 	even    time.Duration // from zero
 	evenOK  bool
 	early   int // GOAWAYs before zero
-	late    int // GOAWAYs after it was even for a while
+	late    int // GOAWAYs after the calls had been even for evenFor
 	goaways int
 	opened  int
 
 	failed     int
 	failedKind []fleet.Failure
 
-	left   time.Duration // shrink: until all processes had ended
-	exits  []int         // shrink: their exit statuses
-	killed bool
+	stopTook time.Duration // of a shrink: until all stopped pods had exited
+	exits    []int         // of a shrink: their exit statuses
+	killed   bool
 
 	verdicts map[string]string
 }
 
-// promised is how evenkeel must do after each growth.
+// promisedEven is how soon calls must be even with evenkeel after each growth.
 const promisedEven = 5 * time.Second
 
-// broken lists each promise that f breaks, for the fleet with evenkeel.
+// broken lists the promises that f breaks. f must be of the fleet with evenkeel.
 func (f *figure) broken(o *options, channels int, first bool) []string {
 	var out []string
 	fail := func(bad bool, format string, args ...any) {
@@ -57,7 +56,7 @@ func (f *figure) broken(o *options, channels int, first bool) []string {
 			out = append(out, f.phase+": "+fmt.Sprintf(format, args...))
 		}
 	}
-	if n := f.lost(); n > 0 {
+	if n := f.avoidable(); n > 0 {
 		fail(true, "%d RPCs failed: %s", n, describe(f.failedKind))
 	}
 	for i, code := range f.exits {
@@ -67,35 +66,35 @@ func (f *figure) broken(o *options, channels int, first bool) []string {
 		return out
 	}
 	if o.dnsNever {
-		fail(f.goaways > 0, "%d GOAWAYs although DNS never answered with the new pods", f.goaways)
-		// Those that were there before are the ones to act.
+		fail(f.goaways > 0, "%d GOAWAYs although DNS never listed the new pods", f.goaways)
+		// Only the pods from before the growth have connections to drain.
 		for _, pod := range slices.Sorted(maps.Keys(f.verdicts))[:min(small, len(f.verdicts))] {
-			fail(f.verdicts[pod] != "waiting", "%s says %q, want waiting", pod, f.verdicts[pod])
+			fail(f.verdicts[pod] != "waiting", "the verdict of %s is %q, want waiting", pod, f.verdicts[pod])
 		}
 		return out
 	}
-	fail(f.early > 0, "%d GOAWAYs before DNS answered in full", f.early)
-	fail(!f.evenOK, "never even")
-	fail(f.evenOK && f.even > promisedEven, "even after %.1f s, want at most %.0f", f.even.Seconds(), promisedEven.Seconds())
+	fail(f.early > 0, "%d GOAWAYs before DNS listed all new pods", f.early)
+	fail(!f.evenOK, "the calls were never even")
+	fail(f.evenOK && f.even > promisedEven, "even after %.1f s, want at most %.0f s", f.even.Seconds(), promisedEven.Seconds())
 	fail(first && f.goaways != channels, "%d GOAWAYs, want one for each of %d channels", f.goaways, channels)
-	fail(f.late > 0, "%d GOAWAYs when it was even already", f.late)
+	fail(f.late > 0, "%d GOAWAYs after the calls were even", f.late)
 	return out
 }
 
-// lost is how many failed RPCs nothing excuses: those in flight on a killed pod
-// could not be saved by anybody.
-func (f *figure) lost() int {
+// avoidable returns the number of failed RPCs that break the promise. RPCs in flight on a
+// killed pod do not: nothing can save them.
+func (f *figure) avoidable() int {
 	n := f.failed
-	for _, one := range f.failedKind {
-		if f.killed && wasInFlight(one.Text) {
-			n -= one.Count
+	for _, failure := range f.failedKind {
+		if f.killed && wasInFlight(failure.Text) {
+			n -= failure.Count
 		}
 	}
 	return n
 }
 
-// wasInFlight: the call had been sent when its connection broke. A call that had
-// not is sent again by grpc itself and does not fail.
+// wasInFlight reports whether the call had been sent when its connection broke. grpc
+// retries a call that had not been sent, so that it does not fail.
 func wasInFlight(text string) bool {
 	return strings.HasPrefix(text, "Unavailable: ") &&
 		(strings.Contains(text, "error reading from server") || strings.Contains(text, "connection reset") ||
@@ -104,22 +103,22 @@ func wasInFlight(text string) bool {
 
 func describe(all []fleet.Failure) string {
 	var parts []string
-	for i, one := range all {
+	for i, failure := range all {
 		if i == 3 {
 			parts = append(parts, "...")
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%d x %s", one.Count, one.Text))
+		parts = append(parts, fmt.Sprintf("%d x %s", failure.Count, failure.Text))
 	}
 	return strings.Join(parts, ", ")
 }
 
-// table shows the figures of all fleets, a column for each.
+// table shows the figures of all fleets, with one column per fleet.
 func table(columns []*column, figures map[string][]figure) string {
 	var out strings.Builder
 	w := tabwriter.NewWriter(&out, 0, 0, 3, ' ', 0)
-	row := func(head string, cell func(*column) string) {
-		fmt.Fprint(w, head)
+	row := func(title string, cell func(*column) string) {
+		fmt.Fprint(w, title)
 		for _, c := range columns {
 			fmt.Fprint(w, "\t", cell(c))
 		}
@@ -132,7 +131,7 @@ func table(columns []*column, figures map[string][]figure) string {
 		}
 		f := &figures[columns[0].id][i]
 		row(f.phase, of(func(f *figure) string { return f.headline() }))
-		// Pods that go take what they counted last with them.
+		// Without a growth, pods end in this phase, and their last counts are unknown.
 		if f.grew {
 			row("  GOAWAYs", of(func(f *figure) string { return strconv.Itoa(f.goaways) }))
 			row("  connections opened", of(func(f *figure) string { return strconv.Itoa(f.opened) }))
@@ -143,7 +142,7 @@ func table(columns []*column, figures map[string][]figure) string {
 	return strings.TrimRight(out.String(), "\n")
 }
 
-// headline is the figure that the phase is about.
+// headline is the main figure of the phase.
 func (f *figure) headline() string {
 	switch {
 	case f.grew && f.evenOK:
@@ -151,7 +150,7 @@ func (f *figure) headline() string {
 	case f.grew:
 		return "never even"
 	case len(f.exits) > 0:
-		return fmt.Sprintf("gone after %.1f s", f.left.Seconds())
+		return fmt.Sprintf("stopped after %.1f s", f.stopTook.Seconds())
 	}
-	return fmt.Sprintf("%d in flight lost", f.failed-f.lost())
+	return fmt.Sprintf("%d in-flight RPCs lost", f.failed-f.avoidable())
 }

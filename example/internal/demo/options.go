@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// options is what the command line said.
+// options holds the flags.
 type options struct {
 	headless bool
 	full     bool
@@ -34,50 +34,53 @@ type options struct {
 	logs string
 }
 
-// list is a flag that may be given several times.
+// list is a flag that can be given more than once.
 type list []string
 
 func (l *list) String() string     { return strings.Join(*l, " ") }
 func (l *list) Set(v string) error { *l = append(*l, v); return nil }
 
-const usage = `Three fleets of one service under the same unmodified clients, side by side: with
-evenkeel, with MaxConnectionAge alone, with nothing. Each grows from 2 pods to 5,
-and a table says how long it took until the calls were even and what it cost.
-Takes about 90 seconds, -full about four minutes. Real processes, loopback
-addresses only (127.0.1.N, 127.0.2.N, 127.0.3.N), everything is cleaned up.
+const usage = `Runs three fleets of one service side by side, under the same unmodified clients:
+with evenkeel, with MaxConnectionAge alone, and with nothing. Each grows from 2 to 5
+pods. A table then shows how long it took until the calls were even, and the cost.
+
+The demo takes about 90 seconds, or about four minutes with -full. It starts real
+server and client processes, uses loopback addresses only (127.0.1.N, 127.0.2.N,
+127.0.3.N), and ends all of its processes when it exits.
 
   demo              live view in the terminal, and a page for the browser
-  demo -headless    lines instead; also when the output is no terminal
-  demo -full        then 5 to 2, 2 to 5 again, and one pod killed
-  demo -dns-lag 8s  DNS answers 8 s behind: nothing may move before
-  demo -dns-never   DNS never learns of the new pods: nothing may move at all
+  demo -headless    plain lines, also if the output is not a terminal
+  demo -full        afterwards 5 to 2 pods, 2 to 5 again, and one pod killed
+  demo -dns-lag 8s  DNS lists new pods 8 s late: nothing may be drained before
+  demo -dns-never   DNS never lists the new pods: nothing may be drained at all
 
-Exit status: 0 all promises held, 1 one broke or the demo could not run, 2 a wrong
-flag, 130 interrupted.
+Exit status: 0 every promise held, 1 a promise broke or the demo failed,
+2 invalid flags, 130 interrupted.
 
 `
 
-// parse returns flag.ErrHelp after -h, else every wrong flag joined.
+// parse returns flag.ErrHelp after -h, and otherwise one error that joins those of
+// all flags.
 func parse(args []string, out io.Writer) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("demo", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.BoolVar(&o.headless, "headless", false, "print lines instead of a live view")
-	fs.BoolVar(&o.full, "full", false, "also shrink, grow again and kill a pod")
-	fs.IntVar(&o.clients, "clients", 4, "client processes for each fleet, each with an address, that is a key, of its own")
-	fs.IntVar(&o.channels, "channels", 5, "channels of each client process")
-	fs.Float64Var(&o.rate, "rate", 400, "calls a second on each fleet")
-	fs.BoolVar(&o.oneKey, "one-key", false, "all client processes from one address, as behind a NAT")
-	fs.DurationVar(&o.dnsLag, "dns-lag", 0, "the clients' DNS is this far behind")
-	fs.BoolVar(&o.dnsNever, "dns-never", false, "the clients' DNS never answers with new pods")
+	fs.BoolVar(&o.headless, "headless", false, "print plain lines instead of the live view")
+	fs.BoolVar(&o.full, "full", false, "afterwards scale down, scale up again and kill a pod")
+	fs.IntVar(&o.clients, "clients", 4, "client processes per fleet, each with its own address and thus its own key")
+	fs.IntVar(&o.channels, "channels", 5, "channels per client process")
+	fs.Float64Var(&o.rate, "rate", 400, "calls per second on each fleet")
+	fs.BoolVar(&o.oneKey, "one-key", false, "connect all client processes from one address, as behind a NAT")
+	fs.DurationVar(&o.dnsLag, "dns-lag", 0, "delay after which the clients' DNS lists new pods")
+	fs.BoolVar(&o.dnsNever, "dns-never", false, "the clients' DNS never lists new pods")
 	fs.DurationVar(&o.dnsTTL, "dns-ttl", 5*time.Second, "TTL of DNS answers, in whole seconds")
 	fs.DurationVar(&o.maxAge, "max-age", 30*time.Second, "MaxConnectionAge of the second fleet")
-	fs.DurationVar(&o.watch, "watch", 40*time.Second, "after a growth, how long to wait for the slowest fleet")
-	fs.DurationVar(&o.rest, "rest", 10*time.Second, "after a growth, how long the fleet with evenkeel must be seen at rest")
-	fs.StringVar(&o.page, "page", "127.0.0.1:8090", "serve the page on this `address`, or the next free port; empty: no page")
-	fs.Var((*list)(&o.set), "set", "a setting of the servers with evenkeel, as `key=value`; repeatable")
-	fs.StringVar(&o.only, "only", "", "run these fleets alone, of `evenkeel,age,nothing`; empty: all")
-	fs.StringVar(&o.logs, "server-log", "", "show the logs of the fleet with evenkeel from this `level` on: debug, info, warn, error; empty: none")
+	fs.DurationVar(&o.watch, "watch", 40*time.Second, "how long to wait for calls to become even after a scale-up")
+	fs.DurationVar(&o.rest, "rest", 10*time.Second, "how long to watch the fleet with evenkeel for needless GOAWAYs once its calls are even")
+	fs.StringVar(&o.page, "page", "127.0.0.1:8090", "serve the page on this `address`, or on the next free port; empty: no page")
+	fs.Var((*list)(&o.set), "set", "set this `key=value` on the servers with evenkeel; may be repeated")
+	fs.StringVar(&o.only, "only", "", "run only these `fleets`, a list of evenkeel, age and nothing separated by commas; empty: all")
+	fs.StringVar(&o.logs, "server-log", "", "show the servers' logs of the fleet with evenkeel from this `level` on: debug, info, warn or error; empty: none")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprint(out, usage)
@@ -89,14 +92,14 @@ func parse(args []string, out io.Writer) (options, error) {
 	return o, o.check(fs.Args())
 }
 
-// Limits of what one machine and the address plan of column.go can carry.
+// Limits that one machine and the addresses of column.go can support.
 const (
 	maxClients  = 40
 	maxChannels = 1000
 	maxRate     = 20_000
 )
 
-// check joins everything that is wrong with the flags.
+// check returns one error that joins those of all flags.
 func (o *options) check(rest []string) error {
 	var errs []error
 	wrong := func(bad bool, format string, args ...any) {
@@ -108,20 +111,20 @@ func (o *options) check(rest []string) error {
 	wrong(o.clients < 1 || o.clients > maxClients, "-clients %d: want 1 to %d", o.clients, maxClients)
 	wrong(o.channels < 1 || o.channels > maxChannels, "-channels %d: want 1 to %d", o.channels, maxChannels)
 	wrong(!(o.rate >= 1 && o.rate <= maxRate), "-rate %v: want 1 to %d", o.rate, maxRate)
-	wrong(o.dnsLag < 0, "-dns-lag %v: below 0", o.dnsLag)
-	wrong(o.dnsLag > 0 && o.dnsNever, "-dns-lag and -dns-never: give one of them")
-	wrong(o.dnsNever && o.full, "-dns-never and -full: give one of them")
+	wrong(o.dnsLag < 0, "-dns-lag %v: must not be negative", o.dnsLag)
+	wrong(o.dnsLag > 0 && o.dnsNever, "-dns-lag and -dns-never exclude each other")
+	wrong(o.dnsNever && o.full, "-dns-never and -full exclude each other")
 	wrong(o.dnsTTL < 0 || o.dnsTTL%time.Second != 0, "-dns-ttl %v: want whole seconds", o.dnsTTL)
 	wrong(o.maxAge < time.Second, "-max-age %v: want at least 1s", o.maxAge)
-	wrong(o.watch < 0, "-watch %v: below 0", o.watch)
-	wrong(o.rest < 0, "-rest %v: below 0", o.rest)
+	wrong(o.watch < 0, "-watch %v: must not be negative", o.watch)
+	wrong(o.rest < 0, "-rest %v: must not be negative", o.rest)
 	if o.page != "" {
 		_, err := net.ResolveTCPAddr("tcp", o.page)
 		wrong(err != nil, "-page %q: want host:port", o.page)
 	}
 	for _, id := range o.fleets() {
 		_, known := nets[id]
-		wrong(!known, "-only %q: want some of evenkeel,age,nothing", id)
+		wrong(!known, "-only %q: want evenkeel, age, nothing or a list of them", id)
 	}
 	return errors.Join(errs...)
 }
@@ -133,7 +136,7 @@ const (
 	withNothing  = "nothing"
 )
 
-// nets is the network of each fleet: 127.0.N.0/24.
+// nets is the number N of each fleet's network, 127.0.N.0/24.
 var nets = map[string]int{withEvenkeel: 1, withAge: 2, withNothing: 3}
 
 func (o *options) fleets() []string {

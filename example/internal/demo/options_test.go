@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestWrongFlags(t *testing.T) {
+func TestInvalidFlags(t *testing.T) {
 	for _, tc := range []struct {
 		args []string
 		want []string
@@ -27,11 +27,11 @@ func TestWrongFlags(t *testing.T) {
 			t.Errorf("%v: exit status %d, want %d", tc.args, code, exitUsage)
 		}
 		if strings.Count(stderr.String(), "\n") != 1 {
-			t.Errorf("%v: not one line: %q", tc.args, &stderr)
+			t.Errorf("%v: got %q on stderr, want one line", tc.args, &stderr)
 		}
 		for _, want := range tc.want {
 			if !strings.Contains(stderr.String(), want) {
-				t.Errorf("%v: %q does not name %q", tc.args, &stderr, want)
+				t.Errorf("%v: error %q does not mention %q", tc.args, &stderr, want)
 			}
 		}
 	}
@@ -40,6 +40,6 @@ func TestWrongFlags(t *testing.T) {
 func TestHelp(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := Main([]string{"-h"}, &stdout, &stderr); code != exitOK || !strings.Contains(stdout.String(), "-dns-never") {
-		t.Errorf("exit status %d, help %q", code, &stdout)
+		t.Errorf("exit status %d and help %q, want %d and all flags", code, &stdout, exitOK)
 	}
 }

@@ -12,13 +12,13 @@ import (
 //go:embed page.html
 var pageHTML []byte
 
-// page is the live page, or nothing if nobody wants one.
+// page is the live page. Without -page it has no URL and no server.
 type page struct {
 	url string
 	srv *http.Server
 }
 
-// servePage serves the page and the state that it asks for twice a second.
+// servePage serves the page, and the state that the page fetches twice a second.
 func servePage(ctx context.Context, addr string, b *board) (*page, error) {
 	if addr == "" {
 		return &page{}, nil

@@ -11,31 +11,31 @@ import (
 	"time"
 )
 
-// The sizes of each fleet.
+// The numbers of pods that each fleet is scaled between.
 const (
 	small = 2
 	large = 5
 )
 
-// resolverPause is how long grpc-go waits from one resolution to the next, at
-// least: a GOAWAY within it makes a client ask DNS only when it is over. Growth
-// begins when it is over, so that what is measured is the servers' doing.
+// resolverPause is the shortest time between two DNS resolutions of a grpc-go channel. A
+// GOAWAY within this pause makes a client query DNS only at its end. Growth begins after
+// the pause, so that the figures show the servers' part alone.
 const resolverPause = 30 * time.Second
 
-// timeline is what happens to all fleets at the same moments.
+// timeline drives all fleets through the same phases at the same moments.
 type timeline struct {
 	o       *options
 	board   *board
 	columns []*column
 	figures map[string][]figure
-	held    []io.Closer // until stop
+	guards  []io.Closer // hold the ports until stop
 }
 
 func (t *timeline) run(ctx context.Context) error {
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	// Until the end of all, so that what pods say last is kept.
+	// Sampling goes on to the end, so that the last status of each pod is known.
 	watching, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -55,7 +55,7 @@ func (t *timeline) run(ctx context.Context) error {
 	return nil
 }
 
-// each does the same to all fleets at once.
+// each calls do with all fleets concurrently.
 func (t *timeline) each(do func(*column) error) error {
 	errs := make([]error, len(t.columns))
 	var wg sync.WaitGroup
@@ -68,7 +68,7 @@ func (t *timeline) each(do func(*column) error) error {
 
 // begin starts the pods, then the clients.
 func (t *timeline) begin(ctx context.Context) error {
-	t.board.enter("starting")
+	t.board.setPhase("starting")
 	return t.each(func(c *column) error {
 		if err := c.startDNS(); err != nil {
 			return err
@@ -81,29 +81,30 @@ func (t *timeline) begin(ctx context.Context) error {
 }
 
 func (t *timeline) connect(ctx context.Context) error {
-	t.board.sayf("%d pods in each fleet, %d clients with %d channels each", small, t.o.clients, t.o.channels)
+	t.board.logf("each fleet has %d pods and %d clients with %d channels each", small, t.o.clients, t.o.channels)
 	return t.until(ctx, startTimeout, "not every channel is connected", func() bool {
 		return !slices.ContainsFunc(t.columns, func(c *column) bool { return !c.connected() })
 	})
 }
 
-// lookEvery is how often it is looked whether a phase is over.
-const lookEvery = 100 * time.Millisecond
+// checkEvery is how often until calls done.
+const checkEvery = 100 * time.Millisecond
 
-var errLate = errors.New("took too long")
+var errTimeout = errors.New("timed out")
 
-// until waits for done, at most as long as given; complaint says what is wrong then.
-func (t *timeline) until(ctx context.Context, most time.Duration, complaint string, done func() bool) error {
-	late := time.NewTimer(most)
+// until waits until done returns true. After timeout it fails with complaint, which says
+// what has not happened.
+func (t *timeline) until(ctx context.Context, timeout time.Duration, complaint string, done func() bool) error {
+	late := time.NewTimer(timeout)
 	defer late.Stop()
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	for !done() {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-late.C:
-			return fmt.Errorf("%w (%v): %s", errLate, most, complaint)
+			return fmt.Errorf("%w after %v: %s", errTimeout, timeout, complaint)
 		case <-tick.C:
 		}
 	}
@@ -112,16 +113,16 @@ func (t *timeline) until(ctx context.Context, most time.Duration, complaint stri
 
 func (t *timeline) pause(ctx context.Context, d time.Duration) error {
 	end := time.Now().Add(d)
-	return t.until(ctx, d+time.Minute, "", func() bool { return !time.Now().Before(end) })
+	return t.until(ctx, d+time.Minute, "the clock does not advance", func() bool { return !time.Now().Before(end) })
 }
 
-// resolverMargin is the time after the pause in which a question that has waited for
-// its end is asked.
+// resolverMargin is the time after a pause within which clients send queries that the
+// pause has delayed.
 const resolverMargin = time.Second
 
-// awaitResolvers waits until the clients may ask DNS again and have nothing more to ask:
-// a change before this one may have left a question that waits for the pause to
-// end, after which the next pause begins.
+// awaitResolvers waits until the clients may query DNS again and have no query left to
+// send. An earlier change may have left a query that waits for the end of a pause; that
+// query starts the next pause.
 func (t *timeline) awaitResolvers(ctx context.Context) error {
 	for range 3 {
 		if err := t.awaitPause(ctx); err != nil {
@@ -131,21 +132,21 @@ func (t *timeline) awaitResolvers(ctx context.Context) error {
 	return nil
 }
 
-// awaitPause waits for the end of the pause after the last question. A fleet whose
-// connections come and go all the time has no such moment and is not waited for.
+// awaitPause waits for the end of the pause after the latest query. It ignores the fleet
+// with MaxConnectionAge, whose clients query DNS again and again.
 func (t *timeline) awaitPause(ctx context.Context) error {
-	var may time.Time
+	var end time.Time
 	for _, c := range t.columns {
-		if at := c.lastQuery().Add(resolverPause + resolverMargin); c.id != withAge && at.After(may) {
-			may = at
+		if at := c.lastQuery().Add(resolverPause + resolverMargin); c.id != withAge && at.After(end) {
+			end = at
 		}
 	}
-	wait := time.Until(may)
+	wait := time.Until(end)
 	if wait <= 0 {
 		return nil
 	}
-	t.board.enter("waiting: grpc-go's resolvers rest for 30 s after each answer")
-	t.board.sayf("warming up for %.0f s, until the clients' resolvers may ask again", wait.Seconds())
+	t.board.setPhase("waiting: grpc-go's DNS resolver pauses for 30 s after each query")
+	t.board.logf("waiting %.0f s until the clients' resolvers may query DNS again", wait.Seconds())
 	return t.pause(ctx, wait)
 }
 
@@ -157,9 +158,9 @@ func (t *timeline) secondGrowth(ctx context.Context) error {
 	return t.grow(ctx, fmt.Sprintf("%d to %d again", small, large))
 }
 
-// open begins a figure in each fleet.
-func (t *timeline) open(ctx context.Context, phase string) {
-	t.board.enter(phase)
+// open starts a figure in each fleet. Views show activity, and the table shows phase.
+func (t *timeline) open(ctx context.Context, phase, activity string) {
+	t.board.setPhase(activity)
 	_ = t.each(func(c *column) error {
 		c.takeSample(ctx)
 		now := time.Now()
@@ -168,7 +169,7 @@ func (t *timeline) open(ctx context.Context, phase string) {
 	})
 }
 
-// shut ends the figures of the phase, once the last reports are in, and keeps them.
+// shut ends the figures of the phase once the last reports have arrived, and keeps them.
 func (t *timeline) shut(ctx context.Context) error {
 	end := time.Now()
 	if err := t.pause(ctx, reportDelay); err != nil {
@@ -182,44 +183,44 @@ func (t *timeline) shut(ctx context.Context) error {
 	return nil
 }
 
-// close adds what the samples and reports from start to end say.
+// close fills in f from the samples and reports between its start and end.
 func (f *figure) close(c *column, end time.Time) {
-	before, after := c.at(f.start), c.at(time.Now())
+	before, after := c.sampleAt(f.start), c.sampleAt(time.Now())
 	f.goaways, f.opened = after.goaways-before.goaways, after.opened-before.opened
 	f.failedKind = c.tally.FailuresIn(f.start, end)
 	f.failed = c.tally.Failed(f.start, end)
 	f.verdicts = c.verdicts()
 	if f.grew {
-		f.early = c.at(f.zero).goaways - before.goaways
+		f.early = c.sampleAt(f.zero).goaways - before.goaways
 	}
 	if f.evenOK {
-		f.late = after.goaways - c.at(f.zero.Add(f.even+stays)).goaways
+		f.late = after.goaways - c.sampleAt(f.zero.Add(f.even+evenFor)).goaways
 	}
 }
 
-// grow starts pods in all fleets and watches how the calls follow.
+// grow starts pods in all fleets and waits for the calls to become even.
 func (t *timeline) grow(ctx context.Context, phase string) error {
 	if err := t.awaitResolvers(ctx); err != nil {
 		return err
 	}
-	t.open(ctx, phase)
+	t.open(ctx, phase, fmt.Sprintf("scaling from %d to %d pods", small, large))
 	err := t.each(func(c *column) error {
 		c.figure.grew = true
 		if err := c.grow(ctx, large-small); err != nil {
 			return err
 		}
 		if !t.o.dnsNever {
-			c.figure.zero = c.fullAt()
+			c.figure.zero = c.dnsFullAt()
 		}
-		c.sayf("%d new pods are ready%s", large-small, t.dnsText())
+		c.logf("%d new pods are ready%s", large-small, t.dnsText())
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	// The clients' reports take a moment, hence a second more than what is watched.
-	most := t.o.dnsLag + t.o.watch + t.o.rest + stays + time.Minute
-	if err := t.until(ctx, most, phase, t.settled); err != nil {
+	// The minute is a margin for the clients' reports, which take a moment to arrive.
+	timeout := t.o.dnsLag + t.o.watch + t.o.rest + evenFor + time.Minute
+	if err := t.until(ctx, timeout, phase+": the figures are not complete", t.settled); err != nil {
 		return err
 	}
 	return t.shut(ctx)
@@ -228,14 +229,14 @@ func (t *timeline) grow(ctx context.Context, phase string) error {
 func (t *timeline) dnsText() string {
 	switch {
 	case t.o.dnsNever:
-		return ", DNS will never answer with them"
+		return "; DNS will never list them"
 	case t.o.dnsLag > 0:
-		return fmt.Sprintf(", DNS will answer with them in %v", t.o.dnsLag)
+		return fmt.Sprintf("; DNS will list them in %v", t.o.dnsLag)
 	}
-	return " and in DNS"
+	return " and listed in DNS"
 }
 
-// settled looks at each fleet and is true once nothing more is to be seen.
+// settled updates the figure of each fleet, and reports whether all are complete.
 func (t *timeline) settled() bool {
 	over := true
 	for _, c := range t.columns {
@@ -244,56 +245,58 @@ func (t *timeline) settled() bool {
 	return over
 }
 
-// settled: even and, with evenkeel, at rest for long enough; or there was time enough.
+// settled reports whether the fleet is even and, with evenkeel, has been watched for long
+// enough after that. It also returns true if the fleet had -watch to become even.
 func (c *column) settled(now time.Time) bool {
 	f := &c.figure
 	if !f.evenOK {
-		if at, ok := c.tally.EvenSince(f.zero, now.Add(-reportDelay), c.pods(), evenLimit, stays); ok {
+		if at, ok := c.tally.EvenSince(f.zero, now.Add(-reportDelay), c.pods(), evenLimit, evenFor); ok {
 			f.even, f.evenOK = max(0, at.Sub(f.zero)), true
-			c.sayf("even, %.1f s after DNS answered in full", f.even.Seconds())
+			c.logf("calls are even, %.1f s after DNS listed all pods", f.even.Seconds())
 		}
 	}
 	if !f.evenOK {
 		return now.Sub(f.zero) > c.o.watch
 	}
-	return c.id != withEvenkeel || now.Sub(f.zero) > f.even+stays+c.o.rest
+	return c.id != withEvenkeel || now.Sub(f.zero) > f.even+evenFor+c.o.rest
 }
 
-// shrink stops pods as a cluster does: out of DNS, and SIGTERM.
+// shrink stops pods as a cluster does: it removes them from DNS and sends SIGTERM.
 func (t *timeline) shrink(ctx context.Context) error {
-	t.open(ctx, fmt.Sprintf("%d to %d", large, small))
+	phase := fmt.Sprintf("%d to %d", large, small)
+	t.open(ctx, phase, "scaling from "+phase+" pods")
 	err := t.each(func(c *column) error {
 		names := c.pods()[small:]
-		leaving := c.drop(names...)
-		c.sayf("%s leave: out of DNS, SIGTERM", strings.Join(names, ", "))
-		for _, s := range leaving {
+		stopping := c.drop(names...)
+		c.logf("removed %s from DNS and sent SIGTERM", strings.Join(names, ", "))
+		for _, s := range stopping {
 			s.Terminate()
 		}
-		for _, s := range leaving {
-			if err := t.until(ctx, 2*time.Minute, s.Spec.Name+" does not end", s.Exited); err != nil {
+		for _, s := range stopping {
+			if err := t.until(ctx, 2*time.Minute, s.Spec.Name+" has not exited", s.Exited); err != nil {
 				return err
 			}
 			c.figure.exits = append(c.figure.exits, s.ExitCode())
 		}
-		c.figure.left = time.Since(c.figure.zero)
-		c.sayf("they are gone after %.1f s", c.figure.left.Seconds())
+		c.figure.stopTook = time.Since(c.figure.zero)
+		c.logf("all of them have exited after %.1f s", c.figure.stopTook.Seconds())
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := t.pause(ctx, stays); err != nil {
+	if err := t.pause(ctx, evenFor); err != nil {
 		return err
 	}
 	return t.shut(ctx)
 }
 
-// dnsDropDelay is how long it takes until a cluster has noticed that a pod is dead.
+// dnsDropDelay is how long a cluster takes to notice that a pod is dead.
 const dnsDropDelay = time.Second
 
 // kill ends one pod with SIGKILL.
 func (t *timeline) kill(ctx context.Context) error {
-	t.open(ctx, "one killed")
+	t.open(ctx, "one pod killed", "killing one pod")
 	err := t.each(func(c *column) error {
 		c.figure.killed = true
 		pods := c.pods()
@@ -302,12 +305,12 @@ func (t *timeline) kill(ctx context.Context) error {
 		victim := c.servers[name]
 		c.mu.Unlock()
 		victim.Kill()
-		c.sayf("%s is killed", name)
+		c.logf("killed %s (SIGKILL)", name)
 		if err := t.pause(ctx, dnsDropDelay); err != nil {
 			return err
 		}
 		c.drop(name)
-		return t.pause(ctx, 2*stays)
+		return t.pause(ctx, 2*evenFor)
 	})
 	if err != nil {
 		return err

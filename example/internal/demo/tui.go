@@ -11,8 +11,8 @@ import (
 	"charm.land/lipgloss/v2"
 )
 
-// interactive runs the timeline under a live view in the terminal. The view ends
-// with the timeline, or the timeline with the view.
+// interactive runs the timeline with a live view in the terminal. When one of them ends,
+// so does the other.
 func interactive(ctx context.Context, t *timeline, url string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -27,32 +27,32 @@ func interactive(ctx context.Context, t *timeline, url string) error {
 	cancel()
 	err := <-done
 	if err == nil || errors.Is(err, context.Canceled) {
-		// Why the view ended says more, unless it is that the timeline did.
+		// If the timeline has not failed by itself, the view may have.
 		err = errors.Join(err, viewErr)
 	}
 	return err
 }
 
-// liveView is the model of the program: the board is its state, so that it only
-// needs to know when to look.
+// liveView is the model of the terminal program. Its state is the board, so it only
+// handles frames, keys and the width of the terminal.
 type liveView struct {
 	board *board
 	width int
 }
 
-type lookMsg struct{}
+type frameMsg struct{}
 
-// frameEvery is how often the view is drawn anew.
+// frameEvery is how often the view is drawn.
 const frameEvery = 200 * time.Millisecond
 
 func nextFrame() tea.Cmd {
-	return tea.Tick(frameEvery, func(time.Time) tea.Msg { return lookMsg{} })
+	return tea.Tick(frameEvery, func(time.Time) tea.Msg { return frameMsg{} })
 }
 
-// Init begins the frames.
+// Init starts the frames.
 func (v *liveView) Init() tea.Cmd { return nextFrame() }
 
-// Update knows q and Ctrl-C.
+// Update handles frames, resizing, and the keys q and Ctrl-C, which quit.
 func (v *liveView) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
@@ -61,7 +61,7 @@ func (v *liveView) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if s := msg.String(); s == "q" || s == "ctrl+c" {
 			return v, tea.Quit
 		}
-	case lookMsg:
+	case frameMsg:
 		return v, nextFrame()
 	}
 	return v, nil
@@ -85,11 +85,11 @@ func (v *liveView) View() tea.View {
 // Widths of the drawing, in characters.
 const (
 	defaultWidth = 100
-	podColumn    = 34 // all of a line that is not its bar
+	podColumn    = 34 // everything on a pod's line but its bar
 	liveEvents   = 12
 )
 
-// render is the view as text.
+// render returns the view as text.
 func render(s snapshot, width int) string {
 	if width <= 0 {
 		width = defaultWidth
@@ -102,7 +102,7 @@ func render(s snapshot, width int) string {
 	for _, e := range s.Events[max(0, len(s.Events)-liveEvents):] {
 		out.WriteString(dim.MaxWidth(width).Render(e.String()) + "\n")
 	}
-	out.WriteString("\n" + dim.Render("q or Ctrl-C ends it"))
+	out.WriteString("\n" + dim.Render("press q or Ctrl-C to quit"))
 	return out.String()
 }
 
@@ -110,7 +110,7 @@ func (c *columnView) render(width int) string {
 	var out strings.Builder
 	out.WriteString(bold.Render(c.Title) + "   " + c.evenness() + dim.Render(
 		fmt.Sprintf("   GOAWAYs %d, connections opened %d, ", c.GoAways, c.Opened)))
-	failed := fmt.Sprintf("failed %d", c.Failures)
+	failed := fmt.Sprintf("failed RPCs %d", c.Failures)
 	if c.Failures > 0 {
 		out.WriteString(bad.Render(failed) + "\n")
 	} else {
@@ -130,7 +130,7 @@ func (c *columnView) render(width int) string {
 	return out.String() + "\n"
 }
 
-// evenness is green where it counts as even.
+// evenness returns max/mean, in green if the calls are even.
 func (c *columnView) evenness() string {
 	switch {
 	case c.Even == 0:
