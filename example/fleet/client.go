@@ -26,7 +26,7 @@ type Report struct {
 	Total bool `json:"total"`
 }
 
-// ClientSpec says how to start a client. Command and Target are required.
+// ClientSpec describes a client to start. Command and Target are required.
 type ClientSpec struct {
 	// Command runs example/client; flags are appended to it.
 	Command []string

@@ -14,7 +14,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// ServerSpec says how to start a server. Command, Host and the ports are required.
+// ServerSpec describes a server to start. Command, Host and the ports are required.
 type ServerSpec struct {
 	// Command runs example/server; flags are appended to it.
 	Command []string

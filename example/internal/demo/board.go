@@ -12,7 +12,7 @@ import (
 // take snapshots of it.
 type board struct {
 	columns []*column
-	begun   time.Time
+	started time.Time
 
 	mu      sync.Mutex
 	onEvent func(event) // may be nil
@@ -30,7 +30,7 @@ type event struct {
 
 func (e event) String() string { return fmt.Sprintf("%6.1f s  %s", e.Seconds, e.Text) }
 
-func newBoard() *board { return &board{begun: time.Now()} }
+func newBoard() *board { return &board{started: time.Now()} }
 
 // subscribe makes the board call f with each event from now on, one at a time.
 func (b *board) subscribe(f func(event)) {
@@ -42,7 +42,7 @@ func (b *board) subscribe(f func(event)) {
 func (b *board) logf(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e := event{time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...)}
+	e := event{time.Since(b.started).Seconds(), fmt.Sprintf(format, args...)}
 	b.events = append(b.events, e)
 	if b.onEvent != nil {
 		b.onEvent(e)
@@ -99,7 +99,7 @@ const shownEvents = 200
 func (b *board) snapshot() snapshot {
 	b.mu.Lock()
 	s := snapshot{
-		Seconds: time.Since(b.begun).Seconds(), Phase: b.phase, Table: b.table, Done: b.done,
+		Seconds: time.Since(b.started).Seconds(), Phase: b.phase, Table: b.table, Done: b.done,
 		Events: append([]event(nil), b.events[max(0, len(b.events)-shownEvents):]...),
 	}
 	b.mu.Unlock()

@@ -133,7 +133,7 @@ func (t *timeline) awaitResolvers(ctx context.Context) error {
 }
 
 // awaitPause waits for the end of the pause after the latest query. It ignores the fleet
-// with MaxConnectionAge, whose clients query DNS again and again.
+// with MaxConnectionAge, whose clients query DNS too often for such a moment to come.
 func (t *timeline) awaitPause(ctx context.Context) error {
 	var end time.Time
 	for _, c := range t.columns {
