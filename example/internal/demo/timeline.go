@@ -252,7 +252,7 @@ func (c *column) settled(now time.Time) bool {
 	if !f.evenOK {
 		if at, ok := c.tally.EvenSince(f.zero, now.Add(-reportDelay), c.pods(), evenLimit, evenFor); ok {
 			f.even, f.evenOK = max(0, at.Sub(f.zero)), true
-			c.logf("calls are even, %.1f s after DNS listed all pods", f.even.Seconds())
+			c.logf("calls have stayed even for %.0f s, since %.1f s after DNS listed all pods", evenFor.Seconds(), f.even.Seconds())
 		}
 	}
 	if !f.evenOK {
