@@ -23,7 +23,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// hand is a source of peers that the test holds in its hand.
+// hand is a source of peers that the test operates by hand.
 type hand struct {
 	mu     sync.Mutex
 	report func(peers.Membership)
@@ -69,7 +69,7 @@ func pods(addrs ...string) peers.Membership {
 	return m
 }
 
-// started runs a Balancer in the bubble of the test.
+// started runs a Balancer in the test's bubble.
 func started(t *testing.T, src peers.Source, change func(*config.Config)) *Balancer {
 	t.Helper()
 	cfg := config.Default()
@@ -88,8 +88,8 @@ func started(t *testing.T, src peers.Source, change func(*config.Config)) *Balan
 	return b
 }
 
-// keepTelling books reports of other pods each second, as if they had been asked.
-func keepTelling(t *testing.T, b *Balancer, addrs ...string) {
+// keepReporting records reports of other pods every second, as if they had been polled.
+func keepReporting(t *testing.T, b *Balancer, addrs ...string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -132,7 +132,7 @@ func TestFailStatic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{renew: true}
 		b := started(t, src, nil)
-		keepTelling(t, b, "198.18.0.2")
+		keepReporting(t, b, "198.18.0.2")
 		time.Sleep(time.Second)
 		wantVerdict(t, b, Stale, "has not answered yet")
 		if hasCondition(b, "stale-view") {
@@ -167,11 +167,11 @@ func TestFailStatic(t *testing.T) {
 	})
 }
 
-func TestViewThatNobodyRenewsBecomesStale(t *testing.T) {
+func TestViewBecomesStaleIfNotRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{}
 		b := started(t, src, nil)
-		keepTelling(t, b, "198.18.0.2")
+		keepReporting(t, b, "198.18.0.2")
 		src.set(pods("198.18.0.1", "198.18.0.2"))
 		time.Sleep(29 * time.Second)
 		wantVerdict(t, b, Balanced, "2 pods")
@@ -180,8 +180,8 @@ func TestViewThatNobodyRenewsBecomesStale(t *testing.T) {
 	})
 }
 
-// What planning and a new process must know of is passed on.
-func TestHandlersKeysReachPlanning(t *testing.T) {
+// A key that a handler sets reaches planning.
+func TestKeysOfHandlersReachPlanning(t *testing.T) {
 	b, err := New(config.Default())
 	if err != nil {
 		t.Fatal(err)
@@ -199,8 +199,9 @@ func TestHandlersKeysReachPlanning(t *testing.T) {
 	}
 }
 
-// The grace that Kubernetes gave the pod at its start fits the time of then.
-func TestTimeToStopIsThatOfTheStart(t *testing.T) {
+// Kubernetes gave the pod its grace period at the start, so the time to stop stays the one of
+// that moment.
+func TestShutdownTimeoutNeedsARestart(t *testing.T) {
 	b, err := New(config.Default())
 	if err != nil {
 		t.Fatal(err)
@@ -212,10 +213,10 @@ func TestTimeToStopIsThatOfTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if now := b.Config().Shutdown.Timeout; now != was {
-		t.Errorf("%v, was %v", now, was)
+		t.Errorf("shutdown.timeout became %v, want %v as before", now, was)
 	}
 	if !hasCondition(b, "restart-needed") {
-		t.Error("nothing says that it needs a restart")
+		t.Error("no condition names the restart that is needed")
 	}
 }
 
@@ -236,7 +237,7 @@ func TestApply(t *testing.T) {
 			t.Error("a key that needs a restart was taken up")
 		}
 		if !hasCondition(b, "restart-needed") {
-			t.Error("nothing says that policy.keepaliveTime needs a restart")
+			t.Error("no condition says that policy.keepaliveTime needs a restart")
 		}
 		cfg.Rebalance.Floor = 7
 		if err := b.Apply(cfg); err == nil || !strings.Contains(err.Error(), "rebalance.floor") {
@@ -262,19 +263,19 @@ func TestDuplicateNameAndSilentPeers(t *testing.T) {
 	})
 }
 
-func TestUntrackedRPCIsSaidOnceAndLoudly(t *testing.T) {
+func TestUntrackedRPCIsReportedOnce(t *testing.T) {
 	var log bytes.Buffer
 	b, err := New(config.Default(), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !b.seen(context.Background()) {
-		t.Error("a context that is no RPC's is not an untracked RPC")
+		t.Error("a context that belongs to no RPC counted as an untracked RPC")
 	}
 	rpc := peer.NewContext(context.Background(), &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}})
 	for range 3 {
 		if b.seen(rpc) {
-			t.Error("taken for tracked")
+			t.Error("an untracked RPC counted as tracked")
 		}
 	}
 	s := b.Status()
@@ -289,7 +290,7 @@ func TestUntrackedRPCIsSaidOnceAndLoudly(t *testing.T) {
 	}
 }
 
-func TestServingWithoutRunIsNoticed(t *testing.T) {
+func TestMissingRunIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, err := New(config.Default())
 		if err != nil {
@@ -300,11 +301,11 @@ func TestServingWithoutRunIsNoticed(t *testing.T) {
 		defer inside.Of(b).Track(server, nil).Close()
 		time.Sleep(9 * time.Second)
 		if hasCondition(b, "not-running") {
-			t.Error("said too early")
+			t.Error("the condition shows too early")
 		}
 		time.Sleep(2 * time.Second)
 		if !hasCondition(b, "not-running") {
-			t.Error("nothing says that Run is missing")
+			t.Error("no condition says that Run is missing")
 		}
 	})
 }
@@ -319,8 +320,8 @@ func TestRunTwiceIsAnError(t *testing.T) {
 	})
 }
 
-// Loads by the weight of before are no loads by that of now.
-func TestAChangedWeightIsMeasuredAtOnce(t *testing.T) {
+// After a change of the weight, loads by the old one do not count.
+func TestChangedWeightIsMeasuredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := crowded(t, 3, "")
 		time.Sleep(time.Minute)
@@ -335,12 +336,12 @@ func TestAChangedWeightIsMeasuredAtOnce(t *testing.T) {
 		}
 		b.sample()
 		if w := b.reg.Loads().Weight; w != 0 {
-			t.Errorf("%v streams in flight, and there are none", w)
+			t.Errorf("weight %v by streams in flight, want 0", w)
 		}
 	})
 }
 
-// Clients know a pod since it became a member, and not since its process began.
+// Uptime counts from when the pod became a member, which is when clients could come.
 func TestUptimeCountsFromMembership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{renew: true}
@@ -360,8 +361,8 @@ func TestUptimeCountsFromMembership(t *testing.T) {
 	})
 }
 
-// Run was called, and its end is no reason to say that it was not.
-func TestRunThatEndedWasCalled(t *testing.T) {
+// A Run that has ended was called: not-running does not show.
+func TestRunThatEndedIsNotMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, err := New(config.Default())
 		if err != nil {
@@ -380,7 +381,7 @@ func TestRunThatEndedWasCalled(t *testing.T) {
 	})
 }
 
-// curious is a slog.Handler that looks at the Balancer whose log it keeps, and has a
+// curious is a slog.Handler that asks the Balancer that logs for its status, and sets a
 // condition of its own.
 type curious struct {
 	slog.Handler
@@ -395,7 +396,7 @@ func (c curious) Handle(ctx context.Context, r slog.Record) error {
 	return c.Handler.Handle(ctx, r)
 }
 
-func TestALogMayLookAtConditions(t *testing.T) {
+func TestLogHandlerMayUseTheBalancer(t *testing.T) {
 	var b *Balancer
 	var text bytes.Buffer
 	log := slog.New(curious{slog.NewTextHandler(&text, nil), &b})
@@ -414,7 +415,7 @@ func TestALogMayLookAtConditions(t *testing.T) {
 	select {
 	case <-done:
 	case <-time.After(10 * time.Second):
-		t.Fatal("it waits for itself")
+		t.Fatal("the Balancer waits for its own log")
 	}
 	want := []string{"text=first", `text="of the log"`, "text=second", "cleared"}
 	got := strings.Split(strings.TrimSpace(text.String()), "\n")

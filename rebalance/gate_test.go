@@ -19,7 +19,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// zone is a DNS that says what the test wants.
+// zone is a DNS resolver whose answers the test sets.
 type zone struct {
 	mu    sync.Mutex
 	addrs []netip.Addr
@@ -40,7 +40,7 @@ func (z *zone) set(m peers.Membership) {
 	}
 }
 
-// gated runs a Balancer whose clients resolve name, or what the source says, in z.
+// gated runs a Balancer whose clients resolve name, or the name that the source gives, in z.
 func gated(t *testing.T, src peers.Source, z *zone, name string) *Balancer {
 	t.Helper()
 	cfg := config.Default()
@@ -61,8 +61,7 @@ func gated(t *testing.T, src peers.Source, z *zone, name string) *Balancer {
 	return b
 }
 
-// visitor is a client whose connection has its settings and nothing more, and which
-// reads whatever comes.
+// visitor connects a client that gets its SETTINGS, opens no stream, and reads everything.
 func visitor(t *testing.T, b *Balancer) {
 	t.Helper()
 	client, server := net.Pipe()
@@ -74,7 +73,7 @@ func visitor(t *testing.T, b *Balancer) {
 	t.Cleanup(func() { client.Close(); conn.Close() })
 }
 
-func TestNothingMovesBeforeDNSKnows(t *testing.T) {
+func TestNothingMovesBeforeDNSListsAllPods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, z := &hand{renew: true}, &zone{}
 		b := gated(t, src, z, "hello.test")
@@ -89,12 +88,12 @@ func TestNothingMovesBeforeDNSKnows(t *testing.T) {
 		for range 200 { // also in the very step in which the growth is found
 			time.Sleep(100 * time.Millisecond)
 			if n := b.Status().Draining; n != 0 {
-				t.Fatalf("%d connections were asked to leave before DNS answered in full", n)
+				t.Fatalf("%d connections were drained before DNS listed all pods", n)
 			}
 		}
 		wantVerdict(t, b, Waiting, "hello.test lists 1 of 2 pods, without 198.18.0.2")
 		if hasCondition(b, "dns-behind") {
-			t.Error("the condition shows before its limit")
+			t.Error("the condition shows before its time")
 		}
 		time.Sleep(15 * time.Second)
 		if !hasCondition(b, "dns-behind") {
@@ -104,15 +103,15 @@ func TestNothingMovesBeforeDNSKnows(t *testing.T) {
 		z.set(two)
 		time.Sleep(5 * time.Second)
 		if s := b.Status(); s.Draining != 1 || s.GoAways["reach"] != 1 {
-			t.Errorf("%d leaving, GOAWAYs %v, want the one connection asked once", s.Draining, s.GoAways)
+			t.Errorf("%d draining, GOAWAYs %v, want the one connection drained once", s.Draining, s.GoAways)
 		}
 		if hasCondition(b, "dns-behind") {
-			t.Error("the condition stays although DNS answers in full")
+			t.Error("the condition stays although DNS lists all pods")
 		}
 	})
 }
 
-func TestNewPodSaysThatDNSIsBehind(t *testing.T) {
+func TestNewPodWaitsForDNS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, z := &hand{renew: true}, &zone{}
 		z.set(pods("198.18.0.2"))
@@ -126,7 +125,7 @@ func TestNewPodSaysThatDNSIsBehind(t *testing.T) {
 	})
 }
 
-func TestSourceNamesWhatClientsResolve(t *testing.T) {
+func TestSourceGivesTheClientsName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, z := &hand{renew: true}, &zone{}
 		b := gated(t, src, z, "")
@@ -141,16 +140,16 @@ func TestSourceNamesWhatClientsResolve(t *testing.T) {
 		src.set(two)
 		time.Sleep(20 * time.Second)
 		if n := b.Status().Draining; n != 0 {
-			t.Fatalf("%d connections were asked to leave before DNS answered in full", n)
+			t.Fatalf("%d connections were drained before DNS listed all pods", n)
 		}
 		wantVerdict(t, b, Waiting, "hello-headless.shop.svc.cluster.local. lists 1 of 2 pods")
 		z.set(two)
 		time.Sleep(5 * time.Second)
 		if n := b.Status().GoAways["reach"]; n != 1 {
-			t.Errorf("%d GOAWAYs after DNS answered in full, want 1", n)
+			t.Errorf("%d GOAWAYs after DNS listed all pods, want 1", n)
 		}
 
-		// A Service that is headless no more has no name to wait for.
+		// A Service that is no longer headless has no name to wait for.
 		src.set(three)
 		time.Sleep(10 * time.Second)
 		if v := b.Status(); v.Verdict == Waiting || hasCondition(b, "dns-behind") {
@@ -159,7 +158,7 @@ func TestSourceNamesWhatClientsResolve(t *testing.T) {
 	})
 }
 
-func TestNameOfTheConfigurationStands(t *testing.T) {
+func TestConfiguredNameWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, z := &hand{renew: true}, &zone{}
 		b := gated(t, src, z, "hello.test")
@@ -168,13 +167,13 @@ func TestNameOfTheConfigurationStands(t *testing.T) {
 		src.set(one)
 		time.Sleep(time.Second)
 		if name := b.clientDNS.gate.Load().Name(); name != "hello.test" {
-			t.Errorf("clients are taken to resolve %s, want hello.test", name)
+			t.Errorf("the gate resolves %s, want hello.test", name)
 		}
 	})
 }
 
-// Who is starting is waited for, and the reason is shown.
-func TestSourceTellsWhoIsStarting(t *testing.T) {
+// Planning waits for starting pods, and says so.
+func TestStartingPodsAreWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, z := &hand{renew: true}, &zone{}
 		b := gated(t, src, z, "hello.test")
@@ -199,22 +198,22 @@ func TestSourceTellsWhoIsStarting(t *testing.T) {
 	})
 }
 
-// asked is a name, and the server that knows it.
-type asked struct{ name, server string }
+// lookedUp is a name, and the server that knows it.
+type lookedUp struct{ name, server string }
 
-// Whom the gate asks, and for what.
+// The name that the gate resolves, and the server that it asks.
 func TestClientDNSFollowsFromTheConfiguration(t *testing.T) {
 	const system = "system resolver"
 	for _, tc := range []struct {
 		what, source           string
-		peers, clients         asked
+		peers, clients         lookedUp
 		wantName, wantResolver string
 	}{
-		{"peers' name", config.SourceDNS, asked{"hello.test", "198.18.0.1"}, asked{}, "hello.test", "198.18.0.1:53"},
-		{"of SRV records", config.SourceDNS, asked{"_grpc._tcp.hello.test", ""}, asked{}, "hello.test", system},
-		{"a server of the clients'", config.SourceDNS, asked{"hello.test", "198.18.0.1"}, asked{"", "198.18.0.2"}, "hello.test", "198.18.0.2:53"},
-		{"a name of the clients'", config.SourceDNS, asked{"hello.test", "198.18.0.1"}, asked{"shop.test", ""}, "shop.test", system},
-		{"the source's name", config.SourceKubernetes, asked{}, asked{"", "198.18.0.2"}, "learnt.test", "198.18.0.2:53"},
+		{"peers' name", config.SourceDNS, lookedUp{"hello.test", "198.18.0.1"}, lookedUp{}, "hello.test", "198.18.0.1:53"},
+		{"of SRV records", config.SourceDNS, lookedUp{"_grpc._tcp.hello.test", ""}, lookedUp{}, "hello.test", system},
+		{"a server of the clients'", config.SourceDNS, lookedUp{"hello.test", "198.18.0.1"}, lookedUp{"", "198.18.0.2"}, "hello.test", "198.18.0.2:53"},
+		{"a name of the clients'", config.SourceDNS, lookedUp{"hello.test", "198.18.0.1"}, lookedUp{"shop.test", ""}, "shop.test", system},
+		{"the source's name", config.SourceKubernetes, lookedUp{}, lookedUp{"", "198.18.0.2"}, "learnt.test", "198.18.0.2:53"},
 	} {
 		cfg := config.Default()
 		cfg.Peers.Source, cfg.Peers.DNS.Name, cfg.Peers.DNS.Server = tc.source, tc.peers.name, tc.peers.server
@@ -225,10 +224,10 @@ func TestClientDNSFollowsFromTheConfiguration(t *testing.T) {
 		}
 		d.learn("learnt.test")
 		if got := d.gate.Load().Name(); got != tc.wantName {
-			t.Errorf("%s: the gate asks for %q, want %q", tc.what, got, tc.wantName)
+			t.Errorf("%s: the gate resolves %q, want %q", tc.what, got, tc.wantName)
 		}
 		if got := fmt.Sprint(d.resolver); got != tc.wantResolver {
-			t.Errorf("%s: it asks %q, want %q", tc.what, got, tc.wantResolver)
+			t.Errorf("%s: the gate asks the server %q, want %q", tc.what, got, tc.wantResolver)
 		}
 	}
 }

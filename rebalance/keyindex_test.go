@@ -53,23 +53,23 @@ func crowded(tb testing.TB, n int, salt string) (b *Balancer, add func(key strin
 	return b, add
 }
 
-// Of a client that is on one pod for sure this pod tells so, beside its count.
-func TestStickyKeysAreToldOf(t *testing.T) {
+// The answer to a query names the keys that this pod has found to be single-homed.
+func TestSingleHomedKeysAreReported(t *testing.T) {
 	b, _ := crowded(t, 3, "")
 	h := peerz.NewHasher("")
-	sticky, other := h.Hash(clientIP(1)), h.Hash(clientIP(2))
+	single, other := h.Hash(clientIP(1)), h.Hash(clientIP(2))
 	b.singleHomed = map[string]bool{clientIP(1): true}
-	if r := b.report([]string{sticky, other}); r.Keys[sticky] != 1 || r.Keys[other] != 1 || !slices.Equal(r.SingleHomed, []string{sticky}) {
-		t.Errorf("%+v, want one sticky key", r)
+	if r := b.report([]string{single, other}); r.Keys[single] != 1 || r.Keys[other] != 1 || !slices.Equal(r.SingleHomed, []string{single}) {
+		t.Errorf("%+v, want one single-homed key", r)
 	}
 	if r := b.report([]string{other}); len(r.SingleHomed) > 0 {
-		t.Errorf("%v are told of and were not asked for", r.SingleHomed)
+		t.Errorf("%v are reported and were not asked for", r.SingleHomed)
 	}
 }
 
-// A pod with few clients counts anew for each question, one with many shares a count for
-// half a second and gives its memory back.
-func TestKeysAreCountedForManyQuestions(t *testing.T) {
+// A pod with few clients counts them for each query. One with many shares the count for half
+// a second, and then releases its memory.
+func TestManyKeysAreCountedOnceForManyQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for n, shared := range map[int]bool{100: false, manyKeys: true} {
 			b, add := crowded(t, n, "salt")
@@ -79,7 +79,7 @@ func TestKeysAreCountedForManyQuestions(t *testing.T) {
 				t.Helper()
 				got := b.report([]string{one, nobody, late}).Keys
 				if len(got) > 2 || got[one] != 1 || got[nobody] != 0 || got[late] != n {
-					t.Errorf("%s: %v, want %d of the late", when, got, n)
+					t.Errorf("%s: counts %v, want %d of the key that came late", when, got, n)
 				}
 			}
 			want("at first", 0)
@@ -94,19 +94,19 @@ func TestKeysAreCountedForManyQuestions(t *testing.T) {
 			want("half a second later", 2)
 			b.keys.drop()
 			if b.keys.index == nil {
-				t.Error("dropped too early")
+				t.Error("the index was dropped too early")
 			}
 			time.Sleep(indexKept)
 			b.keys.drop()
 			if b.keys.index != nil || b.keys.keys != nil {
-				t.Error("kept although nobody asks")
+				t.Error("the index is kept although no peer asks")
 			}
 			want("after that", 2)
 		}
 	})
 }
 
-func TestManyAskAtTheSameTime(t *testing.T) {
+func TestQueriesAtTheSameTime(t *testing.T) {
 	b, _ := crowded(t, manyKeys, "")
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -123,7 +123,7 @@ func TestManyAskAtTheSameTime(t *testing.T) {
 	wg.Wait()
 }
 
-// BenchmarkKeys100000 answers questions for 512 keys on a pod with 100,000 clients: the
+// BenchmarkKeys100000 answers queries for 512 keys on a pod with 100,000 clients: the
 // first of a burst, one of the burst, and how long the registry is locked for the first.
 func BenchmarkKeys100000(b *testing.B) {
 	for _, salt := range []string{"", "salt"} {

@@ -19,7 +19,7 @@ func loadText(l *float64) string {
 	return fmt.Sprint(*l)
 }
 
-// What is shown as the mean is over the pods that planning knows, and no other.
+// The mean that is shown is that of the pods that planning knows.
 func TestLoadStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := config.Default()
@@ -80,7 +80,7 @@ func TestLoadStatus(t *testing.T) {
 	})
 }
 
-// Loads of pods that only tell of connections, from before there were others.
+// Versions from before there were other loads report connections alone.
 func TestLoadOfAnOldVersion(t *testing.T) {
 	b, err := New(config.Default(), WithPeers(&hand{}), WithSelf("pod-a", "198.18.0.1"))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// slowServer stops gracefully only after a while.
+// slowServer takes a while to stop gracefully.
 type slowServer struct {
 	b        *Balancer
 	takes    time.Duration
@@ -79,8 +79,8 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// A pod that was not told its address, or only that of the family which the Service does not have,
-// waits until it is forgotten all the same.
+// A pod that does not know its address, or only the one of a family that the Service does not
+// have, also waits until it is forgotten.
 func TestLameDuckByName(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("fd00::1")
 	for name, tc := range map[string]struct {
@@ -115,16 +115,16 @@ func TestLameDuckByName(t *testing.T) {
 				begun := time.Now()
 				b.waitForgotten(t.Context(), 10*time.Second)
 				if took, want := time.Since(begun), max(tc.listed, tc.inDNS); took < want || took > want+time.Second {
-					t.Errorf("it waited %v, want %v", took, want)
+					t.Errorf("waited %v, want %v", took, want)
 				}
 			})
 		})
 	}
 }
 
-// A client whose resolver rests comes back to the pod that sent it away: it knows no
-// other. It must find it until it has looked again.
-func TestShutdownServesWhoComesBack(t *testing.T) {
+// A client whose resolver rests comes back to the pod that drained it, since it knows no
+// other. The pod serves it until the client has resolved again.
+func TestShutdownServesReturningClients(t *testing.T) {
 	for name, tc := range map[string]struct {
 		name  string        // what clients resolve
 		stays time.Duration // until its resolver has looked
@@ -160,7 +160,7 @@ func TestShutdownServesWhoComesBack(t *testing.T) {
 					t.Error(err)
 				}
 				if took := srv.graceful.Sub(begun); took > tc.stops+2*time.Second || took < tc.stops-time.Second {
-					t.Errorf("it stopped serving after %v, want about %v", took, tc.stops)
+					t.Errorf("stopped serving after %v, want about %v", took, tc.stops)
 				}
 			})
 		})

@@ -13,7 +13,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/config"
 )
 
-// The whole way, from a changed file to what is in force and what is shown.
+// From a changed file to the configuration in force and the condition that shows.
 func TestWatchConfig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "config.yaml")
@@ -49,7 +49,7 @@ func TestWatchConfig(t *testing.T) {
 				}
 			}
 			if condition == "" && shown != "" || !strings.HasPrefix(shown, condition) || strings.Contains(shown, "\n") {
-				t.Errorf("%s: shown is %q, want %q", text, shown, condition)
+				t.Errorf("%s: the condition is %q, want %q", text, shown, condition)
 			}
 		}
 		now("rebalance: {settle: 3s}", 3*time.Second, "")
@@ -57,7 +57,7 @@ func TestWatchConfig(t *testing.T) {
 		now("rebalance: {settle: 5s}", 5*time.Second, "")
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("it returned %v", err)
+			t.Errorf("WatchConfig returned %v", err)
 		}
 	})
 }

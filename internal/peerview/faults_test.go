@@ -20,9 +20,9 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// A pod whose peers go wrong, each in its own way, all at once, over real sockets.
+// Peers that fail, each in its own way, all at once, over real sockets.
 
-// moody is a pod that answers well until it is told to be itself.
+// moody is a pod that answers well until it is set to fail.
 type moody struct {
 	name  string
 	bad   atomic.Bool
@@ -39,7 +39,7 @@ func (m *moody) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	telling(peerz.Report{Pod: m.name, Ready: true, UptimeMillis: 5, Connections: 3}).ServeHTTP(w, r)
 }
 
-// bodyOf answers with JSON that a good report has become after change.
+// bodyOf answers with the JSON of a good report after a change.
 func bodyOf(change func(map[string]any)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		rep := map[string]any{"pod": "x", "ready": true, "uptimeMillis": 6, "connections": 3}
@@ -49,7 +49,7 @@ func bodyOf(change func(map[string]any)) http.HandlerFunc {
 	}
 }
 
-// endless answers with 100 MB and counts those that went out.
+// endless answers with 100 MB and counts the bytes that went out.
 func endless(sent *atomic.Int64) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -64,7 +64,7 @@ func endless(sent *atomic.Int64) http.HandlerFunc {
 	}
 }
 
-// silent says nothing for 30 s, or until nobody listens any more.
+// silent does not answer for 30 s, or until the client gives up.
 func silent(t *testing.T) http.HandlerFunc {
 	t.Helper()
 	over := make(chan struct{})
@@ -78,7 +78,7 @@ func silent(t *testing.T) http.HandlerFunc {
 	}
 }
 
-// faults are all of them, with the class by which each is counted; empty: it is none.
+// faults are all of them, with the class that counts each; empty: it is no fault.
 func faults(t *testing.T, sent *atomic.Int64) map[string]struct {
 	why   string
 	fault http.HandlerFunc
@@ -141,7 +141,7 @@ func TestFaultyPeers(t *testing.T) {
 	b := asker(t, nil, members...)
 	b.poll(t.Context())
 	wantErrors(t, b, nil)
-	wantTold(t, b, slices.Collect(maps.Keys(all)))
+	wantReports(t, b, slices.Collect(maps.Keys(all)))
 
 	for _, m := range all {
 		m.bad.Store(true)
@@ -150,28 +150,28 @@ func TestFaultyPeers(t *testing.T) {
 	begun := time.Now()
 	b.poll(t.Context())
 	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("a peer that says nothing for 30 s held up the round for %v", took)
+		t.Errorf("a peer that is silent for 30 s held up the poll for %v", took)
 	}
 	wantErrors(t, b, want)
-	// The last good reports of those that failed have aged, the others are new.
-	wantTold(t, b, slices.Collect(maps.Keys(all)))
+	// The last good reports of peers that failed have aged; the others are new.
+	wantReports(t, b, slices.Collect(maps.Keys(all)))
 	for _, p := range b.Peers(config.WeightConnections, "127.0.0.1") {
 		if old := p.Age >= 20*time.Second; old != slices.Contains(bad, p.Pod) || p.Load != 3 {
 			t.Errorf("%s: %+v", all[p.Pod].name, p)
 		}
 		if all[p.Pod].asked.Load() < 2 {
-			t.Errorf("%s was not asked", all[p.Pod].name)
+			t.Errorf("%s was not polled", all[p.Pod].name)
 		}
 	}
-	// What the peer could push into the sockets is more than was read: 64 KiB and a
-	// buffer's worth, which internal/peerz counts.
+	// More goes into the sockets than is read, which is 64 KiB and a buffer's worth;
+	// internal/peerz counts that.
 	if n := sent.Load(); n == 0 || n > 20<<20 {
 		t.Errorf("%d of 100 MB went out", n)
 	}
 
 	backdate(b, 41*time.Second)
 	b.poll(t.Context())
-	wantTold(t, b, slices.DeleteFunc(slices.Collect(maps.Keys(all)), func(id string) bool { return slices.Contains(bad, id) }))
+	wantReports(t, b, slices.DeleteFunc(slices.Collect(maps.Keys(all)), func(id string) bool { return slices.Contains(bad, id) }))
 }
 
 // backdate makes all reports older by d than they are.
@@ -181,8 +181,8 @@ func backdate(b *Book, d time.Duration) {
 	b.epoch = b.epoch.Add(-d)
 }
 
-// wantTold checks of whom a report is known.
-func wantTold(t *testing.T, b *Book, want []string) {
+// wantReports checks which pods have reported.
+func wantReports(t *testing.T, b *Book, want []string) {
 	t.Helper()
 	var got []string
 	for _, p := range b.Peers(config.WeightConnections, "127.0.0.1") {
@@ -194,8 +194,8 @@ func wantTold(t *testing.T, b *Book, want []string) {
 	}
 }
 
-// The questions for keys are as hard to impress.
-func TestFaultyAnswersForKeys(t *testing.T) {
+// Queries for keys withstand the same.
+func TestFaultyAnswersToQueries(t *testing.T) {
 	var sent atomic.Int64
 	for name, f := range faults(t, &sent) {
 		if f.why == "" {
@@ -215,7 +215,7 @@ func TestFaultyAnswersForKeys(t *testing.T) {
 	}
 }
 
-// Nobody listens, and nobody is there.
+// One pod does not listen, and the other does not exist.
 func TestPeersThatAreGone(t *testing.T) {
 	at, stop := serveAt(t, "127.0.0.2", 0, telling(peerz.Report{Pod: "b"}))
 	stop()

@@ -21,13 +21,13 @@ type hand struct{}
 func (hand) Run(ctx context.Context, _ func(peers.Membership)) error { <-ctx.Done(); return nil }
 func (hand) String() string                                          { return "hand" }
 
-// quiet are Events to which nobody listens.
+// quiet returns Events that do nothing.
 func quiet() Events {
 	return Events{Changed: func() {}, ClientName: func(string) {}, Warning: func(string) {}, Ended: func(error) {}}
 }
 
-// asker returns a Book that does not run, for a test that polls and queries by hand. It is
-// that of the pod at 127.0.0.1.
+// asker returns the Book of the pod at 127.0.0.1. It does not run: the test polls and
+// queries by hand.
 func asker(tb testing.TB, change func(*Options), members ...peers.Member) *Book {
 	tb.Helper()
 	o := Options{
@@ -74,7 +74,7 @@ func serveTLSAt(t *testing.T, host string, port int, h http.Handler, cfg *tls.Co
 	return at, stop
 }
 
-// podAt is a member that answers at the given place.
+// podAt is a member that answers at the given addresses.
 func podAt(pod string, at ...netip.AddrPort) peers.Member {
 	m := peers.Member{Pod: pod, Port: int(at[0].Port())}
 	for _, a := range at {

@@ -78,7 +78,7 @@ func TestStoppingPodDoesNotComeBack(t *testing.T) {
 		}
 		b.Record("198.18.0.0", peerz.Report{Pod: "b", UptimeMillis: 9, Ready: true}, nil)
 		if !serves() {
-			t.Fatal("no member at first")
+			t.Fatal("the pod is no member at first")
 		}
 		b.Record("198.18.0.0", peerz.Report{Pod: "b", UptimeMillis: 9}, nil)
 		for range 59 {
@@ -86,12 +86,12 @@ func TestStoppingPodDoesNotComeBack(t *testing.T) {
 			seeMembers(b, manyMembers(1)...) // renewed
 			b.Record("198.18.0.0", peerz.Report{}, context.DeadlineExceeded)
 			if serves() {
-				t.Fatal("a member again though it has stopped")
+				t.Fatal("the pod is a member again although it has stopped")
 			}
 		}
 		b.Record("198.18.0.0", peerz.Report{Pod: "b", UptimeMillis: 1, Ready: true}, nil)
 		if !serves() || len(b.Restarted()) != 1 {
-			t.Error("a new one at its address is no member")
+			t.Error("a new pod at its address is no member")
 		}
 	})
 }
@@ -170,7 +170,7 @@ func TestWhatASourceReportsIsCopied(t *testing.T) {
 	for _, addr := range []string{"198.18.0.3", "198.18.0.4"} {
 		m.Members[1].Addrs[0] = netip.MustParseAddr(addr)
 		if b.reported[1].Addrs[0] == m.Members[1].Addrs[0] {
-			t.Error("the Book keeps what is the source's")
+			t.Error("the Book keeps the slice of the source")
 		}
 		b.Update(m)
 		if got := b.members[1].id; got != addr {

@@ -93,7 +93,7 @@ func TestPodsThatFailedArePolledLast(t *testing.T) {
 	}
 }
 
-// A pod is asked where it answered last, and at its next address after a failure.
+// A pod is polled at the address where it answered last, and after a failure at its next one.
 func TestPodsOfSeveralAddresses(t *testing.T) {
 	rep := peerz.Report{Pod: "b", Ready: true, Connections: 3}
 	at3, stop3 := serveAt(t, "127.0.0.3", 0, telling(rep))
@@ -125,10 +125,10 @@ func TestPodsOfSeveralAddresses(t *testing.T) {
 	stop3()
 	_, _ = serveAt(t, "127.0.0.2", int(at2.Port()), telling(rep))
 	if _, _, err := b.askKeys(t.Context(), where, []string{"k"}); peerz.ClassOf(err) != peerz.Refused {
-		t.Errorf("keys of who went: %v", err)
+		t.Errorf("query of a pod that is gone: %v", err)
 	}
-	poll(3, 0) // it is known already
-	// Two that fail at one address are one failure.
+	poll(3, 0) // the failure is known already
+	// Two failures at one address count as one.
 	gone := target{id: "127.0.0.2", at: at3}
 	b.tryNext(t.Context(), &gone, context.DeadlineExceeded)
 	poll(1, 0)

@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 )
 
-// Another pod has the address now: neither its totals nor its keys are taken for those of
-// the one that was asked.
+// Another pod has the address now: neither its totals nor its counts pass for those of the
+// pod that was asked.
 func TestAnswersOfTheWrongPod(t *testing.T) {
 	at, _ := serveAt(t, "127.0.0.2", 0, peerz.Handler(func(keys []string) peerz.Report {
 		rep := peerz.Report{Pod: "c", Ready: true, Connections: 3, Keys: map[string]int{}}
@@ -32,15 +32,15 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 	b.poll(t.Context())
 	wantErrors(t, b, map[string]uint64{peerz.WrongPod: 1})
 	if got := b.Peers(config.WeightConnections, ""); len(got) != 0 {
-		t.Errorf("its load is believed: %+v", got)
+		t.Errorf("its load counts: %+v", got)
 	}
 	q := &plan.Query{Keys: map[string][]string{"127.0.0.2": {"k"}}}
 	if got := b.askAll(t.Context(), q, map[string]target{"127.0.0.2": targetOf(b, "127.0.0.2")}); len(got.ByPod)+len(got.SingleHomed) != 0 {
-		t.Errorf("its keys are believed: %v", got)
+		t.Errorf("its counts of keys count: %v", got)
 	}
 	wantErrors(t, b, map[string]uint64{peerz.WrongPod: 2})
 
-	seeMembers(b, podAt("", at)) // a source that knows no names
+	seeMembers(b, podAt("", at)) // the source knows no names
 	b.poll(t.Context())
 	got := b.askAll(t.Context(), q, map[string]target{"127.0.0.2": targetOf(b, "127.0.0.2")})
 	if got.ByPod["127.0.0.2"]["k"] != 9 || !got.SingleHomed["k"] || len(b.Peers(config.WeightConnections, "")) != 1 {
@@ -48,8 +48,8 @@ func TestAnswersOfTheWrongPod(t *testing.T) {
 	}
 }
 
-// Many keys are many requests: each has its time, and so has the whole.
-func TestManyKeysHaveTheTimeThatTheyNeed(t *testing.T) {
+// Many keys take many requests: each has its time, and so has the whole query.
+func TestQueryOfManyKeysHasEnoughTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var requests atomic.Int64
 		slow := peerz.Handler(func(keys []string) peerz.Report {
@@ -71,7 +71,7 @@ func TestManyKeysHaveTheTimeThatTheyNeed(t *testing.T) {
 	})
 }
 
-// pipeTo lets a client of HTTP reach h without a network.
+// pipeTo connects an HTTP client to h without a network.
 func pipeTo(t *testing.T, h http.Handler) func(context.Context, string, string) (net.Conn, error) {
 	t.Helper()
 	lis := bufconn.Listen(1 << 20)
@@ -81,7 +81,7 @@ func pipeTo(t *testing.T, h http.Handler) func(context.Context, string, string) 
 	return func(ctx context.Context, _, _ string) (net.Conn, error) { return lis.DialContext(ctx) }
 }
 
-// Pods of one salt find each other's clients, by hashes that are not those without it.
+// Pods with one salt find each other's clients, by other hashes than pods without it.
 func TestSalt(t *testing.T) {
 	for _, tc := range []struct {
 		ours, theirs string

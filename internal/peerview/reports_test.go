@@ -12,7 +12,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
-func TestPeersTellOfTheirLoad(t *testing.T) {
+func TestReportedLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		members := manyMembers(9)
 		members[5].Terminating = true
@@ -50,10 +50,10 @@ func TestPeersTellOfTheirLoad(t *testing.T) {
 		}
 		want[0].Load, want[3].Load = 0.5, 0.5
 		if got := b.Peers(config.WeightRequests, "127.0.0.1"); !slices.Equal(got, []plan.Peer{want[0], want[3]}) {
-			t.Errorf("by requests %+v: of old versions nothing is known", got)
+			t.Errorf("by requests %+v, want nothing of old versions", got)
 		}
 		if got := b.Peers("of later", "127.0.0.1"); len(got) != 0 {
-			t.Errorf("by a weight that nobody measures: %+v", got)
+			t.Errorf("by a weight that no pod measures: %+v", got)
 		}
 		time.Sleep(20 * time.Second)
 		if got := b.Peers(config.WeightConnections, "127.0.0.1"); len(got) != 4 || got[0].Age != time.Minute {
@@ -65,7 +65,7 @@ func TestPeersTellOfTheirLoad(t *testing.T) {
 		}
 		seeMembers(b, members[:2]...)
 		if got := b.Peers(config.WeightConnections, "127.0.0.1"); len(got) != 1 || got[0].Pod != id(1) {
-			t.Errorf("of those that went: %+v", got)
+			t.Errorf("after most pods left: %+v", got)
 		}
 	})
 }
@@ -85,10 +85,10 @@ func TestLoadsOfPeersCostNoMemory(t *testing.T) {
 	b := thousand(t)
 	if n := testing.AllocsPerRun(10, func() {
 		if len(b.Peers(config.WeightConnections, "127.0.0.1")) != 1000 {
-			t.Error("not all")
+			t.Error("some peers are missing")
 		}
 	}); n != 0 {
-		t.Errorf("%v allocations at each look", n)
+		t.Errorf("%v allocations per call, want 0", n)
 	}
 }
 
@@ -100,7 +100,7 @@ func BenchmarkPeers1000(b *testing.B) {
 	}
 }
 
-func TestWhatIsARestart(t *testing.T) {
+func TestRestarts(t *testing.T) {
 	const minute = 60_000
 	old := peerz.Report{Pod: "b", UptimeMillis: 10 * minute, Generation: 7}
 	for name, tc := range map[string]struct {

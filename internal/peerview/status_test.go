@@ -7,8 +7,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
 
-// Of many, one question in a round of minutes that has no answer is no news.
-func TestWhoIsSilent(t *testing.T) {
+// In a large fleet, where each pod is polled once in minutes, one failure is no news.
+func TestSilentPeers(t *testing.T) {
 	for n, want := range map[int]bool{32: true, 100: false} {
 		b := asker(t, nil, manyMembers(n)...)
 		for _, m := range manyMembers(n) {
@@ -16,11 +16,11 @@ func TestWhoIsSilent(t *testing.T) {
 		}
 		b.Record("198.18.0.0", peerz.Report{}, context.DeadlineExceeded)
 		if got := b.Silent() != ""; got != want {
-			t.Errorf("of %d, one question failed: said %v", n, got)
+			t.Errorf("%d peers, one failed poll: reported %v", n, got)
 		}
 		b.Record("198.18.0.0", peerz.Report{}, context.DeadlineExceeded)
 		if b.Silent() == "" {
-			t.Errorf("of %d, two failed: nothing is said", n)
+			t.Errorf("%d peers, two failed polls: nothing is reported", n)
 		}
 	}
 }

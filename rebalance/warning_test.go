@@ -9,8 +9,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// A source's warning shows beside its good view, outlasts a failure, and ends with a
-// view that has none.
+// A source's warning shows beside its good view, outlasts a failure, and ends with a view
+// without a warning.
 func TestSourceWarning(t *testing.T) {
 	b, err := New(config.Default())
 	if err != nil {
