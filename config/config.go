@@ -86,7 +86,6 @@ type Policy struct {
 // Rebalance is when, how fast and how far connections are moved. All of it
 // can change while the process runs.
 //
-//nolint:revive // the YAML key is "rebalance", and Config is taken
 type Rebalance struct {
 	// Enabled false stops all moving at once. Default true.
 	Enabled bool `json:"enabled"`

@@ -65,12 +65,12 @@ func TestFloors(t *testing.T) {
 		"internal/conns":  {"internal/h2conn", "internal/reason"},
 		// for tests of those above it
 		"internal/certs/certstest": {"internal/certs"},
-		"config":       {"internal/conf", "internal/lookup"},
-		"peers":        {},
-		"peers/static": {"peers", "internal/lookup"},
-		"peers/dns":    {"peers", "internal/lookup"},
-		"peers/kube":   {"peers"},
-		"internal/peerview": {"config", "peers", "internal/plan", "internal/peerz"},
+		"config":                   {"internal/conf", "internal/lookup"},
+		"peers":                    {},
+		"peers/static":             {"peers", "internal/lookup"},
+		"peers/dns":                {"peers", "internal/lookup"},
+		"peers/kube":               {"peers"},
+		"internal/peerview":        {"config", "peers", "internal/plan", "internal/peerz"},
 		"rebalance": {
 			"config", "peers", "peers/dns", "peers/static",
 			"internal/inside", "internal/reason", "internal/h2conn", "internal/conns", "internal/plan", "internal/peerz",
