@@ -124,12 +124,14 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 // The prose of the documentation is short: no paragraph of more than five lines.
 func TestProseIsShort(t *testing.T) {
 	pages := []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "chart/README.md"}
-	docs, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, page := range docs {
-		pages = append(pages, strings.TrimPrefix(page, "../../"))
+	for _, pattern := range []string{"../../docs/*.md", "../../docs/*/*.md"} {
+		docs, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range docs {
+			pages = append(pages, strings.TrimPrefix(page, "../../"))
+		}
 	}
 	for _, page := range pages {
 		text, err := os.ReadFile(filepath.Join("../..", page))
