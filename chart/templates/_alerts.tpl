@@ -1,5 +1,5 @@
 {{/*
-The alerts. Each looks at one pod by what it says of itself, save the last.
+The alerts. Each evaluates one pod by its own metrics, except EvenkeelChurn, which sums over all pods.
 */}}
 {{- define "evenkeel.alerts" -}}
 {{- $sel := include "evenkeel.promSelector" . }}
@@ -10,16 +10,16 @@ The alerts. Each looks at one pod by what it says of itself, save the last.
   labels:
     severity: critical
   annotations:
-    summary: {{ $name }} moves no connections until it is mended
-    description: {{ `'{{ $labels.pod }} says: {{ $labels.code }}. /readyz?verbose on its health port has the cause and the cure.'` }}
+    summary: {{ $name }} cannot rebalance until an error is fixed
+    description: {{ `'{{ $labels.pod }} has shown the condition {{ $labels.code }} for 1 minute. Look at /readyz?verbose on its health port for the cause and the cure.'` }}
 - alert: EvenkeelStaleView
   expr: max by (namespace, pod) (evenkeel_verdict{ {{- $sel }},verdict="stale"}) == 1
   for: 5m
   labels:
     severity: warning
   annotations:
-    summary: {{ $name }} does not know who else serves
-    description: {{ `'{{ $labels.pod }} has had no complete view of the other pods for 5 minutes: new pods get no load. Look at the API server or DNS, the Role, and /readyz?verbose.'` }}
+    summary: {{ $name }} has no complete view of its pods
+    description: {{ `'{{ $labels.pod }} has had no complete view of the other pods for 5 minutes, so new pods get no load. Look at /readyz?verbose on its health port, then at the API server or DNS, and at the Role.'` }}
 - alert: EvenkeelUnbalanceable
   expr: max by (namespace, pod) (evenkeel_verdict{ {{- $sel }},verdict="unbalanceable"}) == 1
   for: 30m
@@ -27,38 +27,38 @@ The alerts. Each looks at one pod by what it says of itself, save the last.
     severity: info
   annotations:
     summary: {{ $name }} is uneven, and moving connections does not help
-    description: {{ `'{{ $labels.pod }} has said so for 30 minutes; "why" in its /statusz says what would help: as a rule a headless Service with dns:/// and round_robin, or fewer pods.'` }}
+    description: {{ `'{{ $labels.pod }} has had the verdict unbalanceable for 30 minutes. Look at "why" in its /statusz for what would help: usually a headless Service with dns:/// and round_robin, or fewer pods.'` }}
 - alert: EvenkeelForcedCloses
   expr: sum by (namespace, pod) (increase(evenkeel_connections_closed_total{ {{- $sel }},how="forced"}[10m])) > 0
   labels:
     severity: warning
   annotations:
     summary: {{ $name }} closes connections with RPCs in flight
-    description: {{ `'{{ $labels.pod }} closed {{ printf "%.0f" $value }} connections in 10 minutes because their grace was over; their RPCs failed. Raise rebalance.grace or policy.maxConnectionAgeGrace above the longest RPC, or set them to 0s.'` }}
+    description: {{ `'{{ $labels.pod }} closed {{ printf "%.0f" $value }} connections in the last 10 minutes because their grace ran out, and their RPCs failed. Raise rebalance.grace or policy.maxConnectionAgeGrace above the longest RPC, or set them to 0s.'` }}
 - alert: EvenkeelPeersSilent
   expr: max by (namespace, pod) (evenkeel_conditions{ {{- $sel }},code="peers-silent"}) == 1
   for: 5m
   labels:
     severity: warning
   annotations:
-    summary: Pods of {{ $name }} do not hear from each other
-    description: {{ `'{{ $labels.pod }} gets no answer from other pods on their health port. Look at NetworkPolicies, peers.tls, and evenkeel_peer_errors_total.'` }}
+    summary: Pods of {{ $name }} do not answer each other
+    description: {{ `'{{ $labels.pod }} has had no answer from other pods on their health port for 5 minutes. Look at NetworkPolicies, peers.tls, and evenkeel_peer_errors_total.'` }}
 - alert: EvenkeelConfigRejected
   expr: max by (namespace, pod) (evenkeel_conditions{ {{- $sel }},code=~"config|peers-tls"}) == 1
   for: 2m
   labels:
     severity: warning
   annotations:
-    summary: {{ $name }} runs on with old settings or certificates
-    description: {{ `'{{ $labels.pod }} refuses its new configuration or certificates and keeps the last good ones; a restart would fail. /readyz?verbose names each wrong key.'` }}
+    summary: {{ $name }} keeps running with old settings or certificates
+    description: {{ `'{{ $labels.pod }} has rejected its new configuration or certificates for 2 minutes and keeps the last good ones. A restart would fail. Look at /readyz?verbose, which names each wrong key or file.'` }}
 - alert: EvenkeelRestartNeeded
   expr: max by (namespace, pod) (evenkeel_conditions{ {{- $sel }},code="restart-needed"}) == 1
   for: 1h
   labels:
     severity: info
   annotations:
-    summary: Settings of {{ $name }} wait for a restart
-    description: {{ `'{{ $labels.pod }} has new settings that are read at the start only: kubectl rollout restart.'` }}
+    summary: New settings of {{ $name }} need a restart
+    description: {{ printf `'{{ $labels.pod }} has had new settings for an hour that it reads only when it starts. Run kubectl -n %s rollout restart deploy/%s.'` .Release.Namespace $name }}
 - alert: EvenkeelChurn
   expr: |-
     sum by (namespace) (increase(evenkeel_goaways_total{ {{- $sel }},reason=~"reach|even|overload"}[1h]))
@@ -68,5 +68,5 @@ The alerts. Each looks at one pod by what it says of itself, save the last.
     severity: warning
   annotations:
     summary: {{ $name }} moves connections again and again
-    description: More than ten GOAWAYs for each connection in an hour. Does the number of pods flap? Set rebalance.enabled to false to stop it at once, and look at "decisions" in /statusz.
+    description: The pods have been sending more than ten GOAWAYs per connection and hour for 30 minutes. Look at "decisions" in /statusz, and at whether the number of pods flaps. Set evenkeel.rebalance.enabled to false to stop it at once.
 {{- end }}

@@ -1,5 +1,5 @@
 {{/*
-Names and labels. What other charts may include is in _public.tpl.
+Names and labels, for this chart only. Templates that other charts may include are in _public.tpl.
 */}}
 
 {{- define "evenkeel.name" -}}
@@ -7,8 +7,8 @@ Names and labels. What other charts may include is in _public.tpl.
 {{- end }}
 
 {{/*
-The release is the application, so its name is that of the resources. With nameOverride it is
-what `helm create` makes of it, so that other charts, whose names are made so, agree with it.
+Resources are named after the release, because the release is the application. With nameOverride
+the name follows `helm create`, so that it matches the names in charts that depend on this one.
 */}}
 {{- define "evenkeel.fullname" -}}
 {{- if .Values.fullnameOverride }}
@@ -20,7 +20,7 @@ what `helm create` makes of it, so that other charts, whose names are made so, a
 {{- end }}
 {{- end }}
 
-{{/* The headless Service's name, in the 63 characters that a Service's name may have. */}}
+{{/* The headless Service's name, cut to the 63 characters that a Service's name may have. */}}
 {{- define "evenkeel.headlessName" -}}
 {{- printf "%s-headless" (include "evenkeel.fullname" . | trunc 54 | trimSuffix "-") }}
 {{- end }}
@@ -42,7 +42,7 @@ app.kubernetes.io/name: {{ include "evenkeel.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* No key twice, whatever is set: the selector's labels come first, then those of the user. */}}
+{{/* merge keeps every key once: the selector's labels win, then those of the user. */}}
 {{- define "evenkeel.labels" -}}
 {{- $own := dict "helm.sh/chart" (include "evenkeel.chart" .) "app.kubernetes.io/managed-by" .Release.Service }}
 {{- with .Chart.AppVersion }}
@@ -51,7 +51,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (merge (fromYaml (include "evenkeel.selectorLabels" .)) .Values.commonLabels $own) }}
 {{- end }}
 
-{{/* metadata of a resource: (list CONTEXT NAME [ANNOTATIONS [LABELS]]). */}}
+{{/* The metadata of a resource. Arguments: (list CONTEXT NAME [ANNOTATIONS [LABELS]]). */}}
 {{- define "evenkeel.metadata" -}}
 {{- $ctx := index . 0 -}}
 name: {{ index . 1 }}
@@ -74,7 +74,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Where things are mounted: directories, since a file mounted by subPath never changes. */}}
+{{/* Mount points. They are directories, because a file mounted with subPath never changes. */}}
 {{- define "evenkeel.configDir" -}}/etc/evenkeel{{- end }}
 {{- define "evenkeel.peersTLSDir" -}}/etc/evenkeel-peers-tls{{- end }}
 {{- define "evenkeel.grpcTLSDir" -}}/etc/grpc-tls{{- end }}
@@ -95,12 +95,12 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* The headless Service's DNS name; the cluster's domain comes from the search list. */}}
+{{/* The headless Service's DNS name. The resolver's search list adds the cluster's domain. */}}
 {{- define "evenkeel.headlessDNS" -}}
 {{- printf "%s.%s.svc" (include "evenkeel.headlessName" .) .Release.Namespace }}
 {{- end }}
 
-{{/* What each pod's certificate must have. One of the chart's own making has the Service's name. */}}
+{{/* The name that each pod's certificate must contain. A certificate from this chart contains the headless Service's name. */}}
 {{- define "evenkeel.peersTLSName" -}}
 {{- if .Values.evenkeel.peers.tls.serverName }}
 {{- .Values.evenkeel.peers.tls.serverName }}
@@ -109,7 +109,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Not empty where the source of peers needs the API server. */}}
+{{/* Not empty if the source of peers needs a token for the API server. */}}
 {{- define "evenkeel.needsToken" -}}
 {{- if and (eq .Values.evenkeel.peers.source "kubernetes") (not .Values.evenkeel.peers.kubernetes.kubeconfig) -}}
 true
@@ -124,15 +124,15 @@ true
 {{- end }}
 {{- end }}
 
-{{/* HTTP or HTTPS: the health port's scheme. */}}
+{{/* The health port's scheme, HTTP or HTTPS. */}}
 {{- define "evenkeel.healthScheme" -}}
 {{- ternary "HTTPS" "HTTP" (not (and (empty (include "evenkeel.peersTLSSecret" .)) (empty .Values.evenkeel.peers.tls.cert))) }}
 {{- end }}
 
 {{/*
-What the schema cannot say of durations and would stop the server: a number without a unit,
-which passes for the sake of 0, and the ranges of docs/settings.md: least, most, and whether 0
-is something else.
+Checks durations that the schema cannot check and the server would refuse. The schema accepts a
+number without a unit because 0 is valid. The lists are the ranges of docs/settings.md: the least
+value, the most, and whether 0 is allowed although it is below the least.
 */}}
 {{- define "evenkeel.checkDurations" -}}
 {{- $e := .Values.evenkeel }}
@@ -173,7 +173,7 @@ is something else.
 {{- end }}
 {{- end }}
 
-{{/* Seconds of a duration as Go writes it. */}}
+{{/* A Go duration in seconds, with fractions. */}}
 {{- define "evenkeel.exactSeconds" -}}
 {{- $units := dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001 "us" 0.000001 "µs" 0.000001 "ns" 0.000000001 }}
 {{- $sum := 0.0 }}
@@ -184,14 +184,14 @@ is something else.
 {{- $sum }}
 {{- end }}
 
-{{/* Whole seconds of it, rounded up. */}}
+{{/* A Go duration in whole seconds, rounded up. */}}
 {{- define "evenkeel.seconds" -}}
 {{- include "evenkeel.exactSeconds" . | float64 | ceil | int }}
 {{- end }}
 
 {{/*
-terminationGracePeriodSeconds: what is set, or what fits. The kubelet's clock starts before
-preStop, and kills whatever is still there when it is over.
+The value of terminationGracePeriodSeconds: the user's if it is long enough, otherwise computed.
+The kubelet's clock starts before preStop, and the kubelet kills what still runs at its end.
 */}}
 {{- define "evenkeel.graceSeconds" -}}
 {{- $sleep := int .Values.preStop.sleepSeconds }}
@@ -201,13 +201,13 @@ preStop, and kills whatever is still there when it is over.
 {{- if kindIs "invalid" $set }}
 {{- add $needed 5 }}
 {{- else if le (int $set) (int $needed) }}
-{{- fail (printf "terminationGracePeriodSeconds: %d is too short, the kubelet would kill pods that still finish RPCs: preStop.sleepSeconds %d and evenkeel.shutdown.timeout %v need at least %d; or leave it empty to have it reckoned" (int $set) $sleep $timeout (add1 $needed)) }}
+{{- fail (printf "terminationGracePeriodSeconds: %d is too short, the kubelet would kill pods that are still finishing RPCs; preStop.sleepSeconds %d and evenkeel.shutdown.timeout %v need at least %d; raise it, or leave it empty to have it computed" (int $set) $sleep $timeout (add1 $needed)) }}
 {{- else }}
 {{- int $set }}
 {{- end }}
 {{- end }}
 
-{{/* How Prometheus scrapes: (list CONTEXT MONITOR-VALUES). */}}
+{{/* The scrape endpoint of a monitor. Arguments: (list CONTEXT MONITOR-VALUES). */}}
 {{- define "evenkeel.endpoint" -}}
 {{- $ctx := index . 0 -}}
 {{- $scheme := include "evenkeel.healthScheme" $ctx -}}
@@ -237,7 +237,7 @@ tlsConfig:
 {{- end }}
 {{- end }}
 
-{{/* Prometheus goes by address, which stands in no certificate: without a common name there is none to compare. */}}
+{{/* Prometheus scrapes by address, and no certificate contains a pod's address. Without a common name there is nothing to verify. */}}
 {{- define "evenkeel.scrapeTLS" -}}
 {{- $secret := include "evenkeel.peersTLSSecret" . }}
 {{- $name := include "evenkeel.peersTLSName" . }}
@@ -252,7 +252,7 @@ insecureSkipVerify: true
 {{- end }}
 {{- end }}
 
-{{/* Label matchers that find the pods, in the 58 characters that a ReplicaSet leaves of a pod's name. */}}
+{{/* Label matchers that select the pods. A ReplicaSet cuts its pods' names to 58 characters before their suffix, so long names are matched by prefix. */}}
 {{- define "evenkeel.promSelector" -}}
 {{- $name := include "evenkeel.fullname" . }}
 {{- if .Values.prometheusRule.selector }}

@@ -1,18 +1,18 @@
 {{/*
-Parts of the Deployment.
+Parts of the Deployment, for this chart only.
 */}}
 
 {{/*
-The selector's labels win: a pod must be found whatever is set. The versions are left out: a new
-version of the chart alone must not replace pods.
+The selector's labels win, so that the selector finds the pod whatever labels the user sets. The
+labels with versions are left out, because a new version of the chart alone must not replace pods.
 */}}
 {{- define "evenkeel.podLabels" -}}
 {{- toYaml (merge (fromYaml (include "evenkeel.selectorLabels" .)) .Values.podLabels .Values.commonLabels) }}
 {{- end }}
 
 {{/*
-The number of pods. Where it is left to an autoscaler or to kubectl, it is what there is: without
-the field the API server would take it for 1 when it was set before.
+The number of pods. If an autoscaler or kubectl sets it, the current number is rendered again: the
+API server would otherwise default a field that was set before and is missing now to 1.
 */}}
 {{- define "evenkeel.replicas" -}}
 {{- if not (or .Values.autoscaling.enabled (kindIs "invalid" .Values.replicaCount)) }}
@@ -87,7 +87,7 @@ volumeMounts:
 - -tls-key={{ $dir }}/tls.key
 {{- if .Values.grpc.tls.clientAuth }}
 {{- if .Values.gateway.enabled }}
-{{- fail "gateway.enabled with grpc.tls.clientAuth: the gateway speaks plain HTTP and calls as the server itself, so that whoever reaches it needs no certificate" }}
+{{- fail "gateway.enabled: cannot be true with grpc.tls.clientAuth, because the gateway speaks plain HTTP and calls gRPC as the server itself: its caller needs no certificate; set one of the two to false" }}
 {{- end }}
 - -tls-client-ca={{ $dir }}/ca.crt
 {{- end }}

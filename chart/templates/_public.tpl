@@ -1,16 +1,16 @@
 {{/*
-What other charts may include. Each takes a context of this chart: in a chart that depends on
-it, that is .Subcharts.evenkeel, whose values are those under `evenkeel:` in the other chart's
-values, over the defaults of this one. README.md says how.
+Templates that other charts may include. Each takes a context of this chart: in a chart that depends
+on it, that is .Subcharts.evenkeel. Its values are those under `evenkeel:` in the other chart's
+values, on top of this chart's defaults. README.md has an example.
 */}}
 
-{{/* evenkeel.configYAML: the configuration, a YAML tree. */}}
+{{/* evenkeel.configYAML is the server's configuration as a YAML tree. */}}
 {{- define "evenkeel.configYAML" -}}
 {{- include "evenkeel.checkDurations" . }}
 {{- $cfg := deepCopy .Values.evenkeel }}
 {{- $peers := $cfg.peers }}
 {{- if and (eq $peers.source "static") (not $peers.static) }}
-{{- fail "evenkeel.peers.static: is empty, but evenkeel.peers.source is static and needs it" }}
+{{- fail "evenkeel.peers.static: is empty, but evenkeel.peers.source is static and needs it; list the pods' addresses, or set another source" }}
 {{- end }}
 {{- if and (eq $peers.source "kubernetes") (not $peers.kubernetes.service) }}
 {{- $_ := set $peers.kubernetes "service" (include "evenkeel.headlessName" .) }}
@@ -28,7 +28,7 @@ values, over the defaults of this one. README.md says how.
 {{- toYaml $cfg }}
 {{- end }}
 
-{{/* evenkeel.config: a ConfigMap with config.yaml. */}}
+{{/* evenkeel.config is a ConfigMap with config.yaml. */}}
 {{- define "evenkeel.config" -}}
 apiVersion: v1
 kind: ConfigMap
@@ -39,7 +39,7 @@ data:
     {{- include "evenkeel.configYAML" . | nindent 4 }}
 {{- end }}
 
-{{/* evenkeel.env: items for a container's env. */}}
+{{/* evenkeel.env is a list of items for a container's env. */}}
 {{- define "evenkeel.env" -}}
 - name: POD_NAME
   valueFrom:
@@ -62,7 +62,7 @@ data:
 {{- end }}
 {{- end }}
 
-{{/* evenkeel.volumes: items for a pod's volumes. */}}
+{{/* evenkeel.volumes is a list of items for a pod's volumes. */}}
 {{- define "evenkeel.volumes" -}}
 - name: evenkeel-config
   configMap:
@@ -75,7 +75,7 @@ data:
 {{- end }}
 {{- end }}
 
-{{/* evenkeel.volumeMounts: items for a container's volumeMounts. */}}
+{{/* evenkeel.volumeMounts is a list of items for a container's volumeMounts. */}}
 {{- define "evenkeel.volumeMounts" -}}
 - name: evenkeel-config
   mountPath: {{ include "evenkeel.configDir" . }}
@@ -87,12 +87,12 @@ data:
 {{- end }}
 {{- end }}
 
-{{/* evenkeel.configFile: where config.yaml is in the container. */}}
+{{/* evenkeel.configFile is the path of config.yaml in the container. */}}
 {{- define "evenkeel.configFile" -}}
 {{ include "evenkeel.configDir" . }}/config.yaml
 {{- end }}
 
-{{/* evenkeel.ports: items for a container's ports. */}}
+{{/* evenkeel.ports is a list of items for a container's ports. */}}
 {{- define "evenkeel.ports" -}}
 - name: grpc
   containerPort: {{ .Values.grpc.port }}
@@ -102,7 +102,7 @@ data:
   protocol: TCP
 {{- end }}
 
-{{/* evenkeel.probes: startup, readiness and liveness probes of a container. */}}
+{{/* evenkeel.probes renders the startup, readiness and liveness probes of a container. */}}
 {{- define "evenkeel.probes" -}}
 {{- $scheme := include "evenkeel.healthScheme" . }}
 {{- with .Values.probes }}
@@ -119,7 +119,7 @@ readinessProbe:
   {{- else }}
   {{- $tls := not (empty $.Values.grpc.tls.secretName) }}
   {{- if and $tls (eq .readiness "grpc") }}
-  {{- fail "probes.readiness grpc with grpc.tls.secretName: the kubelet's gRPC probe speaks no TLS, no pod would ever be ready; leave it empty" }}
+  {{- fail "probes.readiness: cannot be grpc with grpc.tls.secretName, because the kubelet's gRPC probe does not support TLS and no pod would ever be ready; leave it empty, or set it to http" }}
   {{- end }}
   {{- if eq (default (ternary "http" "grpc" $tls) .readiness) "grpc" }}
   grpc:
@@ -148,7 +148,7 @@ livenessProbe:
 {{- end }}
 {{- end }}
 
-{{/* evenkeel.lifecycle: preStop of a container; nothing if it is not to sleep. */}}
+{{/* evenkeel.lifecycle is the preStop sleep of a container, empty if preStop.sleepSeconds is 0. */}}
 {{- define "evenkeel.lifecycle" -}}
 {{- with int .Values.preStop.sleepSeconds }}
 lifecycle:
@@ -158,12 +158,12 @@ lifecycle:
 {{- end }}
 {{- end }}
 
-{{/* evenkeel.grace: what a pod's spec says of its end; fails if that is too short. */}}
+{{/* evenkeel.grace is terminationGracePeriodSeconds of a pod's spec. It fails if the user's value is too short. */}}
 {{- define "evenkeel.grace" -}}
 terminationGracePeriodSeconds: {{ include "evenkeel.graceSeconds" . }}
 {{- end }}
 
-{{/* evenkeel.headlessService: the Service that peers are found by, and clients with dns:/// and round_robin. */}}
+{{/* evenkeel.headlessService is the Service by which pods find each other, and multi-homed clients find the pods. */}}
 {{- define "evenkeel.headlessService" -}}
 apiVersion: v1
 kind: Service
@@ -171,7 +171,7 @@ metadata:
   {{- include "evenkeel.metadata" (list . (include "evenkeel.headlessName" .) .Values.service.headlessAnnotations) | nindent 2 }}
 spec:
   clusterIP: None
-  # A pod that is not ready must not be in DNS: clients would go there.
+  # DNS must not list a pod that is not ready, because clients would connect to it.
   publishNotReadyAddresses: false
   {{- with include "evenkeel.ipFamilies" . | trim }}
   {{- . | nindent 2 }}
@@ -197,7 +197,7 @@ ipFamilies:
 {{- end }}
 {{- end }}
 
-{{/* evenkeel.serviceAccount: a ServiceAccount; the pod says whether it gets its token. */}}
+{{/* evenkeel.serviceAccount is a ServiceAccount. The pod's own spec decides whether it mounts the token. */}}
 {{- define "evenkeel.serviceAccount" -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -206,7 +206,7 @@ metadata:
 automountServiceAccountToken: false
 {{- end }}
 
-{{/* evenkeel.rbac: Role and RoleBinding to watch EndpointSlices; nothing where the source needs none. */}}
+{{/* evenkeel.rbac is the Role and RoleBinding for EndpointSlices, empty if the source of peers needs none. */}}
 {{- define "evenkeel.rbac" -}}
 {{- if include "evenkeel.needsToken" . }}
 {{- $namespace := default .Release.Namespace .Values.evenkeel.peers.kubernetes.namespace }}

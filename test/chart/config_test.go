@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// flatten puts the leaves of a tree under their dotted keys.
+// flatten adds the leaves of a tree to into, under their dotted keys.
 func flatten(prefix string, tree values, into values) values {
 	for k, v := range tree {
 		if sub, ok := v.(values); ok {
@@ -39,8 +39,8 @@ func sub(t *testing.T, tree values, path ...string) values {
 	return tree
 }
 
-// keysOf are the configuration's keys with their types, by the struct that the server
-// fills.
+// keysOf adds the dotted keys of a struct type and their types to into. The names are those
+// of the JSON tags, which the server's loader reads.
 func keysOf(prefix string, typ reflect.Type, into map[string]reflect.Type) map[string]reflect.Type {
 	for f := range typ.Fields() {
 		key := prefix + strings.Split(f.Tag.Get("json"), ",")[0]
@@ -57,7 +57,8 @@ func configKeys() map[string]reflect.Type {
 	return keysOf("", reflect.TypeFor[config.Config](), map[string]reflect.Type{})
 }
 
-// schemaKeys are the leaves of a schema's properties; every object must be closed.
+// schemaKeys adds the leaves of a schema's properties to into, under their dotted keys. It
+// fails t if an object with properties accepts others.
 func schemaKeys(t *testing.T, prefix string, schema values, into values) values {
 	t.Helper()
 	for k, v := range sub(t, schema, "properties") {
@@ -83,30 +84,31 @@ func schema(t *testing.T) values {
 	return s
 }
 
-func same(t *testing.T, what string, got, want []string) {
+// sameKeys fails t for every key that file has too many or too few.
+func sameKeys(t *testing.T, file string, got, want []string) {
 	t.Helper()
 	for _, key := range got {
 		if !slices.Contains(want, key) {
-			t.Errorf("%s has %s, which is none", what, key)
+			t.Errorf("%s has the unknown key %s", file, key)
 		}
 	}
 	for _, key := range want {
 		if !slices.Contains(got, key) {
-			t.Errorf("%s lacks %s", what, key)
+			t.Errorf("%s lacks the key %s", file, key)
 		}
 	}
 }
 
-// values.yaml, its schema and the server know the same keys: all of them, and no other.
+// values.yaml and its schema must have exactly the keys of the server's configuration.
 func TestConfigurationKeys(t *testing.T) {
 	want := slices.Sorted(maps.Keys(configKeys()))
 	given := flatten("", sub(t, parse(t, read(t, chartDir+"/values.yaml")), "evenkeel"), values{})
-	same(t, "values.yaml", slices.Sorted(maps.Keys(given)), want)
+	sameKeys(t, "values.yaml", slices.Sorted(maps.Keys(given)), want)
 	known := schemaKeys(t, "", sub(t, schema(t), "properties", "evenkeel"), values{})
-	same(t, "values.schema.json", slices.Sorted(maps.Keys(known)), want)
+	sameKeys(t, "values.schema.json", slices.Sorted(maps.Keys(known)), want)
 }
 
-// loadRendered reads the rendered config.yaml as the server does.
+// loadRendered loads the rendered config.yaml as the server does.
 func loadRendered(t *testing.T, v values) config.Config {
 	t.Helper()
 	for key, obj := range decode(t, render(t, v)) {
@@ -124,11 +126,11 @@ func loadRendered(t *testing.T, v values) config.Config {
 		}
 		return cfg
 	}
-	t.Fatal("no config.yaml")
+	t.Fatal("no ConfigMap has a config.yaml")
 	return config.Config{}
 }
 
-// The chart's defaults are the library's, save what only the chart can know.
+// The chart has the library's defaults, except for values that only the chart can know.
 func TestConfigurationDefaults(t *testing.T) {
 	want := config.Default()
 	want.Peers.Source = config.SourceKubernetes
@@ -148,7 +150,7 @@ func equalConfig(t *testing.T, a, b config.Config) bool {
 	return string(x) == string(y)
 }
 
-// Whatever the ci values ask for, the server's own strict loader takes it.
+// The server's own strict loader must accept the configuration of all ci values.
 func TestConfigurationLoads(t *testing.T) {
 	eachCI(t, func(t *testing.T, v values) {
 		if v["enabled"] != false {
@@ -157,11 +159,11 @@ func TestConfigurationLoads(t *testing.T) {
 	})
 	cfg := loadRendered(t, parse(t, read(t, chartDir+"/ci/dns-values.yaml")))
 	if cfg.Rebalance.MaxStreams != 10_000_000 || cfg.Peers.DNS.Name != "hello-headless.shop.svc" || cfg.Shutdown.Timeout != 90*time.Second {
-		t.Errorf("%+v", cfg)
+		t.Errorf("ci/dns-values.yaml: loaded %+v", cfg)
 	}
 }
 
-// Every duration without a unit is refused with what to write instead.
+// Rendering must refuse every duration without a unit, and say what to write instead.
 func TestDurationsNeedUnits(t *testing.T) {
 	n := 0
 	for key, typ := range configKeys() {
@@ -171,22 +173,22 @@ func TestDurationsNeedUnits(t *testing.T) {
 		n++
 		_, err := tryRender(t, nest("evenkeel."+key, 7.0))
 		if want := "evenkeel." + key + ": 7 has no unit, write 7s"; err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v does not say %q", err, want)
+			t.Errorf("got error %v, want %q", err, want)
 		}
 		if _, err := tryRender(t, nest("evenkeel."+key, "1m.5x")); err == nil || !strings.Contains(err.Error(), "does not match pattern") {
-			t.Errorf("%s: %v", key, err)
+			t.Errorf("%s: 1m.5x: got error %v, want a mismatch of the pattern", key, err)
 		}
-		// 0 needs no unit; whether it is in range is another matter.
+		// 0 needs no unit. It may still be out of range, which is another error.
 		if _, err := tryRender(t, nest("evenkeel."+key, 0.0)); err != nil && strings.Contains(err.Error(), "has no unit") {
-			t.Errorf("%s: %v", key, err)
+			t.Errorf("%s: 0 was refused for its unit: %v", key, err)
 		}
 	}
 	if n < 10 {
-		t.Errorf("%d durations", n)
+		t.Errorf("got %d durations, want at least 10", n)
 	}
 }
 
-// nest is a tree with one leaf.
+// nest returns a tree with one leaf at a dotted path.
 func nest(path string, leaf any) values {
 	head, rest, more := strings.Cut(path, ".")
 	if !more {

@@ -16,7 +16,8 @@ import (
 	"helm.sh/helm/v4/pkg/getter"
 )
 
-// consumer copies both charts and does what `helm dependency update` does.
+// consumer copies both charts into a temporary folder and updates the dependencies of the
+// example chart, as `helm dependency update` does. It returns the example chart's folder.
 func consumer(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
@@ -48,8 +49,8 @@ func renderConsumer(t *testing.T, dir string, v values) (string, error) {
 	return manifests(files), err
 }
 
-// A chart with a Deployment of its own takes the named templates, and nothing else is
-// rendered.
+// The example chart includes the named templates in its own Deployment. The dependency must
+// render nothing else.
 func TestConsumer(t *testing.T) {
 	dir := consumer(t)
 	text, err := renderConsumer(t, dir, values{})
@@ -58,7 +59,7 @@ func TestConsumer(t *testing.T) {
 	}
 	objs := decode(t, text)
 	if len(objs) != 6 {
-		t.Errorf("%d objects", len(objs))
+		t.Errorf("got %d objects, want 6", len(objs))
 	}
 	cfg := get[*corev1.ConfigMap](t, objs, "ConfigMap hello-shop").Data["config.yaml"]
 	for _, want := range []string{"spread: 2s", "timeout: 45s", "service: hello-shop-headless", "tolerance: 0.1"} {
@@ -71,18 +72,18 @@ func TestConsumer(t *testing.T) {
 	headless := get[*corev1.Service](t, objs, "Service hello-shop-headless")
 	for k, v := range headless.Spec.Selector {
 		if pods.Labels[k] != v {
-			t.Errorf("the headless Service asks for %s=%s, pods have %v", k, v, pods.Labels)
+			t.Errorf("the headless Service selects %s=%s, but the pods have %v", k, v, pods.Labels)
 		}
 	}
 	if got := *pods.Spec.TerminationGracePeriodSeconds; got != 55 {
-		t.Errorf("%d s to stop", got)
+		t.Errorf("terminationGracePeriodSeconds is %d, want 55", got)
 	}
 	if c := pods.Spec.Containers[0]; c.ReadinessProbe.GRPC == nil || c.Lifecycle.PreStop.Sleep == nil || c.Env[0].Name != "POD_NAME" {
-		t.Errorf("%+v", c)
+		t.Errorf("the container lacks the gRPC readiness probe, the preStop sleep or POD_NAME: %+v", c)
 	}
 }
 
-// Wrong values are refused there as here.
+// Wrong values are refused in the dependent chart, too.
 func TestConsumerRefuses(t *testing.T) {
 	dir := consumer(t)
 	for values, want := range map[string]string{
@@ -90,7 +91,7 @@ func TestConsumerRefuses(t *testing.T) {
 		"evenkeel: {terminationGracePeriodSeconds: 40}":     "need at least 51",
 	} {
 		if _, err := renderConsumer(t, dir, parse(t, values)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", values, err)
+			t.Errorf("%s: got error %v, want %q", values, err, want)
 		}
 	}
 }

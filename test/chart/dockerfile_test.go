@@ -10,8 +10,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// The Dockerfile cannot be built without a daemon; that it is one, and that what it makes
-// fits the chart's security context, can be read from it.
+// Building the Dockerfile needs a daemon. Without one, this test parses it and checks that the
+// image fits the chart's security context.
 func TestDockerfile(t *testing.T) {
 	file, err := parser.Parse(strings.NewReader(read(t, "../../Dockerfile")))
 	if err != nil {
@@ -26,7 +26,7 @@ func TestDockerfile(t *testing.T) {
 	}
 	last := stages[len(stages)-1]
 	if len(stages) != 2 || last.BaseName != "scratch" {
-		t.Errorf("%d stages, the last one from %s", len(stages), last.BaseName)
+		t.Errorf("got %d stages, the last from %s, want 2, the last from scratch", len(stages), last.BaseName)
 	}
 	var all []string
 	for _, c := range last.Commands {
@@ -37,15 +37,15 @@ func TestDockerfile(t *testing.T) {
 			all = append(all, "entrypoint "+strings.Join(c.CmdLine, " "))
 		}
 	}
-	// By number: the kubelet cannot see that a name is not root.
+	// The user is a number, because the kubelet cannot verify that a name is not root.
 	for _, want := range []string{"user 65532:65532", "entrypoint /server"} {
 		if !slices.Contains(all, want) {
-			t.Errorf("no %s, only %v", want, all)
+			t.Errorf("the image has %v, want %s", all, want)
 		}
 	}
 }
 
-// Both ways to make the image build the same program.
+// The Dockerfile and `make image` must build the program with the same flags.
 func TestDockerfileBuildsAsMakeDoes(t *testing.T) {
 	build := regexp.MustCompile(`go build (.*) -o `)
 	makefile := strings.ReplaceAll(read(t, "../../Makefile"), "$(GO)", "go")

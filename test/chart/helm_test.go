@@ -27,7 +27,7 @@ const (
 
 type values = map[string]any
 
-// parse returns values written as YAML.
+// parse parses values written as YAML.
 func parse(t *testing.T, text string) values {
 	t.Helper()
 	v := values{}
@@ -55,8 +55,8 @@ func load(t *testing.T, dir string) *v2.Chart {
 	return c
 }
 
-// renderFiles returns what each template of a chart becomes, with an error where helm
-// would end with one.
+// renderFiles returns the rendered text of each template of a chart, or the error with which
+// helm would fail.
 func renderFiles(c *v2.Chart, name string, v values) (map[string]string, error) {
 	if err := chartutil.ProcessDependencies(c, v); err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func renderFiles(c *v2.Chart, name string, v values) (map[string]string, error) 
 	return engine.Render(c, all)
 }
 
-// tryRender returns all manifests as one text.
+// tryRender returns all manifests of the chart as one text.
 func tryRender(t *testing.T, v values) (string, error) {
 	t.Helper()
 	files, err := renderFiles(load(t, chartDir), release, v)
@@ -119,7 +119,7 @@ func eachCI(t *testing.T, f func(t *testing.T, v values)) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(chartDir, "ci", "*-values.yaml"))
 	if err != nil || len(files) < 10 {
-		t.Fatalf("%d files of values: %v", len(files), err)
+		t.Fatalf("got %d files of ci values, want at least 10: %v", len(files), err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), "-values.yaml"), func(t *testing.T) {

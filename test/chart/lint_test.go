@@ -11,7 +11,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 )
 
-// What `helm lint --strict` says.
+// The chart must pass `helm lint --strict` with all ci values.
 func TestLint(t *testing.T) {
 	eachCI(t, func(t *testing.T, v values) {
 		for _, m := range lint.RunAll(chartDir, v, namespace).Messages {
@@ -22,7 +22,7 @@ func TestLint(t *testing.T) {
 	})
 }
 
-// The suites in chart/tests, run by helm-unittest (and so by Helm 3).
+// TestSuites runs the suites in chart/tests with helm-unittest, which renders with Helm 3.
 func TestSuites(t *testing.T) {
 	dir, err := filepath.Abs(chartDir)
 	if err != nil {
@@ -34,7 +34,7 @@ func TestSuites(t *testing.T) {
 		Printer:        printer.NewPrinter(&out, &plain),
 		Strict:         true,
 		TestFiles:      []string{"tests/*_test.yaml"},
-		ChartTestsPath: "tests-chart", // there is none: the suites are no templates
+		ChartTestsPath: "tests-chart", // does not exist, because the suites are not templates
 	}
 	defer func() { t.Log(out.String()) }()
 	if !runner.RunV3([]string{dir}) {

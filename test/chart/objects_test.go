@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// decoder refuses fields that the API does not have, and keys that stand twice.
+// decoder returns a decoder that refuses unknown fields and duplicate keys.
 func decoder(t *testing.T) runtime.Decoder {
 	t.Helper()
 	s := runtime.NewScheme()
@@ -26,21 +26,21 @@ func decoder(t *testing.T) runtime.Decoder {
 	return serializer.NewCodecFactory(s, serializer.EnableStrict).UniversalDeserializer()
 }
 
-// decode returns the objects of a rendered text by kind and name, such as
-// "Service hello". It fails t where something is no object, or no name stands once.
+// decode returns the objects of a rendered text by kind and name, such as "Service hello".
+// It fails t if a document is not a valid object, or if two objects have the same name.
 func decode(t *testing.T, text string) map[string]runtime.Object {
 	t.Helper()
 	out := map[string]runtime.Object{}
 	dec := decoder(t)
 	for doc := range strings.SplitSeq("\n"+text, "\n---") {
 		if doc = strings.TrimSpace(doc); doc != "" {
-			keep(t, out, dec, []byte(doc))
+			decodeOne(t, out, dec, []byte(doc))
 		}
 	}
 	return out
 }
 
-func keep(t *testing.T, out map[string]runtime.Object, dec runtime.Decoder, doc []byte) {
+func decodeOne(t *testing.T, out map[string]runtime.Object, dec runtime.Decoder, doc []byte) {
 	t.Helper()
 	obj, kind, err := dec.Decode(doc, nil, nil)
 	if err != nil {
@@ -53,22 +53,22 @@ func keep(t *testing.T, out map[string]runtime.Object, dec runtime.Decoder, doc 
 	}
 	key := kind.Kind + " " + m.GetName()
 	if out[key] != nil {
-		t.Errorf("%s twice", key)
+		t.Errorf("%s is rendered twice", key)
 	}
 	out[key] = obj
 }
 
-// get is the object of that kind and name.
+// get returns the object under key, such as "Service hello".
 func get[T runtime.Object](t *testing.T, objs map[string]runtime.Object, key string) T {
 	t.Helper()
 	obj, ok := objs[key].(T)
 	if !ok {
-		t.Fatalf("no %s", key)
+		t.Fatalf("%s is not rendered", key)
 	}
 	return obj
 }
 
-// Every manifest is one that the API knows, to the last field.
+// Every manifest must decode strictly: no field may be unknown to the API.
 func TestObjectsAreStrict(t *testing.T) {
 	eachCI(t, func(t *testing.T, v values) {
 		for key, obj := range decode(t, render(t, v)) {
@@ -83,7 +83,7 @@ func TestObjectsAreStrict(t *testing.T) {
 	})
 }
 
-// What the strict decoder is there for.
+// The strict decoder must refuse misspelt fields, duplicate keys and unknown versions.
 func TestStrictDecoderRefuses(t *testing.T) {
 	for _, doc := range []string{
 		"apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIp: None}",
@@ -91,14 +91,14 @@ func TestStrictDecoderRefuses(t *testing.T) {
 		"apiVersion: v9\nkind: Service",
 	} {
 		if _, _, err := decoder(t).Decode([]byte(doc), nil, nil); err == nil {
-			t.Errorf("took %q", doc)
+			t.Errorf("the decoder accepted %q", doc)
 		}
 	}
 }
 
-// Names stay within what DNS and labels may have, however long a release's name is.
+// Names must fit into DNS labels and Kubernetes labels, however long the release's name is.
 func TestLongNames(t *testing.T) {
-	long := strings.Repeat("abcdefghi-", 6)[:53] // the longest that helm takes
+	long := strings.Repeat("abcdefghi-", 6)[:53] // the longest name that helm accepts
 	v := parse(t, "{nameOverride: keeper, peersSalt: {create: true}, prometheusRule: {enabled: true}, "+
 		"peersTLS: {certificate: {create: true, issuerRef: {name: ca}}}}")
 	files, err := renderFiles(load(t, chartDir), long, v)
@@ -108,18 +108,19 @@ func TestLongNames(t *testing.T) {
 	objs := decode(t, manifests(files))
 	for key := range objs {
 		if name := strings.Fields(key)[1]; len(name) > 63 || strings.HasSuffix(name, "-") {
-			t.Errorf("%s: %d characters", key, len(name))
+			t.Errorf("%s: the name has %d characters or ends with a dash, want at most 63", key, len(name))
 		}
 	}
 	cm := get[*corev1.ConfigMap](t, objs, "ConfigMap "+long+"-keeper")
 	headless := long + "-headless"
 	if objs["Service "+headless] == nil || !strings.Contains(cm.Data["config.yaml"], "service: "+headless+"\n") {
-		t.Errorf("the headless Service is not %s everywhere: %v", headless, cm.Data)
+		t.Errorf("the headless Service is not %s in both places: %v", headless, cm.Data)
 	}
 }
 
-// No key stands twice where users' labels and annotations meet the chart's.
-func TestLabelsMeet(t *testing.T) {
+// If the user and the chart set the same label or annotation, it must be rendered once, with
+// the value that has precedence.
+func TestLabelPrecedence(t *testing.T) {
 	v := parse(t, `
 commonLabels: {app.kubernetes.io/version: v7, app.kubernetes.io/name: other}
 commonAnnotations: {kubectl.kubernetes.io/default-container: proxy, a: common}
@@ -140,7 +141,7 @@ podMonitor: {enabled: true, labels: {app.kubernetes.io/version: v8}}
 		{get[*monitoring.PodMonitor](t, objs, "PodMonitor hello").Labels["app.kubernetes.io/version"], "v8"},
 	} {
 		if tc.got != tc.want {
-			t.Errorf("%q, want %q", tc.got, tc.want)
+			t.Errorf("got %q, want %q", tc.got, tc.want)
 		}
 	}
 }

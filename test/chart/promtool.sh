@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings Debian's promtool to .tmp/promtool without installing Prometheus, which would be
-# started where services are.
+# Extracts Debian's promtool to .tmp/promtool. Installing the package would also start
+# Prometheus on machines that run services.
 set -euo pipefail
 cd "$(dirname "$0")"
 [[ -x .tmp/promtool ]] && exit 0

@@ -13,10 +13,10 @@ import (
 
 var update = flag.Bool("update", false, "write the table of chart/README.md")
 
-// row is one value as its comment documents it.
+// row is one value with the text of its comment.
 type row struct{ key, text, value string }
 
-// documented are the rows by key.
+// documented returns the rows by key.
 func documented(t *testing.T) map[string]*row {
 	t.Helper()
 	out := map[string]*row{}
@@ -26,7 +26,8 @@ func documented(t *testing.T) map[string]*row {
 	return out
 }
 
-// tableRows are the values with a comment that begins with "# --", in their order.
+// tableRows returns the values with a comment that begins with "# --", in the order of
+// values.yaml.
 func tableRows(t *testing.T) []*row {
 	t.Helper()
 	var doc yaml3.Node
@@ -54,13 +55,13 @@ func walk(t *testing.T, prefix string, node *yaml3.Node, out []*row) []*row {
 	return out
 }
 
-// oneLine is a comment of several lines as a cell of a table.
+// oneLine turns a comment into the cell of a table.
 func oneLine(text string) string {
 	text = strings.ReplaceAll(text, "\n# ", " ")
 	return strings.ReplaceAll(text, "|", `\|`)
 }
 
-// inline is a value on one line.
+// inline returns a value as JSON on one line.
 func inline(t *testing.T, node *yaml3.Node) string {
 	t.Helper()
 	var v any
@@ -79,7 +80,7 @@ const (
 	tableEnd   = "<!-- /values -->"
 )
 
-// The table in the README is that of values.yaml; `go test ./... -update` writes it.
+// The table in the README must match values.yaml. `make chart UPDATE=1` writes it.
 func TestReadmeTable(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| value | default | meaning |\n|---|---|---|\n")
@@ -99,6 +100,6 @@ func TestReadmeTable(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if page != want {
-		t.Error("chart/README.md: the table is not that of values.yaml, run go test -run TestReadmeTable -update .")
+		t.Error("chart/README.md: the table does not match values.yaml, run make chart UPDATE=1")
 	}
 }

@@ -25,7 +25,7 @@ func rules(t *testing.T, v values) *monitoring.PrometheusRule {
 	return get[*monitoring.PrometheusRule](t, decode(t, render(t, v)), "PrometheusRule "+release)
 }
 
-// expressions of the alerts by name.
+// expressions returns the expression of each alert by its name.
 func expressions(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -35,7 +35,7 @@ func expressions(t *testing.T) map[string]string {
 	return out
 }
 
-// ruleFiles are the rules of some values as Prometheus reads them.
+// ruleFiles returns the rules of two ci values as files that Prometheus can read.
 func ruleFiles(t *testing.T) map[string][]byte {
 	t.Helper()
 	out := map[string][]byte{}
@@ -49,7 +49,8 @@ func ruleFiles(t *testing.T) map[string][]byte {
 	return out
 }
 
-// promtool is Debian's, where promtool.sh has brought it here, or that of the PATH.
+// promtool returns the path of the promtool that promtool.sh installed, or of the one in the
+// PATH. Without either it skips t, or fails it if CI=true.
 func promtool(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{".tmp/promtool", "promtool"} {
@@ -62,12 +63,13 @@ func promtool(t *testing.T) string {
 		}
 	}
 	if os.Getenv("CI") == "true" {
-		t.Fatal("no promtool: promtool.sh brings it")
+		t.Fatal("promtool is missing, run test/chart/promtool.sh to install it")
 	}
-	t.Skip("no promtool: promtool.sh brings it (Debian)")
+	t.Skip("promtool is missing, run test/chart/promtool.sh to install it (Debian)")
 	return ""
 }
 
+// promtool must accept the rules.
 func TestPromtool(t *testing.T) {
 	tool := promtool(t)
 	for name, text := range ruleFiles(t) {
@@ -78,12 +80,13 @@ func TestPromtool(t *testing.T) {
 		out, err := exec.Command(tool, "check", "rules", file).CombinedOutput()
 		t.Logf("%s", out)
 		if err != nil || !strings.Contains(string(out), "SUCCESS: ") {
-			t.Errorf("%s: %v\n%s", name, err, out)
+			t.Errorf("promtool refuses the rules of %s: %v\n%s", name, err, out)
 		}
 	}
 }
 
-// What promtool's newest says, the templates in annotations included.
+// The newest rule parser of Prometheus must accept the rules, including the templates in
+// their annotations.
 func TestRulesAreValid(t *testing.T) {
 	for file, text := range ruleFiles(t) {
 		_, errs := rulefmt.Parse(text, false, model.UTF8Validation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
@@ -93,22 +96,22 @@ func TestRulesAreValid(t *testing.T) {
 	}
 }
 
-// The schema lists the alerts by name, so that a misspelt one in prometheusRule.disabled
-// is seen.
+// The schema lists the names of the alerts, so that it refuses a misspelt one in
+// prometheusRule.disabled.
 func TestRuleNames(t *testing.T) {
 	var listed []string
 	for _, name := range sub(t, schema(t), "definitions", "alert")["enum"].([]any) {
 		listed = append(listed, fmt.Sprint(name))
 	}
-	same(t, "values.schema.json", listed, slices.Collect(maps.Keys(expressions(t))))
+	sameKeys(t, "values.schema.json", listed, slices.Collect(maps.Keys(expressions(t))))
 	for _, r := range rules(t, parse(t, "prometheusRule: {enabled: true, disabled: [EvenkeelChurn]}")).Spec.Groups[0].Rules {
 		if r.Alert == "EvenkeelChurn" {
-			t.Error("EvenkeelChurn is disabled and there")
+			t.Error("EvenkeelChurn is rendered although it is disabled")
 		}
 	}
 }
 
-// Each alert finds the series that it is for, of these pods, and no others.
+// Each alert must fire for its own series of the release's pods, and for nothing else.
 func TestRulesFire(t *testing.T) {
 	const pod = `namespace="shop",pod="hello-6d4cf56db6-x7k2p"`
 	for _, tc := range []struct{ alert, bad, good, labels string }{
@@ -123,7 +126,7 @@ func TestRulesFire(t *testing.T) {
 	} {
 		expr := expressions(t)[tc.alert]
 		if expr == "" {
-			t.Errorf("no alert %s", tc.alert)
+			t.Errorf("there is no alert %s", tc.alert)
 		}
 		labels := "{" + pod + tc.labels + "}"
 		if tc.alert == "EvenkeelChurn" {
@@ -137,7 +140,8 @@ func TestRulesFire(t *testing.T) {
 	}
 }
 
-// evaluate asks for one series with these labels, or none.
+// evaluate fails t unless expr selects exactly one series with these labels, or none if
+// labels is empty.
 func evaluate(t *testing.T, name, series, expr, labels string) {
 	t.Helper()
 	storage := promqltest.LoadedStorage(t, "load 1m\n  "+series+"\n")
@@ -156,19 +160,19 @@ func evaluate(t *testing.T, name, series, expr, labels string) {
 		found = append(found, s.Metric.String())
 	}
 	if text := strings.Join(found, " "); normal(text) != normal(labels) {
-		t.Errorf("%s with %s: %s, want %s", name, series, text, labels)
+		t.Errorf("%s with %s: got %s, want %s", name, series, text, labels)
 	}
 }
 
-// normal is a set of labels whatever their order.
+// normal sorts a set of labels.
 func normal(labels string) string {
 	parts := strings.Split(strings.Trim(strings.ReplaceAll(labels, ", ", ","), "{}"), ",")
 	slices.Sort(parts)
 	return strings.Join(parts, ",")
 }
 
-// Alerts are about metrics that the server has.
-func TestRulesKnowTheirMetrics(t *testing.T) {
+// Alerts may use only metrics that the server exports.
+func TestRulesUseExportedMetrics(t *testing.T) {
 	source := read(t, "../../health/metrics.go")
 	for name, expr := range expressions(t) {
 		node, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
@@ -177,7 +181,7 @@ func TestRulesKnowTheirMetrics(t *testing.T) {
 		}
 		parser.Inspect(node, func(n parser.Node, _ []parser.Node) error {
 			if s, ok := n.(*parser.VectorSelector); ok && !strings.Contains(source, `desc("`+strings.TrimPrefix(s.Name, "evenkeel_")+`"`) {
-				t.Errorf("%s: no metric %s", name, s.Name)
+				t.Errorf("%s uses %s, which is not a metric of the server", name, s.Name)
 			}
 			return nil
 		})

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// What is refused, and that the message has the key and what is wrong with it.
-func TestRefused(t *testing.T) {
+// Wrong values must be refused, with a message that names the key and the problem.
+func TestWrongValuesAreRefused(t *testing.T) {
 	for _, tc := range []struct{ values, key, why string }{
 		{"evenkeel: {rebalance: {tolerence: 0.2}}", "/evenkeel/rebalance", "additional properties 'tolerence' not allowed"},
 		{"evenkeel: {rebalanse: {}}", "/evenkeel", "additional properties 'rebalanse' not allowed"},
@@ -39,7 +39,7 @@ func TestRefused(t *testing.T) {
 		{"serviceMonitor: {interval: 30}", "/serviceMonitor/interval", "want string"},
 		{"terminationGracePeriodSeconds: 20", "terminationGracePeriodSeconds", "is too short"},
 		{"autoscaling: {enabled: true, minReplicas: 20}", "autoscaling.minReplicas", "is above"},
-		{"autoscaling: {enabled: true, targetCPUUtilizationPercentage: 0}", "autoscaling.enabled", "something to go by"},
+		{"autoscaling: {enabled: true, targetCPUUtilizationPercentage: 0}", "autoscaling.enabled", "without a metric to scale by"},
 		{"evenkeel: {peers: {source: static}}", "evenkeel.peers.static", "is empty"},
 		{"evenkeel: {peers: {dns: {name: 'dns:///hello'}}}", "/evenkeel/peers/dns/name", "does not match pattern"},
 		{"evenkeel: {clients: {dns: {name: 'hello:50051'}}}", "/evenkeel/clients/dns/name", "does not match pattern"},
@@ -48,18 +48,18 @@ func TestRefused(t *testing.T) {
 	} {
 		_, err := tryRender(t, parse(t, tc.values))
 		if err == nil || !strings.Contains(err.Error(), tc.key) || !strings.Contains(err.Error(), tc.why) {
-			t.Errorf("%s: %v, want %q and %q", tc.values, err, tc.key, tc.why)
+			t.Errorf("%s: got error %v, want %q and %q", tc.values, err, tc.key, tc.why)
 		}
 	}
 }
 
-// The ranges that docs/settings.md gives for durations hold here, too: a value that the server
-// would refuse must not come as far as the next pod that starts.
+// The ranges of durations in docs/settings.md hold for the chart, too. A value that the server
+// refuses must not get as far as the next pod that starts.
 func TestRangesOfDurations(t *testing.T) {
 	rows := regexp.MustCompile("(?m)^\\| `([a-zA-Z.]+)` \\| [^|]+ \\| (0, or )?([0-9]+m?[sh]|[0-9]+m) to ([0-9]+[smh]) \\|").
 		FindAllStringSubmatch(read(t, "../../docs/settings.md"), -1)
 	if len(rows) < 12 {
-		t.Fatalf("%d rows: %v", len(rows), rows)
+		t.Fatalf("docs/settings.md has %d rows of durations, want at least 12: %v", len(rows), rows)
 	}
 	for _, row := range rows {
 		key, zero, least, most := row[1], row[2] != "", duration(t, row[3]), duration(t, row[4])
@@ -71,7 +71,7 @@ func TestRangesOfDurations(t *testing.T) {
 				continue
 			}
 			if _, err := tryRender(t, nest("evenkeel."+key, tc.d.String())); (err == nil) != tc.ok || err != nil && !strings.Contains(err.Error(), "evenkeel."+key) {
-				t.Errorf("%s %v: %v, want ok %v", key, tc.d, err, tc.ok)
+				t.Errorf("%s=%v: got error %v, want accepted %v", key, tc.d, err, tc.ok)
 			}
 		}
 	}
@@ -86,25 +86,26 @@ func duration(t *testing.T, text string) time.Duration {
 	return d
 }
 
-// The schema knows what values.yaml has, and no more.
+// The schema must cover every value of values.yaml, and values.yaml must document every key
+// of the schema.
 func TestSchemaIsComplete(t *testing.T) {
 	known := schemaKeys(t, "", schema(t), values{})
 	given := flatten("", parse(t, read(t, chartDir+"/values.yaml")), values{})
 	for key := range given {
 		if _, ok := known[key]; !ok && known[parentIn(known, key)] == nil {
-			t.Errorf("values.schema.json lacks %s", key)
+			t.Errorf("values.schema.json lacks the key %s", key)
 		}
 	}
 	comments := documented(t)
 	for key := range known {
 		if key != "global" && comments[key] == nil {
-			t.Errorf("values.yaml does not say what %s is", key)
+			t.Errorf("values.yaml does not document %s", key)
 		}
 	}
 }
 
-// parentIn is the part of a dotted key that the map has, for trees that the schema
-// leaves open.
+// parentIn returns the longest parent of a dotted key that is in m, empty if there is none.
+// The schema leaves some trees open, and has only their root.
 func parentIn(m values, key string) string {
 	for {
 		i := strings.LastIndex(key, ".")
