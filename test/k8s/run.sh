@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every test that needs a real Kubernetes: installs what is missing (Debian 12, root),
-# builds, and runs them. Arguments go to go test, such as -run TestCycle.
+# Runs every test that needs a real Kubernetes. It installs missing packages (Debian 12, as
+# root) and builds the cluster first. Arguments go to go test, such as -run TestCycle.
 set -euo pipefail
 cd "$(dirname "$0")"
 export GOWORK=off
@@ -17,5 +17,5 @@ if ((${#missing[@]})); then
 fi
 
 go run ./up -build
-# One package after the other: two cores carry one cluster well.
+# -p 1 runs one package after the other, because two cores carry only one cluster well.
 go test -p 1 -tags e2e -count=1 -timeout 40m -v "$@" ./...

@@ -1,6 +1,6 @@
 //go:build e2e
 
-// Package api holds the source of peers against a real etcd and API server.
+// Package api tests the source of peers with a real etcd and API server.
 package api
 
 import (
@@ -22,14 +22,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 
-// view is a report and when it came.
+// view is a membership and the time of its arrival.
 type view struct {
 	peers.Membership
 
 	at time.Time
 }
 
-// watchAs runs a source as a user, empty for the administrator.
+// watchAs runs a source with the rights of a user, or of the administrator if user is empty.
 func watchAs(t *testing.T, c *cluster.Cluster, ns, user string) chan view {
 	t.Helper()
 	cfg, err := clientcmd.LoadFromFile(c.Kubeconfig())
@@ -61,6 +61,7 @@ func write(t *testing.T, cfg *clientcmdapi.Config) string {
 	return file
 }
 
+// until returns the first view that fits. It fails t if none comes within a minute.
 func until(t *testing.T, views chan view, what string, fits func(view) bool) view {
 	t.Helper()
 	deadline := time.After(time.Minute)
@@ -72,7 +73,7 @@ func until(t *testing.T, views chan view, what string, fits func(view) bool) vie
 				return last
 			}
 		case <-deadline:
-			t.Fatalf("no view with %s; the last was %+v", what, last)
+			t.Fatalf("no view has %s; the last was %+v", what, last)
 		}
 	}
 }
@@ -85,7 +86,7 @@ func failing(text string) func(view) bool {
 	return func(v view) bool { return v.Err != nil && strings.Contains(v.Err.Error(), text) }
 }
 
-// put writes an EndpointSlice with n ready pods.
+// put applies an EndpointSlice with n ready pods.
 func put(t *testing.T, c *cluster.Cluster, ns string, n int) {
 	t.Helper()
 	var b strings.Builder
@@ -97,6 +98,7 @@ func put(t *testing.T, c *cluster.Cluster, ns string, n int) {
 	c.Apply(t, ns, b.String())
 }
 
+// role grants the verbs on EndpointSlices to the service account web.
 func role(t *testing.T, c *cluster.Cluster, ns, verbs string) {
 	t.Helper()
 	c.Apply(t, ns, fmt.Sprintf(`
@@ -122,12 +124,12 @@ func TestServiceThatComesLater(t *testing.T) {
 	until(t, views, "no slices", failing("no EndpointSlice"))
 	put(t, c, ns, 2)
 	if v := until(t, views, "2 pods", pods(2)); !strings.HasPrefix(v.ClientName, "hello."+ns+".svc") {
-		t.Errorf("ClientName %q", v.ClientName)
+		t.Errorf("ClientName is %q, want hello.%s.svc...", v.ClientName, ns)
 	}
 	before := time.Now()
 	put(t, c, ns, 5)
 	v := until(t, views, "5 pods", pods(5))
-	t.Logf("5 pods seen %v after kubectl began, %v after it ended", v.at.Sub(before), time.Until(v.at))
+	t.Logf("5 pods seen %v after kubectl started, %v after it ended", v.at.Sub(before), time.Until(v.at))
 }
 
 func TestRoleWithoutVerbs(t *testing.T) {

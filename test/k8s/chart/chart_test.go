@@ -1,7 +1,7 @@
 //go:build e2e && linux
 
-// Package chart_test puts the Helm chart before a real API server, and runs what its
-// own tests can only read.
+// Package chart_test runs the Helm chart on a real Kubernetes. The chart's own tests only
+// render it.
 package chart_test
 
 import (
@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 
-// image is what every install needs to run the example server of this checkout.
+// image returns the flags with which helm installs the example server of this checkout.
 func image() []string {
 	return []string{"--set", "image.repository=" + cluster.ServerRepository, "--set", "image.tag=" + cluster.ImageTag, "--set", "image.pullPolicy=Never"}
 }
@@ -35,8 +35,8 @@ func helm(t *testing.T, c *cluster.Cluster, args ...string) string {
 	return c.Helm(t, append(args, image()...)...)
 }
 
-// own leaves out the kinds of operators that are not here.
-func own(manifests string) string {
+// withoutOperators removes the objects of operators that this cluster does not have.
+func withoutOperators(manifests string) string {
 	var out []string
 	for doc := range strings.SplitSeq("\n"+manifests, "\n---") {
 		if strings.TrimSpace(doc) != "" && !strings.Contains(doc, "\napiVersion: monitoring.coreos.com/") && !strings.Contains(doc, "\napiVersion: cert-manager.io/") {
@@ -46,13 +46,14 @@ func own(manifests string) string {
 	return strings.Join(out, "\n---")
 }
 
-// TestManifestsAreAccepted renders the chart with each of its ci values and asks the API
-// server, which validates what no schema can: ports, selectors, quantities, policies.
+// TestManifestsAreAccepted renders the chart with all of its ci values. The API server must
+// accept the objects: it validates ports, selectors, quantities and policies, which no schema
+// can.
 func TestManifestsAreAccepted(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	files, err := filepath.Glob(filepath.Join(cluster.Chart(), "ci", "*-values.yaml"))
 	if err != nil || len(files) < 10 {
-		t.Fatalf("%d files of values: %v", len(files), err)
+		t.Fatalf("got %d files of ci values, want at least 10: %v", len(files), err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), "-values.yaml"), func(t *testing.T) {
@@ -61,11 +62,11 @@ func TestManifestsAreAccepted(t *testing.T) {
 	}
 }
 
-// accepted asks the API server whether it would take everything.
+// accepted fails t unless the API server accepts all objects in a dry run.
 func accepted(t *testing.T, c *cluster.Cluster, manifests string) {
 	t.Helper()
-	if manifests = own(manifests); manifests == "" {
-		return // nothing is rendered, as asked
+	if manifests = withoutOperators(manifests); manifests == "" {
+		return // these values render nothing
 	}
 	path := filepath.Join(t.TempDir(), "manifests.yaml")
 	if err := os.WriteFile(path, []byte(manifests), 0o600); err != nil {
@@ -73,11 +74,12 @@ func accepted(t *testing.T, c *cluster.Cluster, manifests string) {
 	}
 	out := c.Kubectl(t, "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", path)
 	if got, want := strings.Count(out, "serverside-applied"), strings.Count("\n"+manifests, "\nkind: "); got != want {
-		t.Errorf("%d of %d objects:\n%s", got, want, out)
+		t.Errorf("the API server accepted %d of %d objects:\n%s", got, want, out)
 	}
 }
 
-// TestConsumer runs a chart with a Deployment of its own that takes the named templates.
+// TestConsumer installs the example chart, which includes the named templates in its own
+// Deployment.
 func TestConsumer(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	root, ns := t.TempDir(), c.Namespace(t)
@@ -96,8 +98,8 @@ func TestConsumer(t *testing.T) {
 	c.WaitEndpoints(t, ns, "a-shop-headless", 3)
 }
 
-// TestDefaults runs the chart as README.md has it: all pods see each other through the API
-// server, and an upgrade keeps what `kubectl scale` and the salt's Secret have.
+// TestDefaults installs the chart with its defaults. All pods must see each other through the
+// API server, and an upgrade must keep the number from `kubectl scale` and the salt.
 func TestDefaults(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	ns := c.Namespace(t)
@@ -113,14 +115,15 @@ func TestDefaults(t *testing.T) {
 	helm(t, c, "upgrade", "hello", cluster.Chart(), "-n", ns, "--set", "replicaCount=null", "--set", "peersSalt.create=true",
 		"--set", "evenkeel.rebalance.spread=3s")
 	if after := c.Kubectl(t, "-n", ns, "get", "deploy", "hello", "-o", "jsonpath={.metadata.generation}"); after != before {
-		t.Errorf("new settings changed the Deployment: generation %s, was %s", after, before)
+		t.Errorf("new settings changed the Deployment: its generation was %s and is %s", before, after)
 	}
 	if now := c.Kubectl(t, "-n", ns, "get", "secret", "hello-salt", "-o", "jsonpath={.data.salt}"); now != salt || now == "" {
-		t.Error("the upgrade made another salt")
+		t.Error("the upgrade changed the salt")
 	}
 }
 
-// mayOnlyWatch asks what the pods' account may do.
+// mayOnlyWatch checks that the pods' account may list and watch EndpointSlices and nothing
+// else.
 func mayOnlyWatch(t *testing.T, c *cluster.Cluster, ns string) {
 	t.Helper()
 	for action, want := range map[string]string{
@@ -129,14 +132,14 @@ func mayOnlyWatch(t *testing.T, c *cluster.Cluster, ns string) {
 		"list pods": "no", "get secrets": "no", "list services": "no",
 	} {
 		args := append([]string{"-n", ns, "auth", "can-i", "--as=system:serviceaccount:" + ns + ":hello"}, strings.Fields(action)...)
-		// The exit status says the same as the answer.
+		// The error only repeats the answer in the exit status.
 		if got, _ := c.TryKubectl(t.Context(), args...); strings.TrimSpace(got) != want {
-			t.Errorf("%s: %q, want %s", action, got, want)
+			t.Errorf("%s: got %q, want %s", action, got, want)
 		}
 	}
 }
 
-// waitVerdict waits until every pod says so.
+// waitVerdict waits until every pod has the verdict.
 func waitVerdict(t *testing.T, c *cluster.Cluster, ns, verdict string) {
 	t.Helper()
 	pods := c.Pods(t, ns, "app.kubernetes.io/instance=hello")
@@ -150,7 +153,7 @@ func waitVerdict(t *testing.T, c *cluster.Cluster, ns, verdict string) {
 		}
 		t.Cleanup(func() {
 			if t.Failed() {
-				t.Logf("%s said %+v", pod.Name, last)
+				t.Logf("the last status of %s was %+v", pod.Name, last)
 			}
 		})
 		c.Eventually(t, pod.Name+" "+verdict, 30*time.Second, func(ctx context.Context) (bool, error) {
@@ -163,8 +166,8 @@ func waitVerdict(t *testing.T, c *cluster.Cluster, ns, verdict string) {
 	}
 }
 
-// TestTLS runs the ci values with TLS on both ports: the kubelet's probes follow, or
-// nothing would become ready; pods speak mutual TLS and are not silent to each other.
+// TestTLS installs the ci values with TLS on both ports. The pods become ready only if the
+// kubelet's probes use HTTPS. Over mutual TLS, the pods must answer each other.
 func TestTLS(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	ns := c.Namespace(t)
@@ -180,13 +183,13 @@ func TestTLS(t *testing.T) {
 	for _, pod := range c.Pods(t, ns, "app.kubernetes.io/instance=hello") {
 		logs := c.Logs(t, ns, pod.Name, "server")
 		if strings.Contains(logs, "peers-silent") || pod.Restarts > 0 {
-			t.Errorf("%s, %d restarts:\n%s", pod.Name, pod.Restarts, logs)
+			t.Errorf("%s restarted %d times or had silent peers:\n%s", pod.Name, pod.Restarts, logs)
 		}
 	}
 }
 
-// certificates makes one that signs itself, good for server and client, and returns the
-// folder that it is in.
+// certificates writes a self-signed certificate for servers and clients, and returns its
+// folder.
 func certificates(t *testing.T, name string) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

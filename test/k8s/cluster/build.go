@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-// kubeVersion must be that of kube/go.mod, and be set when linking: the API server
-// takes its feature gates by it.
+// kubeVersion must be the version in kube/go.mod. It is set at link time, because the API
+// server selects its feature gates by it.
 const kubeVersion = "v1.36.3"
 
-// binary to build.
+// binary is a program to build.
 type binary struct {
 	name, module, pkg, ldflags string
-	// workspace: with the repository's go.work, as `make image` builds.
+	// workspace selects the repository's go.work, as `make image` does.
 	workspace bool
-	// note for who waits.
+	// note is printed with the progress, for the person who waits.
 	note string
 }
 
@@ -46,7 +46,7 @@ func kubeFlags() string {
 	return flags.String()
 }
 
-// binaries that the level needs, in the order in which they are built.
+// binaries returns what a cluster of the level needs, in the order of building.
 func binaries(level Level) []binary {
 	all := []binary{{
 		name: "kube", module: "test/k8s/kube", pkg: ".", ldflags: kubeFlags(),
@@ -66,14 +66,14 @@ func binaries(level Level) []binary {
 	return all
 }
 
-// built remembers what this process has built.
+// built holds the levels that this process has built.
 var built struct {
 	sync.Mutex
 	levels map[Level]bool
 }
 
-// Build builds what a cluster of that level needs into .tmp. The Go build cache does
-// most of it when little has changed. Several processes may call it at a time.
+// Build builds what a cluster of that level needs into .tmp. If little has changed, the Go
+// build cache makes it fast. Several processes may call it at the same time.
 func Build(level Level, log func(string, ...any)) error {
 	if log == nil {
 		log = logf
@@ -153,7 +153,7 @@ func (b *binary) build(log func(string, ...any)) error {
 	return nil
 }
 
-// linkPrograms gives the one binary of Kubernetes all its names.
+// linkPrograms links the names of all Kubernetes programs to their common binary.
 func linkPrograms() error {
 	for _, name := range []string{
 		"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl",
@@ -167,7 +167,7 @@ func linkPrograms() error {
 
 func (i *Image) archive() string { return filepath.Join(imageDir(), i.Program+".tar") }
 
-// pack makes the archive unless it is newer than the binary.
+// pack writes the archive, unless the archive is newer than the binary.
 func (i *Image) pack() error {
 	from := filepath.Join(binDir(), "image-"+i.Program)
 	source, err := os.Stat(from)
@@ -186,7 +186,7 @@ func (i *Image) pack() error {
 	return nil
 }
 
-// module finds the folder of this module, from whichever of its packages runs.
+// module returns the folder of this module, whichever of its packages runs.
 var module = sync.OnceValue(func() string {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -197,7 +197,7 @@ var module = sync.OnceValue(func() string {
 			return dir
 		}
 		if dir == filepath.Dir(dir) {
-			panic("cluster: run from a folder in or below test/k8s, not from " + from)
+			panic("cluster: must run in or below test/k8s, but runs in " + from)
 		}
 	}
 })
@@ -207,8 +207,8 @@ func outDir() string     { return filepath.Join(module(), ".tmp") }
 func binDir() string     { return filepath.Join(outDir(), "bin") }
 func imageDir() string   { return filepath.Join(outDir(), "images") }
 
-// Bin is the folder of kubectl and helm.
+// Bin returns the folder of kubectl and helm.
 func (c *Cluster) Bin() string { return binDir() }
 
-// Chart is the folder of the project's chart.
+// Chart returns the folder of the project's chart.
 func Chart() string { return filepath.Join(repository(), "chart") }

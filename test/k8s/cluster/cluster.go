@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package cluster is a real one-node Kubernetes for tests. README.md, one folder up,
-// says what it is made of and how tests use it.
+// Package cluster runs a real one-node Kubernetes for tests. README.md, one folder up,
+// describes its parts and how tests use it.
 package cluster
 
 import (
@@ -26,24 +26,24 @@ import (
 type Level int
 
 const (
-	// Full is everything: pods run, Services balance, DNS answers.
+	// Full is a whole cluster: pods run, Services balance, DNS answers.
 	Full Level = iota
-	// APIOnly is etcd and the API server. No controller runs: nothing makes
-	// EndpointSlices or the default ServiceAccount but the test.
+	// APIOnly is etcd and the API server. No controller runs, so only the test creates
+	// EndpointSlices and ServiceAccounts.
 	APIOnly
 )
 
-// Options of a cluster. The zero value is a full one as kubeadm would set it up.
+// Options configures a cluster. The zero value is a full one, set up as by kubeadm.
 type Options struct {
 	Level Level
-	// Corefile of CoreDNS. Default CorefileKubeadm.
+	// Corefile is CoreDNS' configuration. Default CorefileKubeadm.
 	Corefile string
-	// Log takes progress. Default os.Stderr through Printf of this package.
+	// Log receives the progress. By default it is printed to os.Stderr.
 	Log func(format string, args ...any)
 }
 
-// Addresses inside. 198.18.0.0/15 is set aside for tests (RFC 2544): none of it is
-// anybody's real network.
+// Addresses inside the cluster. 198.18.0.0/15 is reserved for tests (RFC 2544), so it is
+// nobody's real network.
 const (
 	nodeName    = "node1"
 	nodeIP      = "198.18.0.1"
@@ -56,9 +56,9 @@ const (
 	etcdAddress = "127.0.0.1:2379"
 )
 
-// Cluster that is up.
+// Cluster is a running cluster.
 type Cluster struct {
-	// Dir is the run's folder: logs, certificates, kubeconfigs.
+	// Dir is the run's folder, with logs, certificates and kubeconfigs.
 	Dir string
 
 	opts   Options
@@ -70,19 +70,19 @@ type Cluster struct {
 	client kubernetes.Interface
 	parts  map[string]node.Program
 
-	mu     sync.Mutex
-	killed map[string]bool // parts that a test has stopped
-	begun  time.Time
+	mu      sync.Mutex
+	stopped map[string]bool // parts that a test has stopped
+	begun   time.Time
 }
 
-// count tells clusters of one process apart.
+// count gives every cluster of this process its own number.
 var count struct {
 	sync.Mutex
 	n int
 }
 
-// New brings a cluster up; Close takes it down. Tests call Up or Shared. Errors keep
-// the run's folder, and name it.
+// New brings a cluster up, and Close takes it down. Tests call Up or Shared instead. If New
+// fails, it keeps the run's folder and names it in the error.
 func New(opts Options) (*Cluster, error) {
 	if opts.Log == nil {
 		opts.Log = logf
@@ -100,7 +100,7 @@ func New(opts Options) (*Cluster, error) {
 	count.Lock()
 	count.n++
 	c := &Cluster{
-		Dir: dir, opts: opts, begun: time.Now(), killed: map[string]bool{},
+		Dir: dir, opts: opts, begun: time.Now(), stopped: map[string]bool{},
 		cgroup: fmt.Sprintf("evenkeel-%d-%d", os.Getpid(), count.n),
 	}
 	count.Unlock()
@@ -112,12 +112,12 @@ func New(opts Options) (*Cluster, error) {
 	return c, nil
 }
 
-// log with the time since the beginning.
+// log prints progress with the time since New was called.
 func (c *Cluster) log(format string, args ...any) {
 	c.opts.Log("%5.1fs "+format, append([]any{time.Since(c.begun).Seconds()}, args...)...)
 }
 
-// upWithin bounds the way from nothing to ready; 12 s is usual.
+// upWithin bounds the time from nothing to a ready cluster. 12 s is usual.
 const upWithin = 3 * time.Minute
 
 func (c *Cluster) up() error {
@@ -160,17 +160,17 @@ func (c *Cluster) startNode() (err error) {
 	return c.openRelay()
 }
 
-// path in the run's folder.
+// path returns the path of a file in the run's folder.
 func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
 
-// Close takes the cluster down and removes the run's folder unless keep is set. It
-// tells of parts that have ended although nobody stopped them.
+// Close takes the cluster down and removes the run's folder unless keep is set. It returns
+// an error for each part that has ended although the test did not stop it.
 func (c *Cluster) Close(keep bool) error {
 	_, ended, err := c.node.Running()
 	c.mu.Lock()
 	for name, status := range ended {
-		if !c.killed[name] {
-			err = errors.Join(err, fmt.Errorf("%s has ended: %s", name, status))
+		if !c.stopped[name] {
+			err = errors.Join(err, fmt.Errorf("%s ended by itself: %s", name, status))
 		}
 	}
 	c.mu.Unlock()
@@ -199,8 +199,8 @@ func (c *Cluster) down() error {
 	return c.node.Stop()
 }
 
-// Up is a cluster for t alone, down when t ends. It skips t where the machine cannot
-// have one, unless CI=true: then it fails t.
+// Up brings a cluster up for t alone and takes it down when t ends. If this machine cannot
+// run one, Up skips t, or fails it if CI=true.
 func Up(t testing.TB, opts Options) *Cluster {
 	t.Helper()
 	require(t)
@@ -216,19 +216,19 @@ func Up(t testing.TB, opts Options) *Cluster {
 	return c
 }
 
-// shared clusters by what they are.
+// shared holds the shared clusters by their options.
 var shared struct {
 	sync.Mutex
 	clusters map[sharedKey]*Cluster
 }
 
-// sharedKey is what tells shared clusters apart.
+// sharedKey is the part of Options that distinguishes shared clusters.
 type sharedKey struct {
 	level    Level
 	corefile string
 }
 
-// Shared is one cluster for all tests of the package with the same Options; the
+// Shared returns a cluster that all tests of the package with the same Options share. The
 // package's TestMain must call Main, which takes it down.
 func Shared(t testing.TB, opts Options) *Cluster {
 	t.Helper()
@@ -250,7 +250,7 @@ func Shared(t testing.TB, opts Options) *Cluster {
 	return c
 }
 
-// Main is TestMain's work: it runs the tests, takes the shared clusters down and
+// Main is the body of TestMain: it runs the tests, takes the shared clusters down, and
 // returns the exit status.
 func Main(m *testing.M) int {
 	code := m.Run()
@@ -265,9 +265,9 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Kill ends a part with SIGKILL, as a crash would, and waits until it is gone. Names
-// are those of the programs: etcd, kube-apiserver, kube-controller-manager,
-// kube-scheduler, kubelet, kube-proxy, containerd.
+// Kill ends a part with SIGKILL, like a crash, and waits until it is gone. Parts have the
+// names of their programs: etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
+// kubelet, kube-proxy, containerd.
 func (c *Cluster) Kill(name string) error { return c.end(name, syscall.SIGKILL) }
 
 // Stop ends a part with SIGTERM and waits until it is gone.
@@ -275,7 +275,7 @@ func (c *Cluster) Stop(name string) error { return c.end(name, syscall.SIGTERM) 
 
 func (c *Cluster) end(name string, sig syscall.Signal) error {
 	c.mu.Lock()
-	c.killed[name] = true
+	c.stopped[name] = true
 	c.mu.Unlock()
 	if err := c.node.Signal(name, sig); err != nil {
 		return err
@@ -284,21 +284,21 @@ func (c *Cluster) end(name string, sig syscall.Signal) error {
 	return err
 }
 
-// Start starts a part that was stopped, as it was started first. It does not wait
-// until the part is ready: WaitAPI does, for the API server.
+// Start starts a stopped part again, with its first arguments. It does not wait until the
+// part is ready. For the API server, WaitAPI does.
 func (c *Cluster) Start(name string) error {
 	p, ok := c.parts[name]
 	if !ok {
-		return fmt.Errorf("no part is called %q", name)
+		return fmt.Errorf("the cluster has no part named %q", name)
 	}
 	if err := c.node.Start(p); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.killed[name] = false
+	c.stopped[name] = false
 	return nil
 }
 
-// Signal sends any signal to a part: SIGSTOP makes it hang, SIGCONT go on.
+// Signal sends any signal to a part. SIGSTOP makes it hang, and SIGCONT resumes it.
 func (c *Cluster) Signal(name string, sig syscall.Signal) error { return c.node.Signal(name, sig) }

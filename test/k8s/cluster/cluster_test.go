@@ -16,7 +16,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-// traces of a cluster on this machine.
+// traces is what a cluster leaves visible on this machine.
 type traces struct{ cgroups, links, mounts, namespaces, processes []string }
 
 func look(t *testing.T) traces {
@@ -44,13 +44,14 @@ func look(t *testing.T) traces {
 	return tr
 }
 
-// ofThisProcess leaves out what clusters of other test processes have.
+// ofThisProcess removes the cgroups of other test processes' clusters.
 func ofThisProcess(groups []string) []string {
 	mine := fmt.Sprintf("evenkeel-%d-", os.Getpid())
 	return slices.DeleteFunc(groups, func(g string) bool { return !strings.HasPrefix(filepath.Base(g), mine) })
 }
 
-// processes whose cgroup is one of this process' clusters, and their namespaces.
+// processes returns the names of all processes in the cgroups of this process' clusters, and
+// their network namespaces.
 func processes() (pids, namespaces []string) {
 	all, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range all {
@@ -108,8 +109,8 @@ metadata: {name: hello}
 spec: {clusterIP: None, selector: {app: hello}, ports: [{name: grpc, port: 50051}]}
 `
 
-// TestCycle is the harness' own promise: up, pods and names as in any Kubernetes,
-// down, nothing left.
+// TestCycle brings a cluster up, uses its pods and DNS, and takes it down. Nothing of it may
+// remain on this machine.
 func TestCycle(t *testing.T) {
 	if err := cluster.Build(cluster.Full, nil); err != nil {
 		t.Fatal(err)
@@ -121,7 +122,7 @@ func TestCycle(t *testing.T) {
 		t.Logf("up after %.1f s", time.Since(begun).Seconds())
 		scaleUp(t, c)
 		if during := look(t); len(during.cgroups) == 0 || len(during.processes) == 0 {
-			t.Errorf("the test would not see what is left: %+v", during)
+			t.Errorf("the test does not see the running cluster, so it would not see leftovers: %+v", during)
 		}
 	})
 	after := look(t)
@@ -136,11 +137,11 @@ func TestCycle(t *testing.T) {
 		{"network namespaces", before.namespaces, after.namespaces},
 	} {
 		if !slices.Equal(what.before, what.after) {
-			t.Errorf("%s: %v before, %v left", what.name, what.before, what.after)
+			t.Errorf("%s: %v before, %v after", what.name, what.before, what.after)
 		}
 	}
 	if got := sysctls(t); got != sysctlsBefore {
-		t.Errorf("sysctls were\n%sand are\n%s", sysctlsBefore, got)
+		t.Errorf("sysctls before:\n%safter:\n%s", sysctlsBefore, got)
 	}
 }
 
@@ -163,12 +164,12 @@ func scaleUp(t *testing.T, c *cluster.Cluster) {
 	}
 	pod := c.Pods(t, ns, "app=hello")[0]
 	if status := c.Get(t, "http://"+net.JoinHostPort(pod.IP, "8080")+"/statusz"); !strings.Contains(string(status), "verdict") {
-		t.Errorf("/statusz: %s", status)
+		t.Errorf("/statusz has no verdict: %s", status)
 	}
 }
 
-// TestAPIOnly is the light layer: an API server that is killed comes back with what
-// it knew.
+// TestAPIOnly kills etcd and the API server. After they start again, the API server must
+// still have its objects.
 func TestAPIOnly(t *testing.T) {
 	begun := time.Now()
 	c := cluster.Up(t, cluster.Options{Level: cluster.APIOnly})
@@ -190,6 +191,6 @@ func TestAPIOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := c.Kubectl(t, "get", "namespace", ns, "-o", "name"); strings.TrimSpace(got) != "namespace/"+ns {
-		t.Errorf("after the restart: %q", got)
+		t.Errorf("after the restart: got %q, want the namespace %s", got, ns)
 	}
 }

@@ -22,33 +22,33 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// within bounds each control: far above the seconds that any takes.
+// within bounds each operation. It is far above the seconds that any of them takes.
 const within = 2 * time.Minute
 
-// Client of the API server, as an administrator.
+// Client returns a client of the API server with administrator rights.
 func (c *Cluster) Client() kubernetes.Interface { return c.client }
 
-// RESTConfig is a copy of what Client was made of: it connects through DialContext.
+// RESTConfig returns a copy of the Client's configuration. It connects through DialContext.
 func (c *Cluster) RESTConfig() *rest.Config { return rest.CopyConfig(c.config) }
 
-// TryKubectl runs kubectl as an administrator and returns what it prints.
+// TryKubectl runs kubectl with administrator rights and returns its output.
 func (c *Cluster) TryKubectl(ctx context.Context, args ...string) (string, error) {
 	return c.tool(ctx, nil, "kubectl", args...)
 }
 
-// Kubectl is TryKubectl that fails t.
+// Kubectl runs TryKubectl and fails t on an error.
 func (c *Cluster) Kubectl(t testing.TB, args ...string) string {
 	t.Helper()
 	return c.must(t, nil, "kubectl", args...)
 }
 
-// Helm runs helm as an administrator and returns what it prints.
+// Helm runs helm with administrator rights and returns its output. It fails t on an error.
 func (c *Cluster) Helm(t testing.TB, args ...string) string {
 	t.Helper()
 	return c.must(t, nil, "helm", args...)
 }
 
-// Apply creates or changes what the manifest says.
+// Apply creates or changes the objects of the manifest.
 func (c *Cluster) Apply(t testing.TB, namespace, manifest string) string {
 	t.Helper()
 	return c.must(t, strings.NewReader(manifest), "kubectl", "-n", namespace, "apply", "-f", "-")
@@ -69,7 +69,7 @@ func (c *Cluster) must(t testing.TB, in io.Reader, name string, args ...string) 
 	return out
 }
 
-// tool runs a program of the build that keeps its own files in the run's folder.
+// tool runs kubectl or helm from the build. They keep their files in the run's folder.
 func (c *Cluster) tool(ctx context.Context, in io.Reader, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(binDir(), name), args...)
 	cmd.Stdin = in
@@ -77,16 +77,16 @@ func (c *Cluster) tool(ctx context.Context, in io.Reader, name string, args ...s
 		"KUBECACHEDIR="+c.path("home/kube"), "XDG_CACHE_HOME="+c.path("home/cache"),
 		"HELM_CACHE_HOME="+c.path("home/helm"), "HELM_CONFIG_HOME="+c.path("home/helm"),
 		"HELM_DATA_HOME="+c.path("home/helm"))
-	var out, problems bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &problems
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, problems.Bytes())
+		return stdout.String(), fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, stderr.Bytes())
 	}
-	return out.String(), nil
+	return stdout.String(), nil
 }
 
-// Eventually waits until ok says yes, and fails t after the limit with what ok said
-// last.
+// Eventually waits until ok returns true. After the limit it fails t with the last error of
+// ok.
 func (c *Cluster) Eventually(t testing.TB, what string, limit time.Duration, ok func(ctx context.Context) (bool, error)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -100,7 +100,7 @@ func (c *Cluster) Eventually(t testing.TB, what string, limit time.Duration, ok 
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
-// Namespace makes a namespace called after t, deleted when t ends.
+// Namespace creates a namespace named after t and deletes it when t ends.
 func (c *Cluster) Namespace(t testing.TB) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -121,13 +121,13 @@ func (c *Cluster) Namespace(t testing.TB) string {
 	return made.Name
 }
 
-// WaitRollout waits until the Deployment has all its pods, new and ready.
+// WaitRollout waits until all pods of the Deployment are new and ready.
 func (c *Cluster) WaitRollout(t testing.TB, namespace, deployment string) {
 	t.Helper()
 	c.Kubectl(t, "-n", namespace, "rollout", "status", "deploy/"+deployment, "--timeout=110s")
 }
 
-// ReadyEndpoints counts the addresses of a Service's ready endpoints.
+// ReadyEndpoints returns the number of addresses of a Service's ready endpoints.
 func (c *Cluster) ReadyEndpoints(ctx context.Context, namespace, service string) (int, error) {
 	list, err := c.client.DiscoveryV1().EndpointSlices(namespace).List(ctx,
 		metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + service})
@@ -152,13 +152,13 @@ func (c *Cluster) WaitEndpoints(t testing.TB, namespace, service string, want in
 	c.Eventually(t, what, time.Minute, func(ctx context.Context) (bool, error) {
 		n, err := c.ReadyEndpoints(ctx, namespace, service)
 		if err == nil && n != want {
-			err = fmt.Errorf("%d are ready", n)
+			err = fmt.Errorf("%d endpoints are ready", n)
 		}
 		return n == want, err
 	})
 }
 
-// Pod that runs.
+// Pod is a running pod.
 type Pod struct {
 	Namespace, Name, IP string
 	Ready               bool
@@ -167,7 +167,8 @@ type Pod struct {
 	Started time.Time
 }
 
-// Pods with the labels, without those that terminate or have no address yet.
+// Pods returns the pods with the labels, except those that are terminating or have no address
+// yet.
 func (c *Cluster) Pods(t testing.TB, namespace, selector string) []Pod {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -199,13 +200,13 @@ func podOf(p *corev1.Pod) Pod {
 	return pod
 }
 
-// Logs of a container so far.
+// Logs returns the logs of a container so far.
 func (c *Cluster) Logs(t testing.TB, namespace, pod, container string) string {
 	t.Helper()
 	return c.Kubectl(t, "-n", namespace, "logs", pod, "-c", container)
 }
 
-// HTTP is a client whose connections begin inside the cluster's network.
+// HTTP returns a client that connects from inside the cluster's network.
 func (c *Cluster) HTTP() *http.Client {
 	return &http.Client{
 		Timeout:   10 * time.Second,
@@ -213,7 +214,8 @@ func (c *Cluster) HTTP() *http.Client {
 	}
 }
 
-// TryGet is the body of a URL inside the cluster's network, by IP address.
+// TryGet returns the body of a URL inside the cluster's network. The URL's host must be an IP
+// address.
 func (c *Cluster) TryGet(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -231,7 +233,7 @@ func (c *Cluster) TryGet(ctx context.Context, url string) ([]byte, error) {
 	return body, err
 }
 
-// Get is TryGet that fails t.
+// Get runs TryGet and fails t on an error.
 func (c *Cluster) Get(t testing.TB, url string) []byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)

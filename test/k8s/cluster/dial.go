@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DialContext connects from within the cluster's network, as the node: to a pod, a
-// Service or the API server. host must be an IP address; Lookup finds that of a name.
+// DialContext connects to a pod, a Service or the API server from the node, inside the
+// cluster's network. The host must be an IP address. Lookup resolves a name to one.
 func (c *Cluster) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -30,8 +30,8 @@ func (c *Cluster) DialContext(ctx context.Context, network, address string) (net
 	}
 	done := make(chan result, 1)
 	go func() {
-		// A socket belongs to the network of the thread that makes it. This thread
-		// is never unlocked, and so ends with the goroutine: nobody else runs on it.
+		// A socket belongs to the network of the thread that creates it. The thread is
+		// never unlocked, so it ends with the goroutine and runs no other.
 		runtime.LockOSThread()
 		if err := unix.Setns(int(c.netns.Fd()), unix.CLONE_NEWNET); err != nil {
 			done <- result{nil, err}
@@ -45,7 +45,7 @@ func (c *Cluster) DialContext(ctx context.Context, network, address string) (net
 	return r.conn, r.err
 }
 
-// Lookup asks the cluster's DNS for the addresses of a name.
+// Lookup resolves a name with the cluster's DNS.
 func (c *Cluster) Lookup(ctx context.Context, name string) ([]string, error) {
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return c.DialContext(ctx, network, dnsService+":53")
@@ -53,14 +53,14 @@ func (c *Cluster) Lookup(ctx context.Context, name string) ([]string, error) {
 	return r.LookupHost(ctx, name)
 }
 
-// Command is a program inside the cluster's network, mounts and process ids.
+// Command returns a command that runs inside the cluster's network, mounts and process ids.
 func (c *Cluster) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	inside := []string{"--target", strconv.Itoa(c.node.Pid()), "--net", "--mount", "--pid", "--uts", "--", name}
 	return exec.CommandContext(ctx, "nsenter", append(inside, args...)...)
 }
 
-// openRelay passes connections to a port of this machine's loopback on to the API
-// server, for programs that live outside: kubectl, helm, tests.
+// openRelay listens on the loopback address of this machine and forwards connections to the
+// API server. Programs outside the namespaces use it: kubectl, helm and tests.
 func (c *Cluster) openRelay() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,14 +79,14 @@ func (c *Cluster) openRelay() error {
 	return writeKubeconfig(c.Kubeconfig(), c.path("pki"), "admin", l.Addr().String())
 }
 
-// Kubeconfig is a file for programs outside of the namespaces. It works while the
+// Kubeconfig returns a file for programs outside the namespaces. It works as long as the
 // process that brought the cluster up lives.
 func (c *Cluster) Kubeconfig() string { return c.path("kubeconfig") }
 
 func (c *Cluster) pass(from net.Conn) {
 	to, err := c.DialContext(context.Background(), "tcp", apiAddress)
 	if err != nil {
-		// Reset, as a closed port would answer.
+		// Reset the connection, as a closed port would.
 		if tcp, ok := from.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}
@@ -102,5 +102,5 @@ func (c *Cluster) pass(from net.Conn) {
 	}
 	err = <-both // one side has closed
 	err = errors.Join(err, from.Close(), to.Close(), <-both)
-	_ = err // nothing can be done about it
+	_ = err // there is nothing left to close
 }

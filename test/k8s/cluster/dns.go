@@ -16,24 +16,26 @@ import (
 //go:embed config/coredns.yaml
 var corednsManifest string
 
-// Corefiles. None forwards what lies outside of the cluster: there is nothing.
+// Corefiles for CoreDNS. None forwards other names, because nothing outside of the cluster
+// can be reached.
 const (
-	// CorefileKubeadm is what kubeadm installs today: answers carry a TTL of 30 s,
-	// and those for cluster.local are not cached.
+	// CorefileKubeadm is what kubeadm installs today. Answers have a TTL of 30 s, and those
+	// for cluster.local are not cached.
 	CorefileKubeadm = corefileTTL + "30" + corefileCache + `
     cache 30 {
        disable success cluster.local
        disable denial cluster.local
     }` + corefileEnd
-	// CorefileCached caches cluster.local for 30 s, too, as older Corefiles and
-	// NodeLocal DNSCache do.
+	// CorefileCached also caches cluster.local for 30 s, like older Corefiles and NodeLocal
+	// DNSCache.
 	CorefileCached = corefileTTL + "30" + corefileCache + `
     cache 30` + corefileEnd
 	// CorefileShort has the kubernetes plugin's own TTL of 5 s and no cache.
 	CorefileShort = corefileTTL + "5" + corefileCache + corefileEnd
 )
 
-// What all have in common, up to the TTL of answers, up to the cache, and after it.
+// The parts that all Corefiles have in common: up to the TTL, from there to the cache, and
+// after the cache.
 const (
 	corefileTTL = `.:53 {
     errors
@@ -56,7 +58,7 @@ const (
 `
 )
 
-// SetCorefile puts another Corefile in force, and returns when all of CoreDNS has it.
+// SetCorefile applies another Corefile, and returns when all pods of CoreDNS use it.
 func (c *Cluster) SetCorefile(t testing.TB, corefile string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -69,7 +71,7 @@ func (c *Cluster) SetCorefile(t testing.TB, corefile string) {
 	}
 }
 
-// applyDNS makes a ConfigMap for each Corefile, so that a new one means new pods.
+// applyDNS creates a ConfigMap per Corefile, so that a new one replaces the pods.
 func (c *Cluster) applyDNS(ctx context.Context, corefile string) error {
 	sum := sha256.Sum256([]byte(corefile))
 	manifest := strings.NewReplacer(
@@ -81,7 +83,7 @@ func (c *Cluster) applyDNS(ctx context.Context, corefile string) error {
 	return err
 }
 
-// waitDNS waits for CoreDNS' pods, and until kube-proxy sends questions to them.
+// waitDNS waits until CoreDNS' pods are ready and kube-proxy sends queries to them.
 func (c *Cluster) waitDNS(ctx context.Context) error {
 	if out, err := c.TryKubectl(ctx, "-n", "kube-system", "rollout", "status", "deploy/coredns"); err != nil {
 		return fmt.Errorf("CoreDNS: %w: %s", err, out)

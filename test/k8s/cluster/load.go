@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// HealthPort of the example server, as the chart has it.
+// HealthPort is the example server's health port, the chart's default.
 const HealthPort = "8080"
 
-// Status is the part of a pod's /statusz that tests look at.
+// Status is the part of a pod's /statusz that tests use.
 type Status struct {
 	Pod         string            `json:"pod"`
 	Connections int               `json:"connections"`
@@ -38,7 +38,7 @@ type Status struct {
 	} `json:"decisions"`
 }
 
-// Text is everything that the pod says to people, for tests that look for a cause.
+// Text returns the verdict and the conditions as sentences, for tests that search for a cause.
 func (s *Status) Text() string {
 	all := []string{s.Verdict + ": " + s.Why}
 	for _, cond := range s.Conditions {
@@ -47,7 +47,7 @@ func (s *Status) Text() string {
 	return strings.Join(all, "\n")
 }
 
-// Sent counts GOAWAYs of the reasons given, of all if none is.
+// Sent returns the number of GOAWAYs sent for the reasons, or for any reason if none is given.
 func (s *Status) Sent(reasons ...string) (n int) {
 	for reason, count := range s.GoAways {
 		if len(reasons) == 0 || strings.Contains(" "+strings.Join(reasons, " ")+" ", " "+reason+" ") {
@@ -57,7 +57,7 @@ func (s *Status) Sent(reasons ...string) (n int) {
 	return n
 }
 
-// Knows says whether the pod counts that one among its ready peers.
+// Knows reports whether the given pod is among the ready peers.
 func (s *Status) Knows(pod string) bool {
 	for _, p := range s.Peers {
 		if p.Pod == pod && p.Ready {
@@ -67,7 +67,7 @@ func (s *Status) Knows(pod string) bool {
 	return false
 }
 
-// TryStatus is a pod's /statusz.
+// TryStatus returns a pod's /statusz.
 func (c *Cluster) TryStatus(ctx context.Context, p Pod) (Status, error) {
 	var s Status
 	body, err := c.TryGet(ctx, "http://"+net.JoinHostPort(p.IP, HealthPort)+"/statusz")
@@ -77,25 +77,26 @@ func (c *Cluster) TryStatus(ctx context.Context, p Pod) (Status, error) {
 	return s, json.Unmarshal(body, &s)
 }
 
-// Load is an ordinary grpc-go client in a pod, with nothing of evenkeel in it.
+// Load is a plain grpc-go client in a pod, without any code of evenkeel.
 type Load struct {
-	// Name of the pod.
+	// Name is the name of the pod.
 	Name string
-	// Target, such as dns:///hello-headless:50051.
+	// Target is the client's target, such as dns:///hello-headless:50051.
 	Target string
 	// LB is round_robin (default) or pick_first.
 	LB string
-	// Channels, default 5, and calls a second over all of them, default 50.
+	// Channels is the number of channels, default 5. Rate is the number of calls a second
+	// over all of them, default 50.
 	Channels, Rate int
 }
 
-// Loader is a Load that runs.
+// Loader is a running Load.
 type Loader struct {
 	c        *Cluster
 	ns, name string
 }
 
-// Report is what a client saw in one second.
+// Report is a client's report of one second.
 type Report struct {
 	T        int64          `json:"t"`
 	Calls    map[string]int `json:"calls"`
@@ -104,7 +105,7 @@ type Report struct {
 	Total    bool           `json:"total"`
 }
 
-// Load starts a client and waits until it calls.
+// Load starts a client and waits until its calls succeed.
 func (c *Cluster) Load(t testing.TB, namespace string, l Load) *Loader {
 	t.Helper()
 	if l.LB == "" {
@@ -137,7 +138,7 @@ spec:
 	return loader
 }
 
-// Reports are all seconds so far.
+// Reports returns the reports of all seconds so far.
 func (l *Loader) Reports(t testing.TB) []Report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -164,7 +165,7 @@ func (l *Loader) reports(ctx context.Context) ([]Report, error) {
 	return all, nil
 }
 
-// Failures of all reports, with their texts.
+// Failures returns the number of failed calls in all reports, and their texts.
 func Failures(reports []Report) (n int, texts map[string]int) {
 	texts = map[string]int{}
 	for i := range reports {
@@ -176,8 +177,8 @@ func Failures(reports []Report) (n int, texts map[string]int) {
 	return n, texts
 }
 
-// Uneven is the largest number of calls of a pod by the mean over pods, in the last
-// few of the reports: 1 is even. A pod that was not called counts.
+// Uneven returns the calls of the busiest pod divided by the mean over all pods, in the last
+// reports. 1 is even. A pod without calls counts for the mean.
 func Uneven(reports []Report, last, pods int) float64 {
 	calls, sum, most := map[string]int{}, 0, 0
 	for _, r := range reports[max(0, len(reports)-last):] {

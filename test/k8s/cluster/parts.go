@@ -10,7 +10,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/internal/node"
 )
 
-// Configuration files; the upper-case words in them are filled in.
+// Configuration files of the parts. fill replaces their upper-case words.
 var (
 	//go:embed config/containerd.toml
 	containerdConfig string
@@ -22,7 +22,7 @@ var (
 	proxyConfig string
 )
 
-// fill puts this run's values in.
+// fill replaces the placeholders in text with this run's values.
 func (c *Cluster) fill(text string) string {
 	return strings.NewReplacer(
 		"@DIR@", c.Dir, "@CGROUP@", c.cgroup, "@NODE@", nodeName, "@NODE_IP@", nodeIP,
@@ -40,7 +40,7 @@ func (c *Cluster) writeConfigs() error {
 		"etc/cni/10-e2e.conflist": cniConfig,
 		"etc/kubelet.yaml":        kubeletConfig,
 		"etc/proxy.yaml":          proxyConfig,
-		// Pods with dnsPolicy Default, which is CoreDNS, have nobody to ask.
+		// Pods with dnsPolicy Default, which is CoreDNS, have no DNS server to query.
 		"etc/resolv.conf": "",
 	} {
 		if err := os.WriteFile(c.path(name), []byte(c.fill(content)), 0o600); err != nil {
@@ -50,8 +50,8 @@ func (c *Cluster) writeConfigs() error {
 	return nil
 }
 
-// commands of the parts. What is not said is as kubeadm has it, as far as it matters
-// to one node without others to elect a leader with.
+// commands holds the command line of each part. Flags follow kubeadm, as far as they matter
+// for a single node, which elects no leader.
 var commands = map[string]string{
 	"etcd": `etcd --data-dir=/var/lib/etcd --unsafe-no-fsync --log-level=warn
 		--listen-client-urls=http://@ETCD@ --advertise-client-urls=http://@ETCD@

@@ -18,15 +18,15 @@ import (
 	"time"
 )
 
-// identity of a program or a person towards the API server.
+// identity is a program or a person that the API server knows.
 type identity struct {
 	file   string // name of its files
 	name   string // user
 	group  string
-	server []string // names and addresses, if it serves
+	server []string // names and addresses, if it is a server
 }
 
-// identities with certificates. RBAC knows the names that begin with system:.
+// identities get certificates. RBAC has default roles for names that begin with system:.
 var identities = []identity{
 	{file: "admin", name: "admin", group: "system:masters"},
 	{file: "controllers", name: "system:kube-controller-manager"},
@@ -40,7 +40,7 @@ var identities = []identity{
 	}},
 }
 
-// authority signs certificates of one run.
+// authority signs the certificates of one run.
 type authority struct {
 	dir    string
 	key    *ecdsa.PrivateKey
@@ -51,8 +51,8 @@ type authority struct {
 // lifetime is far longer than any run.
 const lifetime = 24 * time.Hour
 
-// makePKI fills dir with a CA, certificates and kubeconfigs of all identities, and the
-// keys of service accounts.
+// makePKI writes a CA, the certificates and kubeconfigs of all identities, and the keys of
+// service accounts into dir.
 func makePKI(dir string) error {
 	ca, err := newAuthority(dir)
 	if err != nil {
@@ -126,7 +126,7 @@ func (a *authority) sign(file string, t *x509.Certificate, key *ecdsa.PrivateKey
 	return writeKey(filepath.Join(a.dir, file+".key"), key)
 }
 
-// accountKeys sign the tokens of service accounts.
+// accountKeys writes the keys that sign the tokens of service accounts.
 func accountKeys(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -9,18 +9,19 @@ import (
 	"testing"
 )
 
-// What was wrong all the time is told, and not that the last look was cut off.
-func TestPollTellsTheCause(t *testing.T) {
+// If the time is over, poll must return the last real error, and not that its last attempt
+// was cut off.
+func TestPollReturnsTheCause(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	looks := 0
+	attempts := 0
 	err := poll(ctx, "well", func(ctx context.Context) (bool, error) {
-		if looks++; looks == 2 {
+		if attempts++; attempts == 2 {
 			cancel()
 			return false, ctx.Err()
 		}
 		return false, errors.New("no right to watch")
 	})
 	if err == nil || !strings.Contains(err.Error(), "no right to watch") {
-		t.Error(err)
+		t.Errorf("got error %v, want the cause: no right to watch", err)
 	}
 }

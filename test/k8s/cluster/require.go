@@ -13,36 +13,37 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/internal/node"
 )
 
-// Missing says what this machine lacks, nil if it can have a cluster.
+// Missing returns an error that names what this machine lacks, nil if it can run a cluster.
 func Missing() error {
 	if os.Geteuid() != 0 {
-		return errors.New("not root")
+		return errors.New("the user is not root")
 	}
 	errs := []error{node.CheckCgroups(), namespaces()}
 	for _, program := range []string{"containerd", "ctr", "runc", "ip", "nft", "conntrack"} {
 		if _, err := exec.LookPath(program); err != nil {
-			errs = append(errs, fmt.Errorf("no %s: run.sh installs it", program))
+			errs = append(errs, fmt.Errorf("%s is missing, test/k8s/run.sh installs it", program))
 		}
 	}
 	if _, err := os.Stat("/usr/lib/cni/bridge"); err != nil {
-		errs = append(errs, errors.New("no /usr/lib/cni/bridge: run.sh installs it (containernetworking-plugins)"))
+		errs = append(errs, errors.New("/usr/lib/cni/bridge is missing, test/k8s/run.sh installs it (containernetworking-plugins)"))
 	}
 	return errors.Join(errs...)
 }
 
-// namespaces tries what a node needs.
+// namespaces tries to create the namespaces that a node needs.
 func namespaces() error {
 	cmd := exec.Command("true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS,
 	}
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("no new namespaces: %w", err)
+		return fmt.Errorf("cannot create namespaces: %w", err)
 	}
 	return nil
 }
 
-// require skips t loudly, or fails it in CI, where the machine cannot have a cluster.
+// require skips t if this machine cannot run a cluster, and prints why. With CI=true it fails
+// t instead.
 func require(t testing.TB) {
 	t.Helper()
 	err := Missing()
@@ -50,8 +51,8 @@ func require(t testing.TB) {
 		return
 	}
 	if os.Getenv("CI") == "true" {
-		t.Fatalf("this machine cannot have a cluster, and CI must: %v", err)
+		t.Fatalf("CI=true, but this machine cannot run a cluster: %v", err)
 	}
-	logf("SKIPPED, no real Kubernetes on this machine: %v", err)
-	t.Skipf("no cluster on this machine: %v", err)
+	logf("SKIPPED, this machine cannot run a cluster: %v", err)
+	t.Skipf("this machine cannot run a cluster: %v", err)
 }

@@ -18,28 +18,29 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// pollEvery is how often the harness looks whether something has come true.
+// pollEvery is the time from one attempt of poll to the next.
 const pollEvery = 100 * time.Millisecond
 
-// poll until ok, and say what was waited for if it never was.
+// poll calls ok until it returns true or ctx is done. Its error names what it waited for and
+// the last cause.
 func poll(ctx context.Context, what string, ok func(context.Context) (bool, error)) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	var why error
 	for {
-		yes, err := ok(ctx)
-		if yes {
+		done, err := ok(ctx)
+		if done {
 			return nil
 		}
-		if ctx.Err() == nil || why == nil { // that the time ended is no cause
+		if ctx.Err() == nil || why == nil { // the end of ctx is not the cause
 			why = err
 		}
 		select {
 		case <-ctx.Done():
 			if why != nil {
-				return fmt.Errorf("%s: not in time: %w", what, why)
+				return fmt.Errorf("%s: timed out: %w", what, why)
 			}
-			return fmt.Errorf("%s: not in time", what)
+			return fmt.Errorf("%s: timed out", what)
 		case <-tick.C:
 		}
 	}
@@ -56,7 +57,7 @@ func (c *Cluster) upAPI(ctx context.Context) (err error) {
 		return err
 	}
 	c.config.Dial = c.DialContext
-	c.config.QPS = -1 // tests wait for the API server, not for their own limit
+	c.config.QPS = -1 // no client-side limit, so that tests wait only for the API server
 	if c.client, err = kubernetes.NewForConfig(c.config); err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func (c *Cluster) upAPI(ctx context.Context) (err error) {
 	return nil
 }
 
-// WaitAPI waits until the API server says that it is ready.
+// WaitAPI waits until the API server reports that it is ready.
 func (c *Cluster) WaitAPI(ctx context.Context) error {
 	return poll(ctx, "the API server", func(ctx context.Context) (bool, error) {
 		_, err := c.client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
@@ -109,7 +110,7 @@ func (c *Cluster) loadImage(ctx context.Context, archive string) error {
 	return c.ctr(ctx, "images", "import", archive)
 }
 
-// upNode starts what runs pods and waits until DNS answers.
+// upNode starts the parts that run pods and waits until DNS answers.
 func (c *Cluster) upNode(ctx context.Context) error {
 	if ctx.Err() != nil || c.client == nil {
 		return ctx.Err()
@@ -119,7 +120,7 @@ func (c *Cluster) upNode(ctx context.Context) error {
 			return err
 		}
 	}
-	// kube-proxy looks for its node once and then waits half a minute.
+	// kube-proxy looks for its node once, and then waits half a minute before it tries again.
 	if err := poll(ctx, "the node", c.nodeIs(func(*corev1.Node) bool { return true })); err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (c *Cluster) upNode(ctx context.Context) error {
 	if err := c.waitDNS(ctx); err != nil {
 		return err
 	}
-	c.log("DNS answers: up")
+	c.log("DNS answers, the cluster is up")
 	return nil
 }
 
@@ -161,10 +162,10 @@ func logf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%s cluster: %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, args...))
 }
 
-// tail is how much of each log CI prints.
+// tail is the number of lines of each log that CI prints.
 const tail = 30
 
-// printLogs prints the end of each log where nobody can look at the folder later.
+// printLogs prints the end of each log if CI=true, because the folder is lost after the run.
 func (c *Cluster) printLogs() {
 	if os.Getenv("CI") != "true" {
 		return

@@ -1,11 +1,10 @@
-// Command coredns is CoreDNS with the plugins that the Corefiles of clusters name.
+// Command coredns is CoreDNS with the plugins that the clusters' Corefiles use.
 package main
 
 import (
 	"github.com/coredns/coredns/coremain"
 
-	// Each plugin takes its place in the chain by coredns' own list, whatever the
-	// order here.
+	// CoreDNS orders the plugins by its own list, whatever the order here.
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"

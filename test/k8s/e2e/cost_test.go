@@ -18,30 +18,31 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-var costs = flag.Bool("e2e.cost", false, "measure what a pod takes at rest: 5 minutes")
+var costs = flag.Bool("e2e.cost", false, "measure the cost of an idle pod, which takes 5 minutes")
 
 const (
-	// costWarm is longer than the runtime's 2 min from GC to GC.
+	// costWarm is the time before the measurement. It is longer than the runtime's forced GC
+	// interval of 2 min.
 	costWarm = 150 * time.Second
-	// costRest is what CPU is counted over.
+	// costRest is the time over which CPU is measured.
 	costRest = 2 * time.Minute
-	// costPods of each kind, of which the median counts.
+	// costPods is the number of pods of each kind. Their median is reported.
 	costPods = 3
-	// fleetSize is how many endpoints the Service has.
+	// fleetSize is the number of endpoints of the Service.
 	fleetSize = 200
 )
 
-// cost of one pod, by its own metrics.
+// cost is the cost of one pod, from its own metrics.
 type cost struct{ rss, heap, cpu, goroutines float64 }
 
-// TestCostAtRest measures pods that nobody calls, by the source of their peers: none, a static
-// list of 200, and a Service of 200 endpoints that is watched. Peers that are no real pods
-// refuse the connection.
+// TestCostAtRest measures idle pods with different sources of peers: none, a static list of
+// 200, and a watched Service of 200 endpoints. Peers that are not real pods refuse the
+// connection.
 //
 //	cd test/k8s/e2e && GOWORK=off go test -tags e2e -run TestCostAtRest -timeout 20m -v . -args -e2e.cost
 func TestCostAtRest(t *testing.T) {
 	if !*costs {
-		t.Skip("measures only when asked to, by -e2e.cost")
+		t.Skip("this is a measurement of 5 minutes, run it with -e2e.cost")
 	}
 	c := cluster.Shared(t, cluster.Options{})
 	others := refusing(t, c, fleetSize)
@@ -59,17 +60,17 @@ func TestCostAtRest(t *testing.T) {
 		pods[k.name] = r.pods(t)
 		if k.name == "kubernetes" {
 			c.Apply(t, r.ns, fleetService(pods[k.name], others[:fleetSize-costPods]))
-			knowAll(t, c, pods[k.name])
+			waitAllKnown(t, c, pods[k.name])
 		}
 	}
-	time.Sleep(costWarm) // rest is what is measured
+	time.Sleep(costWarm) // the pods must be at rest
 	before := map[string][]cost{}
 	for name, all := range pods {
-		before[name] = look(t, c, all)
+		before[name] = costsOf(t, c, all)
 	}
 	time.Sleep(costRest)
 	for _, k := range kinds {
-		now := look(t, c, pods[k.name])
+		now := costsOf(t, c, pods[k.name])
 		for i := range now {
 			now[i].cpu -= before[k.name][i].cpu
 		}
@@ -79,20 +80,20 @@ func TestCostAtRest(t *testing.T) {
 	}
 }
 
-// knowAll waits until each of the pods has all of the Service's endpoints.
-func knowAll(t *testing.T, c *cluster.Cluster, pods []cluster.Pod) {
+// waitAllKnown waits until each of the pods knows all of the Service's endpoints.
+func waitAllKnown(t *testing.T, c *cluster.Cluster, pods []cluster.Pod) {
 	t.Helper()
 	c.Eventually(t, "all endpoints are known", time.Minute, func(ctx context.Context) (bool, error) {
 		for _, p := range pods {
 			if s, err := c.TryStatus(ctx, p); err != nil || len(s.Peers) < fleetSize-1 {
-				return false, cmp.Or(err, fmt.Errorf("%s knows %d", p.Name, len(s.Peers)))
+				return false, cmp.Or(err, fmt.Errorf("%s knows %d endpoints", p.Name, len(s.Peers)))
 			}
 		}
 		return true, nil
 	})
 }
 
-// refusing are addresses inside the cluster that refuse every connection.
+// refusing returns n addresses inside the cluster that refuse every connection.
 func refusing(t *testing.T, c *cluster.Cluster, n int) (addrs []string) {
 	t.Helper()
 	const net = "198.18.2."
@@ -108,7 +109,8 @@ func refusing(t *testing.T, c *cluster.Cluster, n int) (addrs []string) {
 	return addrs
 }
 
-// fleetService is a Service of real pods and other addresses, in two EndpointSlices.
+// fleetService returns the manifest of a Service with real pods and other addresses, in
+// several EndpointSlices.
 func fleetService(pods []cluster.Pod, others []string) string {
 	var endpoints []string
 	for _, p := range pods {
@@ -120,7 +122,7 @@ func fleetService(pods []cluster.Pod, others []string) string {
 	var b strings.Builder
 	b.WriteString("apiVersion: v1\nkind: Service\nmetadata: {name: fleet}\nspec: {clusterIP: None, ports: [{port: 50051}]}\n")
 	for i := 0; len(endpoints) > 0; i++ {
-		n := min(100, len(endpoints)) // as many as the controller puts into one
+		n := min(100, len(endpoints)) // as many as Kubernetes' controller puts into one slice
 		fmt.Fprintf(&b, "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: fleet-%d\n"+
 			"  labels: {kubernetes.io/service-name: fleet}\naddressType: IPv4\nports: []\nendpoints:\n%s\n", i, strings.Join(endpoints[:n], "\n"))
 		endpoints = endpoints[n:]
@@ -128,8 +130,8 @@ func fleetService(pods []cluster.Pod, others []string) string {
 	return b.String()
 }
 
-// look at what each pod takes.
-func look(t *testing.T, c *cluster.Cluster, pods []cluster.Pod) (out []cost) {
+// costsOf returns the current cost of each pod.
+func costsOf(t *testing.T, c *cluster.Cluster, pods []cluster.Pod) (out []cost) {
 	t.Helper()
 	for _, p := range pods {
 		m := map[string]float64{}
@@ -143,7 +145,7 @@ func look(t *testing.T, c *cluster.Cluster, pods []cluster.Pod) (out []cost) {
 			m["process_resident_memory_bytes"], m["go_memstats_heap_inuse_bytes"], m["process_cpu_seconds_total"], m["go_goroutines"],
 		})
 		if slices.Contains([]float64{out[len(out)-1].rss, out[len(out)-1].cpu}, 0) {
-			t.Errorf("%s has no metrics of its process", p.Name)
+			t.Errorf("%s exports no metrics of its process", p.Name)
 		}
 	}
 	return out

@@ -16,7 +16,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-// docsRest is what docs/kubernetes.md leaves to its reader.
+// docsRest holds the manifests that docs/kubernetes.md leaves to its reader.
 const docsRest = `
 apiVersion: v1
 kind: ServiceAccount
@@ -31,15 +31,15 @@ spec:
   ports: [{name: grpc, port: 50051}]
 `
 
-// Who writes manifests by hand, from docs/kubernetes.md alone, gets pods that know each
-// other and have nothing to complain of.
+// Manifests written by hand after docs/kubernetes.md must lead to pods that know each other
+// and show no condition.
 func TestManifestsOfTheDocs(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	r := &release{c: c, ns: c.Namespace(t)}
 	settings, role, rest := docsYAML(t)
 	binding, spec, ok := strings.Cut(strings.Replace(rest, "namespace: shop", "namespace: "+r.ns, 1), "\n---\n")
 	if !ok {
-		t.Fatalf("no pod beside the RoleBinding:\n%s", rest)
+		t.Fatalf("the third YAML block has no pod after the RoleBinding:\n%s", rest)
 	}
 	for _, manifest := range []string{docsRest, role, binding} {
 		c.Apply(t, r.ns, manifest)
@@ -49,12 +49,12 @@ func TestManifestsOfTheDocs(t *testing.T) {
 	c.WaitRollout(t, r.ns, "hello")
 	pods := r.pods(t)
 	for _, p := range pods {
-		know(t, c, pods, p.Name)
+		waitKnown(t, c, pods, p.Name)
 	}
-	well(t, c, pods)
+	waitHealthy(t, c, pods)
 }
 
-// docsYAML are the first three YAML blocks.
+// docsYAML returns the three YAML blocks of docs/kubernetes.md.
 func docsYAML(t *testing.T) (settings, role, rest string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(cluster.Chart(), "..", "docs", "kubernetes.md"))
@@ -67,12 +67,12 @@ func docsYAML(t *testing.T) (settings, role, rest string) {
 		blocks = append(blocks, block)
 	}
 	if len(blocks) != 4 {
-		t.Fatalf("%d YAML blocks, want 3", len(blocks)-1)
+		t.Fatalf("docs/kubernetes.md has %d YAML blocks, want 3", len(blocks)-1)
 	}
 	return blocks[1], blocks[2], blocks[3]
 }
 
-// podOf adds an image and the settings to what the docs have.
+// podOf parses the pod of the docs and adds an image and the settings.
 func podOf(t *testing.T, text string) corev1.PodSpec {
 	t.Helper()
 	var spec corev1.PodSpec

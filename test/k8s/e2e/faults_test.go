@@ -15,7 +15,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-// role of the release, with the verbs given.
+// role is the release's Role with its RoleBinding. The verbs are a parameter.
 const role = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -39,13 +39,14 @@ spec:
   ports: [{name: grpc, port: 50051}]
 `
 
-// What is missing is named, moves nobody, and heals by itself when it comes.
-func TestWhatIsMissingIsNamed(t *testing.T) {
+// If a part is missing, pods must name it, move nothing, and recover by themselves once it is
+// there.
+func TestMissingPartsAreNamed(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	for _, tt := range []struct {
 		name     string
 		settings []string
-		words    []string // that name the cause
+		words    []string // the pods' sentences must contain these
 		mend     func(t *testing.T, r *release)
 	}{
 		{
@@ -74,77 +75,77 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 			}
 			load := r.load(t)
 			before := sent(t, c, r.pods(t))
-			says(t, c, r.pods(t), tt.words...)
+			waitText(t, c, r.pods(t), tt.words...)
 			noneSent(t, c, r.pods(t), before)
 			tt.mend(t, r)
-			well(t, c, r.pods(t))
+			waitHealthy(t, c, r.pods(t))
 			noFailures(t, load)
 		})
 	}
 }
 
-// awayFor is how long the API server is away.
+// awayFor is how long the API server stays down.
 const awayFor = time.Minute
 
-// The API server and its etcd crash and stay away; then a watch is cut off for so long
-// that what it would go on from is gone. Nobody is moved, pods say what they do not
-// know, and go on by themselves. It has a cluster of its own: what Kubernetes itself needs
-// to recover, its DNS too, is no other test's matter.
+// The API server and its etcd crash and stay down. Then a watch is cut off for so long that
+// the history it would resume from is gone. The pods must report what they do not know, move
+// nothing, and recover by themselves. The test has a cluster of its own, because Kubernetes
+// itself, including its DNS, needs time to recover.
 func TestAPIServerAway(t *testing.T) {
 	c := cluster.Up(t, cluster.Options{})
 	r := install(t, c, 2)
 	load := r.load(t)
 	pods := r.pods(t)
-	well(t, c, pods)
+	waitHealthy(t, c, pods)
 	before := sent(t, c, pods)
 
 	kill(t, c, "kube-apiserver", "etcd")
 	gone := time.Now()
-	says(t, c, pods, "API server")
-	time.Sleep(time.Until(gone.Add(awayFor))) // this is the fault itself
+	waitText(t, c, pods, "API server")
+	time.Sleep(time.Until(gone.Add(awayFor))) // the outage itself
 	start(t, c, "etcd", "kube-apiserver")
-	relisted(t, c, r, len(pods))
-	well(t, c, pods)
+	waitRelisted(t, c, r, len(pods))
+	waitHealthy(t, c, pods)
 	noneSent(t, c, pods, before)
 
 	t.Run("watch expires", func(t *testing.T) { expire(t, c, r, pods, before) })
 	noFailures(t, load)
 }
 
-// relisted waits until Kubernetes has found itself again: when its API server has been away for
-// so long, the node counts as lost and its pods as not ready. The controllers' own pauses after
-// such a failure, up to minutes, are not what is tested: they begin anew.
-func relisted(t *testing.T, c *cluster.Cluster, r *release, pods int) {
+// waitRelisted waits until Kubernetes itself has recovered. After such an outage it considers
+// the node lost and its pods not ready. The controllers back off for minutes after a failure,
+// which is not under test, so waitRelisted restarts them.
+func waitRelisted(t *testing.T, c *cluster.Cluster, r *release, pods int) {
 	t.Helper()
 	kill(t, c, "kube-controller-manager")
 	start(t, c, "kube-controller-manager")
 	c.Eventually(t, "the pods are listed as ready again", 3*time.Minute, func(ctx context.Context) (bool, error) {
 		n, err := c.ReadyEndpoints(ctx, r.ns, "hello-headless")
-		return n == pods, cmp.Or(err, fmt.Errorf("%d are ready", n))
+		return n == pods, cmp.Or(err, fmt.Errorf("%d pods are ready", n))
 	})
 }
 
-// expire restarts the API server, which begins with an empty history, after etcd has
-// been compacted: the pods' watches must begin anew with a list.
+// expire compacts etcd and restarts the API server, which then has an empty history. The pods'
+// watches must start again with a list.
 func expire(t *testing.T, c *cluster.Cluster, r *release, pods []cluster.Pod, before map[string]int) {
 	t.Helper()
 	kill(t, c, "kube-apiserver")
 	compact(t, c)
 	start(t, c, "kube-apiserver")
-	well(t, c, pods)
+	waitHealthy(t, c, pods)
 	noneSent(t, c, pods, before)
-	// Proof that they see what changes: a pod that comes is a peer.
+	// If the watches work, the pods see a new pod.
 	c.Kubectl(t, "-n", r.ns, "scale", "deploy/hello", "--replicas=3")
 	c.WaitRollout(t, r.ns, "hello")
 	for _, newcomer := range r.pods(t) {
-		know(t, c, pods, newcomer.Name)
+		waitKnown(t, c, pods, newcomer.Name)
 	}
 }
 
-// know waits until all pods but the one itself count it among their peers.
-func know(t *testing.T, c *cluster.Cluster, pods []cluster.Pod, name string) {
+// waitKnown waits until all other pods have the named pod among their ready peers.
+func waitKnown(t *testing.T, c *cluster.Cluster, pods []cluster.Pod, name string) {
 	t.Helper()
-	c.Eventually(t, "known everywhere: "+name, time.Minute, func(ctx context.Context) (bool, error) {
+	c.Eventually(t, name+" is known to all pods", time.Minute, func(ctx context.Context) (bool, error) {
 		for _, p := range pods {
 			s, err := c.TryStatus(ctx, p)
 			if err != nil {
@@ -158,22 +159,23 @@ func know(t *testing.T, c *cluster.Cluster, pods []cluster.Pod, name string) {
 	})
 }
 
-// compact makes etcd forget all history, through its JSON gateway.
+// compact deletes etcd's history through its JSON gateway.
 func compact(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	var answer struct {
+	var response struct {
 		Header struct{ Revision string }
 	}
-	etcd(t, c, "/v3/kv/range", `{"key":"AA=="}`, &answer)
-	etcd(t, c, "/v3/kv/compaction", fmt.Sprintf(`{"revision":%q,"physical":true}`, answer.Header.Revision), &struct{}{})
-	t.Logf("compacted at revision %s", answer.Header.Revision)
+	etcd(t, c, "/v3/kv/range", `{"key":"AA=="}`, &response)
+	etcd(t, c, "/v3/kv/compaction", fmt.Sprintf(`{"revision":%q,"physical":true}`, response.Header.Revision), &struct{}{})
+	t.Logf("compacted at revision %s", response.Header.Revision)
 }
 
-func etcd(t *testing.T, c *cluster.Cluster, path, question string, answer any) {
+// etcd posts a JSON request to etcd and decodes the response.
+func etcd(t *testing.T, c *cluster.Cluster, path, request string, response any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:2379"+path, bytes.NewReader([]byte(question)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1:2379"+path, bytes.NewReader([]byte(request)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +187,7 @@ func etcd(t *testing.T, c *cluster.Cluster, path, question string, answer any) {
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("etcd %s: %s", path, resp.Status)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+	if err := json.NewDecoder(resp.Body).Decode(response); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build linux && e2e
 
-// Package e2e proves the chart and the example server on a real Kubernetes.
+// Package e2e tests the chart and the example server on a real Kubernetes.
 package e2e
 
 import (
@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 
-// release is the chart installed as hello in a namespace of its own.
+// release is the chart, installed under the name hello in a namespace of its own.
 type release struct {
 	c  *cluster.Cluster
 	ns string
@@ -25,7 +25,7 @@ type release struct {
 
 const selector = "app.kubernetes.io/instance=hello"
 
-// install installs the chart and waits for its pods. Settings are key=value.
+// install installs the chart and waits for its pods. Settings have the form key=value.
 func install(t *testing.T, c *cluster.Cluster, replicas int, settings ...string) *release {
 	t.Helper()
 	r := &release{c: c, ns: c.Namespace(t)}
@@ -54,13 +54,13 @@ func (r *release) pods(t *testing.T) []cluster.Pod {
 	return r.c.Pods(t, r.ns, selector)
 }
 
-// load calls the headless Service with round_robin.
+// load starts a client of the headless Service with round_robin.
 func (r *release) load(t *testing.T) *cluster.Loader {
 	t.Helper()
 	return r.c.Load(t, r.ns, cluster.Load{Name: "load", Target: "dns:///hello-headless." + r.ns + ".svc.cluster.local.:50051"})
 }
 
-// status of each pod that answers.
+// status returns the status of each pod that answers.
 func (r *release) status(ctx context.Context, t *testing.T) []cluster.Status {
 	t.Helper()
 	var all []cluster.Status
@@ -72,11 +72,10 @@ func (r *release) status(ctx context.Context, t *testing.T) []cluster.Status {
 	return all
 }
 
-// says waits until every one of the pods says something to people in which all words
-// occur.
-func says(t *testing.T, c *cluster.Cluster, pods []cluster.Pod, words ...string) {
+// waitText waits until the verdict and the conditions of every pod contain all words.
+func waitText(t *testing.T, c *cluster.Cluster, pods []cluster.Pod, words ...string) {
 	t.Helper()
-	what := fmt.Sprintf("%d pods say %q", len(pods), words)
+	what := fmt.Sprintf("%d pods report %q", len(pods), words)
 	c.Eventually(t, what, 90*time.Second, func(ctx context.Context) (bool, error) {
 		for _, p := range pods {
 			s, err := c.TryStatus(ctx, p)
@@ -85,7 +84,7 @@ func says(t *testing.T, c *cluster.Cluster, pods []cluster.Pod, words ...string)
 			}
 			for _, word := range words {
 				if !strings.Contains(s.Text(), word) {
-					return false, fmt.Errorf("%s says: %s", p.Name, s.Text())
+					return false, fmt.Errorf("%s reports: %s", p.Name, s.Text())
 				}
 			}
 		}
@@ -93,24 +92,24 @@ func says(t *testing.T, c *cluster.Cluster, pods []cluster.Pod, words ...string)
 	})
 }
 
-// well waits until every pod knows its peers again and has nothing to complain of.
-func well(t *testing.T, c *cluster.Cluster, pods []cluster.Pod) {
+// waitHealthy waits until every pod has a view of its peers and shows no condition.
+func waitHealthy(t *testing.T, c *cluster.Cluster, pods []cluster.Pod) {
 	t.Helper()
-	c.Eventually(t, fmt.Sprintf("%d pods are well", len(pods)), 90*time.Second, func(ctx context.Context) (bool, error) {
+	c.Eventually(t, fmt.Sprintf("%d pods are healthy", len(pods)), 90*time.Second, func(ctx context.Context) (bool, error) {
 		for _, p := range pods {
 			s, err := c.TryStatus(ctx, p)
 			if err != nil {
 				return false, err
 			}
 			if s.Verdict == "stale" || len(s.Conditions) > 0 {
-				return false, fmt.Errorf("%s says: %s", p.Name, s.Text())
+				return false, fmt.Errorf("%s reports: %s", p.Name, s.Text())
 			}
 		}
 		return true, nil
 	})
 }
 
-// sent is how many GOAWAYs each pod has sent.
+// sent returns the number of GOAWAYs that each pod has sent.
 func sent(t *testing.T, c *cluster.Cluster, pods []cluster.Pod) map[string]int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -130,10 +129,11 @@ func sent(t *testing.T, c *cluster.Cluster, pods []cluster.Pod) map[string]int {
 func noneSent(t *testing.T, c *cluster.Cluster, pods []cluster.Pod, before map[string]int) {
 	t.Helper()
 	if now := sent(t, c, pods); !maps.Equal(now, before) {
-		t.Errorf("needless GOAWAYs: %v before, %v now", before, now)
+		t.Errorf("pods sent needless GOAWAYs: %v before, %v now", before, now)
 	}
 }
 
+// noFailures fails t if an RPC of the client has failed.
 func noFailures(t *testing.T, l *cluster.Loader) {
 	t.Helper()
 	reports := l.Reports(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-// A rollout that replaces every pod under load costs no RPC, and ends even, also if it
-// is through before the clients' resolvers, which have only just looked, may look again.
+// A rollout that replaces every pod under load must fail no RPC and end with an even load. That
+// holds even if it is over before the clients' resolvers may ask again.
 func TestUpgradeRollsEveryPod(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	const replicas = 3
@@ -28,7 +28,7 @@ func TestUpgradeRollsEveryPod(t *testing.T) {
 			t.Fatalf("%s was not replaced", name)
 		}
 	}
-	c.Eventually(t, "even within 1.2", 2*time.Minute, func(context.Context) (bool, error) {
+	c.Eventually(t, "the load is even within 1.2", 2*time.Minute, func(context.Context) (bool, error) {
 		reports := load.Reports(t)
 		uneven, old := cluster.Uneven(reports, 5, replicas), 0
 		for _, r := range reports[max(0, len(reports)-5):] {
@@ -38,22 +38,22 @@ func TestUpgradeRollsEveryPod(t *testing.T) {
 				}
 			}
 		}
-		return uneven <= 1.2 && old == 0, fmt.Errorf("max/mean %.2f, %d calls to pods that were replaced", uneven, old)
+		return uneven <= 1.2 && old == 0, fmt.Errorf("max/mean is %.2f, %d calls went to replaced pods", uneven, old)
 	})
 	noFailures(t, load)
 }
 
-// Changed settings reach the pods through their ConfigMap: nothing restarts.
+// Changed settings must reach the pods through their ConfigMap, without a restart.
 func TestUpgradeOfSettingsRestartsNothing(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	r := install(t, c, 2)
 	before := r.pods(t)
-	was := sent(t, c, before)
+	sentBefore := sent(t, c, before)
 	r.helm(t, "upgrade", "evenkeel.rebalance.settle=7s")
-	c.Eventually(t, "the new settings in every pod", 2*time.Minute, func(ctx context.Context) (bool, error) {
+	c.Eventually(t, "every pod has the new settings", 2*time.Minute, func(ctx context.Context) (bool, error) {
 		for _, s := range r.status(ctx, t) {
 			if !configured(&s) {
-				return false, fmt.Errorf("%s decided %v", s.Pod, s.Decisions)
+				return false, fmt.Errorf("the decisions of %s are %v", s.Pod, s.Decisions)
 			}
 		}
 		return true, nil
@@ -61,24 +61,25 @@ func TestUpgradeOfSettingsRestartsNothing(t *testing.T) {
 	after := r.pods(t)
 	for i := range after {
 		if !names(before)[after[i].Name] || after[i].Restarts != 0 {
-			t.Errorf("restarted: %v before, %v now", before, after)
+			t.Errorf("pods restarted: %v before, %v now", before, after)
 		}
 	}
-	noneSent(t, c, after, was)
+	noneSent(t, c, after, sentBefore)
 }
 
-// Who leaves the number of pods to others keeps those that there are.
+// An upgrade that leaves the number of pods to others must keep the current number.
 func TestReplicasLeftToOthers(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	r := install(t, c, 3)
 	for _, settings := range [][]string{{"replicaCount=null"}, {"replicaCount=null", "autoscaling.enabled=true"}} {
 		r.helm(t, "upgrade", settings...)
 		if n := c.Kubectl(t, "-n", r.ns, "get", "deploy", "hello", "-o", "jsonpath={.spec.replicas}"); n != "3" {
-			t.Fatalf("%v: %s pods, there were 3", settings, n)
+			t.Fatalf("%v: got %s pods, want 3", settings, n)
 		}
 	}
 }
 
+// configured reports whether the pod has applied new settings.
 func configured(s *cluster.Status) bool {
 	for _, d := range s.Decisions {
 		if strings.Contains(d.Action, "configur") {
@@ -96,15 +97,15 @@ func names(pods []cluster.Pod) map[string]bool {
 	return all
 }
 
-// An autoscaler that cannot make up its mind: every scale-up may cost each channel
-// about one GOAWAY, no more, and no RPC.
+// If an autoscaler flaps, every scale-up may cost each channel about one GOAWAY and must fail
+// no RPC.
 func TestFlappingReplicas(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	r := install(t, c, 2)
 	load := r.load(t)
 	const flaps, channels = 3, 5
 	most := map[string]int{}
-	look := func(ctx context.Context) {
+	count := func(ctx context.Context) {
 		for _, s := range r.status(ctx, t) {
 			most[s.Pod] = max(most[s.Pod], s.Sent("reach", "even"))
 		}
@@ -113,10 +114,10 @@ func TestFlappingReplicas(t *testing.T) {
 		for _, n := range []int{5, 2} {
 			c.Kubectl(t, "-n", r.ns, "scale", "deploy/hello", fmt.Sprintf("--replicas=%d", n))
 			c.WaitEndpoints(t, r.ns, "hello-headless", n)
-			// Long enough for something to be done about it, too short for it to be right.
+			// The pods have enough time to react, but not enough to become even.
 			ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 			for ctx.Err() == nil {
-				look(ctx)
+				count(ctx)
 				select {
 				case <-ctx.Done():
 				case <-time.After(time.Second):
@@ -129,9 +130,9 @@ func TestFlappingReplicas(t *testing.T) {
 	for _, n := range most {
 		total += n
 	}
-	t.Logf("%d GOAWAYs for balance in %d scale-ups of %d channels", total, flaps, channels)
+	t.Logf("pods sent %d GOAWAYs to rebalance %d channels in %d scale-ups", total, channels, flaps)
 	if total > flaps*channels*13/10 {
-		t.Errorf("a herd: %v", most)
+		t.Errorf("got %d GOAWAYs, want at most %d: %v", total, flaps*channels*13/10, most)
 	}
 	noFailures(t, load)
 }

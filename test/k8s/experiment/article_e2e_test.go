@@ -18,19 +18,19 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-var keep = flag.String("experiment.keep", "", "write the records, and the servers' logs and last words, into this `folder`")
+var keep = flag.String("experiment.keep", "", "write the records, the servers' logs and their last status into this `folder`")
 
-// write says whether the tables are to be written into the page. It is no flag, so that
-// `make e2e` hands it on.
+// write selects whether the tables are written into the page. It is a variable and not a flag,
+// so that `make e2e` passes it on.
 var write = os.Getenv("EXPERIMENT_WRITE") == "true"
 
-// docs is the page, from this folder.
+// docs is the path of the page from this folder.
 const docs = "../../../docs/kubernetes-experiment.md"
 
-// How long each phase is. The shortest that shows what there is to see: a
-// MaxConnectionAge of 30 s comes within 33 s, a DNS cache holds answers for 30 s,
-// and grpc-go's resolvers rest for 30 s after a look-up: up to three times after pods
-// have gone, since GOAWAYs are spread and a question may wait for the end of a rest.
+// The durations of the phases are the shortest that show every effect. A MaxConnectionAge of
+// 30 s takes effect within 33 s, and a DNS cache holds answers for 30 s. grpc-go's resolvers
+// rest for 30 s after a look-up. After pods have gone they may rest three times, because
+// GOAWAYs are spread and a query may wait for the end of a rest.
 const (
 	warmUp    = 5 * time.Second
 	restFor   = 36 * time.Second
@@ -39,17 +39,17 @@ const (
 	regrowFor = 46 * time.Second
 )
 
-// Clients of each fleet: 3 pods of 10 channels, 10 calls a second on each channel.
-// Over 5 pods a channel's calls in a second are even to the call.
+// Each fleet has 3 client pods of 10 channels, with 10 calls a second on each channel. So the
+// calls of one second divide evenly by 5 pods.
 const (
 	clientPods   = 3
 	channelsEach = 10
 	channelRate  = 10
 )
 
-// The article's experiment: 2 to 5 pods, to 1, to 4, with evenkeel beside what people
-// do without it, all in one cluster at the same time; evenkeel also behind other
-// set-ups of DNS.
+// TestArticle is the article's experiment: from 2 to 5 pods, to 1, to 4. It compares evenkeel
+// with what people do without it, and with other configurations of DNS. All fleets run in one
+// cluster at the same time.
 func TestArticle(t *testing.T) {
 	c := cluster.Shared(t, cluster.Options{})
 	fleets := headlessFleets(t, c)
@@ -101,7 +101,7 @@ func headlessFleets(t *testing.T, c *cluster.Cluster) []*service {
 	return fleets
 }
 
-// stage installs the fleets with 2 pods each, starts their clients, plays, and ends the
+// stage installs the fleets with 2 pods each, starts their clients, calls play, and ends the
 // last phase.
 func stage(t *testing.T, fleets []*service, log *Log, play func()) {
 	t.Helper()
@@ -132,7 +132,8 @@ func stage(t *testing.T, fleets []*service, log *Log, play func()) {
 	enter(t, fleets, log, PhaseEnd, 0, time.Second)
 }
 
-// collect reads what the clients printed, and keeps all if that is asked for.
+// collect adds the clients' output to the records. It writes all records to a folder if
+// -experiment.keep names one.
 func collect(t *testing.T, fleets []*service, log *Log) []Record {
 	t.Helper()
 	for _, s := range fleets {
@@ -145,7 +146,7 @@ func collect(t *testing.T, fleets []*service, log *Log) []Record {
 	return records
 }
 
-// enter begins a phase in fleets and waits until it is over.
+// enter starts a phase in all fleets and waits until it is over.
 func enter(t *testing.T, fleets []*service, log *Log, phase string, replicas int, d time.Duration) {
 	t.Helper()
 	begun := time.Now()
@@ -160,16 +161,16 @@ func enter(t *testing.T, fleets []*service, log *Log, phase string, replicas int
 			s.c.WaitEndpoints(t, s.ns, release+"-headless", replicas)
 		}
 	}
-	t.Logf("%s: %d pods in each of %d fleets after %.1f s", phase, replicas, len(fleets), time.Since(begun).Seconds())
+	t.Logf("phase %s: %d pods in each of %d fleets after %.1f s", phase, replicas, len(fleets), time.Since(begun).Seconds())
 	pause(t, d)
 }
 
-// pause is part of what is measured: the time in which something happens, or nothing.
+// pause waits while the fleets are measured.
 func pause(t *testing.T, d time.Duration) {
 	t.Helper()
 	select {
 	case <-t.Context().Done():
-		t.Fatal("the test was ended")
+		t.Fatal("the test was cancelled")
 	case <-time.After(d):
 	}
 }
@@ -199,10 +200,11 @@ func growthText(g *Growth) string {
 		g.ReadyAt.Format("15:04:05.0"), since(g.DNSFullAt), since(g.MayAskAt), g.Even.Seconds(), g.AfterDNS.Seconds(), g.Early, g.Late)
 }
 
-// evenWithin is the promise, from when DNS answers in full and the resolvers may ask.
+// evenWithin is the promised time until the load is even, counted from when DNS answers in full
+// and the resolvers may ask.
 const evenWithin = 5 * time.Second
 
-// checkPromises: what evenkeel must keep wherever clients are spread.
+// checkPromises checks what evenkeel promises for multi-homed clients.
 func checkPromises(t *testing.T, s *service, r *Result) {
 	t.Helper()
 	fail := func(bad bool, format string, args ...any) {
@@ -218,16 +220,16 @@ func checkPromises(t *testing.T, s *service, r *Result) {
 			continue
 		}
 		g := f.Growth
-		fail(g.AfterDNS < 0 || g.AfterDNS > evenWithin, "%s: even %v after DNS answered in full, want at most %v", phase, g.AfterDNS, evenWithin)
-		fail(f.GoAways != r.Channels, "%s: %d GOAWAYs, want one for each of %d channels", phase, f.GoAways, r.Channels)
-		fail(g.Early > 0, "%s: %d GOAWAYs before DNS answered in full", phase, g.Early)
-		fail(g.Late > 0, "%s: %d GOAWAYs when it was even already", phase, g.Late)
+		fail(g.AfterDNS < 0 || g.AfterDNS > evenWithin, "%s: the load was even %v after DNS answered in full, want at most %v", phase, g.AfterDNS, evenWithin)
+		fail(f.GoAways != r.Channels, "%s: got %d GOAWAYs, want one for each of %d channels", phase, f.GoAways, r.Channels)
+		fail(g.Early > 0, "%s: got %d GOAWAYs before DNS answered in full, want none", phase, g.Early)
+		fail(g.Late > 0, "%s: got %d GOAWAYs after the load was even, want none", phase, g.Late)
 	}
 	rest := r.Figures[PhaseRest]
-	fail(rest.Opened > 0 || rest.GoAways > 0, "at rest: %d connections made, %d GOAWAYs", rest.Opened, rest.GoAways)
+	fail(rest.Opened > 0 || rest.GoAways > 0, "at rest: got %d new connections and %d GOAWAYs, want none", rest.Opened, rest.GoAways)
 }
 
-// keepAll writes everything that a run can be judged by.
+// keepAll writes everything that is needed to evaluate a run into the folder.
 func keepAll(t *testing.T, all []*service, records []Record) {
 	t.Helper()
 	noError(t, os.MkdirAll(*keep, 0o755))

@@ -1,9 +1,7 @@
-// Package experiment measures, on a real Kubernetes, what scaling a gRPC service
-// does to clients that were there before: with evenkeel beside what people do
-// without it.
+// Package experiment measures, on a real Kubernetes, how scaling a gRPC service affects its
+// existing clients. It compares evenkeel with what people do without it.
 //
-// A run is a list of records: what EndpointSlices and DNS said, what each pod said
-// of itself, and what each client process printed. The figures, and the table in
-// docs/kubernetes-experiment.md, are made of the records alone, so that a run can be
-// looked at again.
+// A run is a list of records: the EndpointSlices, DNS answers, each pod's own status, and what
+// each client process printed. The figures and the tables of docs/kubernetes-experiment.md
+// come from the records alone, so a run can be evaluated again.
 package experiment

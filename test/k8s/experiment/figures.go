@@ -9,16 +9,16 @@ import (
 	"github.com/evenkeel-go/evenkeel/example/fleet"
 )
 
-// How the load is measured. The clients report every Interval.
+// Constants of the measurement.
 const (
-	// Interval of the clients' reports.
+	// Interval is the time from one report of a client to the next.
 	Interval = 250 * time.Millisecond
-	// EvenLimit is what counts as even: over a second the fullest pod has at most so
-	// many times the mean.
+	// EvenLimit defines an even load: over a second, the busiest pod has at most this many
+	// times the mean of the calls.
 	EvenLimit = 1.1
 	// Stays is how long the calls must stay even from the first even second on.
 	Stays = 5 * time.Second
-	// ResolverPause is how long grpc-go waits from one resolution to the next.
+	// ResolverPause is the time that grpc-go waits from one resolution to the next.
 	ResolverPause = 30 * time.Second
 )
 
@@ -31,19 +31,21 @@ const (
 	PhaseEnd    = "end"
 )
 
-// Figures is what came of one phase in one fleet.
+// Figures is the result of one phase in one fleet.
 type Figures struct {
 	Phase string
-	// From and To are the numbers of pods, the same where none comes or goes.
+	// From and To are the numbers of pods before and after. They are equal if the phase does
+	// not scale.
 	From, To int
 	// Window is how long the phase took.
 	Window time.Duration
-	// Calls answered, and Failed ones with their texts.
+	// Calls is the number of successful calls, Failed that of failed ones. Failures counts the
+	// latter by their texts.
 	Calls    int
 	Failed   int
 	Failures map[string]int
-	// GoAways that the servers sent and Opened, the connections that the clients
-	// made.
+	// GoAways is the number of GOAWAYs that the servers sent. Opened is the number of
+	// connections that the clients opened.
 	GoAways, Opened int
 	// Growth is set for a phase that adds pods.
 	Growth *Growth
@@ -51,21 +53,21 @@ type Figures struct {
 
 // Growth is how the load followed new pods.
 type Growth struct {
-	// ReadyAt is when the last of the pods was ready in the EndpointSlices, DNSFullAt
-	// when DNS first answered with all of them, MayAskAt when the last of the clients'
-	// resolvers was allowed to ask again. DNSFullAt is zero if it never did.
+	// ReadyAt is when the last pod was ready in the EndpointSlices. DNSFullAt is when DNS first
+	// answered with all pods, zero if it never did. MayAskAt is when the last of the clients'
+	// resolvers was allowed to query again.
 	ReadyAt, DNSFullAt, MayAskAt time.Time
-	// Even is when the calls became and stayed even, after ReadyAt. Below 0: never.
+	// Even is the time from ReadyAt until the calls became and stayed even. Below 0: never.
 	Even time.Duration
-	// AfterDNS is the same from when DNS answered in full and the resolvers were
-	// allowed to ask. Below 0: never.
+	// AfterDNS is the same, counted from when DNS answered in full and the resolvers were
+	// allowed to query. Below 0: never.
 	AfterDNS time.Duration
-	// Early GOAWAYs came before DNS answered in full, Late ones when it had been even
-	// for a while.
+	// Early is the number of GOAWAYs before DNS answered in full. Late is the number of those
+	// that came after the calls had been even for Stays.
 	Early, Late int
 }
 
-// never is a time that did not come.
+// never stands for a duration until something that did not happen.
 const never = -1 * time.Second
 
 // Measure returns the figures of one fleet, by phase.
@@ -82,15 +84,15 @@ func Measure(records []Record, name string) (map[string]Figures, error) {
 	return out, nil
 }
 
-// view is the records of one fleet, sorted out.
+// view is the records of one fleet, grouped by kind.
 type view struct {
-	marks  []Record
-	ready  []Record
-	dns    []Record
-	states []Record
-	calls  []Record
-	asked  []Record
-	tally  *fleet.Tally
+	marks   []Record
+	ready   []Record
+	dns     []Record
+	states  []Record
+	calls   []Record
+	queries []Record
+	tally   *fleet.Tally
 }
 
 func newView(records []Record, name string) *view {
@@ -111,14 +113,14 @@ func newView(records []Record, name string) *view {
 		case Calls:
 			v.calls = append(v.calls, r)
 			v.tally.Add(*r.Report)
-		case Asked:
-			v.asked = append(v.asked, r)
+		case Query:
+			v.queries = append(v.queries, r)
 		}
 	}
 	return v
 }
 
-// phase measures from mark i to the next one.
+// phase measures the time from mark i to the next mark.
 func (v *view) phase(i int) (Figures, error) {
 	from, to := v.marks[i].At, v.marks[i+1].At
 	f := Figures{
@@ -136,7 +138,7 @@ func (v *view) phase(i int) (Figures, error) {
 		}
 	}
 	if f.Calls == 0 {
-		return f, fmt.Errorf("no calls between %v and %v", from, to)
+		return f, fmt.Errorf("there were no calls between %v and %v", from, to)
 	}
 	f.From, f.To = v.replicasBefore(i), v.marks[i].Replicas
 	if f.To > f.From {
@@ -149,12 +151,13 @@ func (v *view) phase(i int) (Figures, error) {
 	return f, nil
 }
 
-// replicasBefore mark i, those of i itself if it is the first.
+// replicasBefore returns the number of pods before mark i. For the first mark it is the mark's
+// own number.
 func (v *view) replicasBefore(i int) int {
 	return v.marks[max(0, i-1)].Replicas
 }
 
-// growth measures between from and to.
+// growth measures how the load followed the new pods between from and to.
 func (v *view) growth(after int, from, to time.Time) (*Growth, error) {
 	g := &Growth{Even: never, AfterDNS: never}
 	var members map[string]string
@@ -184,7 +187,7 @@ func (v *view) growth(after int, from, to time.Time) (*Growth, error) {
 	return g, nil
 }
 
-// firstFull is when DNS first answered with all members.
+// firstFull returns when DNS first answered with all members, zero if it never did.
 func firstFull(answers []Record, members map[string]string) time.Time {
 	for _, r := range answers {
 		full := true
@@ -199,10 +202,10 @@ func firstFull(answers []Record, members map[string]string) time.Time {
 	return time.Time{}
 }
 
-// zero is when new pods were ready, DNS answered with them, and the resolvers might
-// ask. It sets MayAskAt.
+// zero returns when the new pods were ready, DNS answered with them, and the resolvers were
+// allowed to query. It sets MayAskAt.
 func (v *view) zero(g *Growth) time.Time {
-	for _, r := range v.asked {
+	for _, r := range v.queries {
 		if may := r.At.Add(ResolverPause); r.At.Before(g.DNSFullAt) && may.After(g.MayAskAt) {
 			g.MayAskAt = may
 		}
@@ -210,8 +213,8 @@ func (v *view) zero(g *Growth) time.Time {
 	return slices.MaxFunc([]time.Time{g.ReadyAt, g.DNSFullAt, g.MayAskAt}, time.Time.Compare)
 }
 
-// goawaysAt is how many all pods had sent, by what each said last before at. A pod
-// that stops takes what it has not told with it.
+// goawaysAt returns how many GOAWAYs all pods had sent, by each pod's last status before at.
+// GOAWAYs that a pod sent after its last status are not counted.
 func (v *view) goawaysAt(at time.Time) int {
 	last := map[string]int{}
 	for _, r := range v.states {
@@ -226,7 +229,7 @@ func (v *view) goawaysAt(at time.Time) int {
 	return sum
 }
 
-// within returns the records from from on and before to.
+// within returns the records at or after from and before to.
 func within(sorted []Record, from, to time.Time) []Record {
 	first := firstFrom(sorted, from)
 	return sorted[first:max(first, firstFrom(sorted, to))]
@@ -237,5 +240,5 @@ func firstFrom(sorted []Record, at time.Time) int {
 	return i
 }
 
-// PerHour extrapolates what happened in the phase to an hour.
+// PerHour extrapolates a number from the phase to an hour.
 func (f *Figures) PerHour(n int) float64 { return float64(n) / f.Window.Hours() }

@@ -13,14 +13,14 @@ import (
 	"github.com/evenkeel-go/evenkeel/example/fleet"
 )
 
-// begin is a moment at which an interval begins.
+// begin is the start of an interval.
 var begin = time.UnixMilli(1_800_000_000_000)
 
 func at(seconds float64) time.Time {
 	return begin.Add(time.Duration(seconds * float64(time.Second)))
 }
 
-// recording makes up a run of one fleet.
+// recording builds the records of a fictitious run of one fleet.
 type recording struct{ log Log }
 
 func (r *recording) add(seconds float64, one *Record) {
@@ -32,7 +32,7 @@ func (r *recording) mark(seconds float64, phase string, replicas int) {
 	r.add(seconds, &Record{Kind: Mark, Phase: phase, Replicas: replicas})
 }
 
-// addresses of pods a, b, c and so on.
+// addresses returns the addresses of pods with names of one letter.
 func addresses(pods string) map[string]string {
 	out := map[string]string{}
 	for p := range strings.SplitSeq(pods, "") {
@@ -57,7 +57,7 @@ func (r *recording) goaways(seconds float64, pod string, n uint64) {
 	r.add(seconds, &Record{Kind: Pod, Name: pod, State: &State{GoAways: map[string]uint64{"reach": n}, Verdict: "balanced"}})
 }
 
-// calls spreads n calls of each interval evenly over pods.
+// calls adds n calls of every pod in each interval.
 func (r *recording) calls(from, to float64, pods string, n int) {
 	for t := from; t < to; t += Interval.Seconds() {
 		calls := map[string]int{}
@@ -68,7 +68,8 @@ func (r *recording) calls(from, to float64, pods string, n int) {
 	}
 }
 
-// Two pods, from 20 s on five, which are in the calls from 26 s on.
+// growing returns a run that grows from two to five pods at 20 s. The calls reach all five
+// from 26 s on.
 func growing() *recording {
 	r := &recording{}
 	r.mark(0, PhaseRest, 2)
@@ -79,7 +80,7 @@ func growing() *recording {
 	r.ready(22.5, "abcde")
 	r.dns(0, "ab")
 	r.dns(23, "abcde")
-	r.add(-5, &Record{Kind: Asked, Name: "client"})
+	r.add(-5, &Record{Kind: Query, Name: "client"})
 	r.calls(0, 26, "ab", 5)
 	r.calls(26, 50, "abcde", 2)
 	r.goaways(0, "a", 1)
@@ -114,18 +115,18 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
-// What is only found out if it is looked for.
-func TestGrowthGoesWrong(t *testing.T) {
+// The figures must show everything that can go wrong in a run.
+func TestFiguresShowProblems(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*recording)
-		wrong  func(f *Figures) bool
+		shown  func(f *Figures) bool
 	}{
 		{"early", func(r *recording) { r.goaways(22.8, "b", 2) }, func(f *Figures) bool { return f.Growth.Early == 2 && f.GoAways == 8 }},
 		{"late", func(r *recording) { r.goaways(40, "a", 9) }, func(f *Figures) bool { return f.Growth.Late == 2 && f.GoAways == 8 }},
 		{"uneven again", func(r *recording) { r.calls(28, 40, "a", 20) }, func(f *Figures) bool { return f.Growth.Even == 17500*time.Millisecond }},
 		{"never", func(r *recording) { r.calls(20, 50, "a", 20) }, func(f *Figures) bool { return f.Growth.Even < 0 && f.Growth.AfterDNS < 0 }},
-		{"a pod that stopped takes nothing with it", func(r *recording) { r.goaways(21, "gone", 3) }, func(f *Figures) bool { return f.GoAways == 9 }},
+		{"GOAWAYs of a pod that has stopped", func(r *recording) { r.goaways(21, "gone", 3) }, func(f *Figures) bool { return f.GoAways == 9 }},
 		{"failures and connections", func(r *recording) {
 			r.add(30, &Record{Kind: Calls, Name: "other", Report: &fleet.Report{
 				T: at(30).UnixMilli(), Opened: 4, Failures: 3, Errors: map[string]int{"Unavailable: x": 2, "Canceled: y": 1},
@@ -136,13 +137,13 @@ func TestGrowthGoesWrong(t *testing.T) {
 	} {
 		r := growing()
 		tc.change(r)
-		if f := measured(t, r)[PhaseGrow]; !tc.wrong(&f) {
-			t.Errorf("%s: not seen: %+v %+v", tc.name, f, f.Growth)
+		if f := measured(t, r)[PhaseGrow]; !tc.shown(&f) {
+			t.Errorf("%s: the figures do not show it: %+v %+v", tc.name, f, f.Growth)
 		}
 	}
 }
 
-// A run that proves nothing is an error and no figure.
+// A run without new pods or without calls must be an error.
 func TestNothingToMeasure(t *testing.T) {
 	noPods := &recording{}
 	noPods.mark(0, PhaseRest, 2)
@@ -154,7 +155,7 @@ func TestNothingToMeasure(t *testing.T) {
 	noCalls.mark(10, PhaseEnd, 0)
 	for want, r := range map[string]*recording{"never 5 ready pods": noPods, "no calls": noCalls} {
 		if _, err := Measure(r.log.Records(), "f"); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
+			t.Errorf("got error %v, want %q", err, want)
 		}
 	}
 }
@@ -176,30 +177,29 @@ func TestOutOfBand(t *testing.T) {
 			perPod[pods[i]] = n
 		}
 		if why := outOfBand(perPod, pods); (why == "") != tc.in {
-			t.Errorf("%v: %q", tc.counts, why)
+			t.Errorf("%v: got %q, want it in the band: %v", tc.counts, why, tc.in)
 		}
 	}
 }
 
-// 20 connections: 10 on each of two pods, from 26 s on 4 on
-// each of five.
-func TestSticky(t *testing.T) {
-	s, err := MeasureSticky(growing().log.Records(), "f", 20)
+// The run has 20 connections: 10 on each of two pods, and from 26 s on 4 on each of five.
+func TestSingleHomed(t *testing.T) {
+	s, err := MeasureSingleHomed(growing().log.Records(), "f", 20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(s.PerPod, []int{4, 4, 4, 4, 4}) || s.GoAways != 6 || s.Late != 0 || s.Failed != 0 {
 		t.Errorf("%+v", s)
 	}
-	// The windows of 2 s round to whole connections a little before their calls all are.
+	// A window of 2 s rounds to the right connections a little before all its calls are even.
 	if s.Even < 3*time.Second || s.Even > 3500*time.Millisecond {
-		t.Errorf("even after %v", s.Even)
+		t.Errorf("got even after %v, want 3 to 3.5 s", s.Even)
 	}
 }
 
-// What a client prints, with what grpc may log between.
+// AddClient must read a client's output, and skip what grpc logs between the lines.
 func TestAddClient(t *testing.T) {
-	const output = `{"asked":1800000000100}
+	const output = `{"query":1800000000100}
 {"t":1800000000000,"calls":{"a":3,"b":4},"failures":1,"errors":{"Unavailable: x":1},"opened":2}
 2026/11/24 01:00:00 INFO: [core] something
 {"t":1800000000250,"calls":{"a":3},"failures":0}
@@ -219,7 +219,7 @@ func TestAddClient(t *testing.T) {
 	}
 	want := []string{
 		"0 calls client-1 map[a:3 b:4] 1 2",
-		"100 asked client-1",
+		"100 query client-1",
 		"250 calls client-1 map[a:3] 0 0",
 	}
 	if !slices.Equal(got, want) {
@@ -237,7 +237,7 @@ func TestWriteAndRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Figures are what records are for.
+	// Both lists must lead to the same figures.
 	f1, _ := Measure(records, "f")
 	f2, err := Measure(again, "f")
 	if err != nil {
@@ -247,6 +247,6 @@ func TestWriteAndRead(t *testing.T) {
 	f1[PhaseGrow].Growth.DNSFullAt, f2[PhaseGrow].Growth.DNSFullAt = time.Time{}, time.Time{}
 	f1[PhaseGrow].Growth.MayAskAt, f2[PhaseGrow].Growth.MayAskAt = time.Time{}, time.Time{}
 	if !reflect.DeepEqual(f1, f2) {
-		t.Errorf("%+v\n%+v", f1, f2)
+		t.Errorf("got  %+v\nwant %+v", f2, f1)
 	}
 }

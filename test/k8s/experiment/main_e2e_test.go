@@ -9,8 +9,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-// Images of the clients: an ordinary one that tells when it asks DNS, and the one
-// that has kuberesolver in it.
+// Images of the clients. The first is a plain client that also prints when it queries DNS, the
+// second has kuberesolver.
 const (
 	loadTag         = "e2e.local/experiment-load:dev"
 	kuberesolverTag = "e2e.local/experiment-kuberesolver:dev"

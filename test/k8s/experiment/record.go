@@ -13,23 +13,24 @@ import (
 	"github.com/evenkeel-go/evenkeel/example/fleet"
 )
 
-// Kind says what a Record tells.
+// Kind is the kind of a Record.
 type Kind string
 
-// The kinds of records, and the fields that belong to them.
+// The kinds of records, and the fields that they set.
 const (
-	// Mark is the begin of a phase: Phase, and Replicas if the fleet is scaled.
+	// Mark is the start of a phase. It sets Phase, and Replicas if the fleet is scaled.
 	Mark Kind = "mark"
-	// Ready is what the EndpointSlices say: Addresses of the ready pods, by name.
+	// Ready is the content of the EndpointSlices. It sets Addresses: those of the ready pods by
+	// name.
 	Ready Kind = "ready"
-	// DNS is an answer for the headless Service: Addresses, by themselves.
+	// DNS is an answer for the headless Service. It sets Addresses: the keys are addresses.
 	DNS Kind = "dns"
-	// Pod is what a server says on /statusz: Name, State.
+	// Pod is a server's /statusz. It sets Name and State.
 	Pod Kind = "pod"
-	// Calls is what a client process saw in one interval: Name, Report.
+	// Calls is a client process' report of one interval. It sets Name and Report.
 	Calls Kind = "calls"
-	// Asked is a question of a client process to DNS: Name.
-	Asked Kind = "asked"
+	// Query is a DNS query of a client process. It sets Name.
+	Query Kind = "query"
 )
 
 // Record is one observation.
@@ -54,7 +55,7 @@ type State struct {
 	Why         string            `json:"why"`
 }
 
-// goaways is their sum over all reasons.
+// goaways returns the number of GOAWAYs for all reasons.
 func (s *State) goaways() int {
 	n := 0
 	for _, of := range s.GoAways {
@@ -69,14 +70,14 @@ type Log struct {
 	all []Record
 }
 
-// Add puts one record in.
+// Add adds a record.
 func (l *Log) Add(r Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, r)
 }
 
-// Records returns all in the order of their times.
+// Records returns all records in the order of their times.
 func (l *Log) Records() []Record {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,7 +86,7 @@ func (l *Log) Records() []Record {
 	return out
 }
 
-// Write writes records, one JSON object a line.
+// Write writes records, one JSON object per line.
 func Write(w io.Writer, records []Record) error {
 	enc := json.NewEncoder(w)
 	for i := range records {
@@ -96,7 +97,7 @@ func Write(w io.Writer, records []Record) error {
 	return nil
 }
 
-// Read is the reverse of Write.
+// Read reads what Write has written.
 func Read(r io.Reader) ([]Record, error) {
 	var out []Record
 	for dec := json.NewDecoder(r); ; {
@@ -111,16 +112,16 @@ func Read(r io.Reader) ([]Record, error) {
 	}
 }
 
-// clientLine is a line of a client's output: a report, or the time of a question
-// to DNS in milliseconds since 1970.
+// clientLine is a line of a client's output: a report, or the time of a DNS query in
+// milliseconds since 1970.
 type clientLine struct {
 	fleet.Report
 
-	Asked int64 `json:"asked"`
+	Query int64 `json:"query"`
 }
 
-// AddClient puts in what a client process printed. Lines that are neither a report
-// nor a question are passed over: grpc may log.
+// AddClient adds the output of a client process. It skips lines that are neither a report nor
+// a query, because grpc may log.
 func (l *Log) AddClient(name, client string, output io.Reader) error {
 	lines := bufio.NewScanner(output)
 	for lines.Scan() {
@@ -128,8 +129,8 @@ func (l *Log) AddClient(name, client string, output io.Reader) error {
 		if json.Unmarshal(lines.Bytes(), &line) != nil || line.Total {
 			continue
 		}
-		r := Record{At: time.UnixMilli(cmp.Or(line.Asked, line.T)), Fleet: name, Kind: Asked, Name: client}
-		if line.Asked == 0 {
+		r := Record{At: time.UnixMilli(cmp.Or(line.Query, line.T)), Fleet: name, Kind: Query, Name: client}
+		if line.Query == 0 {
 			r.Kind, r.Report = Calls, &line.Report
 		}
 		l.Add(r)

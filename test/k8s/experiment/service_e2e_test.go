@@ -17,45 +17,45 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-// Ports of the chart.
+// Ports that the chart uses by default.
 const (
 	grpcPort   = 50051
 	healthPort = 8080
 )
 
-// Name of the release, which is that of its Deployment and its Service.
+// release is the name of the release, its Deployment and its Service.
 const release = "hello"
 
 // service is one release with clients of its own.
 type service struct {
 	c  *cluster.Cluster
 	ns string
-	// name of the fleet in the records, and what its column is called.
+	// name is the fleet's name in the records. title is the head of its column.
 	name, title string
-	// set are the chart's values beside those that all have.
+	// set holds the chart's values in addition to those that all fleets have.
 	set []string
 	// dns is the DNS server of its pods and clients, empty for the cluster's own.
 	dns string
-	// image of the clients, and their target.
+	// image and target are those of the clients.
 	image, target string
 	lb            string
-	pods          int // of clients
-	channels      int // in each
+	pods          int // number of client pods
+	channels      int // per client pod
 	rate          float64
 	byDNS         bool
 }
 
-// headless is the target of round_robin clients.
+// headless returns the target of round_robin clients.
 func headless(ns string) string {
 	return fmt.Sprintf("dns:///%s-headless.%s.svc.cluster.local:%d", release, ns, grpcPort)
 }
 
-// clusterIP is the target of clients on one pod each.
+// clusterIP returns the target of single-homed clients.
 func clusterIP(ns string) string {
 	return fmt.Sprintf("dns:///%s.%s.svc.cluster.local:%d", release, ns, grpcPort)
 }
 
-// install puts the release in, with the replicas that it begins with.
+// install installs the release with its initial number of replicas.
 func (s *service) install(t *testing.T, replicas int) {
 	t.Helper()
 	args := []string{
@@ -63,11 +63,11 @@ func (s *service) install(t *testing.T, replicas int) {
 		"--set", fmt.Sprintf("replicaCount=%d", replicas),
 		"--set", "image.repository=" + cluster.ServerRepository, "--set", "image.tag=" + cluster.ImageTag,
 		"--set", "image.pullPolicy=Never",
-		// Many pods share a small machine.
+		// The requests are small, because many pods share a small machine.
 		"--set", "resources.requests.cpu=5m", "--set", "resources.requests.memory=8Mi",
 	}
 	if s.dns != "" {
-		// What the kubelet writes into resolv.conf, but for the address.
+		// These are the kubelet's values for resolv.conf, except the address.
 		args = append(args, "--set", "dnsPolicy=None", "--set", "dnsConfig.nameservers={"+s.dns+"}",
 			"--set", fmt.Sprintf("dnsConfig.searches={%s.svc.cluster.local,svc.cluster.local,cluster.local}", s.ns),
 			"--set", "dnsConfig.options[0].name=ndots", "--set-string", "dnsConfig.options[0].value=5")
@@ -83,7 +83,7 @@ apiVersion: v1
 kind: ServiceAccount
 metadata: {name: client}
 ---
-# For kuberesolver. The other clients make nothing of it.
+# This Role is for kuberesolver. The other clients do not use it.
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: client}
@@ -116,7 +116,7 @@ spec:
           args: [-target, "@TARGET@", -lb, "@LB@", -channels, "@CHANNELS@", -rate, "@RATE@", -json, -every, 250ms, -duration, "0"]
 `
 
-// startClients starts them; they call until their namespace goes.
+// startClients starts the clients. They make calls until their namespace is deleted.
 func (s *service) startClients(t *testing.T) {
 	t.Helper()
 	policy := "ClusterFirst"
@@ -136,28 +136,27 @@ func (s *service) watch(ctx context.Context, log *Log) {
 	}).Run(ctx)
 }
 
-// dnsServer that its clients ask, with its port.
+// dnsServer returns the address and port of the DNS server that its clients query.
 func (s *service) dnsServer() string { return cmp.Or(s.dns, clusterDNS) + ":53" }
 
-// awaitDNS waits until DNS answers with the pods: a cache may hold what it learnt when
-// there was one.
+// awaitDNS waits until DNS answers with all pods. A cache may still hold an answer with fewer.
 func (s *service) awaitDNS(t *testing.T, pods int) {
 	t.Helper()
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return s.c.DialContext(ctx, network, s.dnsServer())
 	}}
-	s.c.Eventually(t, "DNS answers in full: "+s.name, time.Minute, func(ctx context.Context) (bool, error) {
+	s.c.Eventually(t, "DNS answers in full for fleet "+s.name, time.Minute, func(ctx context.Context) (bool, error) {
 		found, err := r.LookupNetIP(ctx, "ip4", fmt.Sprintf("%s-headless.%s.svc.cluster.local.", release, s.ns))
 		return len(found) == pods, err
 	})
 }
 
-// readLogs puts what the clients printed into the log.
+// readLogs adds the clients' output to the log.
 func (s *service) readLogs(t *testing.T, log *Log) {
 	t.Helper()
 	for _, pod := range s.c.Pods(t, s.ns, "app=client") {
 		if pod.Restarts > 0 {
-			t.Errorf("%s: client %s has restarted", s.name, pod.Name)
+			t.Errorf("%s: client %s restarted %d times", s.name, pod.Name, pod.Restarts)
 		}
 		if err := log.AddClient(s.name, pod.Name, strings.NewReader(s.c.Logs(t, s.ns, pod.Name, "client"))); err != nil {
 			t.Errorf("%s: client %s: %v", s.name, pod.Name, err)
@@ -165,10 +164,10 @@ func (s *service) readLogs(t *testing.T, log *Log) {
 	}
 }
 
-// clusterDNS is where the cluster's own CoreDNS is.
+// clusterDNS is the address of the cluster's own CoreDNS.
 const clusterDNS = "198.19.0.10"
 
-// secondDNS runs another CoreDNS beside the cluster's own, and returns its address.
+// secondDNS runs another CoreDNS next to the cluster's own, and returns its address.
 func secondDNS(t *testing.T, c *cluster.Cluster, name, corefile string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -10,20 +10,21 @@ import (
 	"time"
 )
 
-// Result is what came of one fleet.
+// Result is the result of one fleet.
 type Result struct {
 	// Title is the head of its column.
 	Title string
-	// Channels of all its clients together.
+	// Channels is the number of channels of all its clients.
 	Channels int
-	// ByDNS: its clients learn of pods from DNS when they ask, so that time is counted
-	// from there, too. The others are told, or come when chance has it.
+	// ByDNS is set if its clients learn of new pods by querying DNS after a GOAWAY. Then the
+	// time is also counted from when DNS answers in full. Other clients watch the pods, or
+	// notice them by chance.
 	ByDNS bool
-	// Figures by phase.
+	// Figures are the figures by phase.
 	Figures map[string]Figures
 }
 
-// Table is the Markdown of results side by side, a column each.
+// Table returns a Markdown table with one column per result.
 func Table(results []Result) string {
 	t := &table{results: results}
 	t.row("", func(r *Result) string { return r.Title })
@@ -55,7 +56,8 @@ func (t *table) row(head string, cell func(*Result) string) {
 	t.out.WriteString("\n")
 }
 
-// of is a cell of one phase, empty where a fleet had none.
+// of returns a function for the cell of one phase. The cell is empty if the fleet did not have
+// the phase.
 func (t *table) of(phase string, show func(*Result, *Figures) string) func(*Result) string {
 	return func(r *Result) string {
 		f, ok := r.Figures[phase]
@@ -66,7 +68,7 @@ func (t *table) of(phase string, show func(*Result, *Figures) string) func(*Resu
 	}
 }
 
-// phase writes rows if any fleet had it.
+// phase writes rows if any fleet had the phase.
 func (t *table) phase(phase string, write func(head string)) {
 	for i := range t.results {
 		if f, ok := t.results[i].Figures[phase]; ok {
@@ -108,7 +110,7 @@ func evenText(d time.Duration) string {
 
 func failedText(f *Figures) string { return fmt.Sprintf("%d of %d", f.Failed, f.Calls) }
 
-// Texts lists the failures of a phase, most first.
+// Texts lists the failures of a phase, the most frequent first.
 func (f *Figures) Texts() string {
 	texts := slices.SortedFunc(maps.Keys(f.Failures), func(a, b string) int { return f.Failures[b] - f.Failures[a] })
 	for i, text := range texts {
@@ -117,8 +119,7 @@ func (f *Figures) Texts() string {
 	return strings.Join(texts, ", ")
 }
 
-// WriteBetween replaces what stands in a file between <!-- mark --> and
-// <!-- /mark -->.
+// WriteBetween replaces the text between <!-- mark --> and <!-- /mark --> in a file.
 func WriteBetween(file, mark, text string) error {
 	old, err := os.ReadFile(file)
 	if err != nil {
@@ -127,41 +128,43 @@ func WriteBetween(file, mark, text string) error {
 	before, rest, ok := strings.Cut(string(old), "<!-- "+mark+" -->\n")
 	_, after, ok2 := strings.Cut(rest, "<!-- /"+mark+" -->")
 	if !ok || !ok2 {
-		return fmt.Errorf("%s: no <!-- %s --> and <!-- /%[2]s -->", file, mark)
+		return fmt.Errorf("%s lacks <!-- %s --> or <!-- /%[2]s -->", file, mark)
 	}
 	return os.WriteFile(file, []byte(before+"<!-- "+mark+" -->\n"+text+"<!-- /"+mark+" -->"+after), 0o644)
 }
 
-// StickyResult is what came of one fleet of connections that are on one pod each.
-type StickyResult struct {
+// SingleHomedResult is the result of one fleet with single-homed connections.
+type SingleHomedResult struct {
 	// Title is the head of its column.
 	Title string
-	// Connections is how many there are.
+	// Connections is the number of connections.
 	Connections int
-	*Sticky
+	*SingleHomed
 }
 
-// PerConnection is the GOAWAYs for each connection.
-func (r *StickyResult) PerConnection() float64 { return float64(r.GoAways) / float64(r.Connections) }
+// PerConnection returns the GOAWAYs per connection.
+func (r *SingleHomedResult) PerConnection() float64 {
+	return float64(r.GoAways) / float64(r.Connections)
+}
 
-// StickyTable is the Markdown of results side by side, a column each.
-func StickyTable(results []StickyResult) string {
+// SingleHomedTable returns a Markdown table with one column per result.
+func SingleHomedTable(results []SingleHomedResult) string {
 	var out strings.Builder
-	row := func(head string, cell func(*StickyResult) string) {
+	row := func(head string, cell func(*SingleHomedResult) string) {
 		fmt.Fprintf(&out, "| %s |", head)
 		for i := range results {
 			fmt.Fprintf(&out, " %s |", cell(&results[i]))
 		}
 		out.WriteString("\n")
 	}
-	row(phaseText(&results[0].Figures), func(r *StickyResult) string { return r.Title })
+	row(phaseText(&results[0].Figures), func(r *SingleHomedResult) string { return r.Title })
 	out.WriteString("|---" + strings.Repeat("|---", len(results)) + "|\n")
-	row("in the band, from the last ready endpoint", func(r *StickyResult) string { return evenText(r.Even) })
-	row("connections per pod at the end", func(r *StickyResult) string {
+	row("in the band, from the last ready endpoint", func(r *SingleHomedResult) string { return evenText(r.Even) })
+	row("connections per pod at the end", func(r *SingleHomedResult) string {
 		return strings.Trim(strings.ReplaceAll(fmt.Sprint(r.PerPod), " ", ", "), "[]")
 	})
-	row("GOAWAYs per connection", func(r *StickyResult) string { return fmt.Sprintf("%.2f", r.PerConnection()) })
-	row("GOAWAYs after that", func(r *StickyResult) string { return strconv.Itoa(r.Late) })
-	row("failed RPCs", func(r *StickyResult) string { return failedText(&r.Figures) })
+	row("GOAWAYs per connection", func(r *SingleHomedResult) string { return fmt.Sprintf("%.2f", r.PerConnection()) })
+	row("GOAWAYs after that", func(r *SingleHomedResult) string { return strconv.Itoa(r.Late) })
+	row("failed RPCs", func(r *SingleHomedResult) string { return failedText(&r.Figures) })
 	return out.String()
 }

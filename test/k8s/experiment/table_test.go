@@ -22,24 +22,24 @@ func TestTable(t *testing.T) {
 		"| at rest: connections made in an hour | 0 | 0 |\n",
 	} {
 		if !strings.Contains(got, want) {
-			t.Errorf("no %q in\n%s", want, got)
+			t.Errorf("the table lacks %q:\n%s", want, got)
 		}
 	}
 }
 
-func TestStickyTable(t *testing.T) {
-	s, err := MeasureSticky(growing().log.Records(), "f", 20)
+func TestSingleHomedTable(t *testing.T) {
+	s, err := MeasureSingleHomed(growing().log.Records(), "f", 20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := StickyTable([]StickyResult{{Title: "a", Connections: 20, Sticky: s}, {Title: "b", Connections: 60, Sticky: s}})
+	got := SingleHomedTable([]SingleHomedResult{{Title: "a", Connections: 20, SingleHomed: s}, {Title: "b", Connections: 60, SingleHomed: s}})
 	for _, want := range []string{
 		"| 2 to 5 | a | b |\n|---|---|---|\n",
 		"| connections per pod at the end | 4, 4, 4, 4, 4 | 4, 4, 4, 4, 4 |\n",
 		"| GOAWAYs per connection | 0.30 | 0.10 |\n",
 	} {
 		if !strings.Contains(got, want) {
-			t.Errorf("no %q in\n%s", want, got)
+			t.Errorf("the table lacks %q:\n%s", want, got)
 		}
 	}
 }
@@ -54,9 +54,9 @@ func TestWriteBetween(t *testing.T) {
 	}
 	got, err := os.ReadFile(file)
 	if want := "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"; err != nil || string(got) != want {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 	if err := WriteBetween(file, "y", ""); err == nil {
-		t.Error("no marks, and no error")
+		t.Error("got no error for a mark that the file lacks")
 	}
 }

@@ -19,17 +19,16 @@ import (
 // DialFunc connects inside the cluster's network.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// Watcher observes one fleet from inside the cluster's network: the EndpointSlices of
-// its headless Service, the answers of the DNS that its clients ask, and what its
-// pods say of themselves.
+// Watcher observes one fleet from inside the cluster's network: the EndpointSlices of its
+// headless Service, the answers of its clients' DNS server, and the status of its pods.
 type Watcher struct {
-	// Fleet is the name in the records.
+	// Fleet is the fleet's name in the records.
 	Fleet string
-	// Namespace and Service, the headless one.
+	// Namespace and Service name the headless Service.
 	Namespace, Service string
 	// DNS is the address of the DNS server, with its port.
 	DNS string
-	// HealthPort of the pods.
+	// HealthPort is the health port of the pods.
 	HealthPort int
 
 	Client kubernetes.Interface
@@ -37,14 +36,14 @@ type Watcher struct {
 	Log    *Log
 
 	mu   sync.Mutex
-	pods map[string]string // all that have not ended, also those that terminate
+	pods map[string]string // addresses by name, including terminating pods
 }
 
-// How often is looked.
+// Intervals and the time limit of the observations.
 const (
 	dnsEvery   = 100 * time.Millisecond
 	stateEvery = 500 * time.Millisecond
-	lookWithin = 2 * time.Second
+	pollWithin = 2 * time.Second
 )
 
 // Run observes until ctx is done.
@@ -52,18 +51,18 @@ func (w *Watcher) Run(ctx context.Context) {
 	w.pods = map[string]string{}
 	var wg sync.WaitGroup
 	wg.Go(func() { w.watchSlices(ctx) })
-	wg.Go(func() { each(ctx, dnsEvery, w.dnsLooker()) })
-	wg.Go(func() { each(ctx, stateEvery, w.stateLooker()) })
+	wg.Go(func() { every(ctx, dnsEvery, w.dnsPoller()) })
+	wg.Go(func() { every(ctx, stateEvery, w.statePoller()) })
 	wg.Wait()
 }
 
-// each calls look at every tick, until ctx is done.
-func each(ctx context.Context, every time.Duration, look func(context.Context)) {
-	tick := time.NewTicker(every)
+// every calls poll at once and then at every interval, until ctx is done.
+func every(ctx context.Context, interval time.Duration, poll func(context.Context)) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		one, cancel := context.WithTimeout(ctx, lookWithin)
-		look(one)
+		one, cancel := context.WithTimeout(ctx, pollWithin)
+		poll(one)
 		cancel()
 		select {
 		case <-ctx.Done():
@@ -73,12 +72,12 @@ func each(ctx context.Context, every time.Duration, look func(context.Context)) 
 	}
 }
 
-// watchSlices watches again whenever a watch ends.
+// watchSlices watches the EndpointSlices, and starts again whenever a watch ends.
 func (w *Watcher) watchSlices(ctx context.Context) {
-	each(ctx, stateEvery, func(context.Context) {
+	every(ctx, stateEvery, func(context.Context) {
 		slices := map[string]*discoveryv1.EndpointSlice{}
 		api := w.Client.DiscoveryV1().EndpointSlices(w.Namespace)
-		// Without a resource version a watch begins with what there is.
+		// Without a resource version, a watch starts with the existing objects.
 		events, err := api.Watch(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + w.Service})
 		if err != nil {
 			return
@@ -98,7 +97,7 @@ func (w *Watcher) watchSlices(ctx context.Context) {
 	})
 }
 
-// note records the pods that are ready, and remembers all to be asked how they are.
+// note records the ready pods, and stores all pods for statePoller.
 func (w *Watcher) note(slices map[string]*discoveryv1.EndpointSlice) {
 	ready := map[string]string{}
 	w.mu.Lock()
@@ -118,16 +117,16 @@ func (w *Watcher) note(slices map[string]*discoveryv1.EndpointSlice) {
 	w.Log.Add(Record{At: time.Now(), Fleet: w.Fleet, Kind: Ready, Addresses: ready})
 }
 
-// dnsLooker asks DNS as a client does, and records answers that are new.
-func (w *Watcher) dnsLooker() func(context.Context) {
+// dnsPoller returns a function that queries DNS as a client does, and records new answers.
+func (w *Watcher) dnsPoller() func(context.Context) {
 	name := fmt.Sprintf("%s.%s.svc.cluster.local.", w.Service, w.Namespace)
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return w.Dial(ctx, network, w.DNS)
 	}}
 	var last map[string]string
 	return func(ctx context.Context) {
-		// A lost packet must not hide the answers after it: pods move clients half a second
-		// after the first that is full, and what they do before is counted.
+		// A lost packet must not hide the answers after it. Pods move clients half a second
+		// after the first full answer, and what they do before it counts as early.
 		ctx, cancel := context.WithTimeout(ctx, 3*dnsEvery)
 		defer cancel()
 		found, err := resolver.LookupNetIP(ctx, "ip4", name)
@@ -143,8 +142,8 @@ func (w *Watcher) dnsLooker() func(context.Context) {
 	}
 }
 
-// stateLooker asks all pods how they are, and records what is new.
-func (w *Watcher) stateLooker() func(context.Context) {
+// statePoller returns a function that reads the status of all pods, and records changes.
+func (w *Watcher) statePoller() func(context.Context) {
 	web := &http.Client{Transport: &http.Transport{DialContext: w.Dial, IdleConnTimeout: time.Minute}}
 	last := map[string]*State{}
 	return func(ctx context.Context) {
@@ -154,8 +153,7 @@ func (w *Watcher) stateLooker() func(context.Context) {
 		for name, ip := range pods {
 			state, err := w.state(ctx, web, ip)
 			if err != nil {
-				// It is gone, or does not serve yet: the slices name it as long as it is there.
-				continue
+				continue // the pod is gone but still listed, or does not serve yet
 			}
 			if !reflect.DeepEqual(state, last[name]) {
 				last[name] = state
@@ -165,7 +163,7 @@ func (w *Watcher) stateLooker() func(context.Context) {
 	}
 }
 
-// stateWithin bounds one question, so that a pod that has gone holds nobody up.
+// stateWithin bounds one request, so that a pod that is gone does not delay the others.
 const stateWithin = 300 * time.Millisecond
 
 func (w *Watcher) state(ctx context.Context, web *http.Client, ip string) (*State, error) {

@@ -1,6 +1,6 @@
-// Command kube is every Kubernetes program that a node needs, with etcd and kubectl,
-// in one binary: the name that it is called by, or else its first argument, says
-// which. Linked once instead of seven times.
+// Command kube is one binary with every Kubernetes program that a node needs, etcd and kubectl.
+// The name by which it is called, or its first argument, selects the program. So the code is
+// linked once instead of seven times.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-// programs by name. Each takes its arguments from os.Args and returns its exit status.
+// programs maps names to programs. Each reads os.Args and returns its exit status.
 var programs = map[string]func() int{
 	"etcd":                    func() int { etcdmain.Main(os.Args); return 0 },
 	"kube-apiserver":          run(apiserver.NewAPIServerCommand),
@@ -57,7 +57,7 @@ func run(command func() *cobra.Command) func() int {
 
 func runKubectl() int {
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
-		kubectlutil.CheckErr(err) // prints as kubectl does, and exits
+		kubectlutil.CheckErr(err) // prints err as kubectl does, and exits
 	}
 	return 0
 }

@@ -1,5 +1,5 @@
-// Command pause holds a pod's namespaces open: it waits for a signal, and reaps what
-// others leave behind where it is the pod's first process.
+// Command pause keeps a pod's namespaces open until it gets a signal. If it is the pod's first
+// process, it also reaps orphaned processes.
 package main
 
 import (

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command up brings a cluster up for people, says how to reach it, and takes it down
-// on Ctrl-C:
+// Command up brings a cluster up for use by hand, prints how to reach it, and takes it down on
+// Ctrl-C:
 //
 //	GOWORK=off go run ./up [-level api]
 package main
@@ -17,8 +17,8 @@ import (
 )
 
 func main() {
-	level := flag.String("level", "full", "full, or api: etcd and API server only")
-	buildOnly := flag.Bool("build", false, "build everything, start nothing")
+	level := flag.String("level", "full", "full, or api for etcd and the API server only")
+	buildOnly := flag.Bool("build", false, "build everything and start nothing")
 	flag.Parse()
 	if err := run(*level == "api", *buildOnly); err != nil {
 		fmt.Fprintln(os.Stderr, "up:", err)

@@ -1,5 +1,5 @@
-// Command kuberesolver is the example's client with kuberesolver registered: the cure
-// that changes every client. Its target is kubernetes:///SERVICE.NAMESPACE:PORT.
+// Command kuberesolver is the example's client with kuberesolver registered, a solution that
+// changes every client. Its target is kubernetes:///SERVICE.NAMESPACE:PORT.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Command load is the example's client, which is an ordinary grpc-go client, and
-// also tells when its process asks DNS: one line {"asked": milliseconds since 1970}
-// for each question. It changes nothing about when that happens.
+// Command load is the example's client, which is a plain grpc-go client. It also prints a line
+// {"query": milliseconds since 1970} for each of its DNS queries. It does not change when they
+// happen.
 package main
 
 import (
@@ -15,8 +15,8 @@ import (
 
 func main() {
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		// One write a line: reports come from another goroutine.
-		fmt.Fprintf(os.Stdout, "{\"asked\":%d}\n", time.Now().UnixMilli())
+		// A line is a single write, because another goroutine prints the reports.
+		fmt.Fprintf(os.Stdout, "{\"query\":%d}\n", time.Now().UnixMilli())
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}}
 	os.Exit(caller.Main(os.Args[1:], os.Stdout, os.Stderr))

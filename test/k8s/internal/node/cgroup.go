@@ -16,24 +16,24 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// controllers that the kubelet needs.
+// controllers are the cgroup controllers that the kubelet needs.
 var controllers = []string{"cpu", "cpuset", "memory", "pids"}
 
-// unified tells cgroup v2 from v1.
+// unified reports whether the machine uses cgroup v2.
 func unified() bool {
 	_, err := os.Stat(filepath.Join(cgroupRoot, "cgroup.controllers"))
 	return err == nil
 }
 
-// hierarchies are all mounted ones: a single one in v2, one for each controller in
-// v1, and beside them, maybe, one of v2 without controllers.
+// hierarchies returns the mounted hierarchies. v2 has a single one. v1 has one per controller,
+// and maybe another of v2 without controllers.
 func hierarchies() ([]string, error) {
 	if unified() {
 		return []string{cgroupRoot}, nil
 	}
 	entries, err := os.ReadDir(cgroupRoot)
 	if err != nil {
-		return nil, fmt.Errorf("no cgroups: %w", err)
+		return nil, fmt.Errorf("cannot list the cgroups: %w", err)
 	}
 	var all []string
 	for _, e := range entries {
@@ -45,7 +45,7 @@ func hierarchies() ([]string, error) {
 	return all, nil
 }
 
-// CheckCgroups says what is missing for a node, nil if nothing is.
+// CheckCgroups returns an error that names the controllers that are missing, nil if none is.
 func CheckCgroups() error {
 	if unified() {
 		content, err := os.ReadFile(filepath.Join(cgroupRoot, "cgroup.controllers"))
@@ -69,14 +69,14 @@ func missing(have []string) error {
 	var errs []error
 	for _, c := range controllers {
 		if !slices.Contains(have, c) {
-			errs = append(errs, fmt.Errorf("no cgroup controller %s", c))
+			errs = append(errs, fmt.Errorf("the cgroup controller %s is missing", c))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// makeCgroup makes NAME/sys and NAME/pods in each hierarchy, and moves this process
-// into NAME/sys.
+// makeCgroup creates NAME/sys and NAME/pods in each hierarchy, and moves this process into
+// NAME/sys.
 func makeCgroup(name string) error {
 	dirs, err := hierarchies()
 	if err != nil {
@@ -103,7 +103,7 @@ func makeGroup(root, group string) error {
 	if unified() {
 		return delegate(filepath.Dir(dir))
 	}
-	// A new group of v1 may use no CPU and no memory node until it is told which.
+	// A new group of v1 may use no CPU and no memory node until these files name some.
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 		value, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -119,11 +119,11 @@ func makeGroup(root, group string) error {
 	return nil
 }
 
-// delegate lets the groups below dir use the controllers (v2).
+// delegate enables the controllers for the groups below dir (v2).
 func delegate(dir string) error {
 	enable := "+" + strings.Join(controllers, " +")
 	if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(enable), 0); err != nil {
-		return fmt.Errorf("cgroup v2 gives its controllers to no group below %s: %w", dir, err)
+		return fmt.Errorf("cgroup v2: cannot enable controllers below %s: %w", dir, err)
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func enter(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0)
 }
 
-// leaveCgroup moves this process to the roots, so that its groups can be removed.
+// leaveCgroup moves this process to the root groups, so that its own can be removed.
 func leaveCgroup() error {
 	dirs, err := hierarchies()
 	for _, root := range dirs {
@@ -141,11 +141,11 @@ func leaveCgroup() error {
 	return err
 }
 
-// removeWithin bounds how long processes that were killed may take to be gone.
+// removeWithin bounds how long killed processes may take to disappear.
 const removeWithin = 5 * time.Second
 
-// removeCgroup removes the group from each hierarchy, the deepest first. It is no
-// error if it is not there.
+// removeCgroup removes the group from each hierarchy, the deepest level first. A group that
+// does not exist is not an error.
 func removeCgroup(name string) error {
 	dirs, err := hierarchies()
 	for _, root := range dirs {
@@ -172,7 +172,7 @@ func removeGroup(dir string) error {
 	return nil
 }
 
-// removeSoon tries again while the kernel has not yet let go of the processes.
+// removeSoon removes a group. It tries again while the kernel still holds its processes.
 func removeSoon(group string) error {
 	deadline := time.Now().Add(removeWithin)
 	for {

@@ -18,8 +18,8 @@ import (
 	"syscall"
 )
 
-// A program that imports this package becomes a node's first process when it is
-// started by that name, before its own main, or its tests, begin.
+// A program that imports this package becomes a node's first process if it is started under
+// the name argv0. That happens before its own main, or its tests, begin.
 func init() {
 	if len(os.Args) == 1 && os.Args[0] == argv0 {
 		first()
@@ -27,13 +27,13 @@ func init() {
 	}
 }
 
-// socketFD is where ExtraFiles begin.
+// socketFD is the first descriptor of exec.Cmd.ExtraFiles.
 const socketFD = 3
 
-// first is the whole life of the first process.
+// first runs the first process from its start to its end.
 func first() {
-	// A Ctrl-C of the terminal, or a CI job that is being stopped: the end comes in
-	// order, when the socket closes.
+	// Ctrl-C in the terminal, or a CI job that is cancelled, must not end this process. It
+	// cleans up when the socket closes.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	in := &Init{programs: map[string]*program{}}
 	if err := json.Unmarshal([]byte(os.Getenv(envConfig)), &in.cfg); err != nil {
@@ -56,7 +56,7 @@ func first() {
 	in.end()
 }
 
-// Init is what the first process does when told. Its methods are called by Node.
+// Init is the first process' side of the socket. Node calls its methods.
 type Init struct {
 	cfg Config
 
@@ -64,11 +64,11 @@ type Init struct {
 	programs map[string]*program
 }
 
-// program that was started.
+// program is a started program.
 type program struct {
 	pid    int
-	done   chan struct{} // closed when it has ended
-	status string        // how; read after done
+	done   chan struct{} // closed when the program has ended
+	status string        // how it ended; read it after done
 }
 
 // Kill is the argument of Signal.
@@ -77,13 +77,13 @@ type Kill struct {
 	Signal syscall.Signal
 }
 
-// State is the result of the method of that name.
+// State is the result of Init.State.
 type State struct {
 	Running []string
 	Ended   map[string]string
 }
 
-// Setup makes the mounts, the network and the cgroup.
+// Setup creates the cgroup, the mounts and the network.
 func (in *Init) Setup(struct{}, *struct{}) error {
 	for _, step := range []struct {
 		name string
@@ -105,7 +105,8 @@ func (in *Init) Setup(struct{}, *struct{}) error {
 	return nil
 }
 
-// mounts hides what the node's programs write to: nothing of it reaches the machine.
+// mounts covers the folders that the node's programs write to, so that nothing reaches the
+// machine.
 func mounts() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return err
@@ -118,20 +119,20 @@ func mounts() error {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 	}
-	// The kubelet's mounts must be seen by the containers' runtime.
+	// The containers' runtime must see the kubelet's mounts.
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SHARED, ""); err != nil {
 		return err
 	}
 	return maskSysctls()
 }
 
-// globalSysctls belong to the whole machine, and the kubelet sets them.
+// globalSysctls belong to the whole machine, but the kubelet sets them.
 var globalSysctls = []string{
 	"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
 	"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
 }
 
-// maskSysctls lays a plain file over each, which the kubelet may write as it likes.
+// maskSysctls mounts a plain file over each of them, which the kubelet may write to.
 func maskSysctls() error {
 	if err := os.MkdirAll("/run/sysctl", 0o755); err != nil {
 		return err
@@ -152,8 +153,8 @@ func maskSysctls() error {
 	return nil
 }
 
-// network gives the node its address on one end of a veth pair (not every kernel has
-// dummy devices), and a route through it, which the kubelet and kube-proxy look for.
+// network gives the node its address on one end of a veth pair, because not every kernel has
+// dummy devices. It adds a default route, which the kubelet and kube-proxy look for.
 func (in *Init) network() error {
 	for _, args := range []string{
 		"link set lo up",
@@ -170,16 +171,16 @@ func (in *Init) network() error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 		return err
 	}
-	// What pods of one node send each other through a Service passes the bridge; it
-	// must pass kube-proxy's rules as well. Without the module they do not.
+	// Traffic between pods of one node through a Service passes the bridge. Only with this
+	// module does it pass kube-proxy's rules, too.
 	err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("1"), 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return errors.New("the kernel module br_netfilter is missing: modprobe br_netfilter")
+		return errors.New("the kernel module br_netfilter is missing, run modprobe br_netfilter")
 	}
 	return err
 }
 
-// Start starts p. A name may be used again when its program has ended.
+// Start starts p. A name may be used again once its program has ended.
 func (in *Init) Start(p Program, _ *struct{}) error {
 	exe, err := exec.LookPath(p.Args[0])
 	if err != nil {
@@ -195,10 +196,10 @@ func (in *Init) Start(p Program, _ *struct{}) error {
 		return err
 	}
 	defer null.Close()
-	in.mu.Lock() // and so reap cannot see it end before it is known
+	in.mu.Lock() // held over the fork, so that reap finds the program even if it ends at once
 	defer in.mu.Unlock()
 	if old := in.programs[p.Name]; old != nil && old.status == "" {
-		return fmt.Errorf("%s runs already", p.Name)
+		return fmt.Errorf("%s is already running", p.Name)
 	}
 	pid, err := syscall.ForkExec(exe, p.Args, &syscall.ProcAttr{
 		Env:   os.Environ(),
@@ -212,13 +213,13 @@ func (in *Init) Start(p Program, _ *struct{}) error {
 	return nil
 }
 
-// Signal sends a signal to a program that runs.
+// Signal sends a signal to a running program.
 func (in *Init) Signal(k Kill, _ *struct{}) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	p := in.programs[k.Name]
 	if p == nil || p.status != "" {
-		return fmt.Errorf("%s does not run", k.Name)
+		return fmt.Errorf("%s is not running", k.Name)
 	}
 	return syscall.Kill(p.pid, k.Signal)
 }
@@ -236,7 +237,7 @@ func (in *Init) Wait(name string, status *string) error {
 	return nil
 }
 
-// State of all programs.
+// State returns which programs run, and how the others ended.
 func (in *Init) State(_ struct{}, s *State) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -251,8 +252,8 @@ func (in *Init) State(_ struct{}, s *State) error {
 	return nil
 }
 
-// reap waits for every child, also for those that others have left to the first
-// process of the namespace, as containers' runtimes do.
+// reap waits for every child. Orphans are children, too: the namespace's first process adopts
+// the processes that containers' runtimes leave behind.
 func (in *Init) reap() {
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
@@ -275,29 +276,29 @@ func (in *Init) reapAll() {
 		}
 		for _, p := range in.programs {
 			if p.pid == pid && p.status == "" {
-				p.status = how(status)
+				p.status = statusText(status)
 				close(p.done)
 			}
 		}
 	}
 }
 
-func how(s syscall.WaitStatus) string {
+func statusText(s syscall.WaitStatus) string {
 	if s.Signaled() {
 		return "killed: " + s.Signal().String()
 	}
 	return fmt.Sprintf("exit status %d", s.ExitStatus())
 }
 
-// end kills every process of the namespace and removes the cgroup. Mounts and
-// network devices go with the first process.
+// end kills every process of the namespace and removes the cgroup. Mounts and network devices
+// disappear with the first process.
 func (in *Init) end() {
-	in.mu.Lock() // no more reaping but here, no more starts
+	in.mu.Lock() // never released: nothing else may start or reap a process now
 	_ = syscall.Kill(-1, syscall.SIGKILL)
 	for {
 		_, err := syscall.Wait4(-1, nil, 0, nil)
 		if err != nil && !errors.Is(err, syscall.EINTR) {
-			break // none is left
+			break // no child is left
 		}
 	}
 	if err := leaveCgroup(); err != nil {

@@ -1,11 +1,10 @@
 //go:build linux
 
-// Package node runs programs in namespaces of their own, so that nothing of them is
-// left behind. The program that imports it is started a second time as the first
-// process of new mount, network, pid and uts namespaces: there it mounts, makes the
-// network and the cgroup, starts what it is told to over a socket, and at the end
-// kills and removes all of it. That end comes too when the socket closes because the
-// one who started it has died.
+// Package node runs programs in namespaces of their own, so that they leave nothing behind.
+// The program that imports it is started a second time, as the first process of new mount,
+// network, pid and uts namespaces. This process creates the mounts, the network and the
+// cgroup, and starts programs on request over a socket. When the socket closes, it kills and
+// removes everything. So it also cleans up if its parent dies.
 package node
 
 import (
@@ -20,22 +19,22 @@ import (
 	"time"
 )
 
-// Config is what the first process has to know.
+// Config configures the first process.
 type Config struct {
-	// Cgroup is the name of the group, in every hierarchy, under which all
-	// processes run: Cgroup/sys for what Start starts, Cgroup/pods for the kubelet.
+	// Cgroup is the name of the group, in every hierarchy, in which all processes run:
+	// programs that Start starts in Cgroup/sys, the kubelet's pods in Cgroup/pods.
 	Cgroup string `json:"cgroup"`
-	// Hostname inside.
+	// Hostname is the host name inside the namespaces.
 	Hostname string `json:"hostname"`
-	// Address of the node, with its mask.
+	// Address is the node's address with its mask.
 	Address string `json:"address"`
-	// Log is the file that takes what the first process has to say.
+	// Log is the file for the first process' own output.
 	Log string `json:"log"`
-	// Bin stands first in the PATH of all programs.
+	// Bin is the first folder in the PATH of all programs.
 	Bin string `json:"bin"`
 }
 
-// Node is a set of namespaces, seen from outside.
+// Node is a set of namespaces, as its parent process sees it.
 type Node struct {
 	cfg  Config
 	cmd  *exec.Cmd
@@ -43,22 +42,22 @@ type Node struct {
 	done chan struct{}
 }
 
-// Program to start.
+// Program is a program to start.
 type Program struct {
 	Name string
 	Args []string
-	// Log takes its output, appended.
+	// Log is the file to which its output is appended.
 	Log string
 }
 
-// argv0 tells the second start of this program from the first.
+// argv0 distinguishes the second start of this program from the first.
 const argv0 = "evenkeel-node"
 
-// envConfig hands it its Config.
+// envConfig is the variable that passes the Config to the first process.
 const envConfig = "EVENKEEL_NODE"
 
-// Start makes the namespaces. Errors: not root, no namespaces, no cgroups, or a
-// program such as ip is missing.
+// Start creates the namespaces. It fails if the user is not root, if namespaces or cgroups
+// cannot be created, or if a program such as ip is missing.
 func Start(cfg Config) (*Node, error) {
 	ours, theirs, err := socketpair()
 	if err != nil {
@@ -81,7 +80,7 @@ func Start(cfg Config) (*Node, error) {
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS,
-		// Out of the terminal's reach: Ctrl-C is for the tests, which then clean up.
+		// Ctrl-C in the terminal must reach only the tests, which then clean up.
 		Setpgid: true,
 	}
 	if err := cmd.Start(); err != nil {
@@ -109,10 +108,10 @@ func socketpair() (net.Conn, *os.File, error) {
 	return conn, os.NewFile(uintptr(fds[1]), "node"), err
 }
 
-// Pid of the first process, as seen from outside.
+// Pid returns the pid of the first process in the parent's namespace.
 func (n *Node) Pid() int { return n.cmd.Process.Pid }
 
-// Done is closed when the namespaces are gone.
+// Done returns a channel that is closed when the namespaces are gone.
 func (n *Node) Done() <-chan struct{} { return n.done }
 
 // Start starts a program.
@@ -125,31 +124,31 @@ func (n *Node) Signal(name string, sig syscall.Signal) error {
 	return n.rpc.Call("Init.Signal", Kill{name, sig}, &struct{}{})
 }
 
-// Wait waits until the program has ended, and says how.
+// Wait waits until the program has ended, and returns how it ended.
 func (n *Node) Wait(name string) (status string, err error) {
 	err = n.rpc.Call("Init.Wait", name, &status)
 	return status, err
 }
 
-// Running names the programs that run, and says of the others how they ended.
+// Running returns the programs that run, and how the others ended.
 func (n *Node) Running() (running []string, ended map[string]string, err error) {
 	var s State
 	err = n.rpc.Call("Init.State", struct{}{}, &s)
 	return s.Running, s.Ended, err
 }
 
-// stopWithin bounds the end: processes are killed, and cgroups removed.
+// stopWithin bounds how long the first process may take to kill processes and remove cgroups.
 const stopWithin = 20 * time.Second
 
 // Stop kills everything and waits until it is gone.
 func (n *Node) Stop() error {
-	_ = n.rpc.Close() // the sign
+	_ = n.rpc.Close() // makes the first process clean up
 	select {
 	case <-n.done:
 	case <-time.After(stopWithin):
 		_ = n.cmd.Process.Kill()
 		<-n.done
 	}
-	// As a rule there is nothing left of it.
+	// Usually the first process has removed it already.
 	return removeCgroup(n.cfg.Cgroup)
 }

@@ -8,13 +8,14 @@ import (
 	"time"
 )
 
-// Band of evenkeel's defaults, as docs/design.md has it, in whole connections.
+// The band by evenkeel's defaults (docs/design.md).
 const (
 	tolerance = 0.1
 	floor     = 0.7
 )
 
-// outOfBand says what is wrong, empty for nothing.
+// outOfBand names the first pod whose whole connections are outside the band. It returns an
+// empty text if there is none.
 func outOfBand(perPod map[string]int, pods []string) string {
 	sum := 0
 	for _, pod := range pods {
@@ -31,66 +32,67 @@ func outOfBand(perPod map[string]int, pods []string) string {
 	return ""
 }
 
-// Sticky is how connections of which each is on one pod followed new pods.
-type Sticky struct {
-	// Even is when the pods came into the band for good, after the last of them was
-	// ready. Below 0: never.
+// SingleHomed is how single-homed connections followed new pods.
+type SingleHomed struct {
+	// Even is the time from the last ready pod until the pods were in the band for good. Below
+	// 0: never.
 	Even time.Duration
-	// PerPod counts connections at the end.
+	// PerPod is the number of connections of each pod at the end.
 	PerPod []int
-	// GoAways and Opened by then, and Late GOAWAYs: later than a calm time after Even.
+	// GoAways and Opened are counted until the end. Late is the number of GOAWAYs later than
+	// lateAfter after Even.
 	GoAways, Opened, Late int
-	// Calls and Failed ones, with their texts.
+	// Figures are those of the phase.
 	Figures
-	// Verdicts of the pods at the end, counted.
+	// Verdicts counts the pods' verdicts at the end.
 	Verdicts map[string]int
 }
 
-// calm is for how long GOAWAYs may follow the moment when all pods are in the band:
-// that is seen from without before the pods have told each other.
-const calm = 5 * time.Second
+// lateAfter is how long GOAWAYs may follow after all pods are in the band. The measurement sees
+// the band before the pods have reported to each other.
+const lateAfter = 5 * time.Second
 
-// settledShare of the windows from Even on must be inside the band. The rest is for a
-// machine that has other things to do, too.
+// settledShare is the share of the windows after Even that must be inside the band. The rest
+// allows for a busy machine.
 const settledShare = 0.95
 
-// MeasureSticky measures the phase of growth. All connections have the same rate of
-// calls, so that a pod's share of the calls tells how many are on it; a pod's own count
-// has the kubelet's probes in it, too.
-func MeasureSticky(records []Record, name string, connections int) (*Sticky, error) {
+// MeasureSingleHomed measures the phase of growth. All connections have the same rate of
+// calls, so a pod's share of the calls shows its number of connections. A pod's own count also
+// includes the kubelet's probes.
+func MeasureSingleHomed(records []Record, name string, connections int) (*SingleHomed, error) {
 	v := newView(records, name)
 	i := slices.IndexFunc(v.marks, func(r Record) bool { return r.Phase == PhaseGrow })
 	if i < 0 || i+1 == len(v.marks) {
-		return nil, fmt.Errorf("fleet %s: no phase %q that ends", name, PhaseGrow)
+		return nil, fmt.Errorf("fleet %s: there is no complete phase %q", name, PhaseGrow)
 	}
 	f, err := v.phase(i)
 	if err != nil {
 		return nil, fmt.Errorf("fleet %s: %w", name, err)
 	}
 	end := v.marks[i+1].At
-	s := &Sticky{Figures: f, GoAways: f.GoAways, Opened: f.Opened, Even: never, Verdicts: v.verdicts(end)}
+	s := &SingleHomed{Figures: f, GoAways: f.GoAways, Opened: f.Opened, Even: never, Verdicts: v.verdicts(end)}
 	pods := v.members(end)
 	counts := v.counts(f.Growth.ReadyAt, end, connections)
 	if len(counts) == 0 {
-		return nil, fmt.Errorf("fleet %s: no calls after the growth", name)
+		return nil, fmt.Errorf("fleet %s: there were no calls after the growth", name)
 	}
 	for _, pod := range pods {
 		s.PerPod = append(s.PerPod, counts[len(counts)-1][pod])
 	}
 	if first, ok := inBandFrom(counts, pods); ok {
 		s.Even = time.Duration(first) * Interval
-		s.Late = s.GoAways + v.goawaysAt(v.marks[i].At) - v.goawaysAt(f.Growth.ReadyAt.Add(s.Even+calm))
+		s.Late = s.GoAways + v.goawaysAt(v.marks[i].At) - v.goawaysAt(f.Growth.ReadyAt.Add(s.Even+lateAfter))
 	}
 	return s, nil
 }
 
-// members are the pods that are ready last before at.
+// members returns the pods that were ready at the last record before at.
 func (v *view) members(at time.Time) []string {
 	before := v.ready[:firstFrom(v.ready, at)]
 	return slices.Sorted(maps.Keys(before[len(before)-1].Addresses))
 }
 
-// verdicts of the members, as they stood last before at.
+// verdicts counts the members' last verdicts before at.
 func (v *view) verdicts(at time.Time) map[string]int {
 	last := map[string]string{}
 	for _, r := range v.states[:firstFrom(v.states, at)] {
@@ -103,15 +105,15 @@ func (v *view) verdicts(at time.Time) map[string]int {
 	return out
 }
 
-// counted is the length of a window over which calls are counted: with few calls a
-// second, what falls on the other side of its edge matters.
-const counted = 2 * time.Second
+// countWindow is the length of a window over which calls are counted. With few calls a second, a
+// shorter window would depend too much on the calls at its edges.
+const countWindow = 2 * time.Second
 
-// counts is how many connections each pod has, for the windows that begin with each
-// interval from from on and are over before to.
+// counts returns how many connections each pod has, for every window between from and to. A
+// window starts with each interval.
 func (v *view) counts(from, to time.Time, connections int) []map[string]int {
 	var out []map[string]int
-	for at := from; !at.Add(counted).After(to); at = at.Add(Interval) {
+	for at := from; !at.Add(countWindow).After(to); at = at.Add(Interval) {
 		perPod, all := map[string]int{}, 0
 		for _, window := range []map[string]int{v.tally.Window(at), v.tally.Window(at.Add(time.Second))} {
 			for pod, n := range window {
@@ -127,7 +129,7 @@ func (v *view) counts(from, to time.Time, connections int) []map[string]int {
 	return out
 }
 
-// inBandFrom is the first window that is in the band and after which hardly any is not.
+// inBandFrom returns the first window from which on settledShare of the windows are in the band.
 func inBandFrom(counts []map[string]int, pods []string) (first int, ok bool) {
 	good := 0
 	for i, perPod := range slices.Backward(counts) {
