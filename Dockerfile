@@ -1,5 +1,5 @@
-# The example server as an image: one static binary and nothing else, as user 65532, with
-# nothing that it writes to. `make image` packs the same without a daemon.
+# Builds the image of the example server: one static binary and nothing else. It runs as user
+# 65532 and writes to no file. `make image` packs the same image without a daemon.
 #
 #   docker build -t evenkeel-example-server:dev .
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build

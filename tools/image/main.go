@@ -1,11 +1,11 @@
-// Command image packs files, as a rule one static binary, into a container image
-// without a daemon:
+// Command image packs files, usually one static binary, into a container image. It needs no
+// daemon:
 //
 //	go run ./image -o server.tar -tag evenkeel-example-server:dev -entrypoint /server ../bin/server=/server
 //
-// The archive is what `docker load` and `ctr images import` read. The image has no
-// shell and no libc, runs as user 65532, and is the same for the same files: all
-// times are 1970.
+// `docker load` and `ctr images import` can read the archive. The image has no shell and no
+// libc, and runs as user 65532. The same files lead to the same image, because all times in it
+// are 1970.
 package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 	}
 }
 
-// options is what the command line said.
+// options holds the parsed command line.
 type options struct {
 	out, tag, user, arch string
 
@@ -48,7 +48,7 @@ type options struct {
 	files                []file
 }
 
-// file of this machine, and where it goes in the image.
+// file is a file of this machine and its path in the image.
 type file struct{ from, to string }
 
 // list is a flag that may be given several times.
@@ -63,7 +63,7 @@ const usage = `Packs files into a container image, without a daemon.
 
 `
 
-// parse returns flag.ErrHelp after -h, else every wrong flag joined.
+// parse returns flag.ErrHelp for -h, otherwise the joined errors of all wrong flags.
 func parse(args []string, out io.Writer) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("image", flag.ContinueOnError)
@@ -90,11 +90,11 @@ func (o *options) check(rest []string) error {
 	var errs []error
 	for _, name := range []struct{ flag, value string }{{"-o", o.out}, {"-tag", o.tag}} {
 		if name.value == "" {
-			errs = append(errs, fmt.Errorf("%s: required", name.flag))
+			errs = append(errs, fmt.Errorf("%s: is required", name.flag))
 		}
 	}
 	if len(rest) == 0 {
-		errs = append(errs, errors.New("no files: want FROM=/TO"))
+		errs = append(errs, errors.New("no file is given, want FROM=/TO"))
 	}
 	for _, arg := range rest {
 		from, to, _ := strings.Cut(arg, "=")

@@ -19,10 +19,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// epoch is the time of everything in an image: what is the same has the same digest.
+// epoch is the time of everything in an image, so that the same files have the same digest.
 var epoch = time.Unix(0, 0).UTC()
 
-// passwd names the users that an image may run as, for programs that look.
+// passwd names the users that an image may run as, for programs that look them up.
 const passwd = "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n"
 
 func pack(o *options) error {
@@ -61,7 +61,7 @@ func pack(o *options) error {
 	return tarball.WriteToFile(o.out, tag, img)
 }
 
-// layerContent is the one layer, uncompressed.
+// layerContent returns the image's only layer, uncompressed.
 func layerContent(files []file) ([]byte, error) {
 	var content bytes.Buffer
 	w := tar.NewWriter(&content)
@@ -85,7 +85,7 @@ func layerContent(files []file) ([]byte, error) {
 	return content.Bytes(), w.Close()
 }
 
-// dirs above all files, each before what is in it.
+// dirs returns the folders of all files. A folder comes before its content.
 func dirs(files []file) []string {
 	all := []string{"etc/", "tmp/"}
 	for _, f := range files {

@@ -52,10 +52,10 @@ func TestPack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := strings.Join(append(cfg.Config.Entrypoint, cfg.Config.Cmd...), " "); got != "/server -grpc :50051" {
-		t.Errorf("the image runs %q", got)
+		t.Errorf("the image runs %q, want /server -grpc :50051", got)
 	}
 	if cfg.Config.User != "65532:65532" || cfg.Architecture != "amd64" || cfg.OS != "linux" {
-		t.Errorf("user %q on %s/%s", cfg.Config.User, cfg.OS, cfg.Architecture)
+		t.Errorf("got user %q on %s/%s, want 65532:65532 on linux/amd64", cfg.Config.User, cfg.OS, cfg.Architecture)
 	}
 	want := map[string]int64{
 		"etc/": 0o755, "tmp/": 0o1777, "opt/": 0o755, "opt/x/": 0o755,
@@ -68,7 +68,7 @@ func TestPack(t *testing.T) {
 		delete(want, name)
 	}
 	if len(want) > 0 {
-		t.Errorf("not in the image: %v", want)
+		t.Errorf("the image lacks %v", want)
 	}
 }
 
@@ -86,7 +86,7 @@ func modes(t *testing.T, img v1.Image) map[string]int64 {
 			t.Fatal(err)
 		}
 		if h.ModTime.Unix() != 0 {
-			t.Errorf("%s has a time: %v", h.Name, h.ModTime)
+			t.Errorf("%s has the time %v, want 1970", h.Name, h.ModTime)
 		}
 		name := h.Name
 		if h.Typeflag == tar.TypeDir {
@@ -106,18 +106,18 @@ func TestPackIsReproducible(t *testing.T) {
 		archives[i], _ = os.ReadFile(out)
 	}
 	if !bytes.Equal(archives[0], archives[1]) {
-		t.Error("the same files gave two different archives")
+		t.Error("the same files led to two different archives")
 	}
 }
 
 func TestWrongFlags(t *testing.T) {
 	_, err := parse([]string{"-entrypoint", "/x", "server=server", "/server"}, io.Discard)
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("wrong flags were accepted")
 	}
-	for _, want := range []string{"-o: required", "-tag: required", `"server=server"`, `"/server"`} {
+	for _, want := range []string{"-o: is required", "-tag: is required", `"server=server"`, `"/server"`} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in %q", want, err)
+			t.Errorf("got error %q, want it to contain %q", err, want)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Command protogen compiles proto files and runs the protoc plugins of this
-// module on them: protoc without protoc, pinned by go.mod alone.
+// Command protogen compiles proto files and runs the protoc plugins of this module on them. It
+// replaces protoc, so go.mod pins everything that generates code.
 //
 //	go tool protogen -in ../example/proto -out ../example/gen -gateway FILE.yaml hello/v1/hello.proto
 package main
@@ -25,7 +25,7 @@ import (
 func main() {
 	in := flag.String("in", "", "folder that import paths start from")
 	out := flag.String("out", "", "folder to write to; package paths are kept below it")
-	gateway := flag.String("gateway", "", "grpc-gateway's API configuration, a YAML file")
+	gateway := flag.String("gateway", "", "YAML file with grpc-gateway's API configuration")
 	flag.Parse()
 	if err := run(context.Background(), *in, *out, *gateway, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "protogen:", err)
@@ -33,7 +33,7 @@ func main() {
 	}
 }
 
-// plugin is one generator, by the name that `go tool` knows, and its parameter.
+// plugin is a generator: its name for `go tool`, and its parameter.
 type plugin struct{ tool, param string }
 
 func run(ctx context.Context, in, out, gateway string, files []string) error {
@@ -56,11 +56,11 @@ func run(ctx context.Context, in, out, gateway string, files []string) error {
 	return nil
 }
 
-// compile parses and links files, with all they import, into a plugin's request.
+// compile parses and links files and their imports, and returns a plugin's request.
 func compile(ctx context.Context, in string, files []string) (*pluginpb.CodeGeneratorRequest, error) {
 	c := protocompile.Compiler{
 		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: []string{in}}),
-		// Comments of the proto become comments of the Go code.
+		// With this, comments of the proto become comments of the Go code.
 		SourceInfoMode: protocompile.SourceInfoStandard,
 	}
 	linked, err := c.Compile(ctx, files...)
@@ -75,8 +75,8 @@ func compile(ctx context.Context, in string, files []string) (*pluginpb.CodeGene
 	return req, nil
 }
 
-// appendWithImports appends f behind everything it imports, each file once: plugins
-// are promised that order.
+// appendWithImports appends f after everything that it imports, and each file once. Plugins
+// rely on this order.
 func appendWithImports(list []*descriptorpb.FileDescriptorProto, f protoreflect.FileDescriptor, seen map[string]bool) []*descriptorpb.FileDescriptorProto {
 	if seen[f.Path()] {
 		return list
@@ -88,7 +88,7 @@ func appendWithImports(list []*descriptorpb.FileDescriptorProto, f protoreflect.
 	return append(list, protoutil.ProtoFromFileDescriptor(f))
 }
 
-// generate runs the plugin and writes what it answers below out.
+// generate runs the plugin and writes the files of its response below out.
 func (p plugin) generate(ctx context.Context, req *pluginpb.CodeGeneratorRequest, out string) error {
 	req.Parameter = proto.String(p.param)
 	body, err := proto.Marshal(req)
@@ -97,12 +97,12 @@ func (p plugin) generate(ctx context.Context, req *pluginpb.CodeGeneratorRequest
 	}
 	cmd := exec.CommandContext(ctx, "go", "tool", p.tool) //nolint:gosec // The name is one of ours.
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(body), os.Stderr
-	answer, err := cmd.Output()
+	output, err := cmd.Output()
 	if err != nil {
 		return err
 	}
 	resp := &pluginpb.CodeGeneratorResponse{}
-	if err := proto.Unmarshal(answer, resp); err != nil {
+	if err := proto.Unmarshal(output, resp); err != nil {
 		return err
 	}
 	if resp.Error != nil {
@@ -114,7 +114,7 @@ func (p plugin) generate(ctx context.Context, req *pluginpb.CodeGeneratorRequest
 func writeAll(out string, files []*pluginpb.CodeGeneratorResponse_File) error {
 	for _, f := range files {
 		if !filepath.IsLocal(f.GetName()) {
-			return fmt.Errorf("%q would be written outside of %s", f.GetName(), out)
+			return fmt.Errorf("the plugin would write %q outside of %s", f.GetName(), out)
 		}
 		path := filepath.Join(out, f.GetName())
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
