@@ -290,9 +290,6 @@ var (
 	_ h2conn.LossObserver = (*Conn)(nil)
 )
 
-// OnState is part of h2conn.Observer.
-func (c *Conn) OnState(h2conn.State) {}
-
 // OnLost counts a connection whose frames cannot be followed any more. One on which a
 // write failed is over anyway, mostly because its client closed it.
 func (c *Conn) OnLost(err error) {

@@ -371,6 +371,7 @@ func wantLost(t *testing.T, c *Conn, rec *recorder, err error) {
 	if c.Lost() != err || c.Drain(testDebug, 0) {
 		t.Errorf("lost: %v, want %v; it must not be asked to leave", c.Lost(), err)
 	}
+	wantState(t, c, Open)
 	_ = c.Close()
 	rec.want(t, "lost: "+err.Error(), "closed: server")
 }

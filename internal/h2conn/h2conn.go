@@ -70,9 +70,6 @@ type Observer interface {
 	// OnGoAway is called once, when the first GOAWAY is on the wire. own tells
 	// one that Leave asked for from one that the gRPC server wrote by itself.
 	OnGoAway(own bool)
-	// OnState is called after each change of State but Closed. A change that is
-	// undone before it could be told is left out.
-	OnState(State)
 	// OnClose is called once, when the connection is closed and no write is under way
 	// any more. Nothing is told after it.
 	OnClose(How)
@@ -129,12 +126,11 @@ type Conn struct {
 	streams streams
 	limit   uint32 // streams above are refused: the lowest id of all GOAWAYs
 
-	state State // what it was before, once ended
+	state State
 	lost  uint8 // index in losses, 0: not lost
 	how   How   // when ended
 
 	begun   bool // the client's preface and first frame have come
-	ended   bool // Closed
 	goAway  bool // a GOAWAY is on the wire
 	own     bool // and the first one is ours
 	pinged  bool // a PING that proves is on its way; never two
@@ -143,9 +139,8 @@ type Conn struct {
 	closing bool // we are closing it
 	unread  bool // streams ended by the server after the latest PING
 
-	telling              bool
-	told                 State
-	toldGoAway, toldLost bool
+	notifying                    bool
+	lossNotified, goAwayNotified bool
 
 	exit *exit // nil until the connection is on its way out
 
@@ -170,7 +165,7 @@ func New(nc net.Conn, cfg *Config, obs Observer) *Conn {
 func (c *Conn) Streams() (open int, opened uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
+	if c.state == Closed {
 		return 0, c.streams.opened
 	}
 	return len(c.streams.open), c.streams.opened
@@ -180,9 +175,6 @@ func (c *Conn) Streams() (open int, opened uint64) {
 func (c *Conn) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
-		return Closed
-	}
 	return c.state
 }
 
@@ -217,9 +209,6 @@ func (a *Addr) Network() string { return a.below.Network() }
 
 // String returns that of the address below.
 func (a *Addr) String() string { return a.below.String() }
-
-// Unwrap returns the address below.
-func (a *Addr) Unwrap() net.Addr { return a.below }
 
 // noAddr stands for the address of a connection that has none.
 type noAddr struct{}

@@ -27,7 +27,6 @@ func (r *recorder) add(format string, args ...any) {
 }
 
 func (r *recorder) OnGoAway(own bool) { r.add("goaway own=%t", own) }
-func (r *recorder) OnState(s State)   { r.add("%v", s) }
 func (r *recorder) OnLost(err error)  { r.add("lost: %v", err) }
 func (r *recorder) OnClose(h How)     { r.add("closed: %v", h); r.how <- h }
 
@@ -41,6 +40,13 @@ func (r *recorder) want(t tb, lines ...string) {
 	t.Helper()
 	if got := r.all(); !slices.Equal(got, lines) {
 		t.Fatalf("the observer was told\n%q, want\n%q", got, lines)
+	}
+}
+
+func wantState(t tb, c *Conn, want State) {
+	t.Helper()
+	if got := c.State(); got != want {
+		t.Fatalf("the connection is %v, want %v", got, want)
 	}
 }
 

@@ -224,7 +224,8 @@ func TestHoldThenServerGoes(t *testing.T) {
 			p.t.Error(err)
 		}
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY low")
-		p.rec.want(p.t, "asked", "goaway own=true")
+		p.rec.want(p.t, "goaway own=true")
+		p.walked(Open, Draining)
 	})
 }
 
@@ -271,7 +272,8 @@ func TestHoldEnds(t *testing.T) {
 				}
 				p.elapsed(start, tc.after)
 				p.got("PING evenhold", "EOF")
-				p.rec.want(p.t, "asked", tc.told)
+				p.rec.want(p.t, tc.told)
+				p.walked(Open, Draining, Closed)
 			})
 		})
 	}
@@ -366,7 +368,8 @@ func TestHoldFails(t *testing.T) {
 		if n != frameHeaderLen-1 || err == nil {
 			t.Errorf("Write returned %d, %v", n, err)
 		}
+		wantState(t, c, Draining)
 		_ = c.Close()
-		rec.want(t, "asked", "lost: "+ErrWrite.Error(), "closed: server")
+		rec.want(t, "lost: "+ErrWrite.Error(), "closed: server")
 	})
 }

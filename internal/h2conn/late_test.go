@@ -52,21 +52,21 @@ func TestClosedBeforeTheWriteReturns(t *testing.T) {
 		err     error
 		want    []string
 	}{
-		{name: "ours", want: []string{"asked", "goaway own=true", "closed: server"}},
-		{name: "ours, not written", err: net.ErrClosed, want: []string{"asked", "closed: server"}},
-		{name: "ours, pipe", err: io.ErrClosedPipe, want: []string{"asked", "closed: server"}},
+		{name: "ours", want: []string{"goaway own=true", "closed: server"}},
+		{name: "ours, not written", err: net.ErrClosed, want: []string{"closed: server"}},
+		{name: "ours, pipe", err: io.ErrClosedPipe, want: []string{"closed: server"}},
 		{
 			name: "ours, EOF", eof: true,
-			want: []string{"asked", "goaway own=true", "acknowledged", "quiet", "closed: client"},
+			want: []string{"goaway own=true", "closed: client"},
 		},
 		{
 			name: "ours, EOF, a stream", eof: true, streams: true,
-			want: []string{"asked", "goaway own=true", "acknowledged", "closed: client"},
+			want: []string{"goaway own=true", "closed: client"},
 		},
-		{name: "the server's", server: true, want: []string{"asked", "goaway own=false", "closed: server"}},
+		{name: "the server's", server: true, want: []string{"goaway own=false", "closed: server"}},
 		{
 			name: "the server's, EOF", server: true, eof: true,
-			want: []string{"asked", "goaway own=false", "closed: client"},
+			want: []string{"goaway own=false", "closed: client"},
 		},
 		{name: "the server's, not written", server: true, err: net.ErrClosed, want: []string{"closed: server"}},
 	} {
@@ -95,6 +95,11 @@ func TestClosedBeforeTheWriteReturns(t *testing.T) {
 				if tc.eof {
 					_, _ = c.Read(make([]byte, 1))
 				}
+				if tc.server {
+					wantState(t, c, Open)
+				} else {
+					wantState(t, c, Draining)
+				}
 				_ = c.Close()
 				synctest.Wait()
 				select {
@@ -109,6 +114,7 @@ func TestClosedBeforeTheWriteReturns(t *testing.T) {
 				<-rec.how
 				synctest.Wait()
 				rec.want(t, tc.want...)
+				wantState(t, c, Closed)
 				if c.exit != nil && c.exit.linger != nil {
 					t.Error("a timer was set after the end")
 				}
@@ -153,7 +159,8 @@ func TestEndOfAStuckWriterThatLeaves(t *testing.T) {
 		synctest.Wait()
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
-		p.rec.want(p.t, "asked", "goaway own=true", "closed: server")
+		p.rec.want(p.t, "goaway own=true", "closed: server")
+		p.walked(Open, Draining, Closed)
 		close(p.paused)
 	})
 }
@@ -192,6 +199,7 @@ func TestLastStreamAfterTheEnd(t *testing.T) {
 		w := newWire()
 		_ = w.WriteData(1, true, []byte("evenkeel: bye"))
 		b := w.take()
+		wantState(t, c, Acknowledged)
 		go func() { _, _ = c.Write(b) }()
 		<-conn.out
 		before := conn.memConn.out.Len()
@@ -202,7 +210,8 @@ func TestLastStreamAfterTheEnd(t *testing.T) {
 		if n := conn.memConn.out.Len() - before; n != 0 {
 			t.Errorf("%d bytes after the end", n)
 		}
-		rec.want(t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: server")
+		rec.want(t, "goaway own=true", "closed: server")
+		wantState(t, c, Closed)
 	})
 }
 
@@ -218,6 +227,7 @@ func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 		<-conn.out
 		before := conn.memConn.out.Len()
 		c.Drain("x", 0)
+		wantState(t, c, Draining)
 		_ = c.Close()
 		close(conn.back)
 		<-rec.how
@@ -225,7 +235,7 @@ func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
 		if n := conn.memConn.out.Len() - before; n != 0 {
 			t.Errorf("%d bytes after the end", n)
 		}
-		rec.want(t, "asked", "closed: server")
+		rec.want(t, "closed: server")
 	})
 }
 
@@ -242,6 +252,7 @@ func TestWriteToAClientThatIsGone(t *testing.T) {
 	if c.Drain("x", 0) {
 		t.Error("asked a client that is gone")
 	}
+	wantState(t, c, Open)
 	_ = c.Close()
 	rec.want(t, "closed: client")
 }
@@ -251,16 +262,41 @@ func TestNoProofAfterEOF(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, conn, rec := newLate(t, nil)
 		conn.leaves(c)
+		wantState(t, c, Acknowledged)
 		_, _ = c.Read(make([]byte, 1))
+		wantState(t, c, Acknowledged)
 		w := newWire()
 		w.headers(1, true, true)
 		writeSome(t, c, w.take(), 100)
 		synctest.Wait()
+		wantState(t, c, Idle)
 		if n := bytes.Count(conn.memConn.out.Bytes(), proofData[:]); n != 1 {
 			t.Errorf("%d PINGs", n)
 		}
 		_ = c.Close()
-		rec.want(t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: client")
+		rec.want(t, "goaway own=true", "closed: client")
+	})
+}
+
+// A client that has closed its side counts as one that has acknowledged the GOAWAY.
+func TestEOFAcknowledges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, conn, rec := newLate(t, nil)
+		c.Drain("x", 0)
+		time.Sleep(holdWait)
+		synctest.Wait()
+		wantState(t, c, Draining)
+		_, _ = c.Read(make([]byte, 1))
+		wantState(t, c, Acknowledged)
+		w := newWire()
+		w.headers(1, true, true)
+		writeSome(t, c, w.take(), 100)
+		wantState(t, c, Idle)
+		_ = c.Close()
+		rec.want(t, "goaway own=true", "closed: client")
+		if !conn.closed {
+			t.Error("the connection below is not closed")
+		}
 	})
 }
 

@@ -55,7 +55,7 @@ func (c *Conn) exitLocked() *exit {
 func (c *Conn) Drain(debug string, grace time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != Open || c.lost != 0 || c.broken || c.ended {
+	if c.state != Open || c.lost != 0 || c.broken {
 		return false
 	}
 	x := c.exitLocked()
@@ -78,7 +78,7 @@ func (c *Conn) Draining() <-chan struct{} {
 	x := c.exitLocked()
 	if x.leaving == nil {
 		x.leaving = make(chan struct{})
-		if c.state != Open || c.ended {
+		if c.state != Open {
 			x.leaveLocked()
 		}
 	}
@@ -163,7 +163,7 @@ func (c *Conn) injected() {
 
 // advanceLocked moves a connection that has our GOAWAY to where it is now.
 func (c *Conn) advanceLocked() {
-	if !c.own || c.lost != 0 || c.closing {
+	if !c.own || c.lost != 0 || c.closing || c.state == Closed {
 		return
 	}
 	if !c.acked && !c.broken {
@@ -174,7 +174,7 @@ func (c *Conn) advanceLocked() {
 		return
 	}
 	c.moveLocked(Idle)
-	if !c.broken && !c.ended {
+	if !c.broken {
 		c.proveLocked()
 	}
 }
@@ -204,13 +204,12 @@ func (c *Conn) moveLocked(to State) {
 		return
 	}
 	x := c.exitLocked()
-	if c.state == Idle && !c.closing && !c.ended {
+	if c.state == Idle {
 		x.linger.Stop()
 	}
 	c.state = to
-	c.news.Store(true)
 	x.leaveLocked()
-	if to == Idle && !c.ended {
+	if to == Idle {
 		x.waited = false
 		c.lingerLocked(c.linger)
 	}
@@ -229,7 +228,7 @@ func (c *Conn) lingerLocked(d time.Duration) {
 func (c *Conn) lingered(turn uint64) {
 	c.mu.Lock()
 	x := c.exit
-	if c.state != Idle || c.closing || c.ended || x.turn != turn {
+	if c.state != Idle || c.closing || x.turn != turn {
 		c.mu.Unlock()
 		return
 	}
@@ -261,20 +260,20 @@ func (c *Conn) closeQuiet() {
 		return
 	}
 	c.mu.Lock()
-	if !c.ended {
+	if c.state != Closed {
 		c.exit.linger = time.AfterFunc(eofWait, func() { _ = c.Close() })
 	}
 	c.mu.Unlock()
 	c.turn.take()
 	_ = half.CloseWrite()
 	c.endWrite()
-	c.tellNews() // the end, if it came meanwhile
+	c.notify() // the end, if it came meanwhile
 }
 
 // graceOver is called when the grace that Leave gave is over.
 func (c *Conn) graceOver() {
 	c.mu.Lock()
-	if c.ended || c.closing {
+	if c.state == Closed || c.closing {
 		c.mu.Unlock()
 		return
 	}
@@ -292,12 +291,12 @@ func (c *Conn) graceOver() {
 // the transport ends.
 func (c *Conn) Close() error {
 	c.mu.Lock()
-	if !c.ended {
+	if c.state != Closed {
 		c.endLocked()
 	}
 	c.mu.Unlock()
 	err := c.Conn.Close()
-	c.tellNews()
+	c.notify()
 	return err
 }
 
@@ -305,7 +304,7 @@ func (c *Conn) Close() error {
 // the preface and a frame. Nothing can be lost then. It reports whether it did.
 func (c *Conn) CloseSilent() bool {
 	c.mu.Lock()
-	silent := !c.begun && !c.ended
+	silent := !c.begun && c.state != Closed
 	if silent {
 		c.endLocked()
 	}
@@ -329,11 +328,11 @@ func (c *Conn) howLocked() How {
 	return ByServer
 }
 
-// endLocked makes the connection Closed. How far it had come stays in state: that is
-// told before the end is, and a write that is under way may add to it.
+// endLocked makes the connection Closed. A write that is under way may still put a
+// GOAWAY on the wire.
 func (c *Conn) endLocked() {
 	c.how = c.howLocked()
-	c.ended = true
+	c.state = Closed
 	c.need.Store(0)
 	c.news.Store(true)
 	c.endHoldLocked()
@@ -352,7 +351,7 @@ func (c *Conn) endLocked() {
 // stands, but the connection is not closed from here any more, unless a grace
 // was given.
 func (c *Conn) loseLocked(why uint8) {
-	if c.lost != 0 || c.broken || c.closing || c.ended {
+	if c.lost != 0 || c.broken || c.closing || c.state == Closed {
 		return
 	}
 	c.lost = why
@@ -388,7 +387,7 @@ func (c *Conn) writeFailed(err error) {
 // breakLocked notes that the client is gone. That proves as well as an ACK that it has
 // left, or will find out.
 func (c *Conn) breakLocked() {
-	if c.closing || c.ended {
+	if c.closing || c.state == Closed {
 		return
 	}
 	c.broken = true

@@ -50,6 +50,7 @@ type pair struct {
 	rec    *recorder
 	w      *wire // composes what the client or the server writes
 	start  time.Time
+	walk   []State // each state that was seen
 
 	mu     sync.Mutex
 	frames []string
@@ -63,7 +64,7 @@ func newPair(t *testing.T, ends func() (net.Conn, net.Conn)) *pair {
 	rec := newRecorder()
 	p := &pair{
 		t: t, c: New(srv, &Config{Linger: testLinger}, rec), client: cli, rec: rec,
-		w: newWire(), acks: true, start: time.Now(),
+		w: newWire(), acks: true, start: time.Now(), walk: []State{Open},
 	}
 	go p.serve()
 	go p.read()
@@ -130,7 +131,7 @@ func (p *pair) fromClient() {
 	if _, err := p.client.Write(p.w.take()); err != nil {
 		p.t.Fatal(err)
 	}
-	synctest.Wait()
+	p.look()
 }
 
 func (p *pair) fromServer() {
@@ -138,7 +139,7 @@ func (p *pair) fromServer() {
 	if _, err := p.c.Write(p.w.take()); err != nil {
 		p.t.Fatal(err)
 	}
-	synctest.Wait()
+	p.look()
 }
 
 // open lets the client open a stream, end lets the server end it.
@@ -148,9 +149,29 @@ func (p *pair) end(id uint32)  { p.w.headers(id, true, true); p.fromServer() }
 func (p *pair) leave(grace time.Duration) {
 	p.t.Helper()
 	if !p.c.Drain("bye", grace) {
-		p.t.Fatal("Leave returned false")
+		p.t.Fatal("Drain returned false")
 	}
+	p.look()
+}
+
+// look waits until nothing moves, and notes the state if it has changed.
+func (p *pair) look() {
 	synctest.Wait()
+	if p.c == nil {
+		return
+	}
+	if s := p.c.State(); s != p.walk[len(p.walk)-1] {
+		p.walk = append(p.walk, s)
+	}
+}
+
+// walked expects the states that were seen, from Open on.
+func (p *pair) walked(want ...State) {
+	p.t.Helper()
+	p.look()
+	if !slices.Equal(p.walk, want) {
+		p.t.Fatalf("the connection was %v, want %v", p.walk, want)
+	}
 }
 
 func (p *pair) setAcks(acks bool) {
@@ -161,7 +182,7 @@ func (p *pair) setAcks(acks bool) {
 
 func (p *pair) got(want ...string) {
 	p.t.Helper()
-	synctest.Wait()
+	p.look()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if got := p.frames[1:]; !slices.Equal(got, want) {
@@ -171,10 +192,8 @@ func (p *pair) got(want ...string) {
 
 func (p *pair) state(want State) {
 	p.t.Helper()
-	synctest.Wait()
-	if got := p.c.State(); got != want {
-		p.t.Fatalf("the connection is %v, want %v", got, want)
-	}
+	p.look()
+	wantState(p.t, p.c, want)
 }
 
 // closedAfter expects the connection to be closed after exactly d of virtual
@@ -188,6 +207,7 @@ func (p *pair) closedAfter(d time.Duration, want How) {
 	if took := time.Since(from); took != d {
 		p.t.Fatalf("closed after %v, want %v", took, d)
 	}
+	wantState(p.t, p.c, Closed)
 }
 
 // inBubble runs test with and without half-close below.
@@ -220,7 +240,8 @@ func TestClientThatNeverCloses(t *testing.T) {
 		p.state(Idle)
 		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "EOF")
-		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: clean")
+		p.rec.want(p.t, "goaway own=true", "closed: clean")
+		p.walked(Open, Acknowledged, Idle, Closed)
 	})
 }
 
@@ -255,7 +276,8 @@ func TestClientClosesFirst(t *testing.T) {
 		p.state(Draining)
 		_ = p.client.Close()
 		p.closedAfter(0, ByClient)
-		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "closed: client")
+		p.rec.want(p.t, "goaway own=true", "closed: client")
+		p.walked(Open, Draining, Closed)
 	})
 }
 
@@ -265,12 +287,14 @@ func TestUnaskedEnds(t *testing.T) {
 		_ = p.client.Close()
 		p.closedAfter(0, ByClient)
 		p.rec.want(p.t, "closed: client")
+		p.walked(Open, Closed)
 	})
 	inBubble(t, func(p *pair, _ bool) {
 		_ = p.c.Close()
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
 		p.rec.want(p.t, "closed: server")
+		p.walked(Open, Closed)
 		if p.c.Drain("bye", 0) {
 			p.t.Error("a closed connection was asked to leave")
 		}
@@ -283,13 +307,15 @@ func TestGrace(t *testing.T) {
 		p.open(1)
 		p.leave(grace)
 		p.closedAfter(grace, Forced)
-		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "closed: forced")
+		p.rec.want(p.t, "goaway own=true", "closed: forced")
+		p.walked(Open, Acknowledged, Closed)
 	})
 	inBubble(t, func(p *pair, half bool) { // never acknowledged, no stream
 		p.setAcks(false)
 		p.leave(grace)
 		p.closedAfter(grace+onlyHalf(half, wantEOFWait), Clean)
-		p.rec.want(p.t, "asked", "goaway own=true", "closed: clean")
+		p.rec.want(p.t, "goaway own=true", "closed: clean")
+		p.walked(Open, Draining, Closed)
 	})
 	inBubble(t, func(p *pair, half bool) { // all well before the grace is over
 		p.leave(grace)
@@ -309,7 +335,8 @@ func TestReopened(t *testing.T) {
 		p.end(1)
 		p.state(Idle)
 		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
-		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "acknowledged", "quiet", "closed: clean")
+		p.rec.want(p.t, "goaway own=true", "closed: clean")
+		p.walked(Open, Idle, Acknowledged, Idle, Closed)
 	})
 }
 
@@ -410,7 +437,8 @@ func TestServerGoesFirst(t *testing.T) {
 		p.got("GOAWAY max_age", "PING \x01\x06\x01\b\x00\x03\x03\t", "GOAWAY low", "HEADERS")
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
-		p.rec.want(p.t, "asked", "goaway own=false", "closed: server")
+		p.rec.want(p.t, "goaway own=false", "closed: server")
+		p.walked(Open, Draining, Closed)
 	})
 }
 
@@ -431,7 +459,8 @@ func TestServerGoesSecond(t *testing.T) {
 		p.end(1)
 		p.state(Idle)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY max_age", "GOAWAY low", "HEADERS", "PING evenkeel")
-		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet")
+		p.rec.want(p.t, "goaway own=true")
+		p.walked(Open, Acknowledged, Idle)
 	})
 }
 
@@ -457,7 +486,8 @@ func TestServerGoesBetween(t *testing.T) {
 			}
 			p.mu.Unlock()
 			p.closedAfter(time.Minute, Forced)
-			p.rec.want(p.t, "asked", "goaway own=false", "closed: forced")
+			p.rec.want(p.t, "goaway own=false", "closed: forced")
+			p.walked(Open, Draining, Closed)
 		})
 	}
 }
@@ -548,7 +578,8 @@ func TestLostLater(t *testing.T) {
 		p.state(Idle)
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
-		p.rec.want(p.t, "asked", "goaway own=true", "acknowledged", "quiet", "lost: "+ErrFrame.Error(), "closed: server")
+		p.rec.want(p.t, "goaway own=true", "lost: "+ErrFrame.Error(), "closed: server")
+		p.walked(Open, Idle, Closed)
 	})
 }
 
@@ -609,7 +640,7 @@ func TestLeaveOnce(t *testing.T) {
 	})
 }
 
-// lockingObserver takes a lock that its owner holds while it calls Leave, and
+// lockingObserver takes a lock that its owner holds while it calls Drain, and
 // calls back.
 type lockingObserver struct {
 	recorder
@@ -617,23 +648,47 @@ type lockingObserver struct {
 	c     *Conn
 }
 
-func (o *lockingObserver) OnState(s State) {
+func (o *lockingObserver) OnGoAway(own bool) {
+	o.callBack()
+	o.recorder.OnGoAway(own)
+}
+
+func (o *lockingObserver) OnLost(err error) {
+	o.callBack()
+	o.recorder.OnLost(err)
+}
+
+func (o *lockingObserver) OnClose(h How) {
+	o.callBack()
+	o.recorder.OnClose(h)
+}
+
+func (o *lockingObserver) callBack() {
 	o.owner.Lock()
 	defer o.owner.Unlock()
 	_, _ = o.c.Streams()
+	_ = o.c.State()
 	_ = o.c.Drain("again", 0)
-	o.recorder.OnState(s)
 }
 
 func TestObserverMayLockAndCall(t *testing.T) {
-	nc := &memConn{}
-	o := &lockingObserver{recorder: *newRecorder()}
-	o.c = New(nc, nil, o)
-	o.owner.Lock()
-	o.c.Drain("bye", 0)
-	o.owner.Unlock()
-	_ = o.c.Close()
-	<-o.how
+	synctest.Test(t, func(t *testing.T) {
+		o := &lockingObserver{recorder: *newRecorder()}
+		o.c = New(&memConn{}, nil, o)
+		w := newWire()
+		_ = w.WriteSettings()
+		writeSome(t, o.c, w.take(), 100)
+		o.owner.Lock()
+		o.c.Drain("bye", 0)
+		o.want(t) // nothing from within Drain
+		o.owner.Unlock()
+		synctest.Wait()
+		o.want(t, "goaway own=true")
+		_ = w.WriteContinuation(1, true, nil) // of no header block
+		writeSome(t, o.c, w.take(), 100)
+		_ = o.c.Close()
+		o.want(t, "goaway own=true", "lost: "+ErrFrame.Error(), "closed: server")
+	})
 }
 
 // TestLongDebug cuts debug data that no client must accept.
@@ -655,6 +710,7 @@ func TestLostWhileAsked(t *testing.T) {
 		c := New(nc, nil, rec)
 		c.Drain("bye", 0)
 		synctest.Wait()
+		wantState(t, c, Draining)
 		_, _ = c.Read(make([]byte, 100))
 		w := newWire()
 		_ = w.WriteSettings()
@@ -663,8 +719,9 @@ func TestLostWhileAsked(t *testing.T) {
 		if !bytes.Equal(nc.out.Bytes(), b) {
 			t.Errorf("the client got %q", nc.out.Bytes())
 		}
+		wantState(t, c, Draining)
 		_ = c.Close()
-		rec.want(t, "asked", "lost: "+ErrPreface.Error(), "closed: server")
+		rec.want(t, "lost: "+ErrPreface.Error(), "closed: server")
 	})
 }
 
@@ -680,8 +737,9 @@ func TestLostGoAway(t *testing.T) {
 		writeSome(t, c, b, len(b))
 		c.Drain("bye", 0)
 		synctest.Wait()
+		wantState(t, c, Draining)
 		_ = c.Close()
-		rec.want(t, "asked", "lost: "+ErrWrite.Error(), "closed: server")
+		rec.want(t, "lost: "+ErrWrite.Error(), "closed: server")
 	})
 }
 

@@ -115,5 +115,5 @@ func (c *Conn) received(p []byte, err error) {
 	if err != nil {
 		c.readFailed(err)
 	}
-	c.tellNews()
+	c.notify()
 }

@@ -56,7 +56,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	if unborn {
 		_ = c.Close()
 	}
-	c.tellNews()
+	c.notify()
 	return n, err
 }
 
@@ -81,11 +81,10 @@ func (c *Conn) release() (again bool) {
 
 // flush injects what is needed, if nobody is writing.
 func (c *Conn) flush() {
-	c.tellNews() // the write may take long
 	if c.turn.try() {
 		c.endWrite()
 	}
-	c.tellNews()
+	c.notify()
 }
 
 // writeAround injects at the first place in p, or leaves it to endWrite.
