@@ -271,14 +271,14 @@ func (c *Conn) markDraining(why reason.Reason) bool {
 }
 
 // OnGoAway counts a GOAWAY that is on the wire.
-func (c *Conn) OnGoAway(own bool) {
-	if !own {
+func (c *Conn) OnGoAway(ours bool) {
+	if !ours {
 		c.markDraining(reason.Server)
 	}
 	r := c.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if own {
+	if ours {
 		r.goaways[c.exit.reason]++
 	} else {
 		r.goaways[reason.Server]++

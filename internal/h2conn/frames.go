@@ -28,19 +28,19 @@ const (
 
 // cursor finds the frames in a sequence of bytes that is cut anywhere.
 type cursor struct {
-	header [frameHeaderLen]byte // as far as it has come, if cut
-	have   uint8                // bytes in header
-	typ    http2.FrameType
-	flags  http2.Flags
-	id     uint32
-	left   uint32 // bytes of the payload still to come
+	header    [frameHeaderLen]byte // as far as it has come, if cut
+	have      uint8                // bytes in header
+	typ       http2.FrameType
+	flags     http2.Flags
+	id        uint32
+	remaining uint32 // bytes of the payload still to come
 }
 
 // between tells whether the next byte begins a frame.
-func (c *cursor) between() bool { return c.have == 0 && c.left == 0 }
+func (c *cursor) atBoundary() bool { return c.have == 0 && c.remaining == 0 }
 
 // head consumes the frame's header, or as much of it as there is. ok: it is complete.
-func (c *cursor) head(p []byte) (rest []byte, ok bool) {
+func (c *cursor) readHeader(p []byte) (rest []byte, ok bool) {
 	if c.have == 0 && len(p) >= frameHeaderLen {
 		c.parse(p)
 		return p[frameHeaderLen:], true
@@ -56,15 +56,15 @@ func (c *cursor) head(p []byte) (rest []byte, ok bool) {
 }
 
 // body consumes as much of the frame's payload as there is; what is not there is left.
-func (c *cursor) body(p []byte) (body, rest []byte) {
-	n := min(uint64(len(p)), uint64(c.left))
-	c.left -= uint32(n)
+func (c *cursor) readPayload(p []byte) (body, rest []byte) {
+	n := min(uint64(len(p)), uint64(c.remaining))
+	c.remaining -= uint32(n)
 	return p[:n], p[n:]
 }
 
 func (c *cursor) parse(h []byte) {
 	_ = h[frameHeaderLen-1]
-	c.left = uint32(h[0])<<16 | uint32(h[1])<<8 | uint32(h[2])
+	c.remaining = uint32(h[0])<<16 | uint32(h[1])<<8 | uint32(h[2])
 	c.typ = http2.FrameType(h[3])
 	c.flags = http2.Flags(h[4])
 	c.id = binary.BigEndian.Uint32(h[5:]) & maxStreamID
@@ -73,17 +73,17 @@ func (c *cursor) parse(h []byte) {
 // inbound follows what the client sends.
 type inbound struct {
 	cursor
-	preface uint8 // bytes of the preface that have come; one more: and a frame
-	got     uint8 // bytes of a PING's payload that have come
-	ours    ours  // the PINGs of ours that it may still be
-	lost    bool
+	preface    uint8   // bytes of the preface that have come; one more: and a frame
+	got        uint8   // bytes of a PING's payload that have come
+	candidates pingSet // the PINGs of ours that it may still be
+	lost       bool
 }
 
 // missing returns how many bytes are missing to a complete frame header: 0 in
 // a payload, and where the frames are lost.
 func (f *inbound) missing() int {
 	switch {
-	case f.left > 0 || f.lost:
+	case f.remaining > 0 || f.lost:
 		return 0
 	case f.preface < uint8(len(http2.ClientPreface)):
 		return min(len(http2.ClientPreface)-int(f.preface), frameHeaderLen)
@@ -97,20 +97,20 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 		return nil, nothing
 	}
 	if f.preface < uint8(len(http2.ClientPreface)) {
-		return f.greet(p)
+		return f.matchPreface(p)
 	}
-	if f.left == 0 {
+	if f.remaining == 0 {
 		var ok bool
-		if p, ok = f.head(p); !ok {
+		if p, ok = f.readHeader(p); !ok {
 			return nil, nothing
 		}
-		f.got, f.ours = 0, f.mayBeOurs()
+		f.got, f.candidates = 0, f.pingCandidates()
 	}
-	body, rest := f.body(p)
-	if f.ours != 0 {
+	body, rest := f.readPayload(p)
+	if f.candidates != 0 {
 		f.matchPing(body)
 	}
-	if f.left > 0 {
+	if f.remaining > 0 {
 		return nil, nothing
 	}
 	first := f.preface == uint8(len(http2.ClientPreface))
@@ -123,7 +123,7 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 	case http2.FrameRSTStream:
 		return rest, streamReset
 	case http2.FramePing:
-		return rest, f.acked()
+		return rest, f.pingEvent()
 	}
 	if first {
 		return rest, began
@@ -132,7 +132,7 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 }
 
 // greet compares with the client's connection preface.
-func (f *inbound) greet(p []byte) ([]byte, event) {
+func (f *inbound) matchPreface(p []byte) ([]byte, event) {
 	want := http2.ClientPreface[f.preface:]
 	n := min(len(p), len(want))
 	if string(p[:n]) != want[:n] {
@@ -143,9 +143,9 @@ func (f *inbound) greet(p []byte) ([]byte, event) {
 	return p[n:], nothing
 }
 
-// mayBeOurs tells which PINGs of ours a frame may be, by its header.
-func (f *inbound) mayBeOurs() ours {
-	if f.typ == http2.FramePing && f.left == uint32(len(proofPayload)) {
+// pingCandidates tells which PINGs of ours a frame may be, by its header.
+func (f *inbound) pingCandidates() pingSet {
+	if f.typ == http2.FramePing && f.remaining == uint32(len(proofPayload)) {
 		return proofPing | holdPing
 	}
 	return 0
@@ -155,23 +155,23 @@ func (f *inbound) mayBeOurs() ours {
 func (f *inbound) matchPing(body []byte) {
 	for _, b := range body {
 		if proofPayload[f.got] != b {
-			f.ours &^= proofPing
+			f.candidates &^= proofPing
 		}
 		if holdPayload[f.got] != b {
-			f.ours &^= holdPing
+			f.candidates &^= holdPing
 		}
 		f.got++
 	}
 }
 
 // acked is the end of a PING.
-func (f *inbound) acked() event {
+func (f *inbound) pingEvent() event {
 	switch {
 	case !f.flags.Has(http2.FlagPingAck) || f.id != 0:
 		return nothing
-	case f.ours == proofPing:
+	case f.candidates == proofPing:
 		return pingAcked
-	case f.ours == holdPing:
+	case f.candidates == holdPing:
 		return holdAcked
 	}
 	return nothing
@@ -180,26 +180,26 @@ func (f *inbound) acked() event {
 // outbound follows what the server writes.
 type outbound struct {
 	cursor
-	block uint32 // the stream whose header block is not complete, or 0
-	last  uint32 // the id of the GOAWAY that passes
-	got   uint8  // bytes of last that have come
+	block  uint32 // the stream whose header block is not complete, or 0
+	lastID uint32 // the id of the GOAWAY that passes
+	got    uint8  // bytes of last that have come
 	// settled: the server's SETTINGS, the first frame of all, has passed.
-	settled bool
-	fin     bool // the stream of block ends with it
-	lost    bool
+	settingsSent bool
+	endsStream   bool // the stream of block ends with it
+	lost         bool
 }
 
 // gap tells whether a frame of ours may stand here.
-func (f *outbound) gap() bool {
-	return f.settled && f.block == 0 && f.between() && !f.lost
+func (f *outbound) canInject() bool {
+	return f.settingsSent && f.block == 0 && f.atBoundary() && !f.lost
 }
 
 // cut returns the first place in p, its end included, where a frame of ours may
 // stand.
-func (f *outbound) cut(p []byte) (at int, ok bool) {
+func (f *outbound) injectionPoint(p []byte) (at int, ok bool) {
 	probe := *f
 	for rest := p; ; {
-		if probe.gap() {
+		if probe.canInject() {
 			return len(p) - len(rest), true
 		}
 		if len(rest) == 0 {
@@ -217,54 +217,54 @@ func (f *outbound) next(p []byte) ([]byte, event) {
 	if f.lost {
 		return nil, nothing
 	}
-	if f.left == 0 {
+	if f.remaining == 0 {
 		var ok bool
-		if p, ok = f.head(p); !ok {
+		if p, ok = f.readHeader(p); !ok {
 			return nil, nothing
 		}
 		if !f.legal() {
 			f.lost = true
 			return nil, framesLost
 		}
-		f.last, f.got = 0, 0
+		f.lastID, f.got = 0, 0
 	}
-	body, rest := f.body(p)
+	body, rest := f.readPayload(p)
 	if f.typ == http2.FrameGoAway {
-		f.collect(body)
+		f.readLastID(body)
 	}
-	if f.left > 0 {
+	if f.remaining > 0 {
 		return nil, nothing
 	}
-	return rest, f.end()
+	return rest, f.frameEnded()
 }
 
 // collect takes the last stream id from a GOAWAY.
-func (f *outbound) collect(body []byte) {
+func (f *outbound) readLastID(body []byte) {
 	for _, b := range body {
 		if f.got == 4 {
 			return
 		}
-		f.last = f.last<<8 | uint32(b)
+		f.lastID = f.lastID<<8 | uint32(b)
 		f.got++
 	}
 }
 
 // end is the end of a frame.
-func (f *outbound) end() event {
-	f.settled = true
+func (f *outbound) frameEnded() event {
+	f.settingsSent = true
 	switch f.typ {
 	case http2.FrameData:
 		return endedIf(f.flags.Has(http2.FlagDataEndStream))
 	case http2.FrameHeaders, http2.FramePushPromise:
 		f.block = f.id
-		f.fin = f.typ == http2.FrameHeaders && f.flags.Has(http2.FlagHeadersEndStream)
+		f.endsStream = f.typ == http2.FrameHeaders && f.flags.Has(http2.FlagHeadersEndStream)
 		return f.endBlock()
 	case http2.FrameContinuation:
 		return f.endBlock()
 	case http2.FrameRSTStream:
 		return streamEnded
 	case http2.FrameGoAway:
-		f.last &= maxStreamID
+		f.lastID &= maxStreamID
 		return goAwayPassed
 	}
 	return nothing
@@ -277,7 +277,7 @@ func (f *outbound) endBlock() event {
 		return nothing
 	}
 	f.block = 0
-	return endedIf(f.fin)
+	return endedIf(f.endsStream)
 }
 
 func endedIf(yes bool) event {
@@ -291,7 +291,7 @@ func endedIf(yes bool) event {
 // 9113, sections 3.4 and 6.10, and the lengths and streams of section 6. What
 // it rejects is no HTTP/2, or a place in it that we do not know.
 func (f *outbound) legal() bool {
-	if !f.settled && (f.typ != http2.FrameSettings || f.flags.Has(http2.FlagSettingsAck)) {
+	if !f.settingsSent && (f.typ != http2.FrameSettings || f.flags.Has(http2.FlagSettingsAck)) {
 		return false
 	}
 	if f.block != 0 && (f.typ != http2.FrameContinuation || f.id != f.block) {
@@ -303,19 +303,19 @@ func (f *outbound) legal() bool {
 	case http2.FrameData, http2.FrameHeaders:
 		return f.id != 0
 	case http2.FramePushPromise:
-		return f.id != 0 && f.left >= 4
+		return f.id != 0 && f.remaining >= 4
 	case http2.FramePriority:
-		return f.id != 0 && f.left == 5
+		return f.id != 0 && f.remaining == 5
 	case http2.FrameRSTStream:
-		return f.id != 0 && f.left == 4
+		return f.id != 0 && f.remaining == 4
 	case http2.FrameWindowUpdate:
-		return f.left == 4
+		return f.remaining == 4
 	case http2.FrameSettings:
-		return f.id == 0 && f.left%6 == 0
+		return f.id == 0 && f.remaining%6 == 0
 	case http2.FramePing:
-		return f.id == 0 && f.left == 8
+		return f.id == 0 && f.remaining == 8
 	case http2.FrameGoAway:
-		return f.id == 0 && f.left >= 8
+		return f.id == 0 && f.remaining >= 8
 	}
 	return true // unknown types are ignored by who receives them
 }

@@ -164,7 +164,7 @@ func property(t tb, draw func(n int) int) (injected, held bool) {
 	synctest.Wait()
 	at, held := injectedAt(t, nc.out.Bytes(), server, testDebug)
 	injected = at >= 0
-	if told := slices.Contains(rec.all(), "goaway own=true"); told != injected {
+	if told := slices.Contains(rec.all(), "goaway ours=true"); told != injected {
 		t.Fatalf("our GOAWAY on the wire: %t, observer told: %t", injected, told)
 	}
 	return injected, held

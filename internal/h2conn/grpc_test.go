@@ -344,7 +344,7 @@ func TestServerDrains(t *testing.T) {
 			t.Fatalf("%d connections in 5 min", len(r.w.all))
 		}
 		for _, c := range r.w.all[:len(r.w.all)-1] {
-			c.want(t, "goaway own=false", "closed: client")
+			c.want(t, "goaway ours=false", "closed: client")
 		}
 	}, age)
 }
@@ -366,7 +366,7 @@ func TestIdleClientLeaves(t *testing.T) {
 			t.Errorf("%d connections, %d alive", len(r.w.all), len(r.w.live()))
 		}
 		for _, c := range r.w.all {
-			c.want(t, "goaway own=true", "closed: client")
+			c.want(t, "goaway ours=true", "closed: client")
 		}
 	})
 }

@@ -31,7 +31,7 @@ const (
 
 // String returns the state in lower case.
 func (s State) String() string {
-	return nameOf(s, "open", "asked", "acknowledged", "quiet", "closed")
+	return nameOf(s, "open", "draining", "acknowledged", "idle", "closed")
 }
 
 // How says who ended a connection.
@@ -69,7 +69,7 @@ func nameOf[T ~uint8](v T, names ...string) string {
 type Observer interface {
 	// OnGoAway is called once, when the first GOAWAY is on the wire. own tells
 	// one that Leave asked for from one that the gRPC server wrote by itself.
-	OnGoAway(own bool)
+	OnGoAway(ours bool)
 	// OnClose is called once, when the connection is closed and no write is under way
 	// any more. Nothing is told after it.
 	OnClose(How)
@@ -113,12 +113,12 @@ type Conn struct {
 	// The order keeps what the reader changes away from what the writer changes, and
 	// both from what both only read: they mostly run on two processors.
 
-	news   atomic.Bool   // there is something to tell the observer
-	need   atomic.Uint32 // what is to be injected; changes with mu held
-	ready  readyReader   // made with the first ReadOnReady
-	obs    Observer      // nil once the end has been told
-	addr   net.Addr
-	linger time.Duration
+	news    atomic.Bool   // there is something to tell the observer
+	pending atomic.Uint32 // what is to be injected; changes with mu held
+	ready   readyReader   // made with the first ReadOnReady
+	obs     Observer      // nil once the end has been told
+	addr    net.Addr
+	linger  time.Duration
 
 	in inbound // owned by the reader
 
@@ -130,22 +130,22 @@ type Conn struct {
 	lost  uint8 // index in losses, 0: not lost
 	how   How   // when ended
 
-	begun   bool // the client's preface and first frame have come
-	goAway  bool // a GOAWAY is on the wire
-	own     bool // and the first one is ours
-	pinged  bool // a PING that proves is on its way; never two
-	acked   bool // and one has come back
-	broken  bool // the client is gone: the read side has ended, or a write failed
-	closing bool // we are closing it
-	unread  bool // streams ended by the server after the latest PING
+	begun         bool // the client's preface and first frame have come
+	goAway        bool // a GOAWAY is on the wire
+	goAwayOurs    bool // and the first one is ours
+	proofInFlight bool // a PING that proves is on its way; never two
+	acked         bool // and one has come back
+	clientGone    bool // the client is gone: the read side has ended, or a write failed
+	closing       bool // we are closing it
+	unread        bool // streams ended by the server after the latest PING
 
 	notifying                    bool
 	lossNotified, goAwayNotified bool
 
-	exit *exit // nil until the connection is on its way out
+	drain *drainState // nil until the connection is on its way out
 
-	turn turn     // held while writing, and never waited for with mu held
-	out  outbound // owned by who holds turn
+	writeMu writeLock // held while writing, and never waited for with mu held
+	out     outbound  // owned by who holds turn
 }
 
 // New wraps nc, on which nothing has been read or written yet (after a TLS
@@ -156,7 +156,7 @@ func New(nc net.Conn, cfg *Config, obs Observer) *Conn {
 	if cfg != nil && cfg.Linger != 0 {
 		c.linger = cfg.Linger
 	}
-	c.addr = ownAddr(nc.RemoteAddr())
+	c.addr = uniqueAddr(nc.RemoteAddr())
 	return c
 }
 
@@ -216,7 +216,7 @@ type noAddr struct{}
 func (noAddr) Network() string { return "unknown" }
 func (noAddr) String() string  { return "unknown" }
 
-func ownAddr(a net.Addr) net.Addr {
+func uniqueAddr(a net.Addr) net.Addr {
 	if a == nil {
 		return &Addr{noAddr{}}
 	}

@@ -26,9 +26,9 @@ func (r *recorder) add(format string, args ...any) {
 	r.lines = append(r.lines, fmt.Sprintf(format, args...))
 }
 
-func (r *recorder) OnGoAway(own bool) { r.add("goaway own=%t", own) }
-func (r *recorder) OnLost(err error)  { r.add("lost: %v", err) }
-func (r *recorder) OnClose(h How)     { r.add("closed: %v", h); r.how <- h }
+func (r *recorder) OnGoAway(ours bool) { r.add("goaway ours=%t", ours) }
+func (r *recorder) OnLost(err error)   { r.add("lost: %v", err) }
+func (r *recorder) OnClose(h How)      { r.add("closed: %v", h); r.how <- h }
 
 func (r *recorder) all() []string {
 	r.mu.Lock()

@@ -29,7 +29,7 @@ func (c *Conn) hold() error {
 	}
 	var buf bytes.Buffer
 	_ = http2.NewFramer(&buf, nil).WritePing(false, holdData)
-	if err := c.writeOwn(buf.Bytes()); err != nil {
+	if err := c.writeFrames(buf.Bytes()); err != nil {
 		return err
 	}
 	limit := time.NewTimer(holdWait)
@@ -49,19 +49,19 @@ func (c *Conn) hold() error {
 func (c *Conn) beginHold() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.need.Load()&needGoAway == 0 || len(c.streams.open) == 0 && !c.unread {
+	if c.pending.Load()&pendingGoAway == 0 || len(c.streams.open) == 0 && !c.unread {
 		return nil
 	}
 	held := make(chan struct{})
-	c.exit.held = held
+	c.drain.holdDone = held
 	return held
 }
 
 // endHoldLocked lets the GOAWAY be written, or not, if what has come makes it
 // useless.
 func (c *Conn) endHoldLocked() {
-	if c.exit != nil && c.exit.held != nil {
-		close(c.exit.held)
-		c.exit.held = nil
+	if c.drain != nil && c.drain.holdDone != nil {
+		close(c.drain.holdDone)
+		c.drain.holdDone = nil
 	}
 }

@@ -224,7 +224,7 @@ func TestHoldThenServerGoes(t *testing.T) {
 			p.t.Error(err)
 		}
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY low")
-		p.rec.want(p.t, "goaway own=true")
+		p.rec.want(p.t, "goaway ours=true")
 		p.walked(Open, Draining)
 	})
 }

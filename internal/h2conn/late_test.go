@@ -52,21 +52,21 @@ func TestClosedBeforeTheWriteReturns(t *testing.T) {
 		err     error
 		want    []string
 	}{
-		{name: "ours", want: []string{"goaway own=true", "closed: server"}},
+		{name: "ours", want: []string{"goaway ours=true", "closed: server"}},
 		{name: "ours, not written", err: net.ErrClosed, want: []string{"closed: server"}},
 		{name: "ours, pipe", err: io.ErrClosedPipe, want: []string{"closed: server"}},
 		{
 			name: "ours, EOF", eof: true,
-			want: []string{"goaway own=true", "closed: client"},
+			want: []string{"goaway ours=true", "closed: client"},
 		},
 		{
 			name: "ours, EOF, a stream", eof: true, streams: true,
-			want: []string{"goaway own=true", "closed: client"},
+			want: []string{"goaway ours=true", "closed: client"},
 		},
-		{name: "the server's", server: true, want: []string{"goaway own=false", "closed: server"}},
+		{name: "the server's", server: true, want: []string{"goaway ours=false", "closed: server"}},
 		{
 			name: "the server's, EOF", server: true, eof: true,
-			want: []string{"goaway own=false", "closed: client"},
+			want: []string{"goaway ours=false", "closed: client"},
 		},
 		{name: "the server's, not written", server: true, err: net.ErrClosed, want: []string{"closed: server"}},
 	} {
@@ -115,7 +115,7 @@ func TestClosedBeforeTheWriteReturns(t *testing.T) {
 				synctest.Wait()
 				rec.want(t, tc.want...)
 				wantState(t, c, Closed)
-				if c.exit != nil && c.exit.linger != nil {
+				if c.drain != nil && c.drain.closeTimer != nil {
 					t.Error("a timer was set after the end")
 				}
 			})
@@ -159,7 +159,7 @@ func TestEndOfAStuckWriterThatLeaves(t *testing.T) {
 		synctest.Wait()
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
-		p.rec.want(p.t, "goaway own=true", "closed: server")
+		p.rec.want(p.t, "goaway ours=true", "closed: server")
 		p.walked(Open, Draining, Closed)
 		close(p.paused)
 	})
@@ -210,7 +210,7 @@ func TestLastStreamAfterTheEnd(t *testing.T) {
 		if n := conn.memConn.out.Len() - before; n != 0 {
 			t.Errorf("%d bytes after the end", n)
 		}
-		rec.want(t, "goaway own=true", "closed: server")
+		rec.want(t, "goaway ours=true", "closed: server")
 		wantState(t, c, Closed)
 	})
 }
@@ -274,7 +274,7 @@ func TestNoProofAfterEOF(t *testing.T) {
 			t.Errorf("%d PINGs", n)
 		}
 		_ = c.Close()
-		rec.want(t, "goaway own=true", "closed: client")
+		rec.want(t, "goaway ours=true", "closed: client")
 	})
 }
 
@@ -293,7 +293,7 @@ func TestEOFAcknowledges(t *testing.T) {
 		writeSome(t, c, w.take(), 100)
 		wantState(t, c, Idle)
 		_ = c.Close()
-		rec.want(t, "goaway own=true", "closed: client")
+		rec.want(t, "goaway ours=true", "closed: client")
 		if !conn.closed {
 			t.Error("the connection below is not closed")
 		}

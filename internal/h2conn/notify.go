@@ -40,9 +40,9 @@ func (c *Conn) nextCallLocked() func() {
 		return lossCall(obs, losses[c.lost])
 	case c.goAway && !c.goAwayNotified:
 		c.goAwayNotified = true
-		own := c.own
-		return func() { obs.OnGoAway(own) }
-	case c.state == Closed && c.turn.busy():
+		ours := c.goAwayOurs
+		return func() { obs.OnGoAway(ours) }
+	case c.state == Closed && c.writeMu.locked():
 		// A client may read a GOAWAY and close before the write of it returns here.
 		// OnClose waits for that write, or OnGoAway would never be called. The writer
 		// calls notify after it has released the lock.

@@ -26,7 +26,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 //
 // TCP and Unix sockets are waited for; a connection below that has a
 // ReadOnReady of its own is asked. Any other one (TLS) is read up to the end of
-// a frame header without a buffer: the payload that the header announces is
+// a frame header without a buffer: the payload that the header payloadFollows is
 // sure to come, and what comes with it fills the buffer.
 func (c *Conn) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, error) {
 	if c.ready == nil {
@@ -63,7 +63,7 @@ func (r *headerReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, i
 	if missing == 0 {
 		buf := pool.Get(bufSize)
 		n, err := r.c.Conn.Read(*buf)
-		return giveBack(buf, n, err, pool)
+		return putIfEmpty(buf, n, err, pool)
 	}
 	n, err := r.c.Conn.Read(r.header[:missing])
 	if n <= 0 {
@@ -71,7 +71,7 @@ func (r *headerReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, i
 	}
 	buf := pool.Get(bufSize)
 	n = copy(*buf, r.header[:n])
-	if err == nil && n < len(*buf) && r.announces(n) {
+	if err == nil && n < len(*buf) && r.payloadFollows(n) {
 		var m int
 		m, err = r.c.Conn.Read((*buf)[n:])
 		n += max(0, m)
@@ -79,15 +79,15 @@ func (r *headerReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, i
 	return buf, n, err
 }
 
-// announces tells whether a payload is sure to follow the bytes just read.
-func (r *headerReader) announces(n int) bool {
+// payloadFollows tells whether a payload is sure to follow the bytes just read.
+func (r *headerReader) payloadFollows(n int) bool {
 	in := r.c.in // as it will be
 	in.next(r.header[:n])
-	return in.left > 0
+	return in.remaining > 0
 }
 
-// giveBack gives a buffer without data back.
-func giveBack(buf *[]byte, n int, err error, pool mem.BufferPool) (*[]byte, int, error) {
+// putIfEmpty gives a buffer without data back.
+func putIfEmpty(buf *[]byte, n int, err error, pool mem.BufferPool) (*[]byte, int, error) {
 	if n <= 0 {
 		pool.Put(buf)
 		return nil, 0, err

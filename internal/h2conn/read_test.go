@@ -309,8 +309,8 @@ func TestRemoteAddr(t *testing.T) {
 			t.Errorf("%s: address %v, want %v", name, c.RemoteAddr(), below)
 		}
 	}
-	a, b := ownAddr(nil), ownAddr(&struct{ memAddr }{})
-	if a == ownAddr(nil) || b == ownAddr(&struct{ memAddr }{}) || a.String() == "" {
+	a, b := uniqueAddr(nil), uniqueAddr(&struct{ memAddr }{})
+	if a == uniqueAddr(nil) || b == uniqueAddr(&struct{ memAddr }{}) || a.String() == "" {
 		t.Error("empty addresses are not unique")
 	}
 }

@@ -21,11 +21,11 @@ var (
 )
 
 // ours is a set of our PINGs.
-type ours uint8
+type pingSet uint8
 
 const (
-	proofPing ours = 1 << iota // proves that what was sent before it has been read
-	holdPing                   // the server's writes are held until it comes back
+	proofPing pingSet = 1 << iota // proves that what was sent before it has been read
+	holdPing                      // the server's writes are held until it comes back
 )
 
 // maxDebug bounds a GOAWAY's debug data, far below the 16 KiB that every peer
@@ -35,25 +35,25 @@ const maxDebug = 1024
 // What may have to be injected. None of it is needed any more once the connection is
 // lost, broken, closing or ended.
 const (
-	needGoAway = 1 << iota // and a PING after it
-	needPing
+	pendingGoAway = 1 << iota // and a PING after it
+	pendingProof
 )
 
 // Write passes p on. If the connection has been asked to leave, the GOAWAY is
 // written at the first place in or after p where one may stand; n counts the
 // bytes of p alone.
 func (c *Conn) Write(p []byte) (n int, err error) {
-	c.turn.take()
-	if c.need.Load() != 0 {
+	c.writeMu.lock()
+	if c.pending.Load() != 0 {
 		n, err = c.writeAround(p)
 	} else {
-		n, err = c.pass(p)
+		n, err = c.forward(p)
 	}
 	// Without a write buffer grpc-go makes no transport of a connection that is lost with the
 	// first write, and closes only the one that it was accepted as.
-	unborn := err != nil && !c.out.settled
+	noTransport := err != nil && !c.out.settingsSent
 	c.endWrite()
-	if unborn {
+	if noTransport {
 		_ = c.Close()
 	}
 	c.notify()
@@ -63,7 +63,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 // endWrite injects what is needed, if that can be done here, and gives the turn back.
 func (c *Conn) endWrite() {
 	for again := true; again; again = c.release() {
-		if c.need.Load() != 0 && c.out.gap() {
+		if c.pending.Load() != 0 && c.out.canInject() {
 			_ = c.inject() // an error has been noted and ends the need
 		}
 	}
@@ -74,14 +74,14 @@ func (c *Conn) endWrite() {
 // back and then looked at what is needed: so one of the two sees the other. Where
 // nothing can be injected, the next write sees to it.
 func (c *Conn) release() (again bool) {
-	gap := c.out.gap()
-	c.turn.give()
-	return c.need.Load() != 0 && gap && c.turn.try()
+	gap := c.out.canInject()
+	c.writeMu.unlock()
+	return c.pending.Load() != 0 && gap && c.writeMu.tryLock()
 }
 
 // flush injects what is needed, if nobody is writing.
 func (c *Conn) flush() {
-	if c.turn.try() {
+	if c.writeMu.tryLock() {
 		c.endWrite()
 	}
 	c.notify()
@@ -89,25 +89,25 @@ func (c *Conn) flush() {
 
 // writeAround injects at the first place in p, or leaves it to endWrite.
 func (c *Conn) writeAround(p []byte) (n int, err error) {
-	at, ok := c.out.cut(p)
+	at, ok := c.out.injectionPoint(p)
 	if !ok || at == len(p) {
-		return c.pass(p)
+		return c.forward(p)
 	}
 	if at > 0 {
-		if n, err = c.pass(p[:at]); err != nil {
+		if n, err = c.forward(p[:at]); err != nil {
 			return n, err
 		}
 	}
 	if err = c.inject(); err != nil {
 		return n, err
 	}
-	m, err := c.pass(p[n:])
+	m, err := c.forward(p[n:])
 	return n + m, err
 }
 
 // pass writes p and follows what has been written of it. A stream ends only
 // when its last byte is out.
-func (c *Conn) pass(p []byte) (int, error) {
+func (c *Conn) forward(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.written(p[:max(0, min(n, len(p)))])
 	if err != nil || n < len(p) {
@@ -141,19 +141,19 @@ func (c *Conn) inject() error {
 	if err := c.hold(); err != nil {
 		return err
 	}
-	frames := c.compose()
+	frames := c.takePending()
 	if frames == nil {
 		return nil
 	}
-	if err := c.writeOwn(frames); err != nil {
+	if err := c.writeFrames(frames); err != nil {
 		return err
 	}
 	c.injected()
 	return nil
 }
 
-// writeOwn writes frames of ours.
-func (c *Conn) writeOwn(frames []byte) error {
+// writeFrames writes frames of ours.
+func (c *Conn) writeFrames(frames []byte) error {
 	n, err := c.Conn.Write(frames)
 	if err == nil && n < len(frames) {
 		err = io.ErrShortWrite
@@ -166,20 +166,20 @@ func (c *Conn) writeOwn(frames []byte) error {
 
 // compose returns the frames that are needed, nil for none. The PING counts as
 // sent from here on: its ACK may be read before the write returns.
-func (c *Conn) compose() []byte {
+func (c *Conn) takePending() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	need := c.need.Swap(0)
-	if need == 0 {
+	pending := c.pending.Swap(0)
+	if pending == 0 {
 		return nil
 	}
 	var buf bytes.Buffer
 	fr := http2.NewFramer(&buf, nil)
-	if need&needGoAway != 0 {
-		_ = fr.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(c.exit.debug))
+	if pending&pendingGoAway != 0 {
+		_ = fr.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(c.drain.debug))
 	}
 	_ = fr.WritePing(false, proofData)
-	c.pinged = true
+	c.proofInFlight = true
 	c.unread = false
 	return buf.Bytes()
 }

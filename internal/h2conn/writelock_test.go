@@ -11,29 +11,29 @@ import (
 
 // Many writers: one at a time, and nobody waits for ever.
 func TestTurn(t *testing.T) {
-	var tn turn
+	var l writeLock
 	var wg sync.WaitGroup
 	n := 0 // the race detector sees two at a time
 	for range 8 {
 		wg.Go(func() {
 			for range 2000 {
-				tn.take()
+				l.lock()
 				n++
-				tn.give()
-				if tn.try() {
+				l.unlock()
+				if l.tryLock() {
 					n--
 					n++
-					tn.give()
+					l.unlock()
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if tn.queue() != nil {
+	if l.queue() != nil {
 		t.Error("there is nobody to wait for")
 	}
-	if n != 8*2000 || tn.busy() || tn.freed != nil {
-		t.Errorf("%d turns, %+v", n, &tn)
+	if n != 8*2000 || l.locked() || l.freed != nil {
+		t.Errorf("%d turns, %+v", n, &l)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestLeaveWhileAWriteEnds(t *testing.T) {
 		<-begun
 		c.flushed(&wg, "bye")
 		wg.Wait()
-		if c.need.Load() != 0 || !slices.Contains(rec.all(), "goaway own=true") {
+		if c.pending.Load() != 0 || !slices.Contains(rec.all(), "goaway ours=true") {
 			t.Fatalf("round %d: %q was told", i, rec.all())
 		}
 		_ = c.Close()
@@ -73,14 +73,14 @@ func TestLeaveBeforeTheTurnIsGivenBack(t *testing.T) {
 		w := newWire()
 		_ = w.WriteSettings()
 		writeSome(t, c, w.take(), 100)
-		c.turn.take()
+		c.writeMu.lock()
 		c.Drain("bye", 0)
 		synctest.Wait() // its flush found the turn taken
 		if !c.release() {
 			t.Fatal("nobody writes the GOAWAY")
 		}
 		c.endWrite()
-		if c.turn.busy() || !bytes.Contains(nc.out.Bytes(), []byte("bye")) {
+		if c.writeMu.locked() || !bytes.Contains(nc.out.Bytes(), []byte("bye")) {
 			t.Error("not written")
 		}
 		_ = c.Close()
@@ -90,8 +90,8 @@ func TestLeaveBeforeTheTurnIsGivenBack(t *testing.T) {
 // flushed is Leave with its goroutine counted.
 func (c *Conn) flushed(wg *sync.WaitGroup, debug string) {
 	c.mu.Lock()
-	c.exitLocked().debug = debug
-	c.need.Or(needGoAway)
+	c.drainStateLocked().debug = debug
+	c.pending.Or(pendingGoAway)
 	c.moveLocked(Draining)
 	c.mu.Unlock()
 	wg.Go(c.flush)
@@ -100,17 +100,17 @@ func (c *Conn) flushed(wg *sync.WaitGroup, debug string) {
 // Waiting for the turn lets virtual time go on.
 func TestTurnInVirtualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var tn turn
-		tn.take()
-		if tn.try() || !tn.busy() {
+		var l writeLock
+		l.lock()
+		if l.tryLock() || !l.locked() {
 			t.Error("taken twice")
 		}
-		time.AfterFunc(time.Hour, tn.give)
+		time.AfterFunc(time.Hour, l.unlock)
 		start := time.Now()
-		tn.take()
+		l.lock()
 		if took := time.Since(start); took != time.Hour {
 			t.Errorf("had the turn after %v", took)
 		}
-		tn.give()
+		l.unlock()
 	})
 }

@@ -19,22 +19,22 @@ const (
 )
 
 // exit is what only a connection on its way out needs.
-type exit struct {
-	debug   string
-	leaving chan struct{} // nil until somebody asks for it
-	left    bool          // leaving is closed
-	held    chan struct{} // closed to end the hold before the GOAWAY
-	grace   *time.Timer
-	linger  *time.Timer // then the wait for the proof, then for EOF
-	turn    uint64      // counts the timers that linger has been
-	waited  bool        // the linger is over, the proof is missing
+type drainState struct {
+	debug         string
+	draining      chan struct{} // nil until somebody asks for it
+	announced     bool          // leaving is closed
+	holdDone      chan struct{} // closed to end the hold before the GOAWAY
+	grace         *time.Timer
+	closeTimer    *time.Timer // then the wait for the proof, then for EOF
+	timerGen      uint64      // counts the timers that linger has been
+	awaitingProof bool        // the linger is over, the proof is missing
 }
 
-func (c *Conn) exitLocked() *exit {
-	if c.exit == nil {
-		c.exit = new(exit)
+func (c *Conn) drainStateLocked() *drainState {
+	if c.drain == nil {
+		c.drain = new(drainState)
 	}
-	return c.exit
+	return c.drain
 }
 
 // Drain asks the client to leave: GOAWAY(2^31-1, NO_ERROR, debug) and a PING.
@@ -55,15 +55,15 @@ func (c *Conn) exitLocked() *exit {
 func (c *Conn) Drain(debug string, grace time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != Open || c.lost != 0 || c.broken {
+	if c.state != Open || c.lost != 0 || c.clientGone {
 		return false
 	}
-	x := c.exitLocked()
+	x := c.drainStateLocked()
 	x.debug = debug[:min(len(debug), maxDebug)]
 	if grace > 0 {
 		x.grace = time.AfterFunc(grace, c.graceOver)
 	}
-	c.need.Or(needGoAway)
+	c.pending.Or(pendingGoAway)
 	c.moveLocked(Draining)
 	go c.flush() // the caller may hold locks that its observer wants
 	return true
@@ -75,20 +75,20 @@ func (c *Conn) Drain(debug string, grace time.Duration) bool {
 func (c *Conn) Draining() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := c.exitLocked()
-	if x.leaving == nil {
-		x.leaving = make(chan struct{})
+	x := c.drainStateLocked()
+	if x.draining == nil {
+		x.draining = make(chan struct{})
 		if c.state != Open {
-			x.leaveLocked()
+			x.announceLocked()
 		}
 	}
-	return x.leaving
+	return x.draining
 }
 
-func (x *exit) leaveLocked() {
-	if x.leaving != nil && !x.left {
-		x.left = true
-		close(x.leaving)
+func (x *drainState) announceLocked() {
+	if x.draining != nil && !x.announced {
+		x.announced = true
+		close(x.draining)
 	}
 }
 
@@ -104,8 +104,8 @@ func (c *Conn) onReadLocked(ev event) {
 	case streamReset:
 		c.streams.remove(c.in.id)
 	case pingAcked:
-		c.acked = c.acked || c.pinged
-		c.pinged = false
+		c.acked = c.acked || c.proofInFlight
+		c.proofInFlight = false
 	case holdAcked:
 		c.endHoldLocked()
 	case framesLost:
@@ -126,7 +126,7 @@ func (c *Conn) onWrittenLocked(ev event) {
 			c.unread = true
 		}
 	case goAwayPassed:
-		c.serverGoAwayLocked(c.out.last)
+		c.serverGoAwayLocked(c.out.lastID)
 	case framesLost:
 		c.loseLocked(lostFrame)
 	}
@@ -139,7 +139,7 @@ func (c *Conn) onWrittenLocked(ev event) {
 func (c *Conn) serverGoAwayLocked(last uint32) {
 	c.limit = min(c.limit, last)
 	c.streams.removeAbove(c.limit)
-	c.need.And(^uint32(needGoAway))
+	c.pending.And(^uint32(pendingGoAway))
 	if c.goAway {
 		return
 	}
@@ -155,7 +155,7 @@ func (c *Conn) injected() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.goAway {
-		c.goAway, c.own = true, true
+		c.goAway, c.goAwayOurs = true, true
 		c.news.Store(true)
 	}
 	c.advanceLocked()
@@ -163,10 +163,10 @@ func (c *Conn) injected() {
 
 // advanceLocked moves a connection that has our GOAWAY to where it is now.
 func (c *Conn) advanceLocked() {
-	if !c.own || c.lost != 0 || c.closing || c.state == Closed {
+	if !c.goAwayOurs || c.lost != 0 || c.closing || c.state == Closed {
 		return
 	}
-	if !c.acked && !c.broken {
+	if !c.acked && !c.clientGone {
 		return
 	}
 	if len(c.streams.open) > 0 {
@@ -174,7 +174,7 @@ func (c *Conn) advanceLocked() {
 		return
 	}
 	c.moveLocked(Idle)
-	if !c.broken {
+	if !c.clientGone {
 		c.proveLocked()
 	}
 }
@@ -183,18 +183,18 @@ func (c *Conn) advanceLocked() {
 // before a quiet connection is closed: another PING, if streams have ended since
 // the one before. At most one is on its way.
 func (c *Conn) proveLocked() {
-	if c.pinged {
+	if c.proofInFlight {
 		return
 	}
 	if c.unread {
-		if c.need.Or(needPing)&needPing == 0 && !c.turn.busy() {
+		if c.pending.Or(pendingProof)&pendingProof == 0 && !c.writeMu.locked() {
 			go c.flush()
 		}
 		return
 	}
-	if c.exit.waited && c.exit.linger.Stop() {
+	if c.drain.awaitingProof && c.drain.closeTimer.Stop() {
 		c.setClosingLocked()
-		go c.closeQuiet()
+		go c.closeIdle()
 	}
 }
 
@@ -203,14 +203,14 @@ func (c *Conn) moveLocked(to State) {
 	if c.state == to {
 		return
 	}
-	x := c.exitLocked()
+	x := c.drainStateLocked()
 	if c.state == Idle {
-		x.linger.Stop()
+		x.closeTimer.Stop()
 	}
 	c.state = to
-	x.leaveLocked()
+	x.announceLocked()
 	if to == Idle {
-		x.waited = false
+		x.awaitingProof = false
 		c.lingerLocked(c.linger)
 	}
 }
@@ -218,42 +218,42 @@ func (c *Conn) moveLocked(to State) {
 // lingerLocked sets the timer of a quiet connection. One that could not be
 // stopped in time finds that there has been another turn since.
 func (c *Conn) lingerLocked(d time.Duration) {
-	c.exit.turn++
-	turn := c.exit.turn
-	c.exit.linger = time.AfterFunc(d, func() { c.lingered(turn) })
+	c.drain.timerGen++
+	gen := c.drain.timerGen
+	c.drain.closeTimer = time.AfterFunc(d, func() { c.lingerOver(gen) })
 }
 
 // lingered is called when a quiet connection has been left to its client for
 // long enough.
-func (c *Conn) lingered(turn uint64) {
+func (c *Conn) lingerOver(gen uint64) {
 	c.mu.Lock()
-	x := c.exit
-	if c.state != Idle || c.closing || x.turn != turn {
+	x := c.drain
+	if c.state != Idle || c.closing || x.timerGen != gen {
 		c.mu.Unlock()
 		return
 	}
-	proved := !c.pinged && !c.unread
-	if !proved && !c.broken {
-		x.waited = true
+	proved := !c.proofInFlight && !c.unread
+	if !proved && !c.clientGone {
+		x.awaitingProof = true
 		c.lingerLocked(proofWait)
 		c.mu.Unlock()
 		return
 	}
 	c.setClosingLocked()
 	c.mu.Unlock()
-	c.closeQuiet()
+	c.closeIdle()
 }
 
 func (c *Conn) setClosingLocked() {
 	c.closing = true
-	c.need.Store(0)
+	c.pending.Store(0)
 	c.endHoldLocked()
 }
 
-// closeQuiet closes a connection without streams: half of it first, so that a
+// closeIdle closes a connection without streams: half of it first, so that a
 // client that is still sending gets no reset. If a writer is stuck, the wait for
 // its turn ends with the connection.
-func (c *Conn) closeQuiet() {
+func (c *Conn) closeIdle() {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok {
 		_ = c.Close()
@@ -261,10 +261,10 @@ func (c *Conn) closeQuiet() {
 	}
 	c.mu.Lock()
 	if c.state != Closed {
-		c.exit.linger = time.AfterFunc(eofWait, func() { _ = c.Close() })
+		c.drain.closeTimer = time.AfterFunc(eofWait, func() { _ = c.Close() })
 	}
 	c.mu.Unlock()
-	c.turn.take()
+	c.writeMu.lock()
 	_ = half.CloseWrite()
 	c.endWrite()
 	c.notify() // the end, if it came meanwhile
@@ -284,7 +284,7 @@ func (c *Conn) graceOver() {
 		_ = c.Close()
 		return
 	}
-	c.closeQuiet()
+	c.closeIdle()
 }
 
 // Close closes the connection below. The server's reader fails with it, and so
@@ -318,7 +318,7 @@ func (c *Conn) CloseSilent() bool {
 // howLocked says who is ending the connection.
 func (c *Conn) howLocked() How {
 	switch {
-	case c.broken:
+	case c.clientGone:
 		return ByClient
 	case c.closing && len(c.streams.open) > 0:
 		return Forced
@@ -333,14 +333,14 @@ func (c *Conn) howLocked() How {
 func (c *Conn) endLocked() {
 	c.how = c.howLocked()
 	c.state = Closed
-	c.need.Store(0)
+	c.pending.Store(0)
 	c.news.Store(true)
 	c.endHoldLocked()
-	if c.exit == nil {
+	if c.drain == nil {
 		return
 	}
-	c.exit.leaveLocked()
-	for _, t := range []*time.Timer{c.exit.grace, c.exit.linger} {
+	c.drain.announceLocked()
+	for _, t := range []*time.Timer{c.drain.grace, c.drain.closeTimer} {
 		if t != nil {
 			t.Stop()
 		}
@@ -351,15 +351,15 @@ func (c *Conn) endLocked() {
 // stands, but the connection is not closed from here any more, unless a grace
 // was given.
 func (c *Conn) loseLocked(why uint8) {
-	if c.lost != 0 || c.broken || c.closing || c.state == Closed {
+	if c.lost != 0 || c.clientGone || c.closing || c.state == Closed {
 		return
 	}
 	c.lost = why
-	c.need.Store(0)
+	c.pending.Store(0)
 	c.news.Store(true)
 	if c.state == Idle {
-		c.exit.linger.Stop()
-		c.exit.turn++
+		c.drain.closeTimer.Stop()
+		c.drain.timerGen++
 	}
 }
 
@@ -370,7 +370,7 @@ func (c *Conn) readFailed(err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.breakLocked()
+	c.clientGoneLocked()
 }
 
 // writeFailed is called when not all of a write went out.
@@ -378,20 +378,20 @@ func (c *Conn) writeFailed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil && peerGone(err) {
-		c.breakLocked()
+		c.clientGoneLocked()
 		return
 	}
 	c.loseLocked(lostWrite)
 }
 
-// breakLocked notes that the client is gone. That proves as well as an ACK that it has
+// clientGoneLocked notes that the client is gone. That proves as well as an ACK that it has
 // left, or will find out.
-func (c *Conn) breakLocked() {
+func (c *Conn) clientGoneLocked() {
 	if c.closing || c.state == Closed {
 		return
 	}
-	c.broken = true
-	c.need.Store(0)
+	c.clientGone = true
+	c.pending.Store(0)
 	c.endHoldLocked()
 	c.advanceLocked()
 }

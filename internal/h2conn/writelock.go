@@ -9,30 +9,30 @@ import (
 // costs one atomic operation to take and one to give back, and that is waited for in a
 // channel: the one before may be stuck for long, and a goroutine that waits in a channel
 // lets the virtual time of a test go on.
-type turn struct {
-	held   atomic.Bool
-	wanted atomic.Bool // somebody waits
+type writeLock struct {
+	held    atomic.Bool
+	waiting atomic.Bool // somebody waits
 
 	mu    sync.Mutex
 	freed chan struct{} // closed when the turn comes free; nil if nobody waits
 }
 
 // try takes the turn if it is free.
-func (t *turn) try() bool { return t.held.CompareAndSwap(false, true) }
+func (l *writeLock) tryLock() bool { return l.held.CompareAndSwap(false, true) }
 
 // busy tells whether somebody holds the turn.
-func (t *turn) busy() bool { return t.held.Load() }
+func (l *writeLock) locked() bool { return l.held.Load() }
 
 // take takes the turn, and waits for it if it must.
-func (t *turn) take() {
-	if !t.try() {
-		t.wait()
+func (l *writeLock) lock() {
+	if !l.tryLock() {
+		l.wait()
 	}
 }
 
-func (t *turn) wait() {
-	for !t.try() {
-		if freed := t.queue(); freed != nil {
+func (l *writeLock) wait() {
+	for !l.tryLock() {
+		if freed := l.queue(); freed != nil {
 			<-freed
 		}
 	}
@@ -41,33 +41,33 @@ func (t *turn) wait() {
 // queue returns the channel to wait in. wanted is set before the turn is looked at
 // again, and give looks at wanted after it has given the turn back: one of the two sees
 // the other.
-func (t *turn) queue() <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.wanted.Store(true)
-	if !t.busy() {
+func (l *writeLock) queue() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting.Store(true)
+	if !l.locked() {
 		return nil
 	}
-	if t.freed == nil {
-		t.freed = make(chan struct{})
+	if l.freed == nil {
+		l.freed = make(chan struct{})
 	}
-	return t.freed
+	return l.freed
 }
 
 // give gives the turn back. All who wait try again.
-func (t *turn) give() {
-	t.held.Store(false)
-	if t.wanted.Load() {
-		t.wake()
+func (l *writeLock) unlock() {
+	l.held.Store(false)
+	if l.waiting.Load() {
+		l.wake()
 	}
 }
 
-func (t *turn) wake() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.wanted.Store(false)
-	if t.freed != nil {
-		close(t.freed)
-		t.freed = nil
+func (l *writeLock) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting.Store(false)
+	if l.freed != nil {
+		close(l.freed)
+		l.freed = nil
 	}
 }

@@ -240,7 +240,7 @@ func TestClientThatNeverCloses(t *testing.T) {
 		p.state(Idle)
 		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "EOF")
-		p.rec.want(p.t, "goaway own=true", "closed: clean")
+		p.rec.want(p.t, "goaway ours=true", "closed: clean")
 		p.walked(Open, Acknowledged, Idle, Closed)
 	})
 }
@@ -276,7 +276,7 @@ func TestClientClosesFirst(t *testing.T) {
 		p.state(Draining)
 		_ = p.client.Close()
 		p.closedAfter(0, ByClient)
-		p.rec.want(p.t, "goaway own=true", "closed: client")
+		p.rec.want(p.t, "goaway ours=true", "closed: client")
 		p.walked(Open, Draining, Closed)
 	})
 }
@@ -307,14 +307,14 @@ func TestGrace(t *testing.T) {
 		p.open(1)
 		p.leave(grace)
 		p.closedAfter(grace, Forced)
-		p.rec.want(p.t, "goaway own=true", "closed: forced")
+		p.rec.want(p.t, "goaway ours=true", "closed: forced")
 		p.walked(Open, Acknowledged, Closed)
 	})
 	inBubble(t, func(p *pair, half bool) { // never acknowledged, no stream
 		p.setAcks(false)
 		p.leave(grace)
 		p.closedAfter(grace+onlyHalf(half, wantEOFWait), Clean)
-		p.rec.want(p.t, "goaway own=true", "closed: clean")
+		p.rec.want(p.t, "goaway ours=true", "closed: clean")
 		p.walked(Open, Draining, Closed)
 	})
 	inBubble(t, func(p *pair, half bool) { // all well before the grace is over
@@ -335,7 +335,7 @@ func TestReopened(t *testing.T) {
 		p.end(1)
 		p.state(Idle)
 		p.closedAfter(testLinger+onlyHalf(half, wantEOFWait), Clean)
-		p.rec.want(p.t, "goaway own=true", "closed: clean")
+		p.rec.want(p.t, "goaway ours=true", "closed: clean")
 		p.walked(Open, Idle, Acknowledged, Idle, Closed)
 	})
 }
@@ -437,7 +437,7 @@ func TestServerGoesFirst(t *testing.T) {
 		p.got("GOAWAY max_age", "PING \x01\x06\x01\b\x00\x03\x03\t", "GOAWAY low", "HEADERS")
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
-		p.rec.want(p.t, "goaway own=false", "closed: server")
+		p.rec.want(p.t, "goaway ours=false", "closed: server")
 		p.walked(Open, Draining, Closed)
 	})
 }
@@ -459,7 +459,7 @@ func TestServerGoesSecond(t *testing.T) {
 		p.end(1)
 		p.state(Idle)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY max_age", "GOAWAY low", "HEADERS", "PING evenkeel")
-		p.rec.want(p.t, "goaway own=true")
+		p.rec.want(p.t, "goaway ours=true")
 		p.walked(Open, Acknowledged, Idle)
 	})
 }
@@ -486,7 +486,7 @@ func TestServerGoesBetween(t *testing.T) {
 			}
 			p.mu.Unlock()
 			p.closedAfter(time.Minute, Forced)
-			p.rec.want(p.t, "goaway own=false", "closed: forced")
+			p.rec.want(p.t, "goaway ours=false", "closed: forced")
 			p.walked(Open, Draining, Closed)
 		})
 	}
@@ -578,7 +578,7 @@ func TestLostLater(t *testing.T) {
 		p.state(Idle)
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
-		p.rec.want(p.t, "goaway own=true", "lost: "+ErrFrame.Error(), "closed: server")
+		p.rec.want(p.t, "goaway ours=true", "lost: "+ErrFrame.Error(), "closed: server")
 		p.walked(Open, Idle, Closed)
 	})
 }
@@ -648,9 +648,9 @@ type lockingObserver struct {
 	c     *Conn
 }
 
-func (o *lockingObserver) OnGoAway(own bool) {
+func (o *lockingObserver) OnGoAway(ours bool) {
 	o.callBack()
-	o.recorder.OnGoAway(own)
+	o.recorder.OnGoAway(ours)
 }
 
 func (o *lockingObserver) OnLost(err error) {
@@ -683,11 +683,11 @@ func TestObserverMayLockAndCall(t *testing.T) {
 		o.want(t) // nothing from within Drain
 		o.owner.Unlock()
 		synctest.Wait()
-		o.want(t, "goaway own=true")
+		o.want(t, "goaway ours=true")
 		_ = w.WriteContinuation(1, true, nil) // of no header block
 		writeSome(t, o.c, w.take(), 100)
 		_ = o.c.Close()
-		o.want(t, "goaway own=true", "lost: "+ErrFrame.Error(), "closed: server")
+		o.want(t, "goaway ours=true", "lost: "+ErrFrame.Error(), "closed: server")
 	})
 }
 
