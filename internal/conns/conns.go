@@ -270,7 +270,8 @@ func (c *Conn) markDraining(why reason.Reason) bool {
 	return true
 }
 
-// OnGoAway counts a GOAWAY that is on the wire.
+// OnGoAway counts a GOAWAY that is on the wire. One that the gRPC server sent itself
+// also marks the connection as draining.
 func (c *Conn) OnGoAway(ours bool) {
 	if !ours {
 		c.markDraining(reason.Server)
@@ -290,8 +291,8 @@ var (
 	_ h2conn.LossObserver = (*Conn)(nil)
 )
 
-// OnLost counts a connection whose frames cannot be followed any more. One on which a
-// write failed is over anyway, mostly because its client closed it.
+// OnLost counts a connection whose frames can no longer be followed. A failed write
+// does not count: that connection is over anyway, mostly because its client closed it.
 func (c *Conn) OnLost(err error) {
 	if errors.Is(err, h2conn.ErrWrite) {
 		return

@@ -1,31 +1,49 @@
-// Package h2conn is one HTTP/2 server connection on the wire that can be asked
-// to leave.
+// Package h2conn drains single HTTP/2 server connections, on the wire.
 //
-// A [Conn] sits between grpc-go's server transport and the connection below
-// (TCP, or the plaintext side of TLS). It follows the frame headers that pass in
-// both directions; it keeps, copies and changes none of the bytes. The set of
-// open streams is all it remembers of them.
+// A [Conn] sits between grpc-go's server transport and the connection below it:
+// a TCP connection, or the plaintext side of TLS. It follows the frame headers
+// in both directions. It keeps, copies and changes none of the bytes, and
+// remembers nothing of them but the set of open streams.
 //
-// Asked to leave, it writes GOAWAY(2^31-1, NO_ERROR) and a PING between two
-// frames: not before the server's SETTINGS (RFC 9113, section 3.4), not inside
-// a header block (4.3), and never after another GOAWAY, since the last stream
-// id must not rise (6.8). Before that it sends another PING and holds the
-// server's writes until the client has acknowledged it, for 100 ms at most, so
-// that the GOAWAY stands behind no end of a stream in what the client reads: some
-// clients refuse an RPC that they begin between the two. Then it walks
+// # Draining
 //
-//	Open -> Asked -> Acknowledged -> Quiet -> Closed
+// [Conn.Drain] writes GOAWAY(2^31-1, NO_ERROR) and a PING between two frames of
+// the server. RFC 9113 restricts where a GOAWAY may stand:
+//   - not before the server's SETTINGS (section 3.4);
+//   - not inside a header block (section 4.3);
+//   - never after another GOAWAY, since the last stream ID must not rise
+//     (section 6.8).
 //
-// Acknowledged: the PING came back, so the client knows. Quiet: no stream is
-// open; a second PING proves, where it has to, that the client has read the
-// last trailers. The client now has Config.Linger to close; those that never do
-// (Java) are closed from here: half-close, wait for their EOF, close. A stream
-// that opens in a quiet connection leads back to Acknowledged.
+// The connection then walks through these states:
 //
-// A GOAWAY that the server writes itself (MaxConnectionAge, GracefulStop)
-// passes and is reported; such a connection stays Asked, and closing it is
-// left to grpc-go. Who ended a connection is told by [How].
+//	Open -> Draining -> Acknowledged -> Idle -> Closed
 //
-// A connection whose frames cannot be followed (see [Conn.Lost]) is left alone:
-// its bytes pass as before, nothing is ever written to it.
+// It is Acknowledged once the PING has come back: the client has read the
+// GOAWAY. It is Idle once no stream is open. The client now has Config.Linger to
+// close the connection. A stream that opens in an Idle connection leads back to
+// Acknowledged.
+//
+// Some clients (Java) never close a drained connection. For those, the Conn
+// half-closes it, waits for the client's EOF, and closes it. If streams have
+// ended since the first PING, a second one first proves that the client has read
+// the last trailers.
+//
+// # The hold
+//
+// Some clients begin an RPC as soon as they see a stream end, and refuse that RPC
+// themselves if a GOAWAY follows in the same read. So what a client reads must
+// never contain the end of a stream and then the GOAWAY. Before the GOAWAY, the
+// Conn sends another PING and holds the server's writes until the client
+// acknowledges it, for at most 100 ms.
+//
+// # Who closes
+//
+// A GOAWAY that the server writes itself (MaxConnectionAge, GracefulStop) passes
+// through, and the [Observer] is notified. Such a connection stays Draining, and
+// grpc-go closes it. [How] names the side that ended a connection.
+//
+// # Lost frames
+//
+// If the frames of a connection cannot be followed, it is left alone: its bytes
+// pass as before, and nothing is ever injected. See [Conn.Lost].
 package h2conn

@@ -1,33 +1,20 @@
 package h2conn
 
-import (
-	"errors"
-	"net"
-	"os"
-	"time"
-)
+import "time"
 
-const (
-	// proofWait is how often a quiet connection is looked at whose client has not
-	// acknowledged yet that it has read the last trailers. It may read slowly, and is waited
-	// for: what it has not read would be lost with the connection.
-	proofWait = 5 * time.Second
-	// eofWait is how long a half-closed connection waits for the client's EOF.
-	// Without it, a frame that the client still sends would be answered with a
-	// reset, which destroys what the client has not read yet.
-	eofWait = 5 * time.Second
-)
-
-// exit is what only a connection on its way out needs.
+// drainState holds what a connection needs once it drains, or once Draining is
+// called. Most connections have none, which keeps them small.
 type drainState struct {
-	debug         string
-	draining      chan struct{} // nil until somebody asks for it
-	announced     bool          // leaving is closed
-	holdDone      chan struct{} // closed to end the hold before the GOAWAY
-	grace         *time.Timer
-	closeTimer    *time.Timer // then the wait for the proof, then for EOF
-	timerGen      uint64      // counts the timers that linger has been
-	awaitingProof bool        // the linger is over, the proof is missing
+	debug    string
+	draining chan struct{} // nil until Draining is called
+	signaled bool          // draining is closed
+	holdDone chan struct{} // closed to end the hold; nil if there is none
+	grace    *time.Timer
+
+	// closeTimer runs for the linger, then for the proof, then for the client's EOF.
+	closeTimer    *time.Timer
+	timerGen      uint64 // counts the timers that closeTimer has been
+	awaitingProof bool   // the linger is over, but the proof is missing
 }
 
 func (c *Conn) drainStateLocked() *drainState {
@@ -37,62 +24,63 @@ func (c *Conn) drainStateLocked() *drainState {
 	return c.drain
 }
 
-// Drain asks the client to leave: GOAWAY(2^31-1, NO_ERROR, debug) and a PING.
-// It never blocks: if the writer is stuck, or in the middle of a frame, the
-// writer sends both later. debug beyond 1 KiB is cut off.
+// Drain sends GOAWAY(2^31-1, NO_ERROR, debug) and a PING. It never blocks: if the
+// writer is stuck or in the middle of a frame, the writer sends both later. debug
+// is cut to 1 KiB.
 //
-// If streams are open, or have been, the server's writes are held before the GOAWAY
-// until the client has read what was sent so far, for 100 ms at most.
+// If streams are open, or have been, the server's writes are held before the
+// GOAWAY until the client has read everything sent so far, for at most 100 ms.
 //
-// grace, if positive, is the time after which the connection is closed even
-// with streams open (Forced). If none is open by then it is closed as a quiet
-// one is, which gives the client up to 5 s more (Clean).
+// If grace is positive, the connection is closed after that time even with
+// streams open (Forced). If none is open by then, it is closed as an Idle one is
+// (Clean), which gives the client up to 5 s more.
 //
-// Drain reports whether this call was the one that asked: false if it was asked
-// before, is closed or lost, or the server itself has sent a GOAWAY. If the
-// server sends one after Drain but before ours could be written, ours is not
-// written; the grace stands.
+// Drain reports whether this call started the draining. It returns false if the
+// connection is already draining, closed or lost, or if the server itself has
+// sent a GOAWAY. If the server sends one after Drain but before ours is written,
+// ours is not written; the grace still applies.
 func (c *Conn) Drain(debug string, grace time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != Open || c.lost != 0 || c.clientGone {
 		return false
 	}
-	x := c.drainStateLocked()
-	x.debug = debug[:min(len(debug), maxDebug)]
+	d := c.drainStateLocked()
+	d.debug = debug[:min(len(debug), maxDebug)]
 	if grace > 0 {
-		x.grace = time.AfterFunc(grace, c.graceOver)
+		d.grace = time.AfterFunc(grace, c.graceOver)
 	}
 	c.pending.Or(pendingGoAway)
 	c.moveLocked(Draining)
-	go c.flush() // the caller may hold locks that its observer wants
+	go c.flush() // the caller may hold locks that its observer takes
 	return true
 }
 
-// Draining returns a channel that is closed once the connection has been asked
-// to leave, by Leave or by a GOAWAY of the server itself, or has ended. It costs
-// nothing until it is called.
+// Draining returns a channel that is closed once the connection is draining or
+// has ended. It does not matter whether Drain or a GOAWAY of the server started
+// the draining. A connection pays nothing for the channel until it is asked for.
 func (c *Conn) Draining() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := c.drainStateLocked()
-	if x.draining == nil {
-		x.draining = make(chan struct{})
+	d := c.drainStateLocked()
+	if d.draining == nil {
+		d.draining = make(chan struct{})
 		if c.state != Open {
-			x.announceLocked()
+			d.signalLocked()
 		}
 	}
-	return x.draining
+	return d.draining
 }
 
-func (x *drainState) announceLocked() {
-	if x.draining != nil && !x.announced {
-		x.announced = true
-		close(x.draining)
+// signalLocked closes the channel that Draining returned.
+func (d *drainState) signalLocked() {
+	if d.draining != nil && !d.signaled {
+		d.signaled = true
+		close(d.draining)
 	}
 }
 
-// onReadLocked takes what the client has sent.
+// onReadLocked handles a frame that the client has sent.
 func (c *Conn) onReadLocked(ev event) {
 	c.begun = true
 	if c.lost != 0 {
@@ -103,7 +91,7 @@ func (c *Conn) onReadLocked(ev event) {
 		c.streams.add(c.in.id, c.in.id > c.limit)
 	case streamReset:
 		c.streams.remove(c.in.id)
-	case pingAcked:
+	case proofAcked:
 		c.acked = c.acked || c.proofInFlight
 		c.proofInFlight = false
 	case holdAcked:
@@ -114,8 +102,8 @@ func (c *Conn) onReadLocked(ev event) {
 	c.advanceLocked()
 }
 
-// onWrittenLocked takes what the server has written, also if the connection has ended
-// before the write returned.
+// onWrittenLocked handles a frame that the server has written, even if the
+// connection has ended before the write returned.
 func (c *Conn) onWrittenLocked(ev event) {
 	if c.lost != 0 {
 		return
@@ -133,9 +121,9 @@ func (c *Conn) onWrittenLocked(ev event) {
 	c.advanceLocked()
 }
 
-// serverGoAwayLocked is a GOAWAY of the server itself. Ours, if it has not been
-// written, never will be: its id could be the higher one. Streams above the id
-// are dropped by grpc-go without a word.
+// serverGoAwayLocked handles a GOAWAY of the server itself. If ours has not been
+// written yet, it never will be: its ID could be the higher one. grpc-go silently
+// drops the streams above last.
 func (c *Conn) serverGoAwayLocked(last uint32) {
 	c.limit = min(c.limit, last)
 	c.streams.removeAbove(c.limit)
@@ -161,7 +149,8 @@ func (c *Conn) injected() {
 	c.advanceLocked()
 }
 
-// advanceLocked moves a connection that has our GOAWAY to where it is now.
+// advanceLocked moves a connection that Drain has sent a GOAWAY on to the state
+// that it has reached.
 func (c *Conn) advanceLocked() {
 	if !c.goAwayOurs || c.lost != 0 || c.closing || c.state == Closed {
 		return
@@ -179,9 +168,9 @@ func (c *Conn) advanceLocked() {
 	}
 }
 
-// proveLocked sees to it that the client has read the end of the last stream
-// before a quiet connection is closed: another PING, if streams have ended since
-// the one before. At most one is on its way.
+// proveLocked makes sure that the client has read the end of the last stream
+// before an Idle connection is closed. If streams have ended since the latest
+// proof PING, it sends another. At most one is in flight.
 func (c *Conn) proveLocked() {
 	if c.proofInFlight {
 		return
@@ -203,201 +192,14 @@ func (c *Conn) moveLocked(to State) {
 	if c.state == to {
 		return
 	}
-	x := c.drainStateLocked()
+	d := c.drainStateLocked()
 	if c.state == Idle {
-		x.closeTimer.Stop()
+		d.closeTimer.Stop()
 	}
 	c.state = to
-	x.announceLocked()
+	d.signalLocked()
 	if to == Idle {
-		x.awaitingProof = false
+		d.awaitingProof = false
 		c.lingerLocked(c.linger)
 	}
-}
-
-// lingerLocked sets the timer of a quiet connection. One that could not be
-// stopped in time finds that there has been another turn since.
-func (c *Conn) lingerLocked(d time.Duration) {
-	c.drain.timerGen++
-	gen := c.drain.timerGen
-	c.drain.closeTimer = time.AfterFunc(d, func() { c.lingerOver(gen) })
-}
-
-// lingered is called when a quiet connection has been left to its client for
-// long enough.
-func (c *Conn) lingerOver(gen uint64) {
-	c.mu.Lock()
-	x := c.drain
-	if c.state != Idle || c.closing || x.timerGen != gen {
-		c.mu.Unlock()
-		return
-	}
-	proved := !c.proofInFlight && !c.unread
-	if !proved && !c.clientGone {
-		x.awaitingProof = true
-		c.lingerLocked(proofWait)
-		c.mu.Unlock()
-		return
-	}
-	c.setClosingLocked()
-	c.mu.Unlock()
-	c.closeIdle()
-}
-
-func (c *Conn) setClosingLocked() {
-	c.closing = true
-	c.pending.Store(0)
-	c.endHoldLocked()
-}
-
-// closeIdle closes a connection without streams: half of it first, so that a
-// client that is still sending gets no reset. If a writer is stuck, the wait for
-// its turn ends with the connection.
-func (c *Conn) closeIdle() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		_ = c.Close()
-		return
-	}
-	c.mu.Lock()
-	if c.state != Closed {
-		c.drain.closeTimer = time.AfterFunc(eofWait, func() { _ = c.Close() })
-	}
-	c.mu.Unlock()
-	c.writeMu.lock()
-	_ = half.CloseWrite()
-	c.endWrite()
-	c.notify() // the end, if it came meanwhile
-}
-
-// graceOver is called when the grace that Leave gave is over.
-func (c *Conn) graceOver() {
-	c.mu.Lock()
-	if c.state == Closed || c.closing {
-		c.mu.Unlock()
-		return
-	}
-	c.setClosingLocked()
-	forced := len(c.streams.open) > 0
-	c.mu.Unlock()
-	if forced {
-		_ = c.Close()
-		return
-	}
-	c.closeIdle()
-}
-
-// Close closes the connection below. The server's reader fails with it, and so
-// the transport ends.
-func (c *Conn) Close() error {
-	c.mu.Lock()
-	if c.state != Closed {
-		c.endLocked()
-	}
-	c.mu.Unlock()
-	err := c.Conn.Close()
-	c.notify()
-	return err
-}
-
-// CloseSilent closes the connection if its client has not said yet what begins HTTP/2:
-// the preface and a frame. Nothing can be lost then. It reports whether it did.
-func (c *Conn) CloseSilent() bool {
-	c.mu.Lock()
-	silent := !c.begun && c.state != Closed
-	if silent {
-		c.endLocked()
-	}
-	c.mu.Unlock()
-	if silent {
-		_ = c.Close()
-	}
-	return silent
-}
-
-// howLocked says who is ending the connection.
-func (c *Conn) howLocked() How {
-	switch {
-	case c.clientGone:
-		return ByClient
-	case c.closing && len(c.streams.open) > 0:
-		return Forced
-	case c.closing:
-		return Clean
-	}
-	return ByServer
-}
-
-// endLocked makes the connection Closed. A write that is under way may still put a
-// GOAWAY on the wire.
-func (c *Conn) endLocked() {
-	c.how = c.howLocked()
-	c.state = Closed
-	c.pending.Store(0)
-	c.news.Store(true)
-	c.endHoldLocked()
-	if c.drain == nil {
-		return
-	}
-	c.drain.announceLocked()
-	for _, t := range []*time.Timer{c.drain.grace, c.drain.closeTimer} {
-		if t != nil {
-			t.Stop()
-		}
-	}
-}
-
-// loseLocked gives up following the frames. What has been told to the client
-// stands, but the connection is not closed from here any more, unless a grace
-// was given.
-func (c *Conn) loseLocked(why uint8) {
-	if c.lost != 0 || c.clientGone || c.closing || c.state == Closed {
-		return
-	}
-	c.lost = why
-	c.pending.Store(0)
-	c.news.Store(true)
-	if c.state == Idle {
-		c.drain.closeTimer.Stop()
-		c.drain.timerGen++
-	}
-}
-
-// readFailed is called with each error of a read.
-func (c *Conn) readFailed(err error) {
-	if !peerGone(err) {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.clientGoneLocked()
-}
-
-// writeFailed is called when not all of a write went out.
-func (c *Conn) writeFailed(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err != nil && peerGone(err) {
-		c.clientGoneLocked()
-		return
-	}
-	c.loseLocked(lostWrite)
-}
-
-// clientGoneLocked notes that the client is gone. That proves as well as an ACK that it has
-// left, or will find out.
-func (c *Conn) clientGoneLocked() {
-	if c.closing || c.state == Closed {
-		return
-	}
-	c.clientGone = true
-	c.pending.Store(0)
-	c.endHoldLocked()
-	c.advanceLocked()
-}
-
-// peerGone tells the errors that the other side caused from those that were
-// made here: a deadline, or a connection closed under our feet.
-func peerGone(err error) bool {
-	return !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed)
 }

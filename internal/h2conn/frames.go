@@ -11,24 +11,24 @@ const (
 	maxStreamID    = 1<<31 - 1
 )
 
-// event is what a frame, once it has passed as a whole, means to a connection.
+// event is what a frame means to a connection once all of it has passed.
 type event uint8
 
 const (
 	nothing      event = iota
 	streamOpened       // client HEADERS; id is the stream
-	streamReset        // client RST_STREAM
-	streamEnded        // END_STREAM or RST_STREAM of the server
-	pingAcked          // the ACK of a PING that proves
-	holdAcked          // the ACK of the PING that holds writes
-	goAwayPassed       // GOAWAY of the server; last is its stream id
+	streamReset        // client RST_STREAM; id is the stream
+	streamEnded        // server END_STREAM or RST_STREAM; id is the stream
+	proofAcked         // client ACK of a proof PING
+	holdAcked          // client ACK of a hold PING
+	goAwayPassed       // server GOAWAY; lastID is its last stream ID
 	framesLost
-	began // the client's first frame, if it is none of the others
+	firstFrame // the client's first frame, if it is none of the above
 )
 
-// cursor finds the frames in a sequence of bytes that is cut anywhere.
+// cursor finds the frames in a sequence of bytes that may be cut anywhere.
 type cursor struct {
-	header    [frameHeaderLen]byte // as far as it has come, if cut
+	header    [frameHeaderLen]byte // the part that has arrived, if the header is cut
 	have      uint8                // bytes in header
 	typ       http2.FrameType
 	flags     http2.Flags
@@ -36,10 +36,11 @@ type cursor struct {
 	remaining uint32 // bytes of the payload still to come
 }
 
-// between tells whether the next byte begins a frame.
+// atBoundary reports whether the next byte begins a frame.
 func (c *cursor) atBoundary() bool { return c.have == 0 && c.remaining == 0 }
 
-// head consumes the frame's header, or as much of it as there is. ok: it is complete.
+// readHeader consumes the frame's header, or as much of it as p has. ok is true
+// once the header is complete.
 func (c *cursor) readHeader(p []byte) (rest []byte, ok bool) {
 	if c.have == 0 && len(p) >= frameHeaderLen {
 		c.parse(p)
@@ -55,8 +56,8 @@ func (c *cursor) readHeader(p []byte) (rest []byte, ok bool) {
 	return p[n:], true
 }
 
-// body consumes as much of the frame's payload as there is; what is not there is left.
-func (c *cursor) readPayload(p []byte) (body, rest []byte) {
+// readPayload consumes the frame's payload, or as much of it as p has.
+func (c *cursor) readPayload(p []byte) (payload, rest []byte) {
 	n := min(uint64(len(p)), uint64(c.remaining))
 	c.remaining -= uint32(n)
 	return p[:n], p[n:]
@@ -73,14 +74,14 @@ func (c *cursor) parse(h []byte) {
 // inbound follows what the client sends.
 type inbound struct {
 	cursor
-	preface    uint8   // bytes of the preface that have come; one more: and a frame
-	got        uint8   // bytes of a PING's payload that have come
-	candidates pingSet // the PINGs of ours that it may still be
+	preface    uint8   // bytes of the preface that have arrived; one more after the first frame
+	got        uint8   // bytes of the PING's payload that have arrived
+	candidates pingSet // those of our PINGs whose payload still matches
 	lost       bool
 }
 
-// missing returns how many bytes are missing to a complete frame header: 0 in
-// a payload, and where the frames are lost.
+// missing returns how many bytes a complete frame header still lacks. It returns
+// 0 inside a payload, and once the frames are lost.
 func (f *inbound) missing() int {
 	switch {
 	case f.remaining > 0 || f.lost:
@@ -91,7 +92,8 @@ func (f *inbound) missing() int {
 	return frameHeaderLen - int(f.have)
 }
 
-// next consumes bytes up to the end of a frame at most, and says what it means.
+// next consumes bytes up to the end of a frame at most. It returns what is left
+// of p, and what the frame means if it has ended.
 func (f *inbound) next(p []byte) ([]byte, event) {
 	if f.lost {
 		return nil, nothing
@@ -106,9 +108,9 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 		}
 		f.got, f.candidates = 0, f.pingCandidates()
 	}
-	body, rest := f.readPayload(p)
+	payload, rest := f.readPayload(p)
 	if f.candidates != 0 {
-		f.matchPing(body)
+		f.matchPing(payload)
 	}
 	if f.remaining > 0 {
 		return nil, nothing
@@ -126,12 +128,12 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 		return rest, f.pingEvent()
 	}
 	if first {
-		return rest, began
+		return rest, firstFrame
 	}
 	return rest, nothing
 }
 
-// greet compares with the client's connection preface.
+// matchPreface compares p with the client's connection preface.
 func (f *inbound) matchPreface(p []byte) ([]byte, event) {
 	want := http2.ClientPreface[f.preface:]
 	n := min(len(p), len(want))
@@ -143,7 +145,7 @@ func (f *inbound) matchPreface(p []byte) ([]byte, event) {
 	return p[n:], nothing
 }
 
-// pingCandidates tells which PINGs of ours a frame may be, by its header.
+// pingCandidates returns which of our PINGs the frame may answer, by its header.
 func (f *inbound) pingCandidates() pingSet {
 	if f.typ == http2.FramePing && f.remaining == uint32(len(proofPayload)) {
 		return proofPing | holdPing
@@ -151,9 +153,9 @@ func (f *inbound) pingCandidates() pingSet {
 	return 0
 }
 
-// matchPing compares the payload with ours as it comes, without keeping it.
-func (f *inbound) matchPing(body []byte) {
-	for _, b := range body {
+// matchPing compares the payload with ours as it arrives, without keeping it.
+func (f *inbound) matchPing(payload []byte) {
+	for _, b := range payload {
 		if proofPayload[f.got] != b {
 			f.candidates &^= proofPing
 		}
@@ -164,13 +166,13 @@ func (f *inbound) matchPing(body []byte) {
 	}
 }
 
-// acked is the end of a PING.
+// pingEvent returns what a complete PING means.
 func (f *inbound) pingEvent() event {
 	switch {
 	case !f.flags.Has(http2.FlagPingAck) || f.id != 0:
 		return nothing
 	case f.candidates == proofPing:
-		return pingAcked
+		return proofAcked
 	case f.candidates == holdPing:
 		return holdAcked
 	}
@@ -180,22 +182,21 @@ func (f *inbound) pingEvent() event {
 // outbound follows what the server writes.
 type outbound struct {
 	cursor
-	block  uint32 // the stream whose header block is not complete, or 0
-	lastID uint32 // the id of the GOAWAY that passes
-	got    uint8  // bytes of last that have come
-	// settled: the server's SETTINGS, the first frame of all, has passed.
-	settingsSent bool
-	endsStream   bool // the stream of block ends with it
+	block        uint32 // the stream whose header block is incomplete, or 0
+	lastID       uint32 // the last stream ID of the GOAWAY that is passing
+	got          uint8  // bytes of lastID that have passed
+	settingsSent bool   // the server's SETTINGS, its first frame, has passed
+	endsStream   bool   // the header block ends its stream
 	lost         bool
 }
 
-// gap tells whether a frame of ours may stand here.
+// canInject reports whether a frame of ours may stand here.
 func (f *outbound) canInject() bool {
 	return f.settingsSent && f.block == 0 && f.atBoundary() && !f.lost
 }
 
-// cut returns the first place in p, its end included, where a frame of ours may
-// stand.
+// injectionPoint returns the first offset in p, its end included, where a frame of
+// ours may stand.
 func (f *outbound) injectionPoint(p []byte) (at int, ok bool) {
 	probe := *f
 	for rest := p; ; {
@@ -212,7 +213,8 @@ func (f *outbound) injectionPoint(p []byte) (at int, ok bool) {
 	}
 }
 
-// next consumes bytes up to the end of a frame at most, and says what it means.
+// next consumes bytes up to the end of a frame at most. It returns what is left
+// of p, and what the frame means if it has ended.
 func (f *outbound) next(p []byte) ([]byte, event) {
 	if f.lost {
 		return nil, nothing
@@ -228,9 +230,9 @@ func (f *outbound) next(p []byte) ([]byte, event) {
 		}
 		f.lastID, f.got = 0, 0
 	}
-	body, rest := f.readPayload(p)
+	payload, rest := f.readPayload(p)
 	if f.typ == http2.FrameGoAway {
-		f.readLastID(body)
+		f.readLastID(payload)
 	}
 	if f.remaining > 0 {
 		return nil, nothing
@@ -238,9 +240,9 @@ func (f *outbound) next(p []byte) ([]byte, event) {
 	return rest, f.frameEnded()
 }
 
-// collect takes the last stream id from a GOAWAY.
-func (f *outbound) readLastID(body []byte) {
-	for _, b := range body {
+// readLastID takes the last stream ID from the payload of a GOAWAY.
+func (f *outbound) readLastID(payload []byte) {
+	for _, b := range payload {
 		if f.got == 4 {
 			return
 		}
@@ -249,7 +251,7 @@ func (f *outbound) readLastID(body []byte) {
 	}
 }
 
-// end is the end of a frame.
+// frameEnded returns what a complete frame means.
 func (f *outbound) frameEnded() event {
 	f.settingsSent = true
 	switch f.typ {
@@ -270,8 +272,8 @@ func (f *outbound) frameEnded() event {
 	return nothing
 }
 
-// endBlock ends the header block if the frame says so. The flag has the same
-// value on all three types of frame.
+// endBlock ends the header block if the frame carries END_HEADERS. That flag has
+// the same value on all three types of frame.
 func (f *outbound) endBlock() event {
 	if !f.flags.Has(http2.FlagHeadersEndHeaders) {
 		return nothing
@@ -287,9 +289,9 @@ func endedIf(yes bool) event {
 	return nothing
 }
 
-// legal tells whether a server can write such a frame here: the order of RFC
-// 9113, sections 3.4 and 6.10, and the lengths and streams of section 6. What
-// it rejects is no HTTP/2, or a place in it that we do not know.
+// legal reports whether a server can write such a frame here. It checks the order
+// of frames (RFC 9113, sections 3.4 and 6.10), and their lengths and streams
+// (section 6). What it rejects is either not HTTP/2 or not the start of a frame.
 func (f *outbound) legal() bool {
 	if !f.settingsSent && (f.typ != http2.FrameSettings || f.flags.Has(http2.FlagSettingsAck)) {
 		return false
@@ -317,5 +319,5 @@ func (f *outbound) legal() bool {
 	case http2.FrameGoAway:
 		return f.id == 0 && f.remaining >= 8
 	}
-	return true // unknown types are ignored by who receives them
+	return true // receivers ignore unknown types
 }

@@ -10,22 +10,25 @@ import (
 	"time"
 )
 
-// State is how far a connection is on its way out.
+// State is how far the draining of a connection has come.
 type State uint8
 
-// A connection moves down this list, with one way back: a stream that opens in
-// a Quiet connection makes it Acknowledged again.
+// A connection moves down this list. There is one way back: a stream that opens
+// in an Idle connection makes it Acknowledged again.
 const (
-	// Open serves, and nobody has asked it to leave.
+	// Open means that the connection is in service and not draining.
 	Open State = iota
-	// Draining has been asked to leave; the client has not yet proved that it saw
-	// the GOAWAY. A connection drained by the server itself stays here.
+	// Draining means that the connection is being drained, but the client has not
+	// yet proved that it has read the GOAWAY. A connection that the server itself
+	// drains stays here.
 	Draining
-	// Acknowledged: the client has seen the GOAWAY, streams are still open.
+	// Acknowledged means that the client has read the GOAWAY and streams are still
+	// open.
 	Acknowledged
-	// Idle: acknowledged and no stream open; it lingers before it is closed.
+	// Idle means that the GOAWAY is acknowledged and no stream is open. The
+	// connection lingers before it is closed.
 	Idle
-	// Closed is over.
+	// Closed means that the connection has ended.
 	Closed
 )
 
@@ -34,19 +37,21 @@ func (s State) String() string {
 	return nameOf(s, "open", "draining", "acknowledged", "idle", "closed")
 }
 
-// How says who ended a connection.
+// How names the side that ended a connection, and the way it did so.
 type How uint8
 
 // The ways in which a connection ends.
 const (
-	// ByClient: the client closed it, or it broke.
+	// ByClient means that the client closed the connection, or that it broke.
 	ByClient How = iota
-	// Clean: closed by us after the client acknowledged and the last stream
-	// ended, or when its grace was over and no stream was open.
+	// Clean means that the Conn closed it without a stream open: after the client
+	// had acknowledged and the last stream had ended, or at the end of its grace.
 	Clean
-	// Forced: closed by us when its grace was over, streams still open.
+	// Forced means that the Conn closed it at the end of its grace, with streams
+	// still open.
 	Forced
-	// ByServer: closed by the gRPC server itself (Stop, keepalive, a protocol error).
+	// ByServer means that the gRPC server itself closed it: Stop, keepalive, or a
+	// protocol error.
 	ByServer
 )
 
@@ -62,95 +67,100 @@ func nameOf[T ~uint8](v T, names ...string) string {
 	return "unknown"
 }
 
-// Observer is told what happens to a connection. Its methods are called
-// without locks of the Conn held and never from within Leave, one at a time and
-// in order, each at most as often as stated, possibly from the goroutine that
-// reads or writes: they must not block.
+// Observer is notified of what happens to a connection.
+//
+// Its methods are called one at a time and in order, without any lock of the
+// Conn held, and never from within Drain. They may run on the goroutine that
+// reads or writes, so they must not block.
 type Observer interface {
-	// OnGoAway is called once, when the first GOAWAY is on the wire. own tells
-	// one that Leave asked for from one that the gRPC server wrote by itself.
+	// OnGoAway is called once, when the first GOAWAY is on the wire. ours is true
+	// for a GOAWAY that Drain caused, and false for one that the gRPC server wrote
+	// itself.
 	OnGoAway(ours bool)
-	// OnClose is called once, when the connection is closed and no write is under way
-	// any more. Nothing is told after it.
+	// OnClose is called once, when the connection is closed and no write is under
+	// way any more. It is always the last call.
 	OnClose(How)
 }
 
-// LossObserver may be implemented by an Observer that wants to know of
-// connections whose frames cannot be followed.
+// LossObserver is an optional interface of an Observer. It is notified of
+// connections whose frames can no longer be followed.
 type LossObserver interface {
-	// OnLost is called at most once, with what Conn.Lost returns from then on.
+	// OnLost is called at most once, with the error that Conn.Lost returns from
+	// then on.
 	OnLost(err error)
 }
 
-// Why the frames of a connection are lost.
+// The reasons why the frames of a connection are lost.
 var (
-	// ErrPreface: the client did not begin with the HTTP/2 connection preface.
+	// ErrPreface means that the client did not begin with the HTTP/2 connection
+	// preface.
 	ErrPreface = errors.New("h2conn: the client sent no HTTP/2 preface")
-	// ErrFrame: the server wrote something that cannot be an HTTP/2 frame there.
-	ErrFrame = errors.New("h2conn: the server wrote an impossible HTTP/2 frame")
-	// ErrWrite: a write failed for a reason that is not the client's, such as a
-	// deadline, so that what the client has is not known.
-	ErrWrite = errors.New("h2conn: a write failed within the HTTP/2 frames")
+	// ErrFrame means that the server wrote bytes that cannot be an HTTP/2 frame in
+	// that place.
+	ErrFrame = errors.New("h2conn: the server wrote an invalid HTTP/2 frame")
+	// ErrWrite means that a write failed for a reason other than the client's
+	// absence, such as a deadline. It is unknown how much the client has received.
+	ErrWrite = errors.New("h2conn: a write failed in the middle of the HTTP/2 frames")
 )
 
 // Config is shared by many connections.
 type Config struct {
-	// Linger is how long a quiet connection is left to its client to close
-	// before it is closed from here. Zero: 1 s. Negative: no time at all.
+	// Linger is how long the client has to close an Idle connection before the
+	// Conn closes it. Zero means 1 s; a negative value means no time at all.
 	Linger time.Duration
 }
 
-// defaultLinger is enough for a client that closes a drained connection to do
-// so, over any network.
+// defaultLinger is long enough, over any network, for a client that closes
+// drained connections by itself.
 const defaultLinger = time.Second
 
 // Conn follows the frames of one server connection in both directions.
 //
-// There may be one reader and any number of writers at a time.
+// It may be used by one reader and any number of writers at a time.
 type Conn struct {
 	net.Conn
 
-	// The order keeps what the reader changes away from what the writer changes, and
-	// both from what both only read: they mostly run on two processors.
+	// Reader and writer mostly run on two processors. The order of the fields
+	// separates what each of them changes, and both from what both only read.
 
-	news    atomic.Bool   // there is something to tell the observer
-	pending atomic.Uint32 // what is to be injected; changes with mu held
-	ready   readyReader   // made with the first ReadOnReady
-	obs     Observer      // nil once the end has been told
+	news    atomic.Bool   // a call of the observer may be due
+	pending atomic.Uint32 // the frames to inject; changes only with mu held
+	ready   readyReader   // made by the first ReadOnReady
+	obs     Observer      // nil once OnClose is called
 	addr    net.Addr
 	linger  time.Duration
 
 	in inbound // owned by the reader
 
-	mu      sync.Mutex // guards what follows; never held while reading, writing or telling
+	mu      sync.Mutex // guards the fields down to drain; never held during I/O or calls of obs
 	streams streams
-	limit   uint32 // streams above are refused: the lowest id of all GOAWAYs
+	limit   uint32 // the lowest stream ID of all GOAWAYs; streams above it are refused
 
 	state State
-	lost  uint8 // index in losses, 0: not lost
-	how   How   // when ended
+	lost  uint8 // index in losses; 0 means not lost
+	how   How   // set when Closed
 
-	begun         bool // the client's preface and first frame have come
+	begun         bool // the client's preface and its first frame have arrived
 	goAway        bool // a GOAWAY is on the wire
 	goAwayOurs    bool // and the first one is ours
-	proofInFlight bool // a PING that proves is on its way; never two
-	acked         bool // and one has come back
-	clientGone    bool // the client is gone: the read side has ended, or a write failed
-	closing       bool // we are closing it
-	unread        bool // streams ended by the server after the latest PING
+	proofInFlight bool // a proof PING awaits its ACK; there is never a second one
+	acked         bool // a proof PING has been acknowledged
+	clientGone    bool // the read side has ended, or a write failed
+	closing       bool // the Conn is closing the connection
+	unread        bool // the server has ended streams since the latest proof PING
 
 	notifying                    bool
 	lossNotified, goAwayNotified bool
 
-	drain *drainState // nil until the connection is on its way out
+	drain *drainState // nil until it is needed
 
-	writeMu writeLock // held while writing, and never waited for with mu held
-	out     outbound  // owned by who holds turn
+	writeMu writeLock // held while writing; never waited for with mu held
+	out     outbound  // owned by the holder of writeMu
 }
 
-// New wraps nc, on which nothing has been read or written yet (after a TLS
-// handshake, the plaintext side). A nil cfg means the defaults; a nil obs is
-// allowed.
+// New wraps nc, on which nothing has been read or written yet. With TLS, nc is
+// the plaintext side after the handshake. A nil cfg means the defaults; a nil
+// obs is allowed.
 func New(nc net.Conn, cfg *Config, obs Observer) *Conn {
 	c := &Conn{Conn: nc, linger: defaultLinger, obs: obs, limit: maxStreamID}
 	if cfg != nil && cfg.Linger != 0 {
@@ -160,8 +170,9 @@ func New(nc net.Conn, cfg *Config, obs Observer) *Conn {
 	return c
 }
 
-// Streams returns the streams in flight and those ever opened by the client.
-// Both stand still when the frames are lost; none is in flight once it is Closed.
+// Streams returns how many streams are in flight, and how many the client has
+// ever opened. Neither changes once the frames are lost. A Closed connection has
+// none in flight.
 func (c *Conn) Streams() (open int, opened uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,16 +182,17 @@ func (c *Conn) Streams() (open int, opened uint64) {
 	return len(c.streams.open), c.streams.opened
 }
 
-// State returns how far the connection is on its way out.
+// State returns how far the draining of the connection has come.
 func (c *Conn) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state
 }
 
-// Lost returns why the frames of the connection cannot be followed any more:
-// ErrPreface, ErrFrame or ErrWrite; nil while they are. Bytes of a lost
-// connection still pass, but nothing is injected and Leave returns false.
+// Lost returns why the frames of the connection can no longer be followed:
+// ErrPreface, ErrFrame or ErrWrite. It returns nil as long as they can. The bytes
+// of a lost connection still pass, but nothing is injected and Drain returns
+// false.
 func (c *Conn) Lost() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -195,22 +207,22 @@ const (
 	lostWrite
 )
 
-// RemoteAddr returns the same value at each call, and one that is different
-// for each connection: the pointer that identifies the connection of an RPC in
-// peer.Peer. A pointer of the connection below is returned as it is; an address
-// of any other type is wrapped.
+// RemoteAddr returns the same value on every call, and a different one for each
+// connection. So the address in an RPC's peer.Peer identifies its connection. If
+// the address of the connection below is a pointer, it is returned as it is. An
+// address of any other type is wrapped.
 func (c *Conn) RemoteAddr() net.Addr { return c.addr }
 
-// Addr is the address of a connection whose own is not a pointer.
+// Addr wraps the address of a connection below if that address is not a pointer.
 type Addr struct{ below net.Addr }
 
-// Network returns that of the address below.
+// Network returns the network of the wrapped address.
 func (a *Addr) Network() string { return a.below.Network() }
 
-// String returns that of the address below.
+// String returns the wrapped address as a string.
 func (a *Addr) String() string { return a.below.String() }
 
-// noAddr stands for the address of a connection that has none.
+// noAddr is the address of a connection that has none.
 type noAddr struct{}
 
 func (noAddr) Network() string { return "unknown" }
@@ -221,7 +233,7 @@ func uniqueAddr(a net.Addr) net.Addr {
 		return &Addr{noAddr{}}
 	}
 	t := reflect.TypeOf(a)
-	// Pointers to empty structs are all equal.
+	// Pointers to empty structs may all be equal.
 	if t.Kind() == reflect.Pointer && t.Elem().Size() > 0 {
 		return a
 	}
@@ -230,8 +242,9 @@ func uniqueAddr(a net.Addr) net.Addr {
 
 var errNoSyscallConn = errors.New("h2conn: the connection below has no file descriptor")
 
-// SyscallConn returns that of the connection below, or an error if it has none.
-// It is there for channelz; reading or writing through it loses the frames.
+// SyscallConn returns the raw connection of the connection below, or an error if
+// it has none. It exists for channelz: reading or writing through it loses the
+// frames.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) {
 	if sc, ok := c.Conn.(syscall.Conn); ok {
 		return sc.SyscallConn()

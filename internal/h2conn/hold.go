@@ -9,22 +9,23 @@ import (
 
 // holdWait bounds how long the server's writes wait for a client to read what
 // was sent before the GOAWAY. Any round trip within a region is far shorter. A
-// client that takes longer gets the GOAWAY all the same, and a longer wait would
-// show in the latency of its RPCs.
+// slower client gets the GOAWAY anyway: a longer wait would show in the latency of
+// its RPCs.
 const holdWait = 100 * time.Millisecond
 
-// hold makes our GOAWAY the first thing in what the client reads next: it sends
-// a PING and waits for its ACK, while whoever else writes waits for the turn.
+// hold makes our GOAWAY the first thing in the client's next read. It sends a PING
+// and waits for its ACK; other writers wait for writeMu meanwhile.
 //
-// Clients on nghttp2 and the like tell of the end of an RPC while they still
-// parse what was read. One that begins its next RPC there refuses it by itself
-// if a GOAWAY stands behind that end in the same read, and not all try again.
+// Clients built on libraries such as nghttp2 learn that an RPC has ended while
+// the library is still parsing a read. They may begin their next RPC right there.
+// If a GOAWAY follows in that read, the client refuses the new RPC itself, and not
+// every client retries it.
 //
-// It is called between two frames, by who has the turn. An error is one of the
-// PING's write.
+// The caller holds writeMu and is between two frames. An error comes from writing
+// the PING.
 func (c *Conn) hold() error {
-	held := c.beginHold()
-	if held == nil {
+	done := c.beginHold()
+	if done == nil {
 		return nil
 	}
 	var buf bytes.Buffer
@@ -35,30 +36,32 @@ func (c *Conn) hold() error {
 	limit := time.NewTimer(holdWait)
 	defer limit.Stop()
 	select {
-	case <-held:
+	case <-done:
 	case <-limit.C:
 	}
 	return nil
 }
 
-// beginHold returns the channel that ends the hold, nil if there is nothing to
-// wait for: no GOAWAY to write, or no stream whose end the client could read
-// together with it. Streams that have ended count: the client of a fast server
-// often has the ends of all its RPCs still to read. The channel is there before the
-// PING is: its ACK may be read before the write returns.
+// beginHold returns the channel that ends the hold, or nil if there is nothing to
+// wait for. That is so if there is no GOAWAY to write, or no stream whose end the
+// client could read together with it. Streams that have ended count, too: with a
+// fast server, a client often has yet to read the ends of all its RPCs.
+//
+// The channel exists before the PING is written, since its ACK may be read before
+// that write returns.
 func (c *Conn) beginHold() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.pending.Load()&pendingGoAway == 0 || len(c.streams.open) == 0 && !c.unread {
 		return nil
 	}
-	held := make(chan struct{})
-	c.drain.holdDone = held
-	return held
+	done := make(chan struct{})
+	c.drain.holdDone = done
+	return done
 }
 
-// endHoldLocked lets the GOAWAY be written, or not, if what has come makes it
-// useless.
+// endHoldLocked ends the hold. The GOAWAY follows, unless the reason for ending the
+// hold has also removed it from pending.
 func (c *Conn) endHoldLocked() {
 	if c.drain != nil && c.drain.holdDone != nil {
 		close(c.drain.holdDone)

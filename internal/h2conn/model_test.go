@@ -67,7 +67,7 @@ func clientEffects(b []byte) (effects []effect, ok bool) {
 		case f.is(http2.FrameRSTStream):
 			e.what = streamReset
 		case f.is(http2.FramePing) && f.has(http2.FlagPingAck) && f.id == 0 && string(f.payload) == "evenkeel":
-			e.what = pingAcked
+			e.what = proofAcked
 		case f.is(http2.FramePing) && f.has(http2.FlagPingAck) && f.id == 0 && string(f.payload) == "evenhold":
 			e.what = holdAcked
 		default:

@@ -4,15 +4,15 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// readyReader is what grpc-go looks for in a connection that needs no read
-// buffer while it is idle.
+// readyReader is the interface by which grpc-go recognizes a connection that needs
+// no read buffer while it is idle.
 type readyReader interface {
 	ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, error)
 }
 
 var _ readyReader = (*Conn)(nil)
 
-// Read passes on what comes from the client.
+// Read reads from the client.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.received(p[:max(0, min(n, len(p)))], err)
@@ -20,14 +20,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 // ReadOnReady waits for data and only then takes a buffer of bufSize from the
-// pool, so that an idle connection holds none. It returns the buffer, which
-// goes back to the pool when the caller is done with it, and how much of it was
-// read. Without any bytes there is no buffer; bytes that come with an error count.
+// pool, so that an idle connection holds none. It returns the buffer and how much
+// of it was filled; the caller puts the buffer back. If nothing was read, the
+// buffer is nil. Bytes that come with an error are valid.
 //
-// TCP and Unix sockets are waited for; a connection below that has a
-// ReadOnReady of its own is asked. Any other one (TLS) is read up to the end of
-// a frame header without a buffer: the payload that the header payloadFollows is
-// sure to come, and what comes with it fills the buffer.
+// A connection below that has a ReadOnReady of its own is called. For TCP and Unix
+// sockets, ReadOnReady waits until they are readable. Any other connection (TLS) is
+// read without a buffer up to the end of a frame header. If the header announces a
+// payload, that payload is sure to follow, and a second read fills the buffer.
 func (c *Conn) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, error) {
 	if c.ready == nil {
 		c.ready = c.readyReader()
@@ -51,8 +51,8 @@ func (c *Conn) readyReader() readyReader {
 	return &headerReader{c: c}
 }
 
-// headerReader reads from a connection that can only be read with a buffer in
-// hand. That of an idle connection has room for a frame header and no more.
+// headerReader reads from a connection that can only be read into a buffer. While
+// the connection is idle, that buffer has room for one frame header only.
 type headerReader struct {
 	c      *Conn
 	header [frameHeaderLen]byte
@@ -79,14 +79,14 @@ func (r *headerReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, i
 	return buf, n, err
 }
 
-// payloadFollows tells whether a payload is sure to follow the bytes just read.
+// payloadFollows reports whether a payload is sure to follow the n bytes just read.
 func (r *headerReader) payloadFollows(n int) bool {
-	in := r.c.in // as it will be
+	in := r.c.in // a copy: received follows these bytes later
 	in.next(r.header[:n])
 	return in.remaining > 0
 }
 
-// putIfEmpty gives a buffer without data back.
+// putIfEmpty puts the buffer back into the pool if nothing was read into it.
 func putIfEmpty(buf *[]byte, n int, err error, pool mem.BufferPool) (*[]byte, int, error) {
 	if n <= 0 {
 		pool.Put(buf)
@@ -95,7 +95,7 @@ func putIfEmpty(buf *[]byte, n int, err error, pool mem.BufferPool) (*[]byte, in
 	return buf, n, err
 }
 
-// received follows what was read.
+// received follows the frames in p, which was read, and handles the read's error.
 func (c *Conn) received(p []byte, err error) {
 	locked := false
 	for len(p) > 0 {

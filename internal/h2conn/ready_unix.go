@@ -11,7 +11,7 @@ import (
 )
 
 // rawReader waits for a socket to become readable before it takes a buffer.
-// Request and answer are fields, so that the callback is made once per
+// Arguments and results are fields, so that the callback is allocated once per
 // connection and not once per read.
 type rawReader struct {
 	raw  syscall.RawConn
@@ -25,9 +25,9 @@ type rawReader struct {
 	errno syscall.Errno
 }
 
-// newRawReader returns nil if nc is no socket itself. Other types may have a
-// SyscallConn, too, but what is read from it need not be what they return: TLS
-// wrappers have one for channelz.
+// newRawReader returns nil unless nc is itself a socket. Other types may have a
+// SyscallConn, too, but the bytes read through it need not be those that Read
+// returns: TLS wrappers have one for channelz.
 func newRawReader(nc net.Conn) readyReader {
 	var sc syscall.Conn
 	switch nc := nc.(type) {
@@ -47,9 +47,9 @@ func newRawReader(nc net.Conn) readyReader {
 	return r
 }
 
-// tryRead returns false if there is nothing to read yet: it is then called
-// again when there is. The standard syscall package is used because net uses
-// it: the race detector knows of its reads and writes.
+// tryRead returns false if there is nothing to read yet; it is called again once
+// there is. It uses the standard syscall package as net does, because the race
+// detector knows about the reads and writes of that package.
 func (r *rawReader) tryRead(fd uintptr) bool {
 	r.buf = r.pool.Get(r.size)
 	n, err := syscall.Read(int(fd), *r.buf)
@@ -66,7 +66,8 @@ func (r *rawReader) tryRead(fd uintptr) bool {
 	return r.errno != syscall.EAGAIN && r.errno != syscall.EWOULDBLOCK
 }
 
-// ReadOnReady returns no buffer with an error; the end of the stream is io.EOF.
+// ReadOnReady returns either a buffer or an error. The error is io.EOF at the end of
+// the stream.
 func (r *rawReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, error) {
 	r.pool, r.size = pool, bufSize
 	err := r.raw.Read(r.read)

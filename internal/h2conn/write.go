@@ -7,9 +7,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// The payloads of our PINGs. They must be none that grpc-go waits for itself,
-// neither that of its drain nor that of its bandwidth estimator, and differ: the
-// ACK of the one proves nothing about the other.
+// The payloads of our PINGs differ, since the ACK of one proves nothing about the
+// other. They must also differ from those that grpc-go waits for: the PINGs of its
+// drain and of its bandwidth estimator.
 const (
 	proofPayload = "evenkeel"
 	holdPayload  = "evenhold"
@@ -20,28 +20,27 @@ var (
 	holdData  = [8]byte([]byte(holdPayload))
 )
 
-// ours is a set of our PINGs.
+// pingSet is a set of our PINGs.
 type pingSet uint8
 
 const (
-	proofPing pingSet = 1 << iota // proves that what was sent before it has been read
-	holdPing                      // the server's writes are held until it comes back
+	proofPing pingSet = 1 << iota // its ACK proves that the client has read all before it
+	holdPing                      // the server's writes are held until its ACK arrives
 )
 
 // maxDebug bounds a GOAWAY's debug data, far below the 16 KiB that every peer
 // must accept in a frame.
 const maxDebug = 1024
 
-// What may have to be injected. None of it is needed any more once the connection is
-// lost, broken, closing or ended.
+// These are the frames that may be pending. None is pending any more once the
+// connection is lost, closing or Closed, or its client is gone.
 const (
-	pendingGoAway = 1 << iota // and a PING after it
+	pendingGoAway = 1 << iota // and a proof PING after it
 	pendingProof
 )
 
-// Write passes p on. If the connection has been asked to leave, the GOAWAY is
-// written at the first place in or after p where one may stand; n counts the
-// bytes of p alone.
+// Write writes p to the client. If a GOAWAY is pending, Write injects it at the
+// first place in or after p where one may stand. n counts only the bytes of p.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	c.writeMu.lock()
 	if c.pending.Load() != 0 {
@@ -49,8 +48,8 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	} else {
 		n, err = c.forward(p)
 	}
-	// Without a write buffer grpc-go makes no transport of a connection that is lost with the
-	// first write, and closes only the one that it was accepted as.
+	// If the first write fails, grpc-go without a write buffer makes no transport. It
+	// then closes only the connection that it accepted, so this one closes itself.
 	noTransport := err != nil && !c.out.settingsSent
 	c.endWrite()
 	if noTransport {
@@ -60,26 +59,29 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// endWrite injects what is needed, if that can be done here, and gives the turn back.
+// endWrite injects what is pending, if a frame may stand here, and releases
+// writeMu.
 func (c *Conn) endWrite() {
 	for again := true; again; again = c.release() {
 		if c.pending.Load() != 0 && c.out.canInject() {
-			_ = c.inject() // an error has been noted and ends the need
+			_ = c.inject() // an error is recorded and clears pending
 		}
 	}
 }
 
-// release gives the turn back, unless something is needed that came at the last moment.
-// Who needs something says so and then tries to take the turn; here the turn is given
-// back and then looked at what is needed: so one of the two sees the other. Where
-// nothing can be injected, the next write sees to it.
+// release unlocks writeMu. It takes writeMu back and returns true if a frame has
+// become pending at the last moment and may be injected here. If it may not, the
+// next write injects it.
+//
+// Other goroutines set pending first and then try to lock; release unlocks first
+// and then checks pending. So at least one of the two sees the other.
 func (c *Conn) release() (again bool) {
-	gap := c.out.canInject()
+	ok := c.out.canInject()
 	c.writeMu.unlock()
-	return c.pending.Load() != 0 && gap && c.writeMu.tryLock()
+	return c.pending.Load() != 0 && ok && c.writeMu.tryLock()
 }
 
-// flush injects what is needed, if nobody is writing.
+// flush injects what is pending, unless a writer is at work: it does so itself.
 func (c *Conn) flush() {
 	if c.writeMu.tryLock() {
 		c.endWrite()
@@ -87,7 +89,8 @@ func (c *Conn) flush() {
 	c.notify()
 }
 
-// writeAround injects at the first place in p, or leaves it to endWrite.
+// writeAround injects at the first possible place inside p. If there is none, it
+// leaves that to endWrite.
 func (c *Conn) writeAround(p []byte) (n int, err error) {
 	at, ok := c.out.injectionPoint(p)
 	if !ok || at == len(p) {
@@ -105,7 +108,7 @@ func (c *Conn) writeAround(p []byte) (n int, err error) {
 	return n + m, err
 }
 
-// pass writes p and follows what has been written of it. A stream ends only
+// forward writes p and follows the part that was written: a stream has ended only
 // when its last byte is out.
 func (c *Conn) forward(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
@@ -116,8 +119,8 @@ func (c *Conn) forward(p []byte) (int, error) {
 	return n, err
 }
 
-// written follows what was written. Most frames mean nothing to the connection: the
-// lock is taken with the first that does.
+// written follows the frames in p, which was written. Most frames mean nothing to
+// the connection, so mu is locked only at the first one that does.
 func (c *Conn) written(p []byte) {
 	locked := false
 	for len(p) > 0 {
@@ -136,7 +139,7 @@ func (c *Conn) written(p []byte) {
 	}
 }
 
-// inject writes what is needed.
+// inject writes the pending frames, after the hold if there is one.
 func (c *Conn) inject() error {
 	if err := c.hold(); err != nil {
 		return err
@@ -152,7 +155,7 @@ func (c *Conn) inject() error {
 	return nil
 }
 
-// writeFrames writes frames of ours.
+// writeFrames writes frames of ours, which out does not follow.
 func (c *Conn) writeFrames(frames []byte) error {
 	n, err := c.Conn.Write(frames)
 	if err == nil && n < len(frames) {
@@ -164,8 +167,9 @@ func (c *Conn) writeFrames(frames []byte) error {
 	return err
 }
 
-// compose returns the frames that are needed, nil for none. The PING counts as
-// sent from here on: its ACK may be read before the write returns.
+// takePending returns the pending frames, or nil if there are none. The proof PING
+// counts as in flight from here on, since its ACK may be read before the write
+// returns.
 func (c *Conn) takePending() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,25 +5,26 @@ import (
 	"sync/atomic"
 )
 
-// turn is held by who writes. It is a mutex that can be asked whether it is held, that
-// costs one atomic operation to take and one to give back, and that is waited for in a
-// channel: the one before may be stuck for long, and a goroutine that waits in a channel
-// lets the virtual time of a test go on.
+// writeLock serializes writers. Unlike a sync.Mutex, it can report whether it is
+// held. Locking it costs one atomic operation, and so does unlocking it.
+//
+// Its waiters block on a channel, since a writer may be stuck for long: a goroutine
+// that waits on a channel lets the virtual time of a test go on.
 type writeLock struct {
 	held    atomic.Bool
-	waiting atomic.Bool // somebody waits
+	waiting atomic.Bool // there may be waiters
 
 	mu    sync.Mutex
-	freed chan struct{} // closed when the turn comes free; nil if nobody waits
+	freed chan struct{} // closed at the next unlock; nil if nobody waits
 }
 
-// try takes the turn if it is free.
+// tryLock locks l if it is free, and reports whether it did.
 func (l *writeLock) tryLock() bool { return l.held.CompareAndSwap(false, true) }
 
-// busy tells whether somebody holds the turn.
+// locked reports whether l is held.
 func (l *writeLock) locked() bool { return l.held.Load() }
 
-// take takes the turn, and waits for it if it must.
+// lock locks l, waiting until it is free.
 func (l *writeLock) lock() {
 	if !l.tryLock() {
 		l.wait()
@@ -38,9 +39,9 @@ func (l *writeLock) wait() {
 	}
 }
 
-// queue returns the channel to wait in. wanted is set before the turn is looked at
-// again, and give looks at wanted after it has given the turn back: one of the two sees
-// the other.
+// queue returns the channel to wait on, or nil if l is free by now. It sets waiting
+// before it checks held; unlock clears held before it checks waiting. So at least
+// one of the two sees the other.
 func (l *writeLock) queue() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,7 +55,7 @@ func (l *writeLock) queue() <-chan struct{} {
 	return l.freed
 }
 
-// give gives the turn back. All who wait try again.
+// unlock releases l. All waiters then try again.
 func (l *writeLock) unlock() {
 	l.held.Store(false)
 	if l.waiting.Load() {
