@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// nullConn reads the same bytes for ever and throws away what is written.
+// nullConn reads the same bytes again and again, and discards what is written.
 type nullConn struct {
 	memConn
 	again []byte
@@ -24,8 +24,8 @@ func (n *nullConn) Write(p []byte) (int, error) { return len(p), nil }
 
 const framesPerCall = 64
 
-// greeted returns a connection on which both prefaces have passed.
-func greeted(tb testing.TB, nc *nullConn) *Conn {
+// newGreeted returns a connection on which both prefaces have passed.
+func newGreeted(tb testing.TB, nc *nullConn) *Conn {
 	c := New(nc, nil, nil)
 	w := newWire()
 	w.WriteString(http2.ClientPreface)
@@ -41,7 +41,7 @@ func greeted(tb testing.TB, nc *nullConn) *Conn {
 	return c
 }
 
-// renumber gives each frame in b a new stream, so that each is counted.
+// renumber gives each frame in b a new stream ID, so that each one counts.
 func renumber(b []byte, next *uint32) {
 	for len(b) > 0 {
 		*next = (*next + 2) & maxStreamID
@@ -73,7 +73,7 @@ func headersFrames() []byte {
 
 func BenchmarkReadData(b *testing.B) {
 	nc := &nullConn{}
-	c := greeted(b, nc)
+	c := newGreeted(b, nc)
 	nc.again = dataFrames()
 	buf := make([]byte, len(nc.again))
 	for b.Loop() {
@@ -83,7 +83,7 @@ func BenchmarkReadData(b *testing.B) {
 }
 
 func BenchmarkWriteData(b *testing.B) {
-	c := greeted(b, &nullConn{})
+	c := newGreeted(b, &nullConn{})
 	frames := dataFrames()
 	for b.Loop() {
 		_, _ = c.Write(frames)
@@ -91,18 +91,18 @@ func BenchmarkWriteData(b *testing.B) {
 	perFrame(b)
 }
 
-// BenchmarkHeaders opens and ends 64 streams, as so many small RPCs would: a
-// frame here is a HEADERS in each direction.
+// BenchmarkHeaders opens and ends 64 streams, as that many small RPCs would. A frame
+// here means one HEADERS in each direction.
 func BenchmarkHeaders(b *testing.B) {
 	nc := &nullConn{}
-	c := greeted(b, nc)
+	c := newGreeted(b, nc)
 	nc.again = headersFrames()
 	buf := make([]byte, len(nc.again))
 	id := uint32(1<<32 - 1) // becomes 1
 	for b.Loop() {
 		renumber(nc.again, &id)
 		if id < c.streams.newest {
-			c.streams.newest = 0 // the ids are used up
+			c.streams.newest = 0 // the IDs are used up
 		}
 		_, _ = c.Read(buf)
 		_, _ = c.Write(nc.again)
@@ -113,7 +113,7 @@ func BenchmarkHeaders(b *testing.B) {
 	perFrame(b)
 }
 
-// number makes every frame one of the given stream.
+// number gives every frame in b the same stream ID.
 func number(b []byte, id uint32) {
 	for len(b) > 0 {
 		binary.BigEndian.PutUint32(b[5:], id)
@@ -121,11 +121,11 @@ func number(b []byte, id uint32) {
 	}
 }
 
-// BenchmarkUnary is what follows the frames of one unary RPC as grpc-go sends them: a
-// read of HEADERS and DATA, a write of HEADERS, DATA and the trailers.
+// BenchmarkUnary follows the frames of one unary RPC as grpc-go sends them: a read of
+// HEADERS and DATA, and a write of HEADERS, DATA and the trailers.
 func BenchmarkUnary(b *testing.B) {
 	nc := &nullConn{}
-	c := greeted(b, nc)
+	c := newGreeted(b, nc)
 	w := newWire()
 	w.headers(1, true, false)
 	_ = w.WriteData(1, true, make([]byte, 20))
@@ -140,7 +140,7 @@ func BenchmarkUnary(b *testing.B) {
 	for b.Loop() {
 		id += 2
 		if id&maxStreamID < c.streams.newest {
-			id, c.streams.newest = 1, 0 // the ids are used up
+			id, c.streams.newest = 1, 0 // the IDs are used up
 		}
 		number(nc.again, id)
 		number(answer, id)
@@ -152,10 +152,10 @@ func BenchmarkUnary(b *testing.B) {
 	}
 }
 
-// BenchmarkMessage is a message of a bidi stream, there and back.
+// BenchmarkMessage follows one message of a bidi stream in each direction.
 func BenchmarkMessage(b *testing.B) {
 	nc := &nullConn{}
-	c := greeted(b, nc)
+	c := newGreeted(b, nc)
 	w := newWire()
 	_ = w.WriteData(1, false, make([]byte, 20))
 	nc.again = w.take()
@@ -168,14 +168,14 @@ func BenchmarkMessage(b *testing.B) {
 	}
 }
 
-// idleBytes returns what a connection costs on the heap beyond the one below,
-// waiting for its next frame after some calls.
+// idleBytes returns the heap bytes that a Conn costs beyond the connection below. It has
+// served some calls and waits for its next frame.
 func idleBytes(tb testing.TB, n int, below net.Conn) float64 {
 	tb.Helper()
 	conns := make([]*Conn, n)
 	var before, after runtime.MemStats
 	runtime.GC()
-	runtime.GC() // a pool lets go of what it holds with the second only
+	runtime.GC() // only the second collection empties a pool
 	runtime.ReadMemStats(&before)
 	for i := range conns {
 		c := New(below, nil, nil)
@@ -191,13 +191,13 @@ func idleBytes(tb testing.TB, n int, below net.Conn) float64 {
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(conns)
 	if cap(conns[0].streams.open) == 0 {
-		tb.Fatal("the set of streams is not counted")
+		tb.Fatal("the connections keep no room for streams, so it is not measured")
 	}
 	return float64(after.HeapAlloc-before.HeapAlloc) / float64(n)
 }
 
-// BenchmarkIdleConnection reports what a real server pays for each idle
-// connection, the client's socket included, bare and with a Conn.
+// BenchmarkIdleConnection measures what a real server pays for each idle connection,
+// with and without a Conn. The client's socket is included.
 func BenchmarkIdleConnection(b *testing.B) {
 	for name, tr := range transports(b) {
 		if name != "tcp" && name != "tls" {
@@ -245,7 +245,7 @@ func collect(m *runtime.MemStats) {
 	runtime.ReadMemStats(m)
 }
 
-// bareWrapping keeps no record of its connections.
+// bareWrapping wraps connections without recording them.
 type bareWrapping struct {
 	credentials.TransportCredentials
 }
@@ -260,7 +260,7 @@ func (w *bareWrapping) ServerHandshake(nc net.Conn) (net.Conn, credentials.AuthI
 	return New(nc, nil, nil), info, nil
 }
 
-// idleClient connects and exchanges SETTINGS and a PING.
+// idleClient connects, and exchanges SETTINGS and a PING.
 func idleClient(b *testing.B, tr transport, addr string) net.Conn {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {

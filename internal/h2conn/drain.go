@@ -58,7 +58,7 @@ func (c *Conn) Drain(debug string, grace time.Duration) bool {
 
 // Draining returns a channel that is closed once the connection is draining or
 // has ended. It does not matter whether Drain or a GOAWAY of the server started
-// the draining. A connection pays nothing for the channel until it is asked for.
+// the draining. A connection pays nothing for the channel before the first call.
 func (c *Conn) Draining() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -92,8 +92,8 @@ func (f *inbound) missing() int {
 	return frameHeaderLen - int(f.have)
 }
 
-// next consumes bytes up to the end of a frame at most. It returns what is left
-// of p, and what the frame means if it has ended.
+// next consumes bytes up to the end of a frame at most. It returns the rest of p,
+// and what the frame means if it has ended.
 func (f *inbound) next(p []byte) ([]byte, event) {
 	if f.lost {
 		return nil, nothing
@@ -213,8 +213,8 @@ func (f *outbound) injectionPoint(p []byte) (at int, ok bool) {
 	}
 }
 
-// next consumes bytes up to the end of a frame at most. It returns what is left
-// of p, and what the frame means if it has ended.
+// next consumes bytes up to the end of a frame at most. It returns the rest of p,
+// and what the frame means if it has ended.
 func (f *outbound) next(p []byte) ([]byte, event) {
 	if f.lost {
 		return nil, nothing

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// cutter yields the lengths of pieces, over and over.
+// cutter returns the lengths of pieces, over and over.
 type cutter struct {
 	cuts []byte
 	at   int
@@ -23,7 +23,7 @@ func (c *cutter) next() int {
 	return n
 }
 
-// FuzzClientBytes lets a client send anything, cut anywhere.
+// FuzzClientBytes lets the client send any bytes, cut anywhere.
 func FuzzClientBytes(f *testing.F) {
 	for _, seed := range clientSeeds() {
 		f.Add(seed, []byte{})
@@ -48,61 +48,63 @@ func FuzzClientBytes(f *testing.F) {
 			t.Fatalf("lost: %v, want %t", c.Lost(), !ok)
 		}
 		if c.State() != Open || nc.out.Len() > 0 {
-			t.Fatalf("state %v, %d bytes written", c.State(), nc.out.Len())
+			t.Fatalf("state %v, %d bytes written, want %v, 0", c.State(), nc.out.Len(), Open)
 		}
 	})
 }
 
-// FuzzServerBytes lets a server write anything, cut anywhere, and asks to leave
-// anywhere.
+// FuzzServerBytes lets the server write any bytes, cut anywhere, and drains the
+// connection anywhere.
 func FuzzServerBytes(f *testing.F) {
 	for _, seed := range serverSeeds() {
 		f.Add(seed, []byte{}, uint(0))
 		f.Add(seed, []byte{0}, uint(1))
 		f.Add(seed, []byte{8, 3, 23}, uint(2))
 	}
-	f.Fuzz(func(t *testing.T, server, cuts []byte, leaveAt uint) {
+	f.Fuzz(func(t *testing.T, server, cuts []byte, drainAt uint) {
 		synctest.Test(t, func(t *testing.T) {
 			nc := &memConn{}
 			c := New(nc, nil, nil)
 			defer func() { _ = c.Close() }()
 			cut := cutter{cuts: cuts}
-			asked := -1
+			drainedAt := -1
 			for written, step := 0, uint(0); written < len(server); step++ {
-				if step == leaveAt && c.Drain(testDebug, 0) {
-					asked = written
+				if step == drainAt && c.Drain(testDebug, 0) {
+					drainedAt = written
 					synctest.Wait()
 				}
 				written += writeSome(t, c, server[written:], cut.next())
 			}
-			checkServerBytes(t, c, nc, server, asked)
+			checkServerBytes(t, c, nc, server, drainedAt)
 		})
 	})
 }
 
-func checkServerBytes(t tb, c *Conn, nc *memConn, server []byte, asked int) {
+// checkServerBytes compares the connection with the reference. It was drained after
+// drainedAt bytes of server, or not at all if that is -1.
+func checkServerBytes(t tb, c *Conn, nc *memConn, server []byte, drainedAt int) {
 	t.Helper()
 	effects, lostAt := serverEffects(server)
 	if lost := c.Lost() != nil; lost != (lostAt >= 0) {
-		t.Fatalf("lost: %v, want it at %d", c.Lost(), lostAt)
+		t.Fatalf("lost: %v, want it lost at byte %d (-1: never)", c.Lost(), lostAt)
 	}
 	at, held := injectedAt(t, nc.out.Bytes(), server, testDebug)
 	want := -1
-	if asked >= 0 {
-		want = firstGap(server, asked)
+	if drainedAt >= 0 {
+		want = firstGap(server, drainedAt)
 	}
 	if held {
-		t.Fatalf("held, without a stream")
+		t.Fatalf("the server's writes were held without a stream")
 	}
 	if at != want {
-		t.Fatalf("asked at %d: GOAWAY at %d, want %d", asked, at, want)
+		t.Fatalf("drained at byte %d: GOAWAY at byte %d, want byte %d", drainedAt, at, want)
 	}
-	goAway := asked >= 0
+	goAway := drainedAt >= 0
 	for _, e := range effects {
 		goAway = goAway || e.what == goAwayPassed
 	}
-	if left := c.State() != Open; left != goAway {
-		t.Fatalf("the connection is %v", c.State())
+	if draining := c.State() != Open; draining != goAway {
+		t.Fatalf("state is %v, with a GOAWAY: %t", c.State(), goAway)
 	}
 }
 
@@ -125,7 +127,7 @@ func FuzzConversation(f *testing.F) {
 	})
 }
 
-// clientSeeds are conversations with something special each.
+// clientSeeds returns client conversations that are each special in some way.
 func clientSeeds() (seeds [][]byte) {
 	for _, write := range []func(w *wire){
 		func(*wire) {},
@@ -150,6 +152,7 @@ func clientSeeds() (seeds [][]byte) {
 	return append(seeds, []byte("GET / HTTP/1.1\r\n\r\n"), []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r."))
 }
 
+// serverSeeds returns server conversations that are each special in some way.
 func serverSeeds() (seeds [][]byte) {
 	for _, write := range []func(w *wire){
 		func(*wire) {},

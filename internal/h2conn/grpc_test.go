@@ -35,7 +35,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// wrapping is the smallest TransportCredentials that puts a Conn in between.
+// wrapping is the smallest TransportCredentials that wraps connections in a Conn.
 type wrapping struct {
 	credentials.TransportCredentials
 	cfg *Config
@@ -72,7 +72,7 @@ func (w *wrapping) ServerHandshake(nc net.Conn) (net.Conn, credentials.AuthInfo,
 
 func (w *wrapping) Clone() credentials.TransportCredentials { return w }
 
-// of returns the connection of an RPC.
+// of returns the connection of the RPC that ctx belongs to.
 func (w *wrapping) of(ctx context.Context) *Conn {
 	p, _ := peer.FromContext(ctx)
 	w.mu.Lock()
@@ -80,7 +80,7 @@ func (w *wrapping) of(ctx context.Context) *Conn {
 	return w.conns[p.Addr]
 }
 
-// live returns all connections that have not ended.
+// live returns all connections that are not Closed.
 func (w *wrapping) live() (live []*Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,13 +92,13 @@ func (w *wrapping) live() (live []*Conn) {
 	return live
 }
 
-// healthServer answers Check at once, with trailers that need more than one
-// frame, and List with more than one buffer full; it keeps each Watch until its
-// connection leaves.
+// healthServer answers Check at once, with trailers that need more than one frame. It
+// answers List with more than one buffer full, and keeps each Watch until its connection
+// drains.
 type healthServer struct {
 	healthpb.UnimplementedHealthServer
 	w      *wrapping
-	strays atomic.Int64 // RPCs whose connection is not known
+	strays atomic.Int64 // RPCs whose connection is unknown
 }
 
 func (h *healthServer) Check(ctx context.Context, _ *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
@@ -132,7 +132,7 @@ func (h *healthServer) Watch(_ *healthpb.HealthCheckRequest, s healthpb.Health_W
 	}
 }
 
-// transport is one way to reach a server.
+// transport is one way in which clients reach a server.
 type transport struct {
 	server credentials.TransportCredentials
 	client credentials.TransportCredentials
@@ -173,7 +173,7 @@ func transports(t testing.TB) map[string]transport {
 	}
 }
 
-// certificates returns configurations for TLS and mutual TLS, server and client.
+// certificates returns configurations of server and client, for TLS and for mutual TLS.
 func certificates(t testing.TB) (srv, cli, msrv, mcli *tls.Config) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -227,15 +227,15 @@ func newRig(t *testing.T, tr transport, linger time.Duration, opts ...grpc.Serve
 		<-served
 		for _, rec := range w.all {
 			if how := <-rec.how; how == Forced {
-				t.Error("a connection was forced to close")
+				t.Errorf("a connection was closed: %v", how)
 			}
 		}
 	})
 	return &rig{w, hs, healthpb.NewHealthClient(cc)}
 }
 
-// TestNoCallFails keeps calling and streaming while all connections are asked
-// to leave, again and again; the last case has the server drain them as well.
+// No unary or streaming call fails while all connections are drained again and again. In
+// the last case grpc-go drains them as well.
 func TestNoCallFails(t *testing.T) {
 	aged := grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 100 * time.Millisecond})
 	for name, tr := range transports(t) {
@@ -250,7 +250,7 @@ func noCallFails(t *testing.T, r *rig) {
 	const rounds, callers = 12, 6
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	var calls atomic.Int64
-	made := make(chan struct{}) // one per call, as long as somebody listens
+	made := make(chan struct{}) // gets one value per call, as long as it is read
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -270,33 +270,33 @@ func noCallFails(t *testing.T, r *rig) {
 			}
 		})
 	}
-	asked := r.leaveAgainAndAgain(ctx, rounds, made)
-	if asked < rounds || r.hs.strays.Load() > 0 {
-		t.Errorf("%d connections asked, %d calls without a connection", asked, r.hs.strays.Load())
+	drained := r.drainRepeatedly(ctx, rounds, made)
+	if drained < rounds || r.hs.strays.Load() > 0 {
+		t.Errorf("%d connections drained, %d calls on no known connection; want at least %d, 0", drained, r.hs.strays.Load(), rounds)
 	}
-	t.Logf("%d calls, %d connections asked to leave", calls.Load(), asked)
+	t.Logf("%d calls, %d connections drained", calls.Load(), drained)
 }
 
-// leaveAgainAndAgain asks all connections after each few calls.
-func (r *rig) leaveAgainAndAgain(ctx context.Context, rounds int, made <-chan struct{}) (asked int) {
-	for ctx.Err() == nil && asked < rounds {
+// drainRepeatedly drains all connections after every 5 calls, until it has drained n.
+func (r *rig) drainRepeatedly(ctx context.Context, n int, made <-chan struct{}) (drained int) {
+	for ctx.Err() == nil && drained < n {
 		for range 5 {
 			select {
 			case <-made:
 			case <-ctx.Done():
-				return asked
+				return drained
 			}
 		}
 		for _, c := range r.w.live() {
 			if c.Drain("evenkeel: test", 0) {
-				asked++
+				drained++
 			}
 		}
 	}
-	return asked
+	return drained
 }
 
-// call makes a call of one of several kinds.
+// call makes a call; kind selects one of three methods.
 func (r *rig) call(ctx context.Context, kind int) error {
 	switch kind % 3 {
 	case 0:
@@ -323,8 +323,8 @@ func inVirtualTime(t *testing.T, test func(t *testing.T, r *rig), opts ...grpc.S
 	synctest.Test(t, func(t *testing.T) { test(t, newRig(t, tr, time.Second, opts...)) })
 }
 
-// TestServerDrains lets MaxConnectionAge end connections: they are seen, and
-// left to grpc-go.
+// The Conn notices when MaxConnectionAge ends connections, and leaves closing them to
+// grpc-go.
 func TestServerDrains(t *testing.T) {
 	age := grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: time.Minute})
 	inVirtualTime(t, func(t *testing.T, r *rig) {
@@ -336,12 +336,12 @@ func TestServerDrains(t *testing.T) {
 			synctest.Wait()
 			for _, c := range r.w.live() {
 				if s := c.State(); s > Draining {
-					t.Fatalf("the connection is %v", s)
+					t.Fatalf("state is %v, want %v at most", s, Draining)
 				}
 			}
 		}
 		if len(r.w.all) < 4 {
-			t.Fatalf("%d connections in 5 min", len(r.w.all))
+			t.Fatalf("%d connections in 5 min, want at least 4", len(r.w.all))
 		}
 		for _, c := range r.w.all[:len(r.w.all)-1] {
 			c.want(t, "goaway ours=false", "closed: client")
@@ -349,9 +349,8 @@ func TestServerDrains(t *testing.T) {
 	}, age)
 }
 
-// TestIdleClientLeaves asks an idle grpc-go client: it closes, and the next call
-// takes a new connection.
-func TestIdleClientLeaves(t *testing.T) {
+// An idle grpc-go client closes its drained connection. Its next call makes a new one.
+func TestIdleClientReconnects(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, r *rig) {
 		for range 2 {
 			if err := r.call(t.Context(), 0); err != nil {
@@ -363,7 +362,7 @@ func TestIdleClientLeaves(t *testing.T) {
 			synctest.Wait()
 		}
 		if len(r.w.all) != 2 || len(r.w.live()) != 0 {
-			t.Errorf("%d connections, %d alive", len(r.w.all), len(r.w.live()))
+			t.Errorf("%d connections, %d alive, want 2, 0", len(r.w.all), len(r.w.live()))
 		}
 		for _, c := range r.w.all {
 			c.want(t, "goaway ours=true", "closed: client")
@@ -371,8 +370,8 @@ func TestIdleClientLeaves(t *testing.T) {
 	})
 }
 
-// TestServerTransportEnds closes the connection of a client that never closes:
-// the server forgets it, so that GracefulStop has nothing to wait for.
+// When the Conn closes the connection of a client that never closes, the server's
+// transport ends, too. So GracefulStop has nothing to wait for.
 func TestServerTransportEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lis := bufconn.Listen(1 << 16)
@@ -390,7 +389,7 @@ func TestServerTransportEnds(t *testing.T) {
 		_ = p.w.WriteSettings()
 		p.fromClient()
 		p.c, p.rec = w.live()[0], w.all[0]
-		p.leave(0)
+		p.drain(0)
 		p.state(Idle)
 		p.closedAfter(time.Second, Clean)
 		srv.GracefulStop()

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// recorder is an observer that keeps what it was told.
+// recorder is an Observer that records its calls.
 type recorder struct {
 	mu    sync.Mutex
 	lines []string
@@ -39,14 +39,14 @@ func (r *recorder) all() []string {
 func (r *recorder) want(t tb, lines ...string) {
 	t.Helper()
 	if got := r.all(); !slices.Equal(got, lines) {
-		t.Fatalf("the observer was told\n%q, want\n%q", got, lines)
+		t.Fatalf("observer calls:\n%q, want\n%q", got, lines)
 	}
 }
 
 func wantState(t tb, c *Conn, want State) {
 	t.Helper()
 	if got := c.State(); got != want {
-		t.Fatalf("the connection is %v, want %v", got, want)
+		t.Fatalf("state is %v, want %v", got, want)
 	}
 }
 
@@ -76,13 +76,13 @@ func (w *wire) headers(id uint32, endHeaders, endStream bool) {
 	})
 }
 
-// memConn is a connection whose reads come from a script and whose writes are
-// kept. Nothing in it blocks.
+// memConn is a connection that reads from a script and records what is written.
+// Nothing in it blocks.
 type memConn struct {
 	net.Conn
 	in  []byte
 	out bytes.Buffer
-	// limit, if positive, is how many bytes may be written in all.
+	// limit, if positive, is the number of bytes that can be written in all.
 	limit  int
 	closed bool
 }
@@ -113,7 +113,7 @@ type memAddr struct{}
 func (memAddr) Network() string { return "mem" }
 func (memAddr) String() string  { return "mem" }
 
-// tb is what *testing.T and *rapid.T have in common.
+// tb is the part that *testing.T and *rapid.T have in common.
 type tb interface {
 	Helper()
 	Errorf(format string, args ...any)

@@ -12,20 +12,20 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// What is documented, not what the code says.
+// wantHold is the documented time; the tests do not take it from the code.
 const wantHold = 100 * time.Millisecond
 
-// held makes a pair with a stream open, and asks it to leave: the client, which
-// acknowledges nothing by itself, has got the PING and no more.
-func (p *pair) held(grace time.Duration) {
+// beginHold opens a stream and drains the connection. The client has then got the hold
+// PING and nothing else; from here on it acknowledges nothing by itself.
+func (p *pair) beginHold(grace time.Duration) {
 	p.t.Helper()
 	p.open(1)
 	p.setAcks(false)
-	p.leave(grace)
+	p.drain(grace)
 	p.got("PING evenhold")
 }
 
-// write lets the server write what has been composed, from a goroutine of its own.
+// write lets the server write what p.w has composed, on a goroutine of its own.
 func (p *pair) write() (done <-chan error) {
 	b, ch := p.w.take(), make(chan error, 1)
 	go func() {
@@ -45,19 +45,19 @@ func (p *pair) ack(payload [8]byte) {
 	p.fromClient()
 }
 
-// elapsed fails if virtual time has gone on.
+// elapsed fails unless exactly want of virtual time has passed.
 func (p *pair) elapsed(since time.Time, want time.Duration) {
 	p.t.Helper()
 	if took := time.Since(since); took != want {
-		p.t.Errorf("it took %v, want %v", took, want)
+		p.t.Errorf("took %v, want %v", took, want)
 	}
 }
 
-// TestHold holds what the server writes until the client has acknowledged, by
-// the right PING and nothing else: the GOAWAY comes first, then what was held.
+// The server's writes are held until the client acknowledges the hold PING. No other
+// frame ends the hold. Then the GOAWAY goes first, and the held writes follow.
 func TestHold(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
-		p.held(0)
+		p.beginHold(0)
 		start := time.Now()
 		_ = p.w.WriteData(1, false, []byte("x"))
 		p.w.headers(1, true, true)
@@ -82,7 +82,7 @@ func TestHold(t *testing.T) {
 			p.t.Error(err)
 		}
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "DATA", "HEADERS")
-		p.state(Draining) // what held it is no proof
+		p.state(Draining) // the ACK of the hold PING is no proof
 		p.ack(holdData)
 		p.state(Draining)
 		p.ack(proofData)
@@ -90,14 +90,14 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// TestHoldForWhatHasEnded asks when no stream is open any more: its end may still
-// be on its way to the client.
-func TestHoldForWhatHasEnded(t *testing.T) {
+// After the last stream has ended there is still a hold, since that end may be on its
+// way to the client.
+func TestHoldAfterLastStreamEnds(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.setAcks(false)
 		p.open(1)
 		p.end(1)
-		p.leave(0)
+		p.drain(0)
 		p.got("HEADERS", "PING evenhold")
 		p.ack(holdData)
 		p.got("HEADERS", "PING evenhold", "GOAWAY bye", "PING evenkeel")
@@ -106,8 +106,8 @@ func TestHoldForWhatHasEnded(t *testing.T) {
 	})
 }
 
-// TestNoHoldWithoutStreams asks a client that has nothing to read, and one that
-// has taken its RPC back.
+// There is no hold for a client that has nothing to read, such as one that has
+// canceled its RPC.
 func TestNoHoldWithoutStreams(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.setAcks(false)
@@ -115,13 +115,13 @@ func TestNoHoldWithoutStreams(t *testing.T) {
 		_ = p.w.WriteRSTStream(1, http2.ErrCodeCancel)
 		p.fromClient()
 		start := time.Now()
-		p.leave(0)
+		p.drain(0)
 		p.got("GOAWAY bye", "PING evenkeel")
 		p.elapsed(start, 0)
 	})
 }
 
-// TestHoldChangesNoByte compares all bytes, with many writers.
+// The client gets every byte of the server unchanged, those that were held included.
 func TestHoldChangesNoByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, cli := net.Pipe()
@@ -155,17 +155,17 @@ func TestHoldChangesNoByte(t *testing.T) {
 		synctest.Wait()
 		server := append(bytes.Clone(settings), withheld...)
 		if at, held := injectedAt(t, got.Bytes(), server, testDebug); at != len(settings) || !held {
-			t.Errorf("GOAWAY at %d, want %d; held: %t", at, len(settings), held)
+			t.Errorf("GOAWAY at byte %d, held: %t; want byte %d, held", at, held, len(settings))
 		}
 		_ = c.Close()
 	})
 }
 
-// TestHoldIsBounded has a client that never acknowledges: it gets the GOAWAY, and
-// a late ACK means nothing.
+// A client that does not acknowledge in time gets the GOAWAY anyway. Its late ACK means
+// nothing.
 func TestHoldIsBounded(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
-		p.held(0)
+		p.beginHold(0)
 		start := time.Now()
 		_ = p.w.WriteSettingsAck()
 		wrote := p.write()
@@ -183,15 +183,15 @@ func TestHoldIsBounded(t *testing.T) {
 	})
 }
 
-// TestHoldInMidFrame asks while the server is in the middle of a frame, and of a
-// header block: the writer holds itself, at the next place for a GOAWAY.
+// If Drain comes in the middle of a frame and of a header block, the writer begins the
+// hold itself, at the next place where a GOAWAY may stand.
 func TestHoldInMidFrame(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.open(1)
 		p.setAcks(false)
 		p.w.headers(1, false, false)
 		p.fromServer()
-		p.leave(0)
+		p.drain(0)
 		_ = p.w.WriteContinuation(1, false, nil)
 		_ = p.w.WriteContinuation(1, true, nil)
 		b := p.w.take()
@@ -211,11 +211,10 @@ func TestHoldInMidFrame(t *testing.T) {
 	})
 }
 
-// TestHoldThenServerGoes has the server write its own GOAWAY into the hold: it
-// cannot overtake.
-func TestHoldThenServerGoes(t *testing.T) {
+// A GOAWAY that the server writes during the hold follows ours.
+func TestServerGoAwayDuringHold(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
-		p.held(0)
+		p.beginHold(0)
 		_ = p.w.WriteGoAway(1, http2.ErrCodeNo, nil)
 		wrote := p.write()
 		p.got("PING evenhold")
@@ -229,31 +228,30 @@ func TestHoldThenServerGoes(t *testing.T) {
 	})
 }
 
-// TestServerGoesThenHold asks in the middle of the server's own GOAWAY, with a
-// stream open: there is nothing to hold for.
-func TestServerGoesThenHold(t *testing.T) {
+// If Drain comes in the middle of the server's own GOAWAY, there is no hold, even with a
+// stream open.
+func TestNoHoldDuringServerGoAway(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.open(1)
 		_ = p.w.WriteGoAway(1, http2.ErrCodeNo, nil)
 		b := p.w.take()
 		p.w.Write(b[:3])
 		p.fromServer()
-		p.leave(0)
+		p.drain(0)
 		p.w.Write(b[3:])
 		p.fromServer()
 		p.got("GOAWAY low")
 	})
 }
 
-// TestHoldEnds ends the connection while the server's writes are held: they fail
-// at once.
-func TestHoldEnds(t *testing.T) {
+// If the connection ends while the server's writes are held, they fail at once.
+func TestConnectionEndsDuringHold(t *testing.T) {
 	for name, tc := range map[string]struct {
 		grace time.Duration
 		end   func(p *pair)
 		after time.Duration
 		how   How
-		told  string
+		call  string
 	}{
 		"close":  {0, func(p *pair) { _ = p.c.Close() }, 0, ByServer, "closed: server"},
 		"client": {0, func(p *pair) { _ = p.client.Close() }, 0, ByClient, "closed: client"},
@@ -261,41 +259,41 @@ func TestHoldEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(p *pair, _ bool) {
-				p.held(tc.grace)
+				p.beginHold(tc.grace)
 				start := time.Now()
 				_ = p.w.WriteSettingsAck()
 				wrote := p.write()
 				tc.end(p)
 				p.closedAfter(tc.after, tc.how)
 				if err := <-wrote; err == nil {
-					p.t.Error("a write to a closed connection did not fail")
+					p.t.Error("a write to a closed connection succeeded")
 				}
 				p.elapsed(start, tc.after)
 				p.got("PING evenhold", "EOF")
-				p.rec.want(p.t, tc.told)
+				p.rec.want(p.t, tc.call)
 				p.walked(Open, Draining, Closed)
 			})
 		})
 	}
 }
 
-// TestHoldEndsQuietly has the last stream end by the client and the grace be
-// over while the server's writes are held: the connection is half-closed then.
-func TestHoldEndsQuietly(t *testing.T) {
+// If the client resets its last stream during the hold and the grace ends, the
+// connection is half-closed then.
+func TestGraceEndsDuringHold(t *testing.T) {
 	const grace = wantHold / 2
 	inBubble(t, func(p *pair, half bool) {
-		p.held(grace)
+		p.beginHold(grace)
 		_ = p.w.WriteRSTStream(1, http2.ErrCodeCancel)
 		p.fromClient()
 		time.Sleep(grace)
 		p.got("PING evenhold", "EOF")
-		p.closedAfter(onlyHalf(half, wantEOFWait), Clean)
+		p.closedAfter(eofWaitIf(half), Clean)
 	})
 }
 
-// TestHoldEndsWithTheClient reads the client's EOF, and has a server that goes on
-// writing: there is nobody to wait for, nor to send a GOAWAY to.
-func TestHoldEndsWithTheClient(t *testing.T) {
+// The client's EOF ends the hold, while the server goes on writing. Nobody is left to
+// wait for, or to send a GOAWAY to.
+func TestClientEOFEndsHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nc := &eofConn{eof: make(chan struct{})}
 		c := New(nc, nil, nil)
@@ -318,18 +316,18 @@ func TestHoldEndsWithTheClient(t *testing.T) {
 		close(nc.eof)
 		writeSome(t, c, b[frameHeaderLen:], len(b))
 		if took := time.Since(start); took != 0 {
-			t.Errorf("the write took %v", took)
+			t.Errorf("the write took %v, want no time", took)
 		}
 		_ = w.WritePing(false, holdData)
 		want := slices.Concat(b[:frameHeaderLen], w.take(), b[frameHeaderLen:])
 		if !bytes.Equal(nc.out.Bytes(), want) {
-			t.Errorf("the client got %q, want %q", nc.out.Bytes(), want)
+			t.Errorf("client got %q, want %q", nc.out.Bytes(), want)
 		}
 		_ = c.Close()
 	})
 }
 
-// eofConn has no more to read once its script is over.
+// eofConn returns io.EOF once its script is over.
 type eofConn struct {
 	memConn
 
@@ -343,9 +341,9 @@ func (e *eofConn) Read(p []byte) (int, error) {
 	return e.memConn.Read(p)
 }
 
-// TestHoldFails has the write of the PING fail: the frames are lost, the server
-// hears of it.
-func TestHoldFails(t *testing.T) {
+// If the write of the hold PING fails, the frames are lost, and the server's write
+// returns the error.
+func TestHoldPingWriteFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWire()
 		w.WriteString(http2.ClientPreface)
@@ -363,10 +361,10 @@ func TestHoldFails(t *testing.T) {
 		start := time.Now()
 		n, err := c.Write(append(b[frameHeaderLen+1:], b...))
 		if took := time.Since(start); took != 0 {
-			t.Errorf("the write took %v: there is no ACK to wait for", took)
+			t.Errorf("the write took %v, want no time: there is no ACK to wait for", took)
 		}
 		if n != frameHeaderLen-1 || err == nil {
-			t.Errorf("Write returned %d, %v", n, err)
+			t.Errorf("Write returned %d, %v, want %d and an error", n, err, frameHeaderLen-1)
 		}
 		wantState(t, c, Draining)
 		_ = c.Close()

@@ -13,19 +13,23 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// lateConn lets the write of a GOAWAY return long after its bytes are out.
+// lateConn is a connection on which one write returns long after its bytes are out: the
+// write that contains lateMark. written is closed when they are out; the write returns
+// once release is closed.
 type lateConn struct {
 	memConn
 
-	out, back chan struct{}
-	err       error
+	written, release chan struct{}
+	err              error
 }
+
+const lateMark = "evenkeel: bye"
 
 func (l *lateConn) Write(p []byte) (int, error) {
 	n, _ := l.memConn.Write(p)
-	if bytes.Contains(p, []byte("evenkeel: bye")) {
-		close(l.out)
-		<-l.back
+	if bytes.Contains(p, []byte(lateMark)) {
+		close(l.written)
+		<-l.release
 		if l.err != nil {
 			return 0, l.err
 		}
@@ -40,98 +44,91 @@ func (l *lateConn) Read(p []byte) (int, error) {
 	return l.memConn.Read(p)
 }
 
-// A client may read the GOAWAY and close, and all of that be noticed, before the
-// write of the GOAWAY has returned: it is told all the same, and before the end.
-// One that could not be written is not told.
+// A client may read the GOAWAY and close before the write of the GOAWAY has returned.
+// OnGoAway is called even then, and before OnClose. It is not called for a GOAWAY that
+// could not be written.
 func TestClosedBeforeTheWriteReturns(t *testing.T) {
-	for _, tc := range []struct {
-		name    string
-		server  bool // it is the server's own GOAWAY
-		eof     bool // the client's EOF has been read
-		streams bool // there is a stream in flight
-		err     error
-		want    []string
-	}{
-		{name: "ours", want: []string{"goaway ours=true", "closed: server"}},
+	const ours, servers = "goaway ours=true", "goaway ours=false"
+	for _, tc := range []lateCase{
+		{name: "ours", want: []string{ours, "closed: server"}},
 		{name: "ours, not written", err: net.ErrClosed, want: []string{"closed: server"}},
 		{name: "ours, pipe", err: io.ErrClosedPipe, want: []string{"closed: server"}},
-		{
-			name: "ours, EOF", eof: true,
-			want: []string{"goaway ours=true", "closed: client"},
-		},
-		{
-			name: "ours, EOF, a stream", eof: true, streams: true,
-			want: []string{"goaway ours=true", "closed: client"},
-		},
-		{name: "the server's", server: true, want: []string{"goaway ours=false", "closed: server"}},
-		{
-			name: "the server's, EOF", server: true, eof: true,
-			want: []string{"goaway ours=false", "closed: client"},
-		},
+		{name: "ours, EOF", eof: true, want: []string{ours, "closed: client"}},
+		{name: "ours, EOF, a stream", eof: true, streams: true, want: []string{ours, "closed: client"}},
+		{name: "the server's", server: true, want: []string{servers, "closed: server"}},
+		{name: "the server's, EOF", server: true, eof: true, want: []string{servers, "closed: client"}},
 		{name: "the server's, not written", server: true, err: net.ErrClosed, want: []string{"closed: server"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				conn := &lateConn{out: make(chan struct{}), back: make(chan struct{}), err: tc.err}
-				rec := newRecorder()
-				c := New(conn, nil, rec)
-				w := newWire()
-				w.WriteString(http2.ClientPreface)
-				if tc.streams {
-					w.headers(1, true, true)
-				}
-				conn.in = w.take()
-				_, _ = c.Read(make([]byte, 100))
-				_ = w.WriteSettings()
-				writeSome(t, c, w.take(), 100)
-				if tc.server {
-					_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte("evenkeel: bye"))
-					b := w.take()
-					go func() { _, _ = c.Write(b) }()
-				} else if !c.Drain("evenkeel: bye", time.Hour) {
-					t.Fatal("did not ask")
-				}
-				<-conn.out
-				if tc.eof {
-					_, _ = c.Read(make([]byte, 1))
-				}
-				if tc.server {
-					wantState(t, c, Open)
-				} else {
-					wantState(t, c, Draining)
-				}
-				_ = c.Close()
-				synctest.Wait()
-				select {
-				case <-rec.how:
-					t.Error("the end was told while the write was under way")
-				default:
-				}
-				if open, _ := c.Streams(); c.State() != Closed || open != 0 || c.Drain("", 0) {
-					t.Errorf("it is %v, %d streams in flight", c.State(), open)
-				}
-				close(conn.back)
-				<-rec.how
-				synctest.Wait()
-				rec.want(t, tc.want...)
-				wantState(t, c, Closed)
-				if c.drain != nil && c.drain.closeTimer != nil {
-					t.Error("a timer was set after the end")
-				}
-			})
+			synctest.Test(t, func(t *testing.T) { closedBeforeTheWriteReturns(t, tc) })
 		})
 	}
 }
 
-// A writer that is stuck is freed when its connection is closed, and then the end is
-// told.
-func TestEndOfAStuckWriter(t *testing.T) {
+type lateCase struct {
+	name    string
+	server  bool // the GOAWAY is the server's own
+	eof     bool // the client's EOF has been read
+	streams bool // a stream is in flight
+	err     error
+	want    []string
+}
+
+func closedBeforeTheWriteReturns(t *testing.T, tc lateCase) {
+	conn := &lateConn{written: make(chan struct{}), release: make(chan struct{}), err: tc.err}
+	rec := newRecorder()
+	c := New(conn, nil, rec)
+	w := newWire()
+	w.WriteString(http2.ClientPreface)
+	if tc.streams {
+		w.headers(1, true, true)
+	}
+	conn.in = w.take()
+	_, _ = c.Read(make([]byte, 100))
+	_ = w.WriteSettings()
+	writeSome(t, c, w.take(), 100)
+	before := Draining
+	if tc.server {
+		before = Open
+		_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(lateMark))
+		b := w.take()
+		go func() { _, _ = c.Write(b) }()
+	} else if !c.Drain(lateMark, time.Hour) {
+		t.Fatal("Drain returned false")
+	}
+	<-conn.written
+	if tc.eof {
+		_, _ = c.Read(make([]byte, 1))
+	}
+	wantState(t, c, before)
+	_ = c.Close()
+	synctest.Wait()
+	select {
+	case <-rec.how:
+		t.Error("OnClose was called while the write was under way")
+	default:
+	}
+	if open, _ := c.Streams(); c.State() != Closed || open != 0 || c.Drain("", 0) {
+		t.Errorf("state %v, %d streams in flight, or Drain returned true; want %v, 0, false", c.State(), open, Closed)
+	}
+	close(conn.release)
+	<-rec.how
+	synctest.Wait()
+	rec.want(t, tc.want...)
+	wantState(t, c, Closed)
+	if c.drain != nil && c.drain.closeTimer != nil {
+		t.Error("a timer was set after the connection had ended")
+	}
+}
+
+// Closing the connection frees a stuck writer. OnClose is called then.
+func TestCloseFreesStuckWriter(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.mu.Lock()
 		p.paused = make(chan struct{})
 		p.mu.Unlock()
 		_ = p.w.WriteSettingsAck()
-		p.fromServer() // ends the client's ReadFrame; then it pauses
+		p.fromServer() // lets the client return from ReadFrame and pause
 		for range 3 {
 			go func() { _, _ = p.c.Write(make([]byte, 1000)) }()
 		}
@@ -142,12 +139,12 @@ func TestEndOfAStuckWriter(t *testing.T) {
 	})
 }
 
-// The same after a GOAWAY: that a write to a closed connection fails proves nothing of
-// the client.
-func TestEndOfAStuckWriterThatLeaves(t *testing.T) {
+// The same holds after a GOAWAY. That a write to a closed connection fails proves
+// nothing about the client.
+func TestCloseFreesStuckWriterWhileDraining(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
 		p.setAcks(false)
-		p.leave(0)
+		p.drain(0)
 		p.mu.Lock()
 		p.paused = make(chan struct{})
 		p.mu.Unlock()
@@ -165,9 +162,10 @@ func TestEndOfAStuckWriterThatLeaves(t *testing.T) {
 	})
 }
 
-// newLate returns a connection that has one stream; the server's SETTINGS are out.
+// newLate returns a connection with one stream open, on which the server has sent its
+// SETTINGS.
 func newLate(t *testing.T, err error) (*Conn, *lateConn, *recorder) {
-	conn := &lateConn{out: make(chan struct{}), back: make(chan struct{}), err: err}
+	conn := &lateConn{written: make(chan struct{}), release: make(chan struct{}), err: err}
 	rec := newRecorder()
 	c := New(conn, nil, rec)
 	w := newWire()
@@ -180,8 +178,8 @@ func newLate(t *testing.T, err error) (*Conn, *lateConn, *recorder) {
 	return c, conn, rec
 }
 
-// leaves asks a connection with a stream, and has the client acknowledge.
-func (l *lateConn) leaves(c *Conn) {
+// acknowledge drains c, and lets the client acknowledge the GOAWAY.
+func (l *lateConn) acknowledge(c *Conn) {
 	c.Drain("x", 0)
 	time.Sleep(holdWait)
 	synctest.Wait()
@@ -191,77 +189,76 @@ func (l *lateConn) leaves(c *Conn) {
 	_, _ = c.Read(make([]byte, 100))
 }
 
-// The last stream may end with a write that returns after the end.
-func TestLastStreamAfterTheEnd(t *testing.T) {
+// The last stream may end with a write that returns after the connection has ended.
+func TestLastStreamEndsAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, conn, rec := newLate(t, nil)
-		conn.leaves(c)
+		conn.acknowledge(c)
 		w := newWire()
-		_ = w.WriteData(1, true, []byte("evenkeel: bye"))
+		_ = w.WriteData(1, true, []byte(lateMark))
 		b := w.take()
 		wantState(t, c, Acknowledged)
 		go func() { _, _ = c.Write(b) }()
-		<-conn.out
+		<-conn.written
 		before := conn.memConn.out.Len()
 		_ = c.Close()
-		close(conn.back)
+		close(conn.release)
 		<-rec.how
 		synctest.Wait()
 		if n := conn.memConn.out.Len() - before; n != 0 {
-			t.Errorf("%d bytes after the end", n)
+			t.Errorf("%d bytes were written after Close, want 0", n)
 		}
 		rec.want(t, "goaway ours=true", "closed: server")
 		wantState(t, c, Closed)
 	})
 }
 
-// Who is asked to leave while a write is under way, and closed before it returns, gets
-// no GOAWAY.
-func TestNothingIsWrittenAfterTheEnd(t *testing.T) {
+// A connection that is drained and closed during one write gets no GOAWAY.
+func TestNothingIsWrittenAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, conn, rec := newLate(t, nil)
 		w := newWire()
-		_ = w.WriteData(1, false, []byte("evenkeel: bye"))
+		_ = w.WriteData(1, false, []byte(lateMark))
 		b := w.take()
 		go func() { _, _ = c.Write(b) }()
-		<-conn.out
+		<-conn.written
 		before := conn.memConn.out.Len()
 		c.Drain("x", 0)
 		wantState(t, c, Draining)
 		_ = c.Close()
-		close(conn.back)
+		close(conn.release)
 		<-rec.how
 		synctest.Wait()
 		if n := conn.memConn.out.Len() - before; n != 0 {
-			t.Errorf("%d bytes after the end", n)
+			t.Errorf("%d bytes were written after Close, want 0", n)
 		}
 		rec.want(t, "closed: server")
 	})
 }
 
-// A write that fails because the client is gone is the client's end of the connection, and
-// no loss of frames.
-func TestWriteToAClientThatIsGone(t *testing.T) {
+// If a write fails because the client is gone, the client has ended the connection. The
+// frames are not lost.
+func TestWriteToGoneClient(t *testing.T) {
 	c, conn, rec := newLate(t, syscall.EPIPE)
-	close(conn.back)
+	close(conn.release)
 	w := newWire()
-	_ = w.WriteData(1, false, []byte("evenkeel: bye"))
+	_ = w.WriteData(1, false, []byte(lateMark))
 	if _, err := c.Write(w.take()); err == nil || c.Lost() != nil {
-		t.Errorf("%v, lost: %v", err, c.Lost())
+		t.Errorf("Write returned %v, lost: %v; want an error, not lost", err, c.Lost())
 	}
 	if c.Drain("x", 0) {
-		t.Error("asked a client that is gone")
+		t.Error("Drain returned true although the client is gone")
 	}
 	wantState(t, c, Open)
 	_ = c.Close()
 	rec.want(t, "closed: client")
 }
 
-// Nothing has to be proved to a client that is gone.
+// A client that is gone gets no second proof PING.
 func TestNoProofAfterEOF(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, conn, rec := newLate(t, nil)
-		conn.leaves(c)
+		conn.acknowledge(c)
 		wantState(t, c, Acknowledged)
 		_, _ = c.Read(make([]byte, 1))
 		wantState(t, c, Acknowledged)
@@ -271,14 +268,14 @@ func TestNoProofAfterEOF(t *testing.T) {
 		synctest.Wait()
 		wantState(t, c, Idle)
 		if n := bytes.Count(conn.memConn.out.Bytes(), proofData[:]); n != 1 {
-			t.Errorf("%d PINGs", n)
+			t.Errorf("%d proof PINGs, want 1", n)
 		}
 		_ = c.Close()
 		rec.want(t, "goaway ours=true", "closed: client")
 	})
 }
 
-// A client that has closed its side counts as one that has acknowledged the GOAWAY.
+// The client's EOF counts as an acknowledgement of the GOAWAY.
 func TestEOFAcknowledges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, conn, rec := newLate(t, nil)
@@ -300,16 +297,16 @@ func TestEOFAcknowledges(t *testing.T) {
 	})
 }
 
-// stuckHalf takes as long as it likes to half-close.
+// stuckHalf is a connection whose half-close returns only after Close.
 type stuckHalf struct {
 	net.Conn
 
-	half, closed chan struct{}
-	once         sync.Once
+	begun, closed chan struct{}
+	once          sync.Once
 }
 
 func (s *stuckHalf) CloseWrite() error {
-	close(s.half)
+	close(s.begun)
 	<-s.closed
 	return net.ErrClosed
 }
@@ -319,19 +316,19 @@ func (s *stuckHalf) Close() error {
 	return s.Conn.Close()
 }
 
-// The end may come in the middle of the half-close, which has the turn, too.
-func TestEndWithinTheHalfClose(t *testing.T) {
-	var half chan struct{}
+// The connection may be closed during the half-close, which holds the write lock, too.
+func TestCloseDuringHalfClose(t *testing.T) {
+	var begun chan struct{}
 	ends := func() (net.Conn, net.Conn) {
 		srv, cli := net.Pipe()
-		half = make(chan struct{})
-		return &stuckHalf{Conn: srv, half: half, closed: make(chan struct{})}, cli
+		begun = make(chan struct{})
+		return &stuckHalf{Conn: srv, begun: begun, closed: make(chan struct{})}, cli
 	}
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t, ends)
-		p.leave(0)
+		p.drain(0)
 		p.state(Idle)
-		<-half
+		<-begun
 		p.closedAfter(wantEOFWait, Clean)
 	})
 }

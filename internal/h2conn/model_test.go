@@ -12,12 +12,12 @@ type rawFrame struct {
 	typ, flags byte
 	id         uint32
 	payload    []byte
-	start, end int // its bytes in the whole
+	start, end int // its offsets in all bytes
 }
 
-// parseRaw is the reference for cursor: it has all bytes at once, and so needs
-// no state. The rest is what is no complete frame; announced tells whether that
-// at least has a complete header.
+// parseRaw is the reference for cursor. It has all bytes at once, so it needs no state.
+// rest is the incomplete frame at the end; announced reports whether rest has a complete
+// header.
 func parseRaw(b []byte) (frames []rawFrame, rest rawFrame, announced bool) {
 	at := 0
 	for len(b)-at >= 9 {
@@ -40,16 +40,16 @@ func parseRaw(b []byte) (frames []rawFrame, rest rawFrame, announced bool) {
 func (f rawFrame) has(flag http2.Flags) bool { return f.flags&byte(flag) != 0 }
 func (f rawFrame) is(t http2.FrameType) bool { return f.typ == byte(t) }
 
-// effect is what a frame does to the reference model once its last byte, at
-// offset end, has passed.
+// effect is what a frame does to the reference model once its last byte, before offset
+// end, has passed.
 type effect struct {
 	end  int
 	what event
 	id   uint32
 }
 
-// clientEffects is the reference for inbound. ok is false if the preface is not
-// one; then nothing counts.
+// clientEffects is the reference for inbound. If the preface is wrong, ok is false and
+// there are no effects.
 func clientEffects(b []byte) (effects []effect, ok bool) {
 	const n = len(http2.ClientPreface)
 	if len(b) < n {
@@ -78,15 +78,15 @@ func clientEffects(b []byte) (effects []effect, ok bool) {
 	return effects, true
 }
 
-// serverState is the reference for outbound's idea of order.
+// serverState is the reference for the order of frames that outbound accepts.
 type serverState struct {
 	first bool
 	block uint32
 	fin   bool
 }
 
-// serverEffects is the reference for outbound. lostAt is the offset at which
-// the header of an impossible frame is complete, or -1.
+// serverEffects is the reference for outbound. lostAt is the offset at which the header
+// of an illegal frame is complete, or -1.
 func serverEffects(b []byte) (effects []effect, lostAt int) {
 	frames, rest, announced := parseRaw(b)
 	if announced {
@@ -94,7 +94,7 @@ func serverEffects(b []byte) (effects []effect, lostAt int) {
 	}
 	st := serverState{first: true}
 	for _, f := range frames {
-		if !st.possible(f) {
+		if !st.legal(f) {
 			return effects, f.start + 9
 		}
 		if f.end > len(b) {
@@ -107,12 +107,12 @@ func serverEffects(b []byte) (effects []effect, lostAt int) {
 	return effects, -1
 }
 
-// fixedLength are the lengths that RFC 9113, section 6, fixes.
+// fixedLength holds the payload lengths that RFC 9113, section 6, fixes.
 var fixedLength = map[http2.FrameType]int{
 	http2.FramePriority: 5, http2.FrameRSTStream: 4, http2.FramePing: 8, http2.FrameWindowUpdate: 4,
 }
 
-func (st *serverState) possible(f rawFrame) bool {
+func (st *serverState) legal(f rawFrame) bool {
 	length := f.end - f.start - 9
 	t := http2.FrameType(f.typ)
 	if want, fixed := fixedLength[t]; fixed && length != want {
@@ -195,7 +195,7 @@ func (r *refStreams) apply(e effect) {
 	}
 }
 
-// pass applies the effects whose last byte has passed and returns the others.
+// pass applies the effects whose last byte has passed, and returns the others.
 func (r *refStreams) pass(effects []effect, passed int) []effect {
 	for len(effects) > 0 && effects[0].end <= passed {
 		r.apply(effects[0])
@@ -207,15 +207,14 @@ func (r *refStreams) pass(effects []effect, passed int) []effect {
 func (r *refStreams) compare(t tb, c *Conn) {
 	t.Helper()
 	if open, opened := c.Streams(); open != len(r.open) || opened != r.opened {
-		t.Fatalf("%d streams open, %d ever opened; the reference has %d, %d", open, opened, len(r.open), r.opened)
+		t.Fatalf("%d streams open, %d ever opened; the reference has %d and %d", open, opened, len(r.open), r.opened)
 	}
 }
 
-// injectedAt finds our frames in what the client got, and checks where they
-// stand: between frames, outside header blocks, after SETTINGS, before any other
-// GOAWAY, together and only once. server is what the server wrote. It returns
-// their offset, -1 if there are none, and whether the PING that holds the
-// server's writes is the first of them.
+// injectedAt finds our frames in wire, which the client got; server is what the server
+// wrote. It checks that our frames stand between frames, outside header blocks, after
+// SETTINGS and before any other GOAWAY, all together and only once. It returns their
+// offset, or -1 if there are none, and whether the hold PING is the first of them.
 func injectedAt(t tb, wire, server []byte, debug string) (at int, held bool) {
 	t.Helper()
 	if bytes.Equal(wire, server) {
@@ -231,9 +230,9 @@ func injectedAt(t tb, wire, server []byte, debug string) (at int, held bool) {
 	for same < len(server) && same < len(wire) && wire[same] == server[same] {
 		same++
 	}
-	// The common part may reach into our frames: they begin somewhere before. A
-	// server that writes such frames itself makes for more than one reading.
-	why := "altered"
+	// The common part may reach into our frames, so they may begin before its end. If
+	// the server writes such frames itself, there is more than one reading.
+	why := "bytes were changed"
 	for at := same; at >= 0; at-- {
 		held := bytes.HasPrefix(wire[at:], ours)
 		with := ours
@@ -247,11 +246,11 @@ func injectedAt(t tb, wire, server []byte, debug string) (at int, held bool) {
 			return at, held
 		}
 	}
-	t.Fatalf("%s: the client got\n%q, the server wrote\n%q", why, wire, server)
+	t.Fatalf("%s: client got\n%q, server wrote\n%q", why, wire, server)
 	return -1, false
 }
 
-// misplaced says why our frames must not stand after these.
+// misplaced returns why our frames must not stand after these bytes, or "".
 func misplaced(before []byte) string {
 	frames, rest, _ := parseRaw(before)
 	if rest.start != rest.end {
@@ -276,8 +275,8 @@ func endsOutsideBlock(f rawFrame) bool {
 	return !block || f.has(http2.FlagHeadersEndHeaders)
 }
 
-// firstGap returns the first offset not before from where our frames may stand,
-// -1 if there is none.
+// firstGap returns the first offset at or after from where our frames may stand, or -1 if
+// there is none.
 func firstGap(server []byte, from int) int {
 	_, lostAt := serverEffects(server)
 	frames, _, _ := parseRaw(server)

@@ -2,5 +2,5 @@
 
 package h2conn
 
-// raceEnabled: the race detector allocates on its own.
+// raceEnabled is true because the race detector makes allocations of its own.
 const raceEnabled = true

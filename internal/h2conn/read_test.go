@@ -16,18 +16,18 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// countingPool counts the buffers that are out.
-type countingPool struct{ out atomic.Int64 }
+// countingPool counts the buffers in use.
+type countingPool struct{ used atomic.Int64 }
 
 func (p *countingPool) Get(n int) *[]byte {
-	p.out.Add(1)
+	p.used.Add(1)
 	b := make([]byte, n)
 	return &b
 }
 
-func (p *countingPool) Put(*[]byte) { p.out.Add(-1) }
+func (p *countingPool) Put(*[]byte) { p.used.Add(-1) }
 
-// socketPair returns both ends of a connection of a listener.
+// socketPair returns both ends of a connection through a listener.
 func socketPair(t *testing.T, network, addr string) (srv, cli net.Conn) {
 	t.Helper()
 	lis, err := net.Listen(network, addr)
@@ -45,7 +45,7 @@ func socketPair(t *testing.T, network, addr string) (srv, cli net.Conn) {
 	return srv, cli
 }
 
-// ends returns connections of all kinds, the server's end first.
+// ends returns a connection of each kind, the server's end first.
 func ends(t *testing.T) map[string][2]net.Conn {
 	tcpSrv, tcpCli := socketPair(t, "tcp", "127.0.0.1:0")
 	unixSrv, unixCli := socketPair(t, "unix", t.TempDir()+"/s")
@@ -65,8 +65,7 @@ func ends(t *testing.T) map[string][2]net.Conn {
 	}
 }
 
-// TestReadOnReady reads a conversation through a pool, and counts the buffers
-// that are out whenever the client has nothing more to say.
+// ReadOnReady reads a whole conversation, and leaves no buffer in use at its end.
 func TestReadOnReady(t *testing.T) {
 	w := newWire()
 	w.WriteString(http2.ClientPreface)
@@ -74,11 +73,11 @@ func TestReadOnReady(t *testing.T) {
 	w.headers(1, true, false)
 	_ = w.WriteData(1, true, bytes.Repeat([]byte("x"), 5000))
 	_ = w.WriteSettingsAck()
-	said := w.take()
+	sent := w.take()
 	for name, pair := range ends(t) {
 		for _, size := range []int{32 << 10, 100, 4, 1} {
 			if size != 32<<10 && name != "pipe" {
-				continue // the others are used up
+				continue // the other connections are used up
 			}
 			srv, cli := pair[0], pair[1]
 			if name == "pipe" {
@@ -88,17 +87,17 @@ func TestReadOnReady(t *testing.T) {
 				c := New(srv, nil, nil)
 				pool := &countingPool{}
 				go func() {
-					_, _ = cli.Write(said)
+					_, _ = cli.Write(sent)
 					_ = cli.Close()
 				}()
-				if got := readAll(t, c, size, pool); !bytes.Equal(got, said) {
-					t.Errorf("read %d bytes, want %d", len(got), len(said))
+				if got := readAll(t, c, size, pool); !bytes.Equal(got, sent) {
+					t.Errorf("read %d bytes, want %d", len(got), len(sent))
 				}
 				if open, opened := c.Streams(); open != 1 || opened != 1 || c.Lost() != nil {
-					t.Errorf("%d open, %d opened, lost: %v", open, opened, c.Lost())
+					t.Errorf("%d streams open, %d ever opened, lost: %v; want 1, 1, not lost", open, opened, c.Lost())
 				}
-				if out := pool.out.Load(); out != 0 {
-					t.Errorf("%d buffers are out", out)
+				if n := pool.used.Load(); n != 0 {
+					t.Errorf("%d buffers in use, want 0", n)
 				}
 				_ = c.Close()
 			})
@@ -123,15 +122,15 @@ func readAll(t *testing.T, c *Conn, size int, pool *countingPool) (got []byte) {
 	}
 }
 
-// TestHeaderAndPayloadTogether: a frame whose payload is there takes one call, since
-// each takes a buffer from the pool. An error behind the header comes with it.
+// A frame whose payload has arrived takes one call, since each call takes a buffer from
+// the pool. An error behind the header is returned with the header.
 func TestHeaderAndPayloadTogether(t *testing.T) {
 	srv, cli := net.Pipe()
 	c := New(srv, nil, nil)
 	w := newWire()
 	w.WriteString(http2.ClientPreface)
 	preface := w.take()
-	_ = w.WriteSettingsAck() // no payload: nothing may be waited for
+	_ = w.WriteSettingsAck() // has no payload to wait for
 	ack := w.take()
 	w.headers(1, true, true)
 	headers := w.take()
@@ -155,20 +154,20 @@ func TestHeaderAndPayloadTogether(t *testing.T) {
 	}
 	for _, want := range []int{len(ack), len(headers)} {
 		if n, err := read(); n != want || err != nil {
-			t.Errorf("read %d bytes, %v, want %d", n, err, want)
+			t.Errorf("read %d bytes, %v, want %d, nil", n, err, want)
 		}
 	}
 	if n, err := read(); n != frameHeaderLen || err != io.EOF {
-		t.Errorf("read %d bytes, %v, want a header and the end", n, err)
+		t.Errorf("read %d bytes, %v, want %d, io.EOF", n, err, frameHeaderLen)
 	}
 	if open, _ := c.Streams(); open != 1 {
-		t.Errorf("%d streams", open)
+		t.Errorf("%d streams open, want 1", open)
 	}
 	_ = c.Close()
 }
 
-// TestIdleHoldsNoBuffer waits for a client between frames, in virtual time so
-// that it is known to wait.
+// A reader that waits between frames has no buffer. In virtual time the test knows that
+// it waits.
 func TestIdleHoldsNoBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv, cli := net.Pipe()
@@ -182,8 +181,8 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 		w.headers(1, true, true)
 		_, _ = cli.Write(w.take())
 		synctest.Wait()
-		if out := pool.out.Load(); out != 0 {
-			t.Errorf("%d buffers are out while the connection is idle", out)
+		if n := pool.used.Load(); n != 0 {
+			t.Errorf("%d buffers in use while the connection is idle, want 0", n)
 		}
 		_ = cli.Close()
 		<-done
@@ -191,9 +190,9 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 	})
 }
 
-// TestIdleSocketHoldsNoBuffer is the same for sockets, whose waiting cannot be
-// seen: the pool is asked, finds nothing to read, and gets its buffer back
-// before the client is allowed to go on.
+// The same holds for sockets, but the test cannot see them wait. So it waits until the
+// reader has found nothing to read and put its buffer back. Only then does the client
+// write.
 func TestIdleSocketHoldsNoBuffer(t *testing.T) {
 	for _, name := range []string{"tcp", "unix"} {
 		pair := ends(t)[name]
@@ -208,8 +207,8 @@ func TestIdleSocketHoldsNoBuffer(t *testing.T) {
 			read <- err
 		}()
 		<-pool.back
-		if out := pool.out.Load(); out != 0 {
-			t.Errorf("%s: %d buffers are out while the connection is idle", name, out)
+		if n := pool.used.Load(); n != 0 {
+			t.Errorf("%s: %d buffers in use while the connection is idle, want 0", name, n)
 		}
 		_, _ = pair[1].Write([]byte("PRI"))
 		if err := <-read; err != nil {
@@ -218,6 +217,7 @@ func TestIdleSocketHoldsNoBuffer(t *testing.T) {
 	}
 }
 
+// signallingPool signals each buffer that is put back.
 type signallingPool struct {
 	countingPool
 	back chan struct{}
@@ -228,8 +228,8 @@ func (p *signallingPool) Put(b *[]byte) {
 	p.back <- struct{}{}
 }
 
-// TestClosedWhileWaiting unblocks the reader, as grpc-go needs it.
-func TestClosedWhileWaiting(t *testing.T) {
+// Close unblocks a waiting reader, as grpc-go needs.
+func TestCloseUnblocksReader(t *testing.T) {
 	for name, pair := range ends(t) {
 		c := New(pair[0], nil, nil)
 		pool := &countingPool{}
@@ -240,15 +240,15 @@ func TestClosedWhileWaiting(t *testing.T) {
 		}()
 		_ = c.Close()
 		if err := <-read; err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("%s: the read that Close ended returned no error", name)
 		}
-		if _, _, err := c.ReadOnReady(1000, pool); err == nil || pool.out.Load() != 0 {
-			t.Errorf("%s: %v after Close, %d buffers are out", name, err, pool.out.Load())
+		if _, _, err := c.ReadOnReady(1000, pool); err == nil || pool.used.Load() != 0 {
+			t.Errorf("%s: error %v after Close, %d buffers in use; want an error, 0", name, err, pool.used.Load())
 		}
 	}
 }
 
-// readyConn is a connection below that can wait by itself.
+// readyConn is a connection that has a ReadOnReady of its own.
 type readyConn struct {
 	memConn
 	sizes []int
@@ -265,11 +265,11 @@ func TestReadOnReadyDelegates(t *testing.T) {
 	c := New(nc, nil, nil)
 	buf, n, err := c.ReadOnReady(100, &countingPool{})
 	if err != nil || string((*buf)[:n]) != http2.ClientPreface || len(nc.sizes) != 1 || c.in.preface != 24 {
-		t.Errorf("read %d bytes, %v, sizes %v", n, err, nc.sizes)
+		t.Errorf("read %d bytes, %v; sizes requested below: %v", n, err, nc.sizes)
 	}
 }
 
-// TestReadsAllocateNothing reads from a socket through a pool.
+// Reading from a socket allocates nothing but buffers of the pool.
 func TestReadsAllocateNothing(t *testing.T) {
 	srv, cli := socketPair(t, "tcp", "127.0.0.1:0")
 	c := New(srv, nil, nil)
@@ -289,7 +289,7 @@ func TestReadsAllocateNothing(t *testing.T) {
 		frame = settings
 	})
 	if allocs > 0 && !raceEnabled {
-		t.Errorf("%v allocations per read", allocs)
+		t.Errorf("%v allocations per read, want 0", allocs)
 	}
 }
 
@@ -300,18 +300,18 @@ func TestRemoteAddr(t *testing.T) {
 		_, pointer := below.(interface{ Network() string }).(*net.TCPAddr)
 		switch {
 		case c.RemoteAddr() != c.RemoteAddr():
-			t.Errorf("%s: the address changes", name)
+			t.Errorf("%s: the address changes between calls", name)
 		case pointer && c.RemoteAddr() != below:
-			t.Errorf("%s: the address is %T, want that below", name, c.RemoteAddr())
+			t.Errorf("%s: the address is a %T, want that of the connection below", name, c.RemoteAddr())
 		case name == "pipe" && c.RemoteAddr() == other.RemoteAddr():
-			t.Errorf("%s: two connections have one address", name)
+			t.Errorf("%s: two connections have the same address", name)
 		case c.RemoteAddr().String() != below.String() || c.RemoteAddr().Network() != below.Network():
-			t.Errorf("%s: address %v, want %v", name, c.RemoteAddr(), below)
+			t.Errorf("%s: the address is %v, want %v", name, c.RemoteAddr(), below)
 		}
 	}
 	a, b := uniqueAddr(nil), uniqueAddr(&struct{ memAddr }{})
 	if a == uniqueAddr(nil) || b == uniqueAddr(&struct{ memAddr }{}) || a.String() == "" {
-		t.Error("empty addresses are not unique")
+		t.Error("addresses without content are not unique, or have no text")
 	}
 }
 
@@ -319,21 +319,21 @@ func TestSyscallConn(t *testing.T) {
 	for name, pair := range ends(t) {
 		_, err := New(pair[0], nil, nil).SyscallConn()
 		if has := err == nil; has != (name != "pipe") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: SyscallConn returned error %v", name, err)
 		}
 	}
 }
 
-// TestIdleBytes keeps the promise on memory; the registry around it has the
-// rest of 512 B.
+// TestIdleBytes limits the memory of an idle connection. The registry may use the rest
+// of 512 B.
 func TestIdleBytes(t *testing.T) {
 	srv, _ := socketPair(t, "tcp", "127.0.0.1:0")
 	got := idleBytes(t, 2000, srv)
-	for range 4 { // other goroutines allocate, too: the least counts
+	for range 4 { // other goroutines allocate, too, so the least counts
 		got = min(got, idleBytes(t, 2000, srv))
 	}
 	t.Logf("%.0f B per idle connection", got)
 	if got > 365 && !raceEnabled {
-		t.Errorf("%.0f B per idle connection, want 365 at most", got)
+		t.Errorf("%.0f B per idle connection, want at most 365", got)
 	}
 }

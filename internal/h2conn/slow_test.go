@@ -11,7 +11,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// slowConn reads about 150 KB in a second.
+// slowConn reads about 150 KB per second.
 type slowConn struct{ net.Conn }
 
 func (c *slowConn) Read(p []byte) (int, error) {
@@ -19,7 +19,7 @@ func (c *slowConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p[:min(len(p), 8<<10)])
 }
 
-// bigServer answers with a megabyte and asks the connection to leave before.
+// bigServer drains the connection and then answers with a megabyte.
 type bigServer struct {
 	healthpb.UnimplementedHealthServer
 	w *wrapping
@@ -32,11 +32,11 @@ func (b *bigServer) List(ctx context.Context, _ *healthpb.HealthListRequest) (*h
 	return &healthpb.HealthListResponse{Statuses: map[string]*healthpb.HealthCheckResponse{strings.Repeat("x", bigAnswer): {}}}, nil
 }
 
-// A client on a thin line with wide windows is still reading its answer when the server has
-// long written it: the connection must not be closed before it is through.
+// A client with a slow line and wide windows may still be reading its answer long after
+// the server has written it. The connection must not be closed before it has finished.
 func TestSlowReadersLoseNothing(t *testing.T) {
 	if testing.Short() {
-		t.Skip("-short: it takes as long as a slow client does")
+		t.Skip("-short: this test takes as long as a slow client")
 	}
 	for _, name := range []string{"tcp", "tls"} {
 		tr := transports(t)[name]
@@ -55,7 +55,7 @@ func TestSlowReadersLoseNothing(t *testing.T) {
 					if err != nil {
 						return nil, err
 					}
-					// What the kernel has taken in is not lost with the connection.
+					// The kernel's buffer is small: its bytes are not lost with the connection.
 					return &slowConn{nc}, nc.(*net.TCPConn).SetReadBuffer(16 << 10)
 				}))
 			if err != nil {
@@ -72,7 +72,7 @@ func TestSlowReadersLoseNothing(t *testing.T) {
 				t.Error(err)
 			}
 			if how := <-w.all[0].how; how != Clean && how != ByClient {
-				t.Errorf("closed: %v", how)
+				t.Errorf("closed: %v, want %v or %v", how, Clean, ByClient)
 			}
 		})
 	}

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Many writers: one at a time, and nobody waits for ever.
-func TestTurn(t *testing.T) {
+// Of many writers, one holds the lock at a time, and none waits forever.
+func TestWriteLock(t *testing.T) {
 	var l writeLock
 	var wg sync.WaitGroup
-	n := 0 // the race detector sees two at a time
+	n := 0 // the race detector reports two holders at a time
 	for range 8 {
 		wg.Go(func() {
 			for range 2000 {
@@ -30,16 +30,15 @@ func TestTurn(t *testing.T) {
 	}
 	wg.Wait()
 	if l.queue() != nil {
-		t.Error("there is nobody to wait for")
+		t.Error("queue of a free lock returned a channel to wait on")
 	}
 	if n != 8*2000 || l.locked() || l.freed != nil {
-		t.Errorf("%d turns, %+v", n, &l)
+		t.Errorf("locked %d times, want %d; the lock is %+v", n, 8*2000, &l)
 	}
 }
 
-// Whatever the moment at which a connection is asked to leave while a write ends: its
-// GOAWAY is written, by the one or the other.
-func TestLeaveWhileAWriteEnds(t *testing.T) {
+// At whatever moment Drain comes while a write ends, one of the two writes the GOAWAY.
+func TestDrainWhileWriteEnds(t *testing.T) {
 	for i := range 20_000 {
 		rec := newRecorder()
 		c := New(&memConn{}, nil, rec)
@@ -56,17 +55,17 @@ func TestLeaveWhileAWriteEnds(t *testing.T) {
 			_, _ = c.Write(b)
 		})
 		<-begun
-		c.flushed(&wg, "bye")
+		c.drainIn(&wg, "bye")
 		wg.Wait()
 		if c.pending.Load() != 0 || !slices.Contains(rec.all(), "goaway ours=true") {
-			t.Fatalf("round %d: %q was told", i, rec.all())
+			t.Fatalf("round %d: no GOAWAY; observer calls: %q", i, rec.all())
 		}
 		_ = c.Close()
 	}
 }
 
-// The same moment, taken apart.
-func TestLeaveBeforeTheTurnIsGivenBack(t *testing.T) {
+// This is the same moment, step by step.
+func TestDrainBeforeWriteLockIsReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nc := &memConn{}
 		c := New(nc, nil, nil)
@@ -75,20 +74,20 @@ func TestLeaveBeforeTheTurnIsGivenBack(t *testing.T) {
 		writeSome(t, c, w.take(), 100)
 		c.writeMu.lock()
 		c.Drain("bye", 0)
-		synctest.Wait() // its flush found the turn taken
+		synctest.Wait() // the flush of Drain has found the lock held
 		if !c.release() {
-			t.Fatal("nobody writes the GOAWAY")
+			t.Fatal("release did not take the lock back to write the GOAWAY")
 		}
 		c.endWrite()
 		if c.writeMu.locked() || !bytes.Contains(nc.out.Bytes(), []byte("bye")) {
-			t.Error("not written")
+			t.Error("the lock is held, or the GOAWAY was not written")
 		}
 		_ = c.Close()
 	})
 }
 
-// flushed is Leave with its goroutine counted.
-func (c *Conn) flushed(wg *sync.WaitGroup, debug string) {
+// drainIn does what Drain does, with its goroutine in wg.
+func (c *Conn) drainIn(wg *sync.WaitGroup, debug string) {
 	c.mu.Lock()
 	c.drainStateLocked().debug = debug
 	c.pending.Or(pendingGoAway)
@@ -97,19 +96,19 @@ func (c *Conn) flushed(wg *sync.WaitGroup, debug string) {
 	wg.Go(c.flush)
 }
 
-// Waiting for the turn lets virtual time go on.
-func TestTurnInVirtualTime(t *testing.T) {
+// Virtual time goes on while a goroutine waits for the lock.
+func TestWriteLockInVirtualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l writeLock
 		l.lock()
 		if l.tryLock() || !l.locked() {
-			t.Error("taken twice")
+			t.Error("the lock was locked twice, or reports that it is free")
 		}
 		time.AfterFunc(time.Hour, l.unlock)
 		start := time.Now()
 		l.lock()
 		if took := time.Since(start); took != time.Hour {
-			t.Errorf("had the turn after %v", took)
+			t.Errorf("locked after %v, want %v", took, time.Hour)
 		}
 		l.unlock()
 	})
