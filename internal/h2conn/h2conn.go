@@ -73,9 +73,9 @@ func nameOf[T ~uint8](v T, names ...string) string {
 // Conn held, and never from within Drain. They may run on the goroutine that
 // reads or writes, so they must not block.
 type Observer interface {
-	// OnGoAway is called once, when the first GOAWAY is on the wire. ours is true
-	// for a GOAWAY that Drain caused, and false for one that the gRPC server wrote
-	// itself.
+	// OnGoAway is called at most once, when the first GOAWAY is on the wire. ours is
+	// true for a GOAWAY that Drain caused, and false for one that the gRPC server
+	// wrote itself.
 	OnGoAway(ours bool)
 	// OnClose is called once, when the connection is closed and no write is under
 	// way any more. It is always the last call.
