@@ -50,7 +50,7 @@ func (d *clientDNS) set(name string) {
 	}
 	var gate *lookup.Gate
 	if name != "" {
-		gate = lookup.NewGate(d.resolver, name, lookup.GateConfig{})
+		gate = lookup.NewGate(d.resolver, name)
 	}
 	d.gate.Store(gate)
 	select {

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// dial is what Go's resolver reaches its servers by. It sends it to our server,
-// and sees to it that one unanswered question does not use up the time of the
-// whole lookup, nor outlive it.
+// dial connects Go's resolver to a DNS server: the one of r, if r has one. It bounds each
+// query, so that one without an answer neither uses up the time of the whole lookup nor
+// outlives it.
 func (r *Resolver) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if r.server != "" {
 		addr = r.server
@@ -21,27 +21,27 @@ func (r *Resolver) dial(ctx context.Context, network, addr string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	q := &question{Conn: c, ctx: ctx, limit: limit, stop: func() bool { return true }}
+	q := &query{Conn: c, ctx: ctx, limit: limit, stop: func() bool { return true }}
 	// Go's resolver frames messages for a stream unless it sees a PacketConn.
 	if udp, ok := c.(net.PacketConn); ok {
-		return packetQuestion{PacketConn: udp, question: q}, nil
+		return packetQuery{PacketConn: udp, query: q}, nil
 	}
 	return q, nil
 }
 
-// question is the connection of one question and its answer. Its deadline is
-// never later than limit, and ends with ctx: Go's resolver would go on reading
-// after a lookup was given up.
-type question struct {
+// query is the connection of one query and its answer. Its deadline is never later than
+// limit, and passes when ctx ends: Go's resolver would go on reading after the lookup was
+// cancelled.
+type query struct {
 	net.Conn
 
-	ctx   context.Context // of the question, like the connection
+	ctx   context.Context // of this query
 	limit time.Time
-	stop  func() bool // watching ctx
+	stop  func() bool // stops watching ctx
 }
 
-// SetDeadline is the only one of its kind that the resolver calls, once.
-func (q *question) SetDeadline(t time.Time) error {
+// SetDeadline is the only method for deadlines that the resolver calls, once.
+func (q *query) SetDeadline(t time.Time) error {
 	if t.IsZero() || q.limit.Before(t) {
 		t = q.limit
 	}
@@ -50,25 +50,25 @@ func (q *question) SetDeadline(t time.Time) error {
 	return err
 }
 
-func (q *question) Close() error {
+func (q *query) Close() error {
 	q.stop()
 	return q.Conn.Close()
 }
 
-// packetQuestion is a question over UDP.
-type packetQuestion struct {
+// packetQuery is a query over UDP.
+type packetQuery struct {
 	net.PacketConn
-	*question
+	*query
 }
 
-// What both have is the question's.
+// Both embedded types have the following methods; those of query count.
 
-func (p packetQuestion) Close() error                  { return p.question.Close() }
-func (p packetQuestion) LocalAddr() net.Addr           { return p.question.LocalAddr() }
-func (p packetQuestion) SetDeadline(t time.Time) error { return p.question.SetDeadline(t) }
+func (p packetQuery) Close() error                  { return p.query.Close() }
+func (p packetQuery) LocalAddr() net.Addr           { return p.query.LocalAddr() }
+func (p packetQuery) SetDeadline(t time.Time) error { return p.query.SetDeadline(t) }
 
 // The resolver never calls these.
 
-func (p packetQuestion) SetReadDeadline(t time.Time) error { return p.question.SetReadDeadline(t) }
+func (p packetQuery) SetReadDeadline(t time.Time) error { return p.query.SetReadDeadline(t) }
 
-func (p packetQuestion) SetWriteDeadline(t time.Time) error { return p.question.SetWriteDeadline(t) }
+func (p packetQuery) SetWriteDeadline(t time.Time) error { return p.query.SetWriteDeadline(t) }

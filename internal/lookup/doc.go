@@ -1,14 +1,14 @@
-// Package lookup asks the DNS in the way that the clients of a gRPC service do.
+// Package lookup queries DNS the way the clients of a gRPC service do.
 //
-// [Resolver] asks one server, or those of the system, for the addresses of a
-// name. A name that does not exist is an empty answer, everything else that goes
-// wrong is an [*Error] that names the server and the name: a caller must never
-// take a broken DNS for a service without pods.
+// [Resolver] queries one server, or those of the system, for the addresses of a name. A
+// name that does not exist is an empty answer. Every other failure is an [*Error] that
+// names the server and the name: a caller must never mistake broken DNS for a service
+// without pods.
 //
-// [Gate] answers one question: would a client that resolves the name now be told
-// of every ready pod? Only then may connections be moved, for a GOAWAY that comes
-// before the DNS does is wasted: the client gets the old answer and does not ask
-// again before it loses the next connection.
+// [Gate] answers one question: would a client that resolves the name now see every ready
+// pod? Connections may be moved only then. A GOAWAY that is sent before DNS has caught up
+// is wasted: the client gets the old answer, and does not resolve again before it loses
+// its next connection. [GateState] is the decision of the gate alone.
 //
-// Both do nothing in their constructors: the caller owns [Gate.Run].
+// No constructor starts a goroutine: the caller owns [Gate.Run].
 package lookup

@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// DefaultTimeout bounds one lookup with all its questions and retries.
+	// DefaultTimeout bounds one lookup with all its queries and retries.
 	DefaultTimeout = 5 * time.Second
-	// MaxAddrs bounds one answer. A DNS message holds some 4,000 addresses of one
-	// family, so that only a hosts file gone wrong is ever above it.
-	MaxAddrs = 10_000
-	// exchangesPerLookup: a question is given up after this share of the timeout,
-	// which leaves time to repeat a lost packet or to ask the next server. Go's own
-	// 5 s for each question would use up all of it.
+	// maxAddrs bounds one answer. A DNS message holds some 4,000 addresses of one family,
+	// so only a broken hosts file can exceed it.
+	maxAddrs = 10_000
+	// exchangesPerLookup is the part of the timeout that one query may take: a third. That
+	// leaves time to repeat a lost packet or to try the next server. Go's own limit of 5 s
+	// a query would use up all of it.
 	exchangesPerLookup = 3
 )
 
-// Resolver asks one DNS server, or the system's. It is safe for concurrent use.
-// The zero value asks the system's servers.
+// Resolver queries one DNS server, or those of the system. It is safe for concurrent use.
+// The zero value queries the system's servers.
 type Resolver struct {
 	// Timeout bounds one lookup. Zero or less: [DefaultTimeout]. Set it before
 	// the first lookup.
@@ -36,13 +36,15 @@ type Resolver struct {
 	strict bool
 }
 
-// New returns a Resolver for server: "host", "host:port", an IPv6 address with or
-// without brackets; port 53 if there is none. Empty: the servers of the system's
-// resolv.conf. The hosts file, the search list and ndots are those of the system
-// in any case, as they are for a gRPC client with dns://server/name; a name with
-// a dot at its end is searched for as it stands, and costs the fewest questions.
+// New returns a Resolver for server: "host", "host:port", or an IPv6 address with or
+// without brackets. The default port is 53. Empty: the servers of the system's
+// resolv.conf.
 //
-// It fails if server cannot be the address of a server.
+// The hosts file, the search list and ndots are always those of the system, as they are
+// for a gRPC client with dns://server/name. A name that ends with a dot bypasses the
+// search list and costs the fewest queries.
+//
+// New fails if server cannot be the address of a server.
 func New(server string) (*Resolver, error) {
 	if server == "" {
 		return &Resolver{}, nil
@@ -54,22 +56,21 @@ func New(server string) (*Resolver, error) {
 	return &Resolver{server: net.JoinHostPort(host, strconv.Itoa(cmp.Or(port, 53)))}, nil
 }
 
-// Strict returns a Resolver that fails if any part of a lookup failed. Others, as
-// gRPC clients do, are content with the A records if only the question for AAAA
-// was not answered: right for asking what clients see, wrong for asking who
-// is there.
+// Strict returns a Resolver that fails if any part of a lookup failed. Without it, a
+// Resolver accepts the A records when only the AAAA query failed, as gRPC clients do. That
+// is right for finding out what clients see, and wrong for finding the pods.
 func (r *Resolver) Strict() *Resolver {
 	strict := *r
 	strict.strict = true
 	return &strict
 }
 
-// String names the server for people.
+// String names the server, for messages.
 func (r *Resolver) String() string { return cmp.Or(r.server, "system resolver") }
 
-// Addrs returns the A and AAAA addresses of name, sorted, unmapped, without
-// duplicates. An IP address is its own answer. A name that does not exist, or has
-// no address, is no error but an empty answer. All errors are of type [*Error].
+// Addrs returns the A and AAAA addresses of name, sorted, unmapped and without duplicates.
+// An IP address is its own answer. A name that does not exist or has no address is an
+// empty answer, not an error. All errors are of type [*Error].
 func (r *Resolver) Addrs(ctx context.Context, name string) ([]netip.Addr, error) {
 	if ip, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{ip.Unmap()}, nil
@@ -80,8 +81,8 @@ func (r *Resolver) Addrs(ctx context.Context, name string) ([]netip.Addr, error)
 	ctx, cancel := context.WithTimeout(ctx, r.timeout())
 	defer cancel()
 	addrs, err := r.resolver().LookupNetIP(ctx, "ip", name)
-	if err == nil && len(addrs) > MaxAddrs {
-		err = fmt.Errorf("%d addresses, more than %d", len(addrs), MaxAddrs)
+	if err == nil && len(addrs) > maxAddrs {
+		err = fmt.Errorf("the answer has %d addresses, more than %d", len(addrs), maxAddrs)
 	}
 	if err != nil {
 		return nil, r.failure(name, err)
@@ -91,16 +92,16 @@ func (r *Resolver) Addrs(ctx context.Context, name string) ([]netip.Addr, error)
 
 // Target is one SRV record with the addresses of its host.
 type Target struct {
-	Host  string // without a dot at its end
-	Port  uint16 // of the service that the record is about
+	Host  string // without a trailing dot
+	Port  uint16 // of the service that the record describes
 	Addrs []netip.Addr
 }
 
-// SRV returns the targets of name (RFC 2782: "_grpc._tcp.hello.test"), sorted by
-// host and port, with their addresses. Priority and weight are for clients that
-// choose, and left out. A host without addresses has just gone and keeps an empty
-// Addrs. A name without records is an empty answer; if one host's addresses
-// cannot be had, the whole answer fails, as half of it would mislead.
+// SRV returns the targets of name (RFC 2782: "_grpc._tcp.hello.test"), sorted by host and
+// port, with their addresses. It drops priority and weight, which are for clients that
+// choose a target. A host without addresses has just gone; its Addrs is empty. A name
+// without records is an empty answer. If the lookup of one host fails, SRV fails: half an
+// answer would mislead.
 func (r *Resolver) SRV(ctx context.Context, name string) ([]Target, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout())
 	defer cancel()
@@ -117,7 +118,7 @@ func (r *Resolver) SRV(ctx context.Context, name string) ([]Target, error) {
 func (r *Resolver) targets(ctx context.Context, records []*net.SRV) ([]Target, error) {
 	var targets []Target
 	for _, rec := range records {
-		// RFC 2782: the target "." says that there is no such service.
+		// By RFC 2782, the target "." means that there is no such service.
 		if host := strings.TrimSuffix(rec.Target, "."); host != "" {
 			targets = append(targets, Target{Host: host, Port: rec.Port})
 		}
@@ -127,7 +128,7 @@ func (r *Resolver) targets(ctx context.Context, records []*net.SRV) ([]Target, e
 	})
 	hosts := make([]string, len(targets))
 	for i, t := range targets {
-		hosts[i] = t.Host + "." // what a server sent is complete: no search list
+		hosts[i] = t.Host + "." // a server sends complete names: no search list
 	}
 	for i, res := range AddrsOfAll(ctx, r, hosts) {
 		if res.Err != nil {
@@ -145,14 +146,15 @@ func (r *Resolver) timeout() time.Duration {
 	return DefaultTimeout
 }
 
-// resolver is made anew for each lookup: it costs next to nothing, and a lookup
-// that was given up (and lives on in Go's resolver until its question times out)
-// is not joined by the next one.
+// resolver returns a new one for each lookup, which costs next to nothing. Go's resolver
+// keeps a cancelled lookup until its query times out, and the next lookup of that name
+// would join it.
 func (r *Resolver) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, StrictErrors: r.strict, Dial: r.dial}
 }
 
-// failure returns nil for an answer that says that there is nothing.
+// failure makes an [*Error] of err. It returns nil if the answer is that no such name or
+// record exists.
 func (r *Resolver) failure(name string, err error) error {
 	server := r.String()
 	var dns *net.DNSError
@@ -160,7 +162,7 @@ func (r *Resolver) failure(name string, err error) error {
 		if dns.IsNotFound {
 			return nil
 		}
-		// Go names the server of resolv.conf even where another was dialled.
+		// Go names the server of resolv.conf even if dial used another one.
 		if r.server == "" {
 			server = cmp.Or(dns.Server, server)
 		}
@@ -168,7 +170,7 @@ func (r *Resolver) failure(name string, err error) error {
 	return &Error{Server: server, Name: name, Err: err}
 }
 
-// tidy sorts addrs and drops what is there twice.
+// tidy unmaps and sorts addrs in place, and drops duplicates.
 func tidy(addrs []netip.Addr) []netip.Addr {
 	for i, a := range addrs {
 		addrs[i] = a.Unmap()
@@ -177,11 +179,11 @@ func tidy(addrs []netip.Addr) []netip.Addr {
 	return slices.Compact(addrs)
 }
 
-// Error is a lookup that has got no answer. It tells nothing about the name: do
-// as before, and ask again.
+// Error is a lookup that got no answer. It says nothing about the name: keep the last
+// answer and try again.
 type Error struct {
-	Server string // the server asked, or "system resolver"
-	Name   string // the name asked for
+	Server string // the server queried, or "system resolver"
+	Name   string // the name looked up
 	Err    error  // mostly a [*net.DNSError]
 }
 
@@ -189,9 +191,9 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("DNS %s: lookup %q: %s", e.Server, e.Name, e.reason())
 }
 
-// reason leaves out what Error says already, and the socket ("read udp
-// 127.0.0.1:40001->127.0.0.1:53: "): the same failure has the same text each time,
-// for those who log on change only.
+// reason leaves out what Error has already, and the socket ("read udp
+// 127.0.0.1:40001->127.0.0.1:53: "). The same failure then has the same text each time,
+// for callers that log on change only.
 func (e *Error) reason() string {
 	var dns *net.DNSError
 	if !errors.As(e.Err, &dns) {
@@ -207,7 +209,7 @@ func (e *Error) reason() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Timeout tells whether no answer came in time.
+// Timeout reports whether the lookup failed because no answer came in time.
 func (e *Error) Timeout() bool {
 	var t interface{ Timeout() bool }
 	return errors.As(e.Err, &t) && t.Timeout()

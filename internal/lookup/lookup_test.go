@@ -26,7 +26,7 @@ func addrs(texts ...string) []netip.Addr {
 	return list
 }
 
-// resolver returns one that asks a server with this answer to all questions.
+// resolver returns a Resolver whose server gives this answer to all queries.
 func resolver(t *testing.T, answer func(dnsmessage.Question) reply) (*Resolver, *server) {
 	t.Helper()
 	s := serve(t, answer)
@@ -66,8 +66,8 @@ func TestNoSuchNameIsAnEmptyAnswer(t *testing.T) {
 				t.Errorf("%v: got %v, %v, want no target", code, targets, err)
 			}
 		}
-		if n, _ := s.questions(); n == 0 {
-			t.Error("the server was never asked")
+		if n, _ := s.queryCounts(); n == 0 {
+			t.Error("the server got no query")
 		}
 	}
 }
@@ -109,18 +109,18 @@ func checkFailure(t *testing.T, err error, server string, timeout bool) {
 		t.Fatalf("got %v, want an *Error", err)
 	}
 	if e.Server != server || !strings.Contains(e.Error(), server) || !strings.Contains(e.Error(), "hello.test.") {
-		t.Errorf("%q does not name server %s and the name", e, server)
+		t.Errorf("%q does not name both the server %s and the name", e, server)
 	}
 	if strings.Contains(e.Error(), "->") {
-		t.Errorf("%q has the port of a socket: it would never be the same text twice", e)
+		t.Errorf("%q has the port of a socket, so the text differs each time", e)
 	}
 	if e.Timeout() != timeout {
-		t.Errorf("%q: Timeout() is %v", e, e.Timeout())
+		t.Errorf("%q: Timeout() is %v, want %v", e, e.Timeout(), timeout)
 	}
 }
 
-// The clients' view and the fleet's differ when one family cannot be had.
-func TestStrictFailsWhereAPartFailed(t *testing.T) {
+// Clients accept an answer for one family alone; a source of peers must not.
+func TestStrictFailsIfAnyPartFailed(t *testing.T) {
 	r, _ := resolver(t, func(q dnsmessage.Question) reply {
 		if q.Type == dnsmessage.TypeAAAA {
 			return reply{code: dnsmessage.RCodeServerFailure}
@@ -128,7 +128,7 @@ func TestStrictFailsWhereAPartFailed(t *testing.T) {
 		return reply{addrs: addrs("10.0.0.1")}
 	})
 	if got, err := r.Addrs(t.Context(), "hello.test."); err != nil || len(got) != 1 {
-		t.Errorf("got %v, %v, want the A record, as clients do", got, err)
+		t.Errorf("got %v, %v, want the A record, as clients get it", got, err)
 	}
 	if got, err := r.Strict().Addrs(t.Context(), "hello.test."); err == nil {
 		t.Errorf("got %v, want an error", got)
@@ -144,14 +144,14 @@ func TestALostPacketIsSentAgain(t *testing.T) {
 		return reply{drop: first, addrs: addrs("10.0.0.1", "fd00::1")}
 	})
 	t.Parallel()
-	// A third of it is waited for the first packet; Go itself would wait for 5 s.
+	// The first packet gets a third of the timeout; Go itself would wait for 5 s.
 	r.Timeout = 4500 * time.Millisecond
 	got, err := r.Addrs(t.Context(), "hello.test.")
 	if err != nil || len(got) != 2 {
 		t.Errorf("got %v, %v, want two addresses", got, err)
 	}
-	if n, _ := s.questions(); n < 4 {
-		t.Errorf("%d questions, want 4: none was lost", n)
+	if n, _ := s.queryCounts(); n < 4 {
+		t.Errorf("%d queries, want at least 4, as two were lost", n)
 	}
 }
 
@@ -165,18 +165,18 @@ func TestLargeAnswersComeOverTCP(t *testing.T) {
 	if err != nil || !slices.Equal(got, many) {
 		t.Errorf("got %d addresses, %v, want %d", len(got), err, len(many))
 	}
-	if _, tcp := s.questions(); tcp == 0 {
-		t.Error("nothing was asked over TCP")
+	if _, tcp := s.queryCounts(); tcp == 0 {
+		t.Error("no query came over TCP")
 	}
 }
 
-// Given up means over: Go's resolver would go on reading for 5 s.
+// A cancelled lookup must end at once: Go's resolver would go on reading for 5 s.
 func TestContextEndsALookup(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	t.Cleanup(func() { goleak.VerifyNone(t, before) }) // after the server's end
+	t.Cleanup(func() { goleak.VerifyNone(t, before) }) // after the server has stopped
 	ctx, cancel := context.WithCancel(t.Context())
 	r, _ := resolver(t, func(dnsmessage.Question) reply {
-		cancel() // the lookup is waiting for us
+		cancel() // the lookup waits for this answer
 		return reply{drop: true}
 	})
 	r.Timeout = time.Hour
@@ -184,7 +184,7 @@ func TestContextEndsALookup(t *testing.T) {
 	_, errSRV := r.SRV(ctx, "_grpc._tcp.hello.test.")
 	for _, err := range []error{errAddrs, errSRV} {
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("got %v, want canceled", err)
+			t.Errorf("got %v, want %v", err, context.Canceled)
 		}
 	}
 }
@@ -201,8 +201,8 @@ func TestLiteralsAreTheirOwnAnswer(t *testing.T) {
 	}
 }
 
-// Go's resolver would say that these do not exist, an empty answer.
-func TestWhatIsNoNameIsAnError(t *testing.T) {
+// Go's resolver would report that these names do not exist, which is an empty answer.
+func TestAnInvalidNameIsAnError(t *testing.T) {
 	r := &Resolver{server: "127.0.0.1:1"}
 	for _, name := range []string{
 		"", ".", "a..b", ".a", "a b", "a/b", "ä.test", strings.Repeat("x", 64) + ".test",
@@ -263,7 +263,7 @@ func TestSRVFailsIfOneTargetCannotBeResolved(t *testing.T) {
 		return reply{addrs: addrs("10.0.0.1")}
 	})
 	if got, err := r.SRV(t.Context(), "_grpc._tcp.hello.test."); err == nil {
-		t.Errorf("got %v, want an error: half a fleet is worse than none", got)
+		t.Errorf("got %v, want an error, as half a fleet is worse than none", got)
 	}
 }
 
@@ -308,8 +308,8 @@ func TestPods(t *testing.T) {
 	}
 }
 
-// FuzzSplitHostPort: whatever is accepted means the same when it is put together
-// and taken apart again.
+// FuzzSplitHostPort checks that what SplitHostPort accepts means the same after it was
+// joined and split again.
 func FuzzSplitHostPort(f *testing.F) {
 	for _, s := range []string{"a", "a:1", "::1", "[::1]:53", "[::1]", "[[::1]]", "a:", "10.0.0.1:99999", "fe80::1%x:1", "::%]"} {
 		f.Add(s)
@@ -329,7 +329,7 @@ func FuzzSplitHostPort(f *testing.F) {
 	})
 }
 
-// BenchmarkAddrs has what a lookup costs a pod each interval.
+// BenchmarkAddrs measures what a pod pays for one lookup, every interval.
 func BenchmarkAddrs(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -362,7 +362,7 @@ func TestHost(t *testing.T) {
 		"":                       "",
 	} {
 		if got := Host(name); got != want {
-			t.Errorf("%q: %q, want %q", name, got, want)
+			t.Errorf("Host(%q) is %q, want %q", name, got, want)
 		}
 	}
 }

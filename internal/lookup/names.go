@@ -12,10 +12,10 @@ import (
 	"sync"
 )
 
-// parallel bounds the lookups that one call has under way.
+// parallel bounds the concurrent lookups of one call of AddrsOfAll.
 const parallel = 8
 
-// Lookuper is what a [Resolver] offers to those who ask for addresses alone.
+// Lookuper looks up addresses. [Resolver] implements it.
 type Lookuper interface {
 	Addrs(ctx context.Context, name string) ([]netip.Addr, error)
 }
@@ -26,8 +26,8 @@ type Result struct {
 	Err   error
 }
 
-// AddrsOfAll looks up names, a few at a time, and returns the results in the same
-// order. ctx bounds it as a whole.
+// AddrsOfAll looks up names, a few at a time, and returns the results in the same order.
+// ctx bounds the whole call.
 func AddrsOfAll(ctx context.Context, l Lookuper, names []string) []Result {
 	results := make([]Result, len(names))
 	next := make(chan int, len(names))
@@ -47,9 +47,9 @@ func AddrsOfAll(ctx context.Context, l Lookuper, names []string) []Result {
 	return results
 }
 
-// Host is the name that clients look up beside one of SRV records (RFC 2782): what stands behind
-// _service._proto. For a headless Service the two tell of the very same pods. Any other name is
-// its own host.
+// Host returns the host name behind a name of SRV records (RFC 2782), without
+// _service._proto: the name that clients resolve. For a headless Service both names stand
+// for the same pods. Any other name is its own host.
 func Host(name string) string {
 	host := name
 	for strings.HasPrefix(host, "_") {
@@ -58,9 +58,9 @@ func Host(name string) string {
 	return cmp.Or(host, name)
 }
 
-// Pods tells how many pods the addresses of one host are. A host with at most one
-// address of each family is one pod with two addresses; with more, each address
-// is a pod by itself: the DNS does not say which belong together.
+// Pods groups the addresses of one host by pod. A host with one address of each family is
+// one pod with two addresses. Otherwise each address is a pod of its own: DNS does not say
+// which ones belong together.
 func Pods(addrs []netip.Addr) [][]netip.Addr {
 	var v4, v6 int
 	for _, a := range addrs {
@@ -80,16 +80,16 @@ func Pods(addrs []netip.Addr) [][]netip.Addr {
 	return pods
 }
 
-// SplitHostPort takes apart "host", "host:port", "[v6]", "[v6]:port" and a bare
-// IPv6 address. port is 0 if there is none. It fails if host is neither an address
-// nor can be a name, or port is not from 1 to 65535.
+// SplitHostPort splits "host", "host:port", "[v6]", "[v6]:port" and a bare IPv6 address.
+// port is 0 if there is none. SplitHostPort fails if host is neither an address nor a
+// valid name, or if port is not from 1 to 65535.
 func SplitHostPort(s string) (host string, port int, err error) {
-	if host, ok := bare(s); ok {
+	if host, ok := withoutPort(s); ok {
 		return host, 0, checkHost(host)
 	}
 	host, service, err := net.SplitHostPort(s)
 	if err != nil {
-		// The text of Go repeats s, which the caller names already.
+		// Go's message repeats s, which the caller adds in any case.
 		return "", 0, errors.New("not of the form host or host:port")
 	}
 	p, err := strconv.ParseUint(service, 10, 16)
@@ -99,8 +99,8 @@ func SplitHostPort(s string) (host string, port int, err error) {
 	return host, int(p), checkHost(host)
 }
 
-// bare tells whether s has no port.
-func bare(s string) (host string, ok bool) {
+// withoutPort returns the host of s if s has no port.
+func withoutPort(s string) (host string, ok bool) {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return s, true
 	}
@@ -116,19 +116,19 @@ func checkHost(host string) error {
 	if err != nil {
 		return checkName(host)
 	}
-	// Go takes anything for a zone, brackets too.
+	// Go accepts anything as a zone, even brackets.
 	if strings.ContainsFunc(strings.ReplaceAll(ip.Zone(), ".", ""), notInName) {
-		return fmt.Errorf("zone %q is not an interface", ip.Zone())
+		return fmt.Errorf("zone %q is not the name of a network interface", ip.Zone())
 	}
 	return nil
 }
 
-// checkName refuses what can be no name (RFC 1035, section 2.3.4), and what Go's
-// resolver would report as a name that does not exist.
+// checkName refuses names that RFC 1035, section 2.3.4, does not allow. Go's resolver would
+// report them as names that do not exist.
 func checkName(name string) error {
 	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
 	if len(name) > 254 {
-		return errors.New("name is longer than 253 characters")
+		return errors.New("the name is longer than 253 characters")
 	}
 	for _, label := range labels {
 		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInName) {

@@ -11,23 +11,23 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// reply is what the test server says to one question.
+// reply is the test server's answer to one query.
 type reply struct {
 	code  dnsmessage.RCode
-	addrs []netip.Addr // of both families; those that fit the question are sent
+	addrs []netip.Addr // of both families; only those that fit the query are sent
 	srv   []dnsmessage.SRVResource
-	drop  bool // no answer at all
+	drop  bool // do not answer at all
 }
 
-// server is a DNS server on loopback, UDP and TCP on one port. What does not fit
-// into a UDP packet is sent truncated, as real servers do.
+// server is a DNS server on loopback, with UDP and TCP on one port. It truncates an answer
+// that does not fit into a UDP packet, as real servers do.
 type server struct {
 	addr   string
 	answer func(q dnsmessage.Question) reply
 
-	mu    sync.Mutex
-	asked []dnsmessage.Question
-	tcp   int // questions over TCP
+	mu      sync.Mutex
+	queries []dnsmessage.Question
+	tcp     int // number of queries over TCP
 }
 
 // serve starts a server that stops with the test.
@@ -86,7 +86,7 @@ func (s *server) serveTCP(l net.Listener) {
 	}
 }
 
-// serveConn answers one question, all that Go's resolver asks on a connection.
+// serveConn answers one query; Go's resolver sends no more on a connection.
 func (s *server) serveConn(c net.Conn) {
 	defer c.Close()
 	var size [2]byte
@@ -116,7 +116,7 @@ func (s *server) reply(query []byte, limit int) []byte {
 		return nil
 	}
 	s.mu.Lock()
-	s.asked = append(s.asked, q)
+	s.queries = append(s.queries, q)
 	s.mu.Unlock()
 	r := s.answer(q)
 	if r.drop {
@@ -160,8 +160,8 @@ func pack(id uint16, q dnsmessage.Question, r reply, truncated bool) []byte {
 	return packed
 }
 
-func (s *server) questions() (all, tcp int) {
+func (s *server) queryCounts() (all, tcp int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.asked), s.tcp
+	return len(s.queries), s.tcp
 }

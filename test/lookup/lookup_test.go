@@ -144,7 +144,7 @@ func TestGateFollowsTheDNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := lookup.NewGate(r, name, lookup.GateConfig{Interval: 5 * time.Millisecond, OpenInterval: 5 * time.Millisecond})
+	g := lookup.NewGate(r, name)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); g.Run(ctx) }()
