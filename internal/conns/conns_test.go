@@ -16,8 +16,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
-// stub is a connection on which nothing is read or written: the registry hears of what
-// happens through the observer's methods, which the tests call.
+// stub is a connection on which nothing is read or written. The tests call the methods of
+// the observer to simulate what happens on it.
 type stub struct {
 	net.Conn
 
@@ -39,21 +39,21 @@ func TestHandlerFindsItsConnection(t *testing.T) {
 	rpc := func(c *Conn) context.Context {
 		return peer.NewContext(t.Context(), &peer.Peer{Addr: c.h2.RemoteAddr()})
 	}
-	for _, c := range []*Conn{a, b} { // equal addresses, two connections
+	for _, c := range []*Conn{a, b} { // two connections with equal addresses
 		if got, ok := FromContext(rpc(c)); got != c || !ok {
 			t.Errorf("found %p, want %p", got, c)
 		}
 	}
 	a.OnClose(h2conn.ByClient)
 	if got, ok := FromContext(rpc(a)); got != nil || !ok {
-		t.Errorf("found %p after it was closed", got)
+		t.Errorf("found %p after it was closed, want nil", got)
 	}
 	if _, ok := FromContext(t.Context()); ok {
-		t.Error("a context without a peer is no RPC's")
+		t.Error("a context without a peer passed for that of an RPC")
 	}
 	ctx := rpc(b)
 	if n := testing.AllocsPerRun(1000, func() { FromContext(ctx) }); n != 0 {
-		t.Errorf("%v allocations for a look-up", n)
+		t.Errorf("a lookup makes %v allocations, want 0", n)
 	}
 	b.OnClose(h2conn.ByClient)
 }
@@ -64,24 +64,24 @@ func TestReturns(t *testing.T) {
 		a := add(r, "k")
 		time.Sleep(time.Minute)
 		if !a.markDraining(reason.Reach) || a.markDraining(reason.Reach) {
-			t.Fatal("a connection is asked once")
+			t.Fatal("a connection must be drained exactly once")
 		}
 		time.Sleep(30 * time.Second)
 		if b := add(r, "other"); b.returned {
-			t.Error("another client's connection is no return")
+			t.Error("another client's connection counts as a return")
 		}
 		if b := add(r, "k"); !b.returned {
-			t.Error("the return within 45 s was not seen")
+			t.Error("a return within 45 s does not count")
 		}
 		if b := add(r, "k"); b.returned {
-			t.Error("one connection was asked, two returned")
+			t.Error("two connections count as returns after one drain")
 		}
 		c := add(r, "late")
 		c.markDraining(reason.Age)
 		c.OnClose(h2conn.Clean)
 		time.Sleep(time.Minute)
 		if b := add(r, "late"); b.returned {
-			t.Error("a connection a minute later is no return")
+			t.Error("a connection a minute later counts as a return")
 		}
 	})
 }
@@ -94,17 +94,17 @@ func TestSweepForgetsClientsThatStayAway(t *testing.T) {
 		c.OnClose(h2conn.ByClient)
 		r.Sweep()
 		if r.Totals().Keys != 1 {
-			t.Error("forgotten while its return is still owed")
+			t.Error("the key was dropped while its return is pending")
 		}
 		time.Sleep(time.Minute)
 		r.Sweep()
 		if r.Totals().Keys != 0 {
-			t.Error("not forgotten: a key for every client that ever came")
+			t.Error("the key was not dropped, so the registry would grow with every client")
 		}
 	})
 }
 
-func TestLostCountsOnlyWhatLivesOn(t *testing.T) {
+func TestLostCountsOnlyConnectionsThatLiveOn(t *testing.T) {
 	r := NewRegistry(0)
 	c := add(r, "k")
 	c.OnLost(h2conn.ErrWrite)
@@ -113,7 +113,7 @@ func TestLostCountsOnlyWhatLivesOn(t *testing.T) {
 	}
 	c.OnLost(h2conn.ErrPreface)
 	if r.Lost() != 1 || r.Totals().Lost != 1 {
-		t.Error("a client that speaks no HTTP/2 does not count")
+		t.Error("a client that does not speak HTTP/2 does not count as lost")
 	}
 }
 
@@ -125,18 +125,18 @@ func TestSlowDrain(t *testing.T) {
 		c.markDraining(reason.Manual)
 		time.Sleep(time.Minute)
 		if n := r.Slow(2 * time.Minute); n != 0 {
-			t.Errorf("%d slow after one minute", n)
+			t.Errorf("%d connections drained more than 2 min ago, want 0 after one minute", n)
 		}
 		if n := r.Slow(30 * time.Second); n != 1 {
-			t.Errorf("%d slow, want the one that was asked", n)
+			t.Errorf("%d connections drained more than 30 s ago, want 1", n)
 		}
 	})
 }
 
-// model is the registry told again in the plainest way.
+// model is one connection of the plainest possible registry.
 type model struct {
-	key     string
-	leaving bool
+	key      string
+	draining bool
 }
 
 func TestAgainstModel(t *testing.T) {
@@ -145,21 +145,21 @@ func TestAgainstModel(t *testing.T) {
 		live := map[*Conn]*model{}
 		pick := func(t *rapid.T) *Conn {
 			if len(live) == 0 {
-				t.Skip("none")
+				t.Skip("no connection")
 			}
 			return rapid.SampledFrom(r.Pick(ids(live))).Draw(t, "conn")
 		}
 		key := func(t *rapid.T) string { return fmt.Sprint("key-", rapid.IntRange(0, 3).Draw(t, "key")) }
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) { k := key(t); live[add(r, k)] = &model{key: k} },
-			"leave": func(t *rapid.T) {
+			"drain": func(t *rapid.T) {
 				c := pick(t)
-				if got := c.markDraining(reason.Reach); got == live[c].leaving {
-					t.Errorf("asked: %v, was leaving: %v", got, live[c].leaving)
+				if got := c.markDraining(reason.Reach); got == live[c].draining {
+					t.Errorf("markDraining returned %v, the connection was draining: %v", got, live[c].draining)
 				}
-				live[c].leaving = true
+				live[c].draining = true
 			},
-			"server's goaway": func(t *rapid.T) { c := pick(t); c.OnGoAway(false); live[c].leaving = true },
+			"server's goaway": func(t *rapid.T) { c := pick(t); c.OnGoAway(false); live[c].draining = true },
 			"set key":         func(t *rapid.T) { c, k := pick(t), key(t); c.SetKey(k); live[c].key = k },
 			"close": func(t *rapid.T) {
 				c := pick(t)
@@ -184,31 +184,31 @@ func ids(live map[*Conn]*model) []uint64 {
 }
 
 func compare(t *rapid.T, r *Registry, live map[*Conn]*model) {
-	leaving, serving := 0, map[string]int{}
+	draining, serving := 0, map[string]int{}
 	for _, m := range live {
-		if m.leaving {
-			leaving++
+		if m.draining {
+			draining++
 		} else {
 			serving[m.key]++
 		}
 	}
 	tot := r.Totals()
-	if tot.Connections != len(live) || tot.Draining != leaving || len(r.Serving()) != len(live)-leaving {
-		t.Fatalf("totals %+v, want %d connections, %d leaving", tot, len(live), leaving)
+	if tot.Connections != len(live) || tot.Draining != draining || len(r.Serving()) != len(live)-draining {
+		t.Fatalf("totals %+v, want %d connections, %d of them draining", tot, len(live), draining)
 	}
 	got := map[string]int{}
 	r.EachKey(func(key string, n int) bool { got[key] = n; return true })
 	if fmt.Sprint(got) != fmt.Sprint(serving) {
-		t.Fatalf("per key %v, want %v", got, serving)
+		t.Fatalf("connections per key are %v, want %v", got, serving)
 	}
 	var all []Info
 	r.Each(func(i *Info) { all = append(all, *i) })
 	if len(all) != len(live) {
-		t.Fatalf("Each gave %d of %d", len(all), len(live))
+		t.Fatalf("Each visited %d of %d connections", len(all), len(live))
 	}
 	for _, i := range all {
-		if m := live[r.Pick([]uint64{i.ID})[0]]; m.key != i.Key || m.leaving != i.Draining {
-			t.Fatalf("%+v, want %+v", i, *m)
+		if m := live[r.Pick([]uint64{i.ID})[0]]; m.key != i.Key || m.draining != i.Draining {
+			t.Fatalf("Info is %+v, want %+v", i, *m)
 		}
 	}
 }
@@ -233,11 +233,11 @@ func TestManyGoroutines(t *testing.T) {
 	}
 	wg.Wait()
 	if tot := r.Totals(); tot.Connections != 0 || tot.Draining != 0 || tot.Opened != 1600 {
-		t.Errorf("%+v", tot)
+		t.Errorf("totals %+v, want 1600 opened and none left", tot)
 	}
 }
 
-// closing is a connection that knows whether it was closed.
+// closing is a connection that records that it was closed.
 type closing struct {
 	stub
 	closed *bool
@@ -253,18 +253,17 @@ func TestCloseSilentByAge(t *testing.T) {
 			return closing{stub{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}, &closed[i]}
 		}
 		r.Add(nc(0), "a")
-		shaken := r.Handshake(nc(1))
-		ended := r.Handshake(nc(2))
-		ended()
+		doneLater := r.Handshake(nc(1))
+		r.Handshake(nc(2))() // done at once
 		time.Sleep(2 * time.Second)
 		r.Add(nc(3), "a")
 		defer r.Handshake(nc(4))()
 		if n := r.CloseSilent(time.Second); n != 2 || closed != [5]bool{true, true} {
-			t.Errorf("%d closed: %v", n, closed)
+			t.Errorf("closed %d connections: %v, want the first two", n, closed)
 		}
-		shaken()
+		doneLater()
 		if n := r.CloseSilent(time.Second); n != 0 {
-			t.Errorf("%d closed again", n)
+			t.Errorf("closed %d connections a second time, want 0", n)
 		}
 	})
 }

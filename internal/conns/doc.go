@@ -1,7 +1,7 @@
-// Package conns is the registry of a server's live connections: who each is
-// (its key), since when, how busy, and how far on its way out.
+// Package conns is the registry of a server's live connections: the client of each (its
+// key), its age, its load, and how far it is drained.
 //
-// It counts what happens to them but decides nothing. A handler finds its
-// connection through the address that its peer carries, see FromContext:
-// nothing stands in the path of an RPC, and the look-up does not allocate.
+// The registry counts what happens to connections but decides nothing. A handler finds its
+// connection by the address of its peer, see FromContext. That adds nothing to the path of
+// an RPC, and the lookup does not allocate.
 package conns

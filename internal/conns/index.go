@@ -9,13 +9,12 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// index finds a connection by the address its peer carries. One for the whole
-// process: an address is a pointer that no other live connection shares, so
-// the registries of several servers do not get into each other's way, and a
-// handler needs nothing but its context.
+// index finds a connection by the address of its peer. The whole process has one index: an
+// address is a pointer that no other live connection shares. The registries of several
+// servers therefore do not collide, and a handler needs nothing but its context.
 var index [64]shard
 
-// shard keeps the lock of one part of the index from being everybody's.
+// shard is one part of the index with its own lock, to keep contention low.
 type shard struct {
 	mu sync.RWMutex
 	m  map[net.Addr]*Conn
@@ -44,7 +43,7 @@ func indexRemove(a net.Addr) {
 	delete(s.m, a)
 }
 
-// FromAddr returns the connection whose RemoteAddr is a: the very value, not an
+// FromAddr returns the connection whose RemoteAddr is a, the identical value and not an
 // equal one. It returns nil if there is none.
 func FromAddr(a net.Addr) *Conn {
 	if a == nil {
@@ -56,8 +55,8 @@ func FromAddr(a net.Addr) *Conn {
 	return s.m[a]
 }
 
-// FromContext returns the connection that carries the RPC of ctx, or nil if it is
-// not tracked. ok is false if ctx is no RPC's.
+// FromContext returns the connection that carries the RPC of ctx, or nil if it is not
+// tracked. ok is false if ctx does not belong to an RPC.
 func FromContext(ctx context.Context) (c *Conn, ok bool) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {

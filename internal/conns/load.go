@@ -5,24 +5,25 @@ import (
 	"time"
 )
 
-// Loads are sums over the connections that are not leaving.
+// Loads are sums over the connections that are not draining.
 type Loads struct {
 	// Connections is their number, now.
 	Connections int
-	// Requests is the streams that they open per second, Streams those in flight: as
-	// of the last Sample, smoothed. What has left since is not in them.
+	// Requests is the number of streams that they open per second, Streams the number in
+	// flight. Both are smoothed and as of the last Sample, without the connections that
+	// were closed or drained since.
 	Requests, Streams float64
 	// Weight is the sum of Info.Weight.
 	Weight float64
 }
 
-// Loads returns the sums at once, however many connections there are.
+// Loads returns the sums without visiting the connections.
 func (r *Registry) Loads() Loads {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := len(r.list) - r.leaving
+	n := len(r.list) - r.draining
 	if n == 0 {
-		return Loads{} // and not what rounding left
+		return Loads{} // without the remainders of rounding
 	}
 	s := &r.sums
 	return Loads{Connections: n, Requests: max(0, s.requests), Streams: max(0, s.streams), Weight: max(0, s.weight)}
@@ -46,11 +47,11 @@ func (s *load) add(l *load, n float64) {
 
 const (
 	requestsOver = 30 * time.Second // time constant of the request rate
-	streamsOver  = 10 * time.Second // and of the streams in flight
-	// youngest is what a connection counts as old at least: its first few streams within
+	streamsOver  = 10 * time.Second // time constant of the streams in flight
+	// youngest is the least age by which a rate is computed: the first few streams within
 	// a millisecond are not thousands per second.
 	youngest = time.Second
-	// sampleBatch is how many connections are sampled under one lock.
+	// sampleBatch is the number of connections that are sampled under one lock.
 	sampleBatch = 128
 	// maxWeight keeps the sum of all weights finite.
 	maxWeight = 1e100
@@ -62,19 +63,19 @@ type weighed struct {
 	info Info
 }
 
-// Sample brings Loads up to date; call it about once a second. Each connection's request
-// rate and streams in flight are averages over its life in which the past counts less and
-// less: with a time constant of 30 s and 10 s. weigh then says its weight; nil weighs
-// every connection as 1. A weight that is negative, not a number, infinite or beyond
-// 1e100 counts as 0.
+// Sample updates Loads; call it about once a second. The request rate and the streams in
+// flight of a connection are averages over its life, in which the past decays with a time
+// constant of 30 s and of 10 s.
 //
-// weigh is called without locks and may use the registry. A connection that comes during
-// Sample may be left to the next one.
+// weigh then returns the weight of each connection; nil weighs every connection as 1. A
+// weight that is negative, not a number, infinite or beyond 1e100 counts as 0. weigh is
+// called without locks and may use the registry. A connection that is added during Sample
+// may be left to the next one.
 func (r *Registry) Sample(weigh func(*Info) float64) {
 	now, streams := r.Now(), 0
 	batch := make([]weighed, 0, sampleBatch)
-	// Backwards, since the last connection takes the place of one that is closed: one
-	// that is moved has been sampled before.
+	// The loop runs backwards. The last connection takes the place of one that is closed,
+	// so a connection that changes place has been sampled already.
 	for below := math.MaxInt; below > 0; {
 		batch, below = r.sampleBatch(batch[:0], below, now)
 		for i := range batch {
@@ -86,8 +87,8 @@ func (r *Registry) Sample(weigh func(*Info) float64) {
 	r.sumUp(streams)
 }
 
-// sampleBatch samples the connections just below a place in the list, and returns the
-// lowest place that it came to.
+// sampleBatch samples the connections just below an index of the list, and returns the
+// lowest index that it reached.
 func (r *Registry) sampleBatch(batch []weighed, below int, now time.Duration) ([]weighed, int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -121,18 +122,18 @@ func (c *Conn) sampleLocked(now time.Duration) {
 	c.setLoadLocked(&next)
 }
 
-// part is how much the latest d counts in an average over the whole age, when a moment
-// that lies t back counts exp(-t/over).
+// part returns the share of the latest d in an average over the whole age, in which a
+// moment t ago counts exp(-t/over).
 func part(d, age, over time.Duration) float64 {
 	whole := 1.0
-	if age < 40*over { // beyond, it is 1 as far as a float64 can tell
+	if age < 40*over { // beyond that, a float64 cannot differ from 1
 		whole = -math.Expm1(-age.Seconds() / over.Seconds())
 	}
 	return -math.Expm1(-d.Seconds()/over.Seconds()) / whole
 }
 
 func (c *Conn) setLoadLocked(l *load) {
-	if c.exit == nil {
+	if c.drain == nil {
 		c.reg.sums.add(&c.load, -1)
 		c.reg.sums.add(l, 1)
 	}
@@ -164,14 +165,14 @@ func (r *Registry) setWeights(batch []weighed) {
 	}
 }
 
-// sumUp adds everything up anew, so that roundings do not pile up with the years, and
-// one huge weight that is gone does not blur the others.
+// sumUp computes the sums from scratch. Otherwise rounding errors would add up over the
+// years, and one huge weight that is gone would blur the others.
 func (r *Registry) sumUp(streams int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sums, r.streams = load{}, streams
 	for _, c := range r.list {
-		if c.exit == nil {
+		if c.drain == nil {
 			r.sums.add(&c.load, 1)
 		}
 	}

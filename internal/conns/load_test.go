@@ -45,7 +45,7 @@ func addCaller(r *Registry, key string) *caller {
 	return c
 }
 
-// call opens streams.
+// call opens n streams.
 func (c *caller) call(n int) {
 	for range n {
 		c.last += 2
@@ -55,7 +55,7 @@ func (c *caller) call(n int) {
 	c.flush()
 }
 
-// end ends them all.
+// end ends all open streams.
 func (c *caller) end() {
 	for _, id := range c.open {
 		_ = c.fr.WriteRSTStream(id, http2.ErrCodeCancel)
@@ -66,7 +66,7 @@ func (c *caller) end() {
 
 func (c *caller) flush() { _, _ = c.h2.Read(make([]byte, c.in.Len())) }
 
-// wait lets time pass where synctest cannot be: rapid asks for a deadline.
+// wait lets time pass where synctest cannot be used, since rapid sets a deadline.
 func wait(r *Registry, d time.Duration) { r.epoch = r.epoch.Add(-d) }
 
 func infoOf(r *Registry, c *Conn) (found Info) {
@@ -80,14 +80,14 @@ func infoOf(r *Registry, c *Conn) (found Info) {
 
 func near(got, want float64) bool { return math.Abs(got-want) <= 1e-9*max(1, math.Abs(want)) }
 
-// A connection with a steady rate has that rate from its first sample on: no start
-// from 0 that takes a minute to vanish.
+// A connection with a steady rate must have that rate from its first sample on. An average
+// that starts from 0 would take a minute to get there.
 func TestRateOfAYoungConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(0)
 		c := addCaller(r, "k")
 		if i := infoOf(r, c.Conn); i.Weight != 1 || i.RequestRate != 0 || r.Loads() != (Loads{Connections: 1, Weight: 1}) {
-			t.Errorf("before the first sample %+v, %+v", i, r.Loads())
+			t.Errorf("before the first sample: %+v, %+v", i, r.Loads())
 		}
 		for range 120 {
 			time.Sleep(time.Second)
@@ -95,13 +95,13 @@ func TestRateOfAYoungConnection(t *testing.T) {
 			c.call(5)
 			r.Sample(nil)
 			if i := infoOf(r, c.Conn); !near(i.RequestRate, 5) || !near(i.MeanStreams, 5) {
-				t.Fatalf("after %v %+v", r.Now(), i)
+				t.Fatalf("after %v: %+v, want 5 requests a second and 5 streams", r.Now(), i)
 			}
 		}
 	})
 }
 
-// A burst at the beginning counts as long as it was, and no more.
+// A burst at the beginning must count only for the time that it took.
 func TestRateAfterABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(0)
@@ -123,7 +123,7 @@ func TestRateAfterABurst(t *testing.T) {
 	})
 }
 
-// The first streams within a moment are no rate of thousands.
+// The first streams within a millisecond must not make a rate of thousands.
 func TestRateOfANewConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(0)
@@ -132,13 +132,12 @@ func TestRateOfANewConnection(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		r.Sample(nil)
 		if i := infoOf(r, c.Conn); i.RequestRate != 3 || i.MeanStreams != 3 {
-			t.Errorf("%+v, want what it has", i)
+			t.Errorf("%+v, want 3 requests a second and 3 streams", i)
 		}
 	})
 }
 
-// Time constants: after one of them, 1/e of the past is left, whatever the samples'
-// distance.
+// After one time constant 1/e of the past must be left, whatever the time between samples.
 func TestRateForgets(t *testing.T) {
 	for _, step := range []time.Duration{100 * time.Millisecond, time.Second, 3 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -157,31 +156,31 @@ func TestRateForgets(t *testing.T) {
 			}
 			i := infoOf(r, c.Conn)
 			if want := 10 / math.E; math.Abs(i.RequestRate-want) > 0.01*want {
-				t.Errorf("every %v: %v streams per second, want %v", step, i.RequestRate, want)
+				t.Errorf("with a sample every %v: %v streams per second, want %v", step, i.RequestRate, want)
 			}
 			want := 100 * math.Exp(-requestsOver.Seconds()/streamsOver.Seconds())
 			if math.Abs(i.MeanStreams-want) > 0.01*want {
-				t.Errorf("every %v: %v streams in flight, want %v", step, i.MeanStreams, want)
+				t.Errorf("with a sample every %v: %v streams in flight, want %v", step, i.MeanStreams, want)
 			}
 			before := i
 			r.Sample(nil) // at the same instant
 			if i := infoOf(r, c.Conn); i != before {
-				t.Errorf("a sample after no time changed %+v to %+v", before, i)
+				t.Errorf("a second sample at the same instant changed %+v to %+v", before, i)
 			}
 		})
 	}
 }
 
-func TestWeightsThatAreNone(t *testing.T) {
+func TestInvalidWeightsCountAsZero(t *testing.T) {
 	r := NewRegistry(0)
 	add(r, "k")
 	for _, w := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), -1, math.MaxFloat64} {
 		r.Sample(func(*Info) float64 { return w })
 		if l := r.Loads(); l != (Loads{Connections: 1}) {
-			t.Errorf("weight %v: %+v", w, l)
+			t.Errorf("loads with weight %v: %+v, want weight 0", w, l)
 		}
 	}
-	// One that is out of proportion leaves no trace.
+	// A huge weight must leave no trace once its connection is closed.
 	b := add(r, "k")
 	r.Sample(func(i *Info) float64 {
 		if i.ID == b.id {
@@ -192,11 +191,11 @@ func TestWeightsThatAreNone(t *testing.T) {
 	b.OnClose(h2conn.ByClient)
 	r.Sample(func(*Info) float64 { return 3 })
 	if l := r.Loads(); l.Weight != 3 {
-		t.Errorf("%+v", l)
+		t.Errorf("loads %+v, want weight 3", l)
 	}
 }
 
-// weigh is a user's: it may call back, close what it weighs, and panic.
+// weigh is code of the user's: it may use the registry, close connections, and panic.
 func TestWeighHoldsNoLock(t *testing.T) {
 	r := NewRegistry(0)
 	all := map[uint64]*Conn{}
@@ -220,7 +219,7 @@ func TestWeighHoldsNoLock(t *testing.T) {
 	})
 	for id := range all {
 		if !seen[id] {
-			t.Errorf("%d was not sampled, though it was there all the time", id)
+			t.Errorf("connection %d was not sampled, though it was open all the time", id)
 		}
 	}
 	checkSums(t, r)
@@ -229,13 +228,13 @@ func TestWeighHoldsNoLock(t *testing.T) {
 		n := 0
 		r.Sample(func(i *Info) float64 {
 			if n++; n > sampleBatch {
-				panic("a user's")
+				panic("in the user's code")
 			}
 			r.Pick([]uint64{i.ID})[0].OnClose(h2conn.ByClient)
 			return 5
 		})
 	}()
-	checkSums(t, r) // and not: waits for ever
+	checkSums(t, r) // must not wait forever for a lock
 }
 
 // tb is what *testing.T and *rapid.T have in common.
@@ -244,7 +243,7 @@ type tb interface {
 	Errorf(format string, args ...any)
 }
 
-// checkSums counts everything again.
+// checkSums compares Loads with sums over all connections.
 func checkSums(t tb, r *Registry) {
 	t.Helper()
 	var want Loads
@@ -259,7 +258,7 @@ func checkSums(t tb, r *Registry) {
 	got := r.Loads()
 	if got.Connections != want.Connections || !near(got.Requests, want.Requests) ||
 		!near(got.Streams, want.Streams) || !near(got.Weight, want.Weight) {
-		t.Errorf("%+v, recounted %+v", got, want)
+		t.Errorf("loads are %+v, want %+v", got, want)
 	}
 }
 
@@ -269,7 +268,7 @@ func TestSumsAgainstRecount(t *testing.T) {
 		var live []*caller
 		pick := func(t *rapid.T) int {
 			if len(live) == 0 {
-				t.Skip("none")
+				t.Skip("no connection")
 			}
 			return rapid.IntRange(0, len(live)-1).Draw(t, "conn")
 		}
@@ -277,7 +276,7 @@ func TestSumsAgainstRecount(t *testing.T) {
 			"add":     func(t *rapid.T) { live = append(live, addCaller(r, fmt.Sprint(len(live)%3))) },
 			"call":    func(t *rapid.T) { live[pick(t)].call(rapid.IntRange(1, 9).Draw(t, "streams")) },
 			"end":     func(t *rapid.T) { live[pick(t)].end() },
-			"leave":   func(t *rapid.T) { live[pick(t)].markDraining(reason.Even) },
+			"drain":   func(t *rapid.T) { live[pick(t)].markDraining(reason.Even) },
 			"set key": func(t *rapid.T) { live[pick(t)].SetKey("other") },
 			"close": func(t *rapid.T) {
 				i := pick(t)
@@ -297,7 +296,7 @@ func TestSumsAgainstRecount(t *testing.T) {
 			c.OnClose(h2conn.ByClient)
 		}
 		if r.Loads() != (Loads{}) {
-			t.Errorf("%+v left of no connection", r.Loads())
+			t.Errorf("loads without a connection are %+v, want 0", r.Loads())
 		}
 	})
 }
@@ -314,7 +313,7 @@ func TestNoAllocationPerConnection(t *testing.T) {
 		"Brief":  func() { r.Brief() },
 	} {
 		if n := testing.AllocsPerRun(10, f); n > 6 {
-			t.Errorf("%s: %v allocations", name, n)
+			t.Errorf("%s makes %v allocations, want at most 6", name, n)
 		}
 	}
 }

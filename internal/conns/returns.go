@@ -7,147 +7,148 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
-// returnWindow is how long after a GOAWAY a new connection of the same key counts as
-// its return: the 30 s for which resolvers may delay, and a little more.
+// returnWindow is how long after a drain a new connection of the same key counts as its
+// return: the 30 s for which resolvers may keep an answer, and a little more.
 const returnWindow = 45 * time.Second
 
-// maxSettled bounds how far back a key's history counts: beyond, all of it counts half.
+// maxSettled bounds the history of a key: beyond it, the past counts half.
 const maxSettled = 64
 
-// Returns tell what came of the connections asked to leave for Even: how many there were,
-// how many came back, and for how many the time to come back is over. Nothing is known
-// yet of the rest.
+// Returns is the outcome of the connections drained for Even: their number, the number
+// that came back, and the number that stayed away for the whole time to come back. The
+// outcome of the rest is still open.
 type Returns struct{ Drained, Returned, Away uint64 }
 
-// Returns returns the counts, in which those of the last 45 s are not all settled.
+// Returns returns the counts. The outcome of drains within the last 45 s may be open.
 func (r *Registry) Returns() Returns {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.returns
 }
 
-// past is what came of a key's connections that were asked to leave.
-type past struct {
-	asked       time.Duration // the latest time
-	even        bool          // and that one was for Even
-	evens, rest fates
-	// settled counts those whose fate is known, returned those that came back.
+// history is the outcome of the drained connections of a key.
+type history struct {
+	latest     time.Duration // when a connection was drained last
+	latestEven bool          // that drain was for Even
+	even, rest outcomes      // of the drains in the queue: for Even, and for other reasons
+	// settled is the number of drains whose outcome is known, returned of those that came
+	// back.
 	settled, returned uint32
 }
 
-// fates counts the asks of a key that stand in the queue.
-type fates struct {
-	owed uint32 // it has not come back yet
-	back uint32 // it has
+// outcomes counts the drains of a key that are still in the queue.
+type outcomes struct {
+	pending  uint32 // the client has not come back yet
+	returned uint32 // the client has come back
 }
 
-func (p *past) of(even bool) *fates {
+func (h *history) of(even bool) *outcomes {
 	if even {
-		return &p.evens
+		return &h.even
 	}
-	return &p.rest
+	return &h.rest
 }
 
-// settle notes one fate.
-func (p *past) settle(returned bool) {
-	p.settled++
+// settle adds one known outcome.
+func (h *history) settle(returned bool) {
+	h.settled++
 	if returned {
-		p.returned++
+		h.returned++
 	}
-	if p.settled > maxSettled {
-		p.settled /= 2
-		p.returned /= 2
+	if h.settled > maxSettled {
+		h.settled /= 2
+		h.returned /= 2
 	}
 }
 
-// owed: a new connection of this key would be a return.
-func (k *keyState) owed() bool {
-	return k.past != nil && k.past.evens.owed+k.past.rest.owed > 0
+// pending reports whether a new connection of this key would be a return.
+func (k *keyState) pending() bool {
+	return k.history != nil && k.history.even.pending+k.history.rest.pending > 0
 }
 
-// futile is Info.Futile.
-func (k *keyState) futile() int {
-	p := k.past
-	if p == nil || 10*p.returned < 9*p.settled {
+// futileDrains is Info.FutileDrains.
+func (k *keyState) futileDrains() int {
+	h := k.history
+	if h == nil || 10*h.returned < 9*h.settled {
 		return 0
 	}
-	return int(p.returned) / max(1, int(k.serving))
+	return int(h.returned) / max(1, int(k.serving))
 }
 
-// ask is one connection of a key, asked to leave.
-type ask struct {
+// drained is one drained connection of a key.
+type drained struct {
 	at   time.Duration
 	key  *keyState
 	even bool
 }
 
-// askQueue holds the asks of the last returnWindow, the oldest first. The asks of a key
-// that came back are its oldest: which of two connections a client opened anew cannot be
-// told, and need not be.
-type askQueue struct {
-	asks []ask
-	head int // those before are done
+// drainQueue holds the drains of the last returnWindow, the oldest first. A return is
+// credited to the oldest drain of its key: nobody can know which of two connections a
+// client replaced, and it makes no difference.
+type drainQueue struct {
+	drains []drained
+	head   int // index of the oldest drain that is not settled
 }
 
-func (q *askQueue) push(a ask) {
-	if q.head > len(q.asks)/2 {
-		q.asks = slices.Delete(q.asks, 0, q.head)
+func (q *drainQueue) push(d drained) {
+	if q.head > len(q.drains)/2 {
+		q.drains = slices.Delete(q.drains, 0, q.head)
 		q.head = 0
 	}
-	q.asks = append(q.asks, a)
+	q.drains = append(q.drains, d)
 }
 
-// pop returns the oldest ask if it is older than that.
-func (q *askQueue) pop(before time.Duration) (a ask, ok bool) {
-	if q.head == len(q.asks) {
-		*q = askQueue{}
-		return ask{}, false
+// pop returns the oldest drain if it was before the given time.
+func (q *drainQueue) pop(before time.Duration) (d drained, ok bool) {
+	if q.head == len(q.drains) {
+		*q = drainQueue{}
+		return drained{}, false
 	}
-	a = q.asks[q.head]
-	if a.at >= before {
-		return ask{}, false
+	d = q.drains[q.head]
+	if d.at >= before {
+		return drained{}, false
 	}
-	q.asks[q.head] = ask{}
+	q.drains[q.head] = drained{}
 	q.head++
-	return a, true
+	return d, true
 }
 
-// askLocked notes that a connection of the key was asked to leave.
-func (r *Registry) askLocked(k *keyState, x *exit) {
-	even := x.reason == reason.Even
-	if k.past == nil {
-		k.past = &past{}
+// noteDrainLocked notes that a connection of the key was drained.
+func (r *Registry) noteDrainLocked(k *keyState, d *drainState) {
+	even := d.reason == reason.Even
+	if k.history == nil {
+		k.history = &history{}
 	}
-	k.past.asked, k.past.even = x.asked, even
-	k.past.of(even).owed++
-	r.asks.push(ask{at: x.asked, key: k, even: even})
+	k.history.latest, k.history.latestEven = d.since, even
+	k.history.of(even).pending++
+	r.drains.push(drained{at: d.since, key: k, even: even})
 	if even {
 		r.returns.Drained++
 	}
 }
 
-// returnLocked books a new connection of the key as a return if one is owed: of those
-// asked for the latest reason first.
+// returnLocked counts a new connection of the key as a return if one is pending. Drains of
+// the latest kind come first.
 func (r *Registry) returnLocked(k *keyState) bool {
-	if !k.owed() {
+	if !k.pending() {
 		return false
 	}
-	p, even := k.past, k.past.even
-	if p.of(even).owed == 0 {
+	h, even := k.history, k.history.latestEven
+	if h.of(even).pending == 0 {
 		even = !even
 	}
-	f := p.of(even)
-	f.owed--
-	f.back++
-	p.settle(true)
+	o := h.of(even)
+	o.pending--
+	o.returned++
+	h.settle(true)
 	if even {
 		r.returns.Returned++
 	}
 	return true
 }
 
-// Sweep gives up waiting for the clients that have not come back in time, and forgets
-// those that have no connection left.
+// Sweep stops waiting for clients that have not come back in time, and drops the keys of
+// those without a connection.
 func (r *Registry) Sweep() {
 	now := r.Now()
 	r.mu.Lock()
@@ -155,24 +156,24 @@ func (r *Registry) Sweep() {
 	r.expireLocked(now)
 }
 
-// expireLocked settles the asks whose time to come back is over.
+// expireLocked settles the drains whose time to come back is over.
 func (r *Registry) expireLocked(now time.Duration) {
 	for {
-		a, ok := r.asks.pop(now - returnWindow)
+		d, ok := r.drains.pop(now - returnWindow)
 		if !ok {
 			return
 		}
-		p := a.key.past
-		f := p.of(a.even)
-		if f.back > 0 {
-			f.back--
+		h := d.key.history
+		o := h.of(d.even)
+		if o.returned > 0 {
+			o.returned--
 			continue
 		}
-		f.owed--
-		p.settle(false)
-		if a.even {
+		o.pending--
+		h.settle(false)
+		if d.even {
 			r.returns.Away++
 		}
-		r.forgetLocked(a.key)
+		r.forgetLocked(d.key)
 	}
 }

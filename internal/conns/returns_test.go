@@ -26,19 +26,19 @@ func TestReturnsOfEven(t *testing.T) {
 		add(r, "k")
 		add(r, "other")
 		if got, want := r.Returns(), (Returns{Drained: 3, Returned: 1}); got != want {
-			t.Errorf("%+v, want %+v", got, want)
+			t.Errorf("within 45 s: %+v, want %+v", got, want)
 		}
 		time.Sleep(returnWindow)
 		add(r, "k") // too late
 		r.Sweep()
 		if got, want := r.Returns(), (Returns{Drained: 3, Returned: 1, Away: 2}); got != want {
-			t.Errorf("%+v, want %+v", got, want)
+			t.Errorf("after 45 s: %+v, want %+v", got, want)
 		}
 	})
 }
 
-// A client that is asked all the time settles its older asks all the same.
-func TestAwayWhileAsked(t *testing.T) {
+// The older drains of a client must settle even while newer ones follow.
+func TestOldDrainsSettleWhileNewOnesFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(0)
 		for range 100 {
@@ -50,7 +50,7 @@ func TestAwayWhileAsked(t *testing.T) {
 			r.Sweep()
 		}
 		if got := r.Returns(); got.Drained != 100 || got.Away != 55 || got.Returned != 0 {
-			t.Errorf("%+v", got)
+			t.Errorf("%+v, want 100 drained, 55 away and 0 returned", got)
 		}
 	})
 }
@@ -62,15 +62,15 @@ func TestReturnIsCreditedToTheLatestReason(t *testing.T) {
 	b.markDraining(reason.Age)
 	add(r, "k")
 	if got := r.Returns(); got.Returned != 0 {
-		t.Errorf("%+v: Age came later", got)
+		t.Errorf("%+v, want 0 returned: the latest drain was for age", got)
 	}
 	add(r, "k")
 	if got := r.Returns(); got.Returned != 1 {
-		t.Errorf("%+v: only the one of Even was owed", got)
+		t.Errorf("%+v, want 1 returned: only the drain for evenness was pending", got)
 	}
 }
 
-func TestSetKeyBooksTheReturn(t *testing.T) {
+func TestSetKeyCountsTheReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(0)
 		old := add(r, "gateway")
@@ -80,20 +80,20 @@ func TestSetKeyBooksTheReturn(t *testing.T) {
 		a.markDraining(reason.Even)
 		old.SetKey("tenant")
 		if old.returned {
-			t.Error("it was there before its client was asked")
+			t.Error("a connection from before the drain counts as a return")
 		}
 		b := add(r, "gateway")
 		b.SetKey("tenant")
 		if got := r.Returns(); got.Returned != 1 || !b.returned {
-			t.Errorf("%+v: the return was not seen", got)
+			t.Errorf("%+v, want 1 returned", got)
 		}
 		if c := add(r, "gateway"); infoOf(r, c).Named || !infoOf(r, b).Named {
-			t.Error("planning must know whose key a handler has given")
+			t.Error("Named must be true exactly for a key that SetKey set")
 		}
 	})
 }
 
-func TestFutile(t *testing.T) {
+func TestFutileDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(0)
 		c := add(r, "k")
@@ -109,7 +109,7 @@ func TestFutile(t *testing.T) {
 		want := func(n int) {
 			t.Helper()
 			if i := infoOf(r, c); i.FutileDrains != n {
-				t.Errorf("futile %d, want %d", i.FutileDrains, n)
+				t.Errorf("%d futile drains, want %d", i.FutileDrains, n)
 			}
 		}
 		other := add(r, "k") // keeps the key
@@ -124,7 +124,7 @@ func TestFutile(t *testing.T) {
 		c.markDraining(reason.Even)
 		c.OnClose(h2conn.Clean)
 		if i := infoOf(r, other); i.FutileDrains != 18 {
-			t.Errorf("futile %d, want 18: the last one's fate is not known", i.FutileDrains)
+			t.Errorf("%d futile drains, want 18: the outcome of the last drain is open", i.FutileDrains)
 		}
 		c = add(r, "k")
 		want(19 / 2)
@@ -136,31 +136,32 @@ func TestFutile(t *testing.T) {
 		for range 1000 {
 			move(true)
 		}
-		if p := c.key.past; p.settled > maxSettled || p.returned > p.settled || infoOf(r, c).FutileDrains < maxSettled/4 {
-			t.Errorf("%+v after a thousand", *p)
+		if h := c.key.history; h.settled > maxSettled || h.returned > h.settled || infoOf(r, c).FutileDrains < maxSettled/4 {
+			t.Errorf("history after 1000 drains: %+v", *h)
 		}
 	})
 }
 
-// TestAsksAgainstModel: every ask ends once, and nothing is kept of clients that are gone.
-func TestAsksAgainstModel(t *testing.T) {
+// TestDrainsAgainstModel checks that every drain has one outcome, and that nothing is kept
+// of clients that are gone.
+func TestDrainsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := NewRegistry(0)
-		var asked uint64
+		var drained uint64
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) { add(r, fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "key"))) },
-			"ask": func(t *rapid.T) {
+			"drain": func(t *rapid.T) {
 				all := r.Serving()
 				if len(all) == 0 {
-					t.Skip("none")
+					t.Skip("no connection")
 				}
 				why := rapid.SampledFrom([]reason.Reason{reason.Even, reason.Age}).Draw(t, "why")
 				c := rapid.SampledFrom(all).Draw(t, "conn")
 				c.markDraining(why)
 				if why == reason.Even {
-					asked++
+					drained++
 				}
-				if rapid.Bool().Draw(t, "at once") {
+				if rapid.Bool().Draw(t, "close at once") {
 					c.OnClose(h2conn.Clean)
 				}
 			},
@@ -169,26 +170,26 @@ func TestAsksAgainstModel(t *testing.T) {
 			},
 			"sweep": func(*rapid.T) { r.Sweep() },
 			"": func(t *rapid.T) {
-				if got := r.Returns(); got.Drained != asked || got.Returned+got.Away > asked {
-					t.Fatalf("%+v of %d", got, asked)
+				if got := r.Returns(); got.Drained != drained || got.Returned+got.Away > drained {
+					t.Fatalf("%+v after %d drains", got, drained)
 				}
 			},
 		})
 		wait(r, returnWindow+1)
 		r.Sweep()
-		if got := r.Returns(); got.Returned+got.Away != asked {
-			t.Fatalf("%+v: %d were asked", got, asked)
+		if got := r.Returns(); got.Returned+got.Away != drained {
+			t.Fatalf("%+v, want an outcome for each of %d drains", got, drained)
 		}
 		r.Each(func(i *Info) {
-			if k := r.keys[i.Key]; k.owed() || k.past != nil && (k.past.evens.back+k.past.rest.back) > 0 {
-				t.Fatalf("%s: %+v", i.Key, *k.past)
+			if k := r.keys[i.Key]; k.pending() || k.history != nil && (k.history.even.returned+k.history.rest.returned) > 0 {
+				t.Fatalf("key %s has open outcomes: %+v", i.Key, *k.history)
 			}
 		})
 		for len(r.list) > 0 {
 			r.list[0].OnClose(h2conn.ByClient)
 		}
-		if tot := r.Totals(); tot.Keys != 0 || len(r.asks.asks) != 0 {
-			t.Fatalf("%+v and %d asks are left", tot, len(r.asks.asks))
+		if tot := r.Totals(); tot.Keys != 0 || len(r.drains.drains) != 0 {
+			t.Fatalf("%+v and %d drains are left, want none", tot, len(r.drains.drains))
 		}
 	})
 }

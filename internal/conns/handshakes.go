@@ -1,0 +1,56 @@
+package conns
+
+import (
+	"net"
+	"time"
+)
+
+// handshake is a connection that has not reached HTTP/2 yet.
+type handshake struct {
+	raw   net.Conn
+	since time.Duration
+}
+
+// Handshake notes that a handshake begins on raw. The caller calls done at its end.
+func (r *Registry) Handshake(raw net.Conn) (done func()) {
+	h := &handshake{raw: raw, since: r.Now()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.handshakes[h] = struct{}{}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.handshakes, h)
+	}
+}
+
+// CloseSilent closes the connections of at least the given age whose clients have not begun
+// to speak HTTP/2, and returns their number. Such a connection carries no RPC.
+func (r *Registry) CloseSilent(age time.Duration) int {
+	until := r.Now() - age
+	var raw []net.Conn
+	var all []*Conn
+	r.mu.Lock()
+	for h := range r.handshakes {
+		if h.since <= until {
+			raw = append(raw, h.raw)
+			delete(r.handshakes, h)
+		}
+	}
+	for _, c := range r.list {
+		if c.opened <= until {
+			all = append(all, c)
+		}
+	}
+	r.mu.Unlock()
+	for _, nc := range raw {
+		_ = nc.Close()
+	}
+	closed := len(raw)
+	for _, c := range all {
+		if c.h2.CloseSilent() {
+			closed++
+		}
+	}
+	return closed
+}
