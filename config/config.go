@@ -2,49 +2,53 @@ package config
 
 import "time"
 
-// What rebalance.weight may be: by which measure a pod is fuller than another.
+// The values of rebalance.weight: the measure of a pod's load.
 const (
-	// WeightConnections counts connections. It is the default: it needs no
-	// history, and is right wherever clients are alike.
+	// WeightConnections counts connections. It is the default: it needs no history, and is
+	// right where all clients are alike.
 	WeightConnections = "connections"
 	// WeightRequests counts streams opened per second.
 	WeightRequests = "requests"
 	// WeightStreams counts streams in flight.
 	WeightStreams = "streams"
 
-	// WeightCustom is shown where the user's own function measures load
-	// (rebalance.WithWeight). It is not a value of the key.
+	// WeightCustom stands for a function of the user's own (rebalance.WithWeight) in status
+	// and reports. It is not a value of the key.
 	WeightCustom = "custom"
 )
 
-// What peers.source may be: who knows the other pods of the service.
+// The values of peers.source: where the list of the service's pods comes from.
 const (
-	// SourceNone knows nobody: connections are counted and drained at shutdown, and
+	// SourceNone knows no other pod. Connections are counted, and drained at shutdown, but
 	// never moved for balance. It is the default.
 	SourceNone = "none"
-	// SourceStatic is the list peers.static.
+	// SourceStatic takes the list peers.static.
 	SourceStatic = "static"
-	// SourceDNS is the name peers.dns.name.
+	// SourceDNS looks up the name peers.dns.name.
 	SourceDNS = "dns"
-	// SourceKubernetes is the EndpointSlices of the Service
+	// SourceKubernetes watches the EndpointSlices of the Service
 	// peers.kubernetes.service.
 	SourceKubernetes = "kubernetes"
 )
 
-// Config is everything that can be tuned, one struct and one YAML tree.
+// Config holds all settings, as one struct and one YAML tree.
 //
-// Start from Default or Load: the zero value is not valid. Validate
-// holds the limits named here; docs/settings.md says what a value too low or too
-// high does.
+// Start from Default or Load: the zero value is not valid. Validate checks the limits named
+// here. docs/settings.md describes the effect of a value that is too low or too high.
 type Config struct {
-	Policy    Policy    `json:"policy"`
+	// Policy limits the life of connections and sets their keepalive.
+	Policy Policy `json:"policy"`
+	// Rebalance sets when, how fast and how far connections are moved.
 	Rebalance Rebalance `json:"rebalance"`
-	Peers     Peers     `json:"peers"`
-	Clients   Clients   `json:"clients"`
-	Shutdown  Shutdown  `json:"shutdown"`
+	// Peers sets how the other pods are found and asked.
+	Peers Peers `json:"peers"`
+	// Clients describes the clients.
+	Clients Clients `json:"clients"`
+	// Shutdown sets how a pod stops.
+	Shutdown Shutdown `json:"shutdown"`
 }
 
-// Policy is how long connections live and how they are kept alive.
+// Policy limits the life of connections and sets their keepalive.
 //
 // serveropts.Options hands the five fields from MaxConnectionIdle on to grpc.NewServer, and
 // only those that are set: at zero, a server's own grpc.KeepaliveParams and
@@ -83,148 +87,151 @@ type Policy struct {
 	PermitWithoutStream bool `json:"permitWithoutStream"`
 }
 
-// Rebalance is when, how fast and how far connections are moved. All of it
-// can change while the process runs.
+// Rebalance sets when, how fast and how far connections are moved. All of its fields can
+// change while the process runs.
 //
 type Rebalance struct {
-	// Enabled false stops all moving at once. Default true.
+	// Enabled turns the moving of connections on. False stops it at once. Default true.
 	Enabled bool `json:"enabled"`
 	// Weight is the measure of a pod's load: WeightConnections (the default),
 	// WeightRequests or WeightStreams.
 	Weight string `json:"weight"`
-	// Tolerance is how far above the mean a pod is over-loaded, as a share of the
-	// mean. Default 0.1. From 0.01 to 1.
+	// Tolerance is the distance above the mean, as a share of the mean, from which a pod is
+	// over-loaded. Default 0.1. From 0.01 to 1.
 	Tolerance float64 `json:"tolerance"`
-	// Floor is the share of the mean below which a pod is under-loaded. Default
-	// 0.7. From 0, which turns this side off, to 0.95.
+	// Floor is the share of the mean below which a pod is under-loaded. Default 0.7. From
+	// 0, which turns this side off, to 0.95.
 	Floor float64 `json:"floor"`
-	// MaxStreams is from how many streams in flight on a pod is overloaded: it then sheds
-	// connections to those that are not, even below the mean. Default 0: never. To
-	// 10000000.
+	// MaxStreams is the number of streams in flight from which a pod is overloaded. It then
+	// sheds connections to pods that are not, even below the mean. Default 0: never. At
+	// most 10000000.
 	MaxStreams int `json:"maxStreams"`
-	// Spread is the time over which one pod spreads the GOAWAYs of one round.
-	// Default 1s. From 0, all at once, to 1m.
+	// Spread is the time over which a pod spreads the GOAWAYs of one round. Default 1s.
+	// From 0, all at once, to 1m.
 	Spread time.Duration `json:"spread"`
-	// MaxPerSecond is how many GOAWAYs one pod sends in a second. Default 100.
-	// From 0.1, one in ten seconds, to 100000.
+	// MaxPerSecond is the largest number of GOAWAYs that a pod sends per second. Default
+	// 100. From 0.1, one in ten seconds, to 100000.
 	MaxPerSecond float64 `json:"maxPerSecond"`
-	// MaxFractionPerMinute is the share of its connections that one pod asks to
-	// leave in a minute. Default 1: no ceiling beyond MaxPerSecond. From 0.01.
+	// MaxFractionPerMinute is the largest share of its connections that a pod drains per
+	// minute. Default 1: no limit besides MaxPerSecond. From 0.01 to 1.
 	MaxFractionPerMinute float64 `json:"maxFractionPerMinute"`
-	// Cooldown is how long a client that came back after a GOAWAY is not asked
-	// again. Default 30s, which is how long resolvers sit on an answer. From 1s to
-	// 1h.
+	// Cooldown is the time for which a client that came back after a GOAWAY is not drained
+	// again. Default 30s, the time for which resolvers may keep an answer. From 1s to 1h.
 	Cooldown time.Duration `json:"cooldown"`
-	// Settle is how long the membership must have been quiet before connections
-	// are moved. Default 2s. From 0, at once, to 5m.
+	// Settle is the time for which the membership must be unchanged before connections are
+	// moved. Default 2s. From 0, at once, to 5m.
 	Settle time.Duration `json:"settle"`
-	// Grace is how long a connection that was asked to leave for balance may take
-	// before it is closed, in-flight RPCs or not. Default 0: as long as it needs,
-	// which is reported. Else from 1s to 1 year.
+	// Grace is the time that a connection drained for balance may take before it is closed,
+	// with RPCs in flight or not. Default 0: as long as it needs; a condition reports slow
+	// ones. Otherwise from 1s to 1 year.
 	Grace time.Duration `json:"grace"`
 }
 
-// Peers is how the other pods of the service are found. It is read once: a
-// change needs a new process.
+// Peers sets how the other pods of the service are found and asked. It is read once, so a
+// change needs a restart.
 type Peers struct {
-	// Source is who knows them: SourceNone (the default), SourceStatic, SourceDNS or
-	// SourceKubernetes.
+	// Source is where the list of pods comes from: SourceNone (the default), SourceStatic,
+	// SourceDNS or SourceKubernetes.
 	Source string `json:"source"`
-	// Static is the list for SourceStatic: "host", "host:port", IPv6 addresses with
-	// or without brackets. Without a port, Port holds. Default empty.
+	// Static is the list for SourceStatic: "host", "host:port", or IPv6 addresses with or
+	// without brackets. An entry without a port uses Port. Default empty; SourceStatic
+	// needs at least one entry.
 	Static []string `json:"static"`
 	// DNS is for SourceDNS.
 	DNS PeersDNS `json:"dns"`
 	// Kubernetes is for SourceKubernetes.
 	Kubernetes PeersKubernetes `json:"kubernetes"`
-	// Port is that of the peers' health endpoints. Default 0: the same as here. To
-	// 65535.
+	// Port is the port of the peers' health endpoints. Default 0: the port of this pod's
+	// own. At most 65535.
 	Port int `json:"port"`
-	// Salt is mixed into the hashes by which pods name clients to each other, so that
-	// whoever reads along cannot find out clients' addresses by trying them all. All
-	// pods need the same one: with different salts they find none of each other's
-	// clients. Default empty: none. At most 256 bytes.
+	// Salt is mixed into the hashes by which pods name clients to each other. It keeps an
+	// eavesdropper from finding the addresses of clients by trying them all. All pods need
+	// the same salt: with different ones they do not recognize each other's clients.
+	// Default empty: no salt. At most 256 bytes.
 	Salt string `json:"salt"`
-	// TLS is mutual TLS between pods.
+	// TLS is mutual TLS between pods. Default: off.
 	TLS PeersTLS `json:"tls"`
 }
 
-// PeersTLS is mutual TLS between pods: the health endpoint serves HTTPS, /peerz
-// answers only to who shows a certificate signed by CA, and pods ask each other with
-// theirs. Everything else on the endpoint needs no client certificate. Cert, Key and
-// CA are set together or not at all; default empty: plain HTTP. The files are read
-// again when they change, without a restart; bad new ones change nothing and show the
-// condition "peers-tls".
+// PeersTLS sets mutual TLS between pods. The health endpoint then serves HTTPS, and /peerz
+// requires a client certificate signed by CA. Nothing else on the endpoint needs one. Pods
+// present their own certificate when they ask each other.
+//
+// Cert, Key and CA are set together or not at all. Default empty: plain HTTP. The files are
+// read again when they change, without a restart. Bad new files change nothing and raise
+// the condition "peers-tls".
 type PeersTLS struct {
-	// Cert is the file of the pod's certificate chain, PEM. It needs both server and
-	// client authentication among its extended key usages, or none at all.
+	// Cert is the file of the pod's certificate chain, in PEM. Its extended key usages must
+	// include both server and client authentication, or be absent.
 	Cert string `json:"cert"`
-	// Key is the file of its key, PEM.
+	// Key is the file of the certificate's key, in PEM.
 	Key string `json:"key"`
-	// CA is the file of the certificates, one or more, PEM, that sign those of all
-	// pods. To change the CA, let the file have the old and the new one until all pods
-	// have certificates of the new one.
+	// CA is the file of the one or more certificates, in PEM, that sign those of all pods.
+	// To change the CA, keep both the old and the new one in the file until all pods have
+	// certificates of the new one.
 	CA string `json:"ca"`
-	// ServerName is a name that the certificate of each pod must have (a DNS name or an
-	// IP address among its subject alternative names). Pods are asked by address, so
-	// that the name of the host says nothing. Default empty: any certificate signed
-	// by CA will do. Set it where the CA signs for others than these pods, too: without
-	// it each of them could answer in a pod's place.
+	// ServerName is a DNS name or IP address that the certificate of each pod must have
+	// among its subject alternative names. Pods connect to each other by address, so the
+	// name cannot come from there. Default empty: any certificate signed by CA will do. Set
+	// it if the CA also signs for others, since each of them could pose as a pod.
 	ServerName string `json:"serverName"`
 }
 
 // PeersDNS finds peers by a name.
 type PeersDNS struct {
-	// Name has an address for each pod: that of a headless Service. Default empty.
+	// Name is a name with an address for each pod, such as that of a headless Service.
+	// Default empty; SourceDNS needs it.
 	Name string `json:"name"`
-	// Server is the DNS server, "host" or "host:port" (port 53). Default empty: the
-	// system's.
+	// Server is the DNS server, "host" or "host:port" (default port 53). Default empty: the
+	// servers of the system.
 	Server string `json:"server"`
-	// Interval is the time from one answer to the next question. Default 1s. From
-	// 100ms to 10s: a view of 30s ago is stale.
+	// Interval is the time from one answer to the next lookup. Default 1s. From 100ms to
+	// 10s, since a view becomes stale after 30s.
 	Interval time.Duration `json:"interval"`
 }
 
 // PeersKubernetes finds peers by the EndpointSlices of a Service.
 type PeersKubernetes struct {
-	// Namespace is that of the Service. Default empty: that of this pod.
+	// Namespace is the namespace of the Service. Default empty: that of this pod.
 	Namespace string `json:"namespace"`
-	// Service is its name. Default empty.
+	// Service is the name of the Service. Default empty; SourceKubernetes needs it.
 	Service string `json:"service"`
-	// Kubeconfig is a file, for a process outside the cluster. Default empty: the
-	// pod's service account.
+	// Kubeconfig is the name of a kubeconfig file, for a process outside the cluster.
+	// Default empty: the pod's service account.
 	Kubeconfig string `json:"kubeconfig"`
 }
 
-// Clients is what is known of the clients.
+// Clients describes the clients.
 type Clients struct {
+	// DNS is the name that clients resolve.
 	DNS ClientsDNS `json:"dns"`
 }
 
-// ClientsDNS is the name that clients resolve, for the DNS gate: nothing
-// is moved before this name answers with the new pods. It is read once: a change
-// needs a new process.
+// ClientsDNS is the name that clients resolve, for the DNS gate: no connection is moved
+// before this name answers with the new pods. It is read once, so a change needs a restart.
 type ClientsDNS struct {
-	// Name is what stands behind dns:/// in the clients' target, without the port.
-	// Default empty: with the source dns that of Peers.DNS (of SRV records the name behind
-	// _service._proto), with kubernetes the Service if it is headless, else none: nothing
-	// is waited for.
+	// Name is the name behind dns:/// in the clients' target, without the port. Default
+	// empty: with SourceDNS, that of Peers.DNS (for SRV records, the name behind
+	// _service._proto); with SourceKubernetes, that of the Service if it is headless;
+	// otherwise there is no gate.
 	Name string `json:"name"`
-	// Server is the DNS server that clients ask, "host" or "host:port" (port 53).
-	// Default empty: that of Peers.DNS if the name is from there, too; else the system's.
+	// Server is the DNS server of the clients, "host" or "host:port" (default port 53).
+	// Default empty: that of Peers.DNS if the name comes from there, otherwise the servers
+	// of the system.
 	Server string `json:"server"`
 }
 
-// Shutdown is how a pod stops.
+// Shutdown sets how a pod stops.
 type Shutdown struct {
-	// Timeout is the time from the signal to the end: waiting for the endpoints to
-	// forget this pod, draining, and then closing what is left. Default 20s, which fits with a
-	// preStop of 5 s into the 30 s that Kubernetes gives a pod. From 1s to 1h.
+	// Timeout is the time from the signal to the end. It covers the wait until this pod is
+	// removed from the endpoints, draining, and closing the remaining connections. Default
+	// 20s, which fits with a preStop of 5 s into the 30 s that Kubernetes gives a pod. From
+	// 1s to 1h.
 	Timeout time.Duration `json:"timeout"`
 }
 
-// Default returns the configuration that holds where nothing is set. It
-// is valid, finds no peers, and so moves nothing.
+// Default returns the default configuration. It is valid, has no source of peers, and so
+// moves nothing.
 func Default() Config {
 	return Config{
 		Rebalance: Rebalance{

@@ -1,5 +1,5 @@
-// Package config holds everything about evenkeel that can be tuned: one struct, one YAML
-// tree, the same keys in the environment and in the values of the Helm chart.
+// Package config holds all settings of evenkeel: one struct, one YAML tree, and the same
+// keys in the environment and in the values of the Helm chart.
 //
 //	cfg, err := config.Load(config.Layers{File: "evenkeel.yaml"})
 //

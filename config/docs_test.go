@@ -24,7 +24,7 @@ func page(t *testing.T) string {
 	return string(text)
 }
 
-// rows returns the cells of each line of a table whose first cell is a key.
+// rows returns the cells of each table row whose first cell is a key.
 func rows(text string) [][]string {
 	var out [][]string
 	for line := range strings.Lines(text) {
@@ -42,7 +42,7 @@ func rows(text string) [][]string {
 	return out
 }
 
-// docText is how the page writes a default.
+// docText formats a default as the page does.
 func docText(value any) string {
 	switch v := value.(type) {
 	case time.Duration:
@@ -62,9 +62,9 @@ func docText(value any) string {
 	return fmt.Sprint(value)
 }
 
-// The page is what people go by: its tables say what the code does, for every
-// key, in the order of the struct.
-func TestSettingsPageIsTrue(t *testing.T) {
+// The tables of the page must have every key, in the order of the struct, with the default
+// and the range of the code.
+func TestSettingsPageMatchesTheCode(t *testing.T) {
 	cfg := Default()
 	defaults := conf.New(&cfg)
 	var documented []string
@@ -72,34 +72,34 @@ func TestSettingsPageIsTrue(t *testing.T) {
 		documented = append(documented, row[0])
 		i := slices.IndexFunc(rules, func(r rule) bool { return r.key == row[0] })
 		if i < 0 || len(row) != 6 {
-			t.Errorf("row %q: no such key, or not six cells", row)
+			t.Errorf("row %q has an unknown key, or not six cells", row)
 			continue
 		}
 		r := rules[i]
 		live := map[bool]string{true: "yes", false: "no"}[r.live]
 		want := []string{r.key, docText(defaults.Get(r.key)), r.limit.String(), live}
 		if !slices.Equal(row[:4], want) {
-			t.Errorf("%s says %q, the code %q", settingsPage, row[:4], want)
+			t.Errorf("%s has %q, the code has %q", settingsPage, row[:4], want)
 		}
 		if row[4] == "" {
-			t.Errorf("%s: no meaning for %s", settingsPage, r.key)
+			t.Errorf("%s does not explain %s", settingsPage, r.key)
 		}
 	}
 	if keys := defaults.Keys(); !slices.Equal(documented, keys) {
-		t.Errorf("documented %q\nkeys       %q", documented, keys)
+		t.Errorf("documented keys: %q\nall keys:        %q", documented, keys)
 	}
 }
 
-// The page shows a file, messages and names of variables: they work as shown.
+// The page shows a file, error messages and names of variables, which must work as shown.
 func TestSettingsPageExamplesWork(t *testing.T) {
 	text := page(t)
 	example := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(text)
 	if example == nil {
-		t.Fatal("no YAML on the page")
+		t.Fatal("the page has no YAML")
 	}
 	cfg, err := Load(Layers{File: writeConfig(t, example[1]), Env: noEnv})
 	if err != nil || len(ChangedKeys(Default(), cfg)) != 3 {
-		t.Errorf("the example sets %q, %v", ChangedKeys(Default(), cfg), err)
+		t.Errorf("the example sets %q, %v, want three keys", ChangedKeys(Default(), cfg), err)
 	}
 	for _, message := range fiveErrors {
 		if !strings.Contains(text, message+"\n") {
@@ -108,11 +108,11 @@ func TestSettingsPageExamplesWork(t *testing.T) {
 	}
 	shown := regexp.MustCompile("`([a-zA-Z.]+)` is `(EVENKEEL_[A-Z_]+)`").FindStringSubmatch(text)
 	if shown == nil || conf.EnvName(EnvPrefix, shown[1]) != shown[2] {
-		t.Errorf("the name of a variable is shown as %q", shown)
+		t.Errorf("the page shows the name of a variable as %q", shown)
 	}
 	flags := regexp.MustCompile(`-set ([^ .]+\.[^ ]+=[^ `+"`]+)").FindAllStringSubmatch(text, -1)
 	if len(flags) == 0 {
-		t.Error("no -set on the page")
+		t.Error("the page has no -set")
 	}
 	for _, f := range flags {
 		if _, err := Load(Layers{Env: noEnv, Set: []string{f[1]}}); err != nil {

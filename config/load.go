@@ -10,32 +10,31 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/conf"
 )
 
-// EnvPrefix begins the name of each environment variable that sets a key; the
-// rest is the key in upper case with underscores for dots: rebalance.maxPerSecond
-// is EVENKEEL_REBALANCE_MAXPERSECOND.
+// EnvPrefix is the prefix of each environment variable that sets a key. The rest of the name
+// is the key in upper case, with underscores for dots: EVENKEEL_REBALANCE_MAXPERSECOND sets
+// rebalance.maxPerSecond.
 const EnvPrefix = "EVENKEEL_"
 
-// Error is one thing wrong with one key. Load and Validate return
-// several of them joined; Errors takes them apart.
+// Error is one mistake in one key. Load and Validate return several of them joined; Errors
+// lists them.
 type Error struct {
-	// Key is the path of the key, such as "rebalance.tolerance", or what the user
-	// wrote where there is no such key. Empty: a file as a whole is wrong.
+	// Key is the path of the key, such as "rebalance.tolerance". If there is no such key,
+	// it is what the user wrote. Empty: a file as a whole is wrong.
 	Key string
-	// Where it was written: "config.yaml:7", "environment EVENKEEL_PEERS_PORT",
-	// "-set". Empty: a default, or not loaded from anywhere.
+	// Where is the place of the mistake: "config.yaml:7", "environment
+	// EVENKEEL_PEERS_PORT", "-set". Empty: a default, or a Config that was not loaded.
 	Where string
-	// Text says what is wrong and, where possible, what to write instead.
+	// Text explains the mistake and, where possible, what to write instead.
 	Text string
 }
 
-// Error is one line that begins with the key.
+// Error returns one line that begins with the key.
 func (e *Error) Error() string { return (*conf.Error)(e).Error() }
 
-// Errors returns each Error within err, in order, however it is
-// joined or wrapped; none for nil or for an error of another kind, such as a file
-// that cannot be read.
+// Errors returns every Error within err, in order, however it is joined or wrapped. It
+// returns none for nil and for an error of another kind, such as a file that cannot be read.
 func Errors(err error) []*Error {
-	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, to find all
+	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, to find them all
 	case nil:
 		return nil
 	case *Error:
@@ -50,24 +49,23 @@ func Errors(err error) []*Error {
 	return Errors(errors.Unwrap(err))
 }
 
-// Layers say where a configuration comes from. Each layer goes over the one
-// before: defaults, File, Env, Set. The zero value takes the defaults and the
-// process's environment.
+// Layers are the sources of a configuration. Each one overrides the one before: the
+// defaults, File, Env, Set. The zero value takes the defaults and the environment of the
+// process.
 type Layers struct {
-	// File is a YAML file of at most 1 MiB. Empty: none. A file that is named must
-	// exist; it may be empty.
+	// File is the name of a YAML file of at most 1 MiB. The file must exist but may be
+	// empty. Default empty: no file.
 	File string
-	// Env is a list of NAME=value, of which the names that begin with EnvPrefix
-	// count. Nil: os.Environ(). Empty but not nil: no environment.
+	// Env is a list of NAME=value. Names without EnvPrefix are ignored. Nil: os.Environ().
+	// Empty but not nil: no environment.
 	Env []string
-	// Set is a list of key=value, as from repeated -set flags.
+	// Set is a list of key=value, as from repeated -set flags. Default nil: none.
 	Set []string
 }
 
-// Load returns the configuration of all layers, or everything that is
-// wrong with them, joined: Errors lists it by key. A file that cannot be
-// read is in it as the error of the os package, so that errors.Is finds
-// fs.ErrNotExist.
+// Load returns the configuration of all layers. If anything is wrong, it returns the zero
+// Config and all mistakes, joined; Errors lists them by key. The error of a file that cannot
+// be read is that of package os, so errors.Is finds fs.ErrNotExist.
 func Load(opts Layers) (Config, error) {
 	var data []byte
 	var err error
@@ -77,7 +75,7 @@ func Load(opts Layers) (Config, error) {
 	return loadFrom(opts, data, err)
 }
 
-// loadFrom is Load with the file read already.
+// loadFrom is Load after the file has been read.
 func loadFrom(opts Layers, data []byte, readErr error) (Config, error) {
 	cfg := Default()
 	tree := conf.New(&cfg)
@@ -89,8 +87,7 @@ func loadFrom(opts Layers, data []byte, readErr error) (Config, error) {
 	tree.Environ(EnvPrefix, env)
 	tree.Set(opts.Set)
 	checkEach(tree)
-	// Of a file that could not be read nobody knows what it would have set:
-	// that something is missing beside it would be a guess.
+	// A file that could not be read might have set what seems to be missing.
 	if known {
 		checkTogether(cfg, tree)
 	}
@@ -100,8 +97,8 @@ func loadFrom(opts Layers, data []byte, readErr error) (Config, error) {
 	return cfg, nil
 }
 
-// Validate returns everything that is wrong with c, joined, each a *Error
-// that begins with the path of its key; nil if nothing is.
+// Validate returns all mistakes in c, joined, each an *Error that begins with the path of
+// its key. It returns nil if there is none.
 func (c Config) Validate() error {
 	tree := conf.New(&c)
 	checkEach(tree)
@@ -109,11 +106,11 @@ func (c Config) Validate() error {
 	return joined(tree)
 }
 
-// YAML returns c as a file that Load reads back: all keys, defaults
-// included.
+// YAML returns c as a file that Load reads back, with all keys, defaults included. It
+// returns an error only if the YAML encoder does.
 func (c Config) YAML() ([]byte, error) { return conf.Marshal(c) }
 
-// ChangedKeys returns the keys that differ, in the order of the struct.
+// ChangedKeys returns the keys whose values differ, in the order of the struct.
 func ChangedKeys(before, after Config) []string {
 	a, b := conf.New(&before), conf.New(&after)
 	var keys []string
@@ -125,10 +122,10 @@ func ChangedKeys(before, after Config) []string {
 	return keys
 }
 
-// RestartNeeded returns the keys that differ and take effect only in a new
-// process: those of grpc.NewServer (policy.maxConnectionIdle, keepaliveTime,
-// keepaliveTimeout, minClientPing, permitWithoutStream), peers, clients and
-// shutdown.timeout. All others take effect with Balancer.Apply.
+// RestartNeeded returns the keys whose values differ and that take effect only in a new
+// process, in the order of the struct: those of grpc.NewServer (policy.maxConnectionIdle,
+// keepaliveTime, keepaliveTimeout, minClientPing, permitWithoutStream), peers, clients and
+// shutdown.timeout. Balancer.Apply applies all others.
 func RestartNeeded(before, after Config) []string {
 	live := map[string]bool{}
 	for _, r := range rules {
@@ -137,7 +134,7 @@ func RestartNeeded(before, after Config) []string {
 	return slices.DeleteFunc(ChangedKeys(before, after), func(key string) bool { return live[key] })
 }
 
-// sameValue takes an empty list for the same as none.
+// sameValue reports whether two values are equal. An empty list equals nil.
 func sameValue(a, b any) bool {
 	if x, ok := a.([]string); ok && len(x) == 0 {
 		return len(b.([]string)) == 0
@@ -153,7 +150,7 @@ func checkEach(tree *conf.Tree) {
 	}
 }
 
-// checkTogether finds what is missing beside what is there.
+// checkTogether finds keys that are empty although another key needs them.
 func checkTogether(c Config, tree *conf.Tree) {
 	missing := ""
 	switch c.Peers.Source {
@@ -177,7 +174,7 @@ func checkTogether(c Config, tree *conf.Tree) {
 	checkTLS(tree)
 }
 
-// checkTLS finds the files of peers.tls that are missing beside those that are there.
+// checkTLS finds the files of peers.tls that are missing although another one is set.
 func checkTLS(tree *conf.Tree) {
 	set := ""
 	var empty []string
@@ -197,7 +194,7 @@ func checkTLS(tree *conf.Tree) {
 	}
 }
 
-// joined gives the tree's errors the type that callers can name.
+// joined returns the tree's errors with the type that this package exports.
 func joined(tree *conf.Tree) error {
 	var errs []error
 	for _, e := range conf.Errors(tree.Err()) {

@@ -11,34 +11,32 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
 )
 
-// year is longer than any process lives, and far from where adding to a time
-// would overflow.
+// year is longer than any process lives, and too short for an addition to a time to
+// overflow.
 const year = 365 * 24 * time.Hour
 
-// rule is what holds for one key.
+// rule is the rule for one key.
 type rule struct {
 	key   string
 	limit limit
-	// live: a changed value takes effect without a new process.
-	live bool
+	live  bool // a changed value takes effect without a restart
 }
 
-// limit is the set of values that a key may have. Its text is the range column
-// of docs/settings.md, and part of the error message.
+// limit is the set of values that a key may have. Its text is the range column of
+// docs/settings.md, and part of the error message.
 type limit interface {
 	fmt.Stringer
-	// wrong says what is wrong with a value, or nothing.
+	// wrong explains what is wrong with a value. It is empty if nothing is.
 	wrong(value any) string
 }
 
-// rules is all there is to say about keys one by one, in the order of the
-// struct. What only pairs of keys can get wrong is in checkTogether.
+// rules has the rule of each key, in the order of the struct. Rules for pairs of keys are in
+// checkTogether.
 //
-// Live is what the Balancer itself reads each time that it decides. The rest is
-// read once: keepalive and idle time by grpc.NewServer, which copies them for
-// good; peers and the clients' name by whoever builds the source of peers and the
-// DNS gate, both of which are worth only what they have seen over time; the time to
-// stop, since the grace that the pod was started with must fit it.
+// Live keys are those that the Balancer reads each time it decides. The others are read
+// once. grpc.NewServer copies keepalive and idle time. The source of peers and the DNS gate
+// are built once, since they are worth only what they have seen over time. The time to stop
+// must fit the grace period with which the pod was started.
 var rules = []rule{
 	{"policy.maxConnectionAge", within(time.Second, year).orZero(), true},
 	{"policy.maxConnectionAgeGrace", within(time.Second, year).orZero(), true},
@@ -84,7 +82,7 @@ type durations struct {
 
 func within(least, most time.Duration) durations { return durations{min: least, max: most} }
 
-// orZero lets 0 through as well, which then means off or somebody's default.
+// orZero allows 0 as well, which then means off or the default of grpc-go.
 func (d durations) orZero() durations {
 	d.zero = true
 	return d
@@ -107,13 +105,13 @@ type between struct{ min, max float64 }
 
 func (b between) String() string { return number(b.min) + " to " + number(b.max) }
 
-// wrong asks whether v is inside, not outside: only so is NaN wrong.
+// wrong tests whether v is inside the range: NaN fails that test, but not one for outside.
 func (b between) wrong(value any) string {
 	v := value.(float64)
 	return outside(number(v), b, !(v >= b.min), v > b.max)
 }
 
-// upTo is a whole number from 0.
+// upTo is a whole number of at least 0.
 type upTo int
 
 func (u upTo) String() string { return "0 to " + strconv.Itoa(int(u)) }
@@ -139,7 +137,7 @@ func (o oneOf) String() string { return strings.Join(o, ", ") }
 
 func (o oneOf) wrong(value any) string {
 	if v := value.(string); !slices.Contains(o, v) {
-		return fmt.Sprintf("%q is none of %s", v, o)
+		return fmt.Sprintf("%q is not one of %s", v, o)
 	}
 	return ""
 }
@@ -149,8 +147,8 @@ type boolean struct{}
 func (boolean) String() string   { return "true, false" }
 func (boolean) wrong(any) string { return "" }
 
-// dnsName is a name or nothing. People take it from a gRPC target, with what
-// surrounds it there.
+// dnsName is a name, or empty. People copy it from a gRPC target, with the scheme and the
+// port.
 type dnsName struct{}
 
 func (dnsName) String() string { return "a DNS name" }
@@ -170,7 +168,7 @@ func (dnsName) wrong(value any) string {
 	return because(v, err)
 }
 
-// address is "host", "host:port" or nothing.
+// address is "host", "host:port" or empty.
 type address struct{}
 
 func (address) String() string { return "host, host:port" }
@@ -200,7 +198,7 @@ func (addresses) wrong(value any) string {
 	return ""
 }
 
-// kubeName is what Services and namespaces may be called (RFC 1123, a label).
+// kubeName is a name of a Service or a namespace (a label of RFC 1123), or empty.
 type kubeName struct{}
 
 func (kubeName) String() string { return "a Kubernetes name" }
@@ -209,12 +207,13 @@ func (kubeName) wrong(value any) string {
 	v := value.(string)
 	odd := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
 	if len(v) > 63 || strings.ContainsFunc(v, odd) || strings.HasPrefix(v, "-") || strings.HasSuffix(v, "-") {
-		return fmt.Sprintf("%q is not a Kubernetes name: a to z, 0 to 9 and -, at most 63", v)
+		return fmt.Sprintf("%q is not a Kubernetes name, write at most 63 of a to z, 0 to 9 and -", v)
 	}
 	return ""
 }
 
-// file is not opened here: Validate is to give the same answer everywhere.
+// file is the name of a file, or empty. Validate does not open the file, since it must give
+// the same result everywhere.
 type file struct{}
 
 func (file) String() string { return "a file name" }
@@ -226,7 +225,7 @@ func (file) wrong(value any) string {
 	return ""
 }
 
-// text is anything; what is longer than max bytes was not meant to stand here.
+// text is any text of at most max bytes. A longer one was probably put here by mistake.
 type text struct{ max int }
 
 func (l text) String() string { return fmt.Sprintf("a text of at most %d bytes", l.max) }
@@ -245,5 +244,5 @@ func because(value string, err error) string {
 	return fmt.Sprintf("%q: %v", value, err)
 }
 
-// number writes 100000 as a person would, not as 1e+05.
+// number formats 100000 as a person would write it, not as 1e+05.
 func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

@@ -10,31 +10,31 @@ import (
 )
 
 const (
-	// watchInterval is the time between two looks at the file. The kubelet takes up to
-	// two minutes to bring a changed ConfigMap into a pod, so nobody notices 5 s more.
+	// watchInterval is the time between two reads of the file. The kubelet takes up to two
+	// minutes to update a mounted ConfigMap, so another 5 s make no difference.
 	watchInterval = 5 * time.Second
-	// confirmAfter is the time between the two looks that must agree before new
-	// content counts. A file that is written in place is empty for a moment, and an
-	// empty file is a valid one.
+	// confirmAfter is the time between the two reads that must agree before new content
+	// counts. A file that is written in place is empty for a moment, and an empty file is
+	// valid.
 	confirmAfter = 250 * time.Millisecond
 )
 
-// Watch loads the configuration again each time layers.File changes, until ctx is done,
-// and returns ctx's error then. current is the configuration in force, as [Load]
-// returned it for the same layers; a change that was made since then is found at once.
-// [rebalance.Balancer.Run] and [rebalance.Balancer.WatchConfig] call it.
+// Watch loads the configuration again each time layers.File changes, until ctx is done. It
+// then returns the error of ctx. current is the configuration in force, as [Load] returned
+// it for the same layers; Watch finds a change since then at once. [rebalance.Balancer.Run]
+// and [rebalance.Balancer.WatchConfig] call it.
 //
 // Watch calls apply from its own goroutine:
 //
-//   - with the new configuration and nil after a change. The environment and -set stay on
-//     top of the file, so a change that they cover is not reported;
-//   - with the last good configuration and an error once the file is wrong or unreadable,
-//     once for each content. Keep what is in force and show the error;
-//   - with the configuration in force and nil once the file is good again.
+//   - after a change, with the new configuration and nil. The environment and -set override
+//     the file, so a change of a key that they set is not reported;
+//   - once per content of a file that is invalid or cannot be read, with the last good
+//     configuration and an error. Keep the configuration in force and show the error;
+//   - once the file is good again, with its configuration and nil.
 //
-// The file is looked at every 5 s. Its content is compared, since a mounted ConfigMap
-// changes when a symbolic link two levels up is swapped, which file notifications
-// do not report reliably. Without a file Watch only waits for ctx.
+// Watch reads the file every 5 s and compares its content. A mounted ConfigMap changes by
+// the swap of a symbolic link two levels up, which file notifications do not report
+// reliably. Without a file Watch only waits for ctx.
 //
 // [rebalance.Balancer.Run]: https://pkg.go.dev/github.com/evenkeel-go/evenkeel/rebalance#Balancer.Run
 // [rebalance.Balancer.WatchConfig]: https://pkg.go.dev/github.com/evenkeel-go/evenkeel/rebalance#Balancer.WatchConfig
@@ -43,17 +43,17 @@ func Watch(ctx context.Context, layers Layers, current Config, apply func(Config
 	return w.run(ctx, apply)
 }
 
-// watcher is one Watch.
+// watcher is the state of one Watch.
 type watcher struct {
 	layers   Layers
 	interval time.Duration
 	current  Config
-	seen     glance
+	seen     digest
 	failed   bool
 }
 
-// glance is one look at the file, reduced to what can be compared.
-type glance struct {
+// digest is the part of a reading that is compared.
+type digest struct {
 	sum [sha256.Size]byte
 	err string
 }
@@ -64,14 +64,14 @@ func (w *watcher) run(ctx context.Context, apply func(Config, error)) error {
 		return ctx.Err()
 	}
 	for wait := time.Duration(0); sleep(ctx, wait); wait = w.interval {
-		if r, ok := w.look(ctx); ok {
-			w.take(r, apply)
+		if r, ok := w.poll(ctx); ok {
+			w.load(r, apply)
 		}
 	}
 	return ctx.Err()
 }
 
-// reading is what reading the file came to.
+// reading is the result of reading the file.
 type reading struct {
 	data []byte
 	err  error
@@ -82,37 +82,37 @@ func (w *watcher) read() reading {
 	return reading{data, err}
 }
 
-func (r reading) glance() glance {
+func (r reading) digest() digest {
 	if r.err != nil {
-		return glance{err: r.err.Error()}
+		return digest{err: r.err.Error()}
 	}
-	return glance{sum: sha256.Sum256(r.data)}
+	return digest{sum: sha256.Sum256(r.data)}
 }
 
-// look reads the file. It returns false if there is nothing new, or the file is
-// being written at this moment: then the next look will tell.
-func (w *watcher) look(ctx context.Context) (reading, bool) {
-	first := w.read().glance()
+// poll reads the file twice. It returns false if the content is not new, or differs between
+// the reads because the file is being written: the next poll will see the result.
+func (w *watcher) poll(ctx context.Context) (reading, bool) {
+	first := w.read().digest()
 	if first == w.seen || !sleep(ctx, min(confirmAfter, w.interval)) {
 		return reading{}, false
 	}
 	second := w.read()
-	if second.glance() != first {
+	if second.digest() != first {
 		return reading{}, false
 	}
 	w.seen = first
 	return second, true
 }
 
-// take judges new content and calls apply where there is something to say.
-func (w *watcher) take(r reading, apply func(Config, error)) {
+// load loads new content, and calls apply if the result is news.
+func (w *watcher) load(r reading, apply func(Config, error)) {
 	next, err := loadFrom(w.layers, r.data, r.err)
 	if err != nil {
 		w.failed = true
-		apply(w.current, fmt.Errorf("configuration kept, the changed file is not usable: %w", err))
+		apply(w.current, fmt.Errorf("the configuration file cannot be used, the last good configuration stays in force: %w", err))
 		return
 	}
-	// A comment, or a key that -set covers: nothing to apply.
+	// Only a comment has changed, or a key that the environment or -set overrides.
 	if !w.failed && len(ChangedKeys(w.current, next)) == 0 {
 		return
 	}
@@ -120,7 +120,7 @@ func (w *watcher) take(r reading, apply func(Config, error)) {
 	apply(next, nil)
 }
 
-// sleep returns false if ctx ends first.
+// sleep waits for d. It returns false if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// watched runs Watch on a file inside a synctest bubble and collects what it
-// hands to apply.
+// watched runs Watch on a file inside a synctest bubble and records the calls of apply.
 type watched struct {
 	t     *testing.T
 	file  string
@@ -26,7 +25,7 @@ type applied struct {
 	err    error
 }
 
-// watch calls script while Watch runs on a file that holds text at first.
+// watch calls script while Watch runs on a file with the given text.
 func watch(t *testing.T, text string, set []string, script func(*watched)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -47,7 +46,7 @@ func watch(t *testing.T, text string, set []string, script func(*watched)) {
 		script(w)
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("Run returned %v", err)
+			t.Errorf("Watch returned %v, want %v", err, context.Canceled)
 		}
 	})
 }
@@ -59,14 +58,14 @@ func (w *watched) write(text string) {
 	}
 }
 
-// wait lets Watch look at least twice.
+// wait lets Watch read the file at least twice.
 func (w *watched) wait() {
 	time.Sleep(2*watchInterval + time.Second)
 	synctest.Wait()
 }
 
-// want checks and forgets the calls of apply so far: a settle time for each,
-// with "!" and a part of the text for an error.
+// want checks the calls of apply since the last want. Each is given as a settle time,
+// followed by "!" and a part of the text if apply got an error.
 func (w *watched) want(step string, calls ...string) {
 	w.t.Helper()
 	w.wait()
@@ -77,7 +76,7 @@ func (w *watched) want(step string, calls ...string) {
 		ok = c.settle.String() == settle && bad == (c.err != nil) && (!bad || strings.Contains(c.err.Error(), text))
 	}
 	if !ok {
-		w.t.Errorf("%s: got %v, want %q", step, w.calls, calls)
+		w.t.Errorf("%s: calls of apply are %v, want %q", step, w.calls, calls)
 	}
 	w.calls = nil
 }
@@ -90,48 +89,48 @@ func TestWatchFollowsTheFile(t *testing.T) {
 		w.write("rebalance: {settle: 4s} # and why")
 		w.want("a comment")
 		w.write("rebalance: {setle: 5s}")
-		w.want("wrong", "4s!rebalance.setle: unknown key, did you mean rebalance.settle?")
-		w.want("still wrong")
+		w.want("invalid", "4s!rebalance.setle: unknown key, did you mean rebalance.settle?")
+		w.want("still invalid")
 		w.write("rebalance: {settle: 5}")
-		w.want("wrong in another way", `4s!"5" has no unit`)
+		w.want("invalid in another way", `4s!"5" has no unit`)
 		w.write("rebalance: {settle: 4s}")
-		w.want("as it was", "4s")
+		w.want("valid again", "4s")
 		w.write("rebalance: [")
-		w.want("no YAML", "4s!not valid YAML")
+		w.want("not YAML", "4s!not valid YAML")
 		w.write("rebalance: {settle: 6s}")
-		w.want("right and new", "6s")
+		w.want("valid and changed", "6s")
 		w.write("")
-		w.want("empty is defaults", "2s")
+		w.want("empty, so the defaults", "2s")
 	})
 }
 
-func TestWatchKeepsWhatAVanishedFileSaid(t *testing.T) {
+func TestWatchKeepsTheConfigurationOfAMissingFile(t *testing.T) {
 	watch(t, "rebalance: {settle: 3s}", nil, func(w *watched) {
 		if err := os.Remove(w.file); err != nil {
 			t.Fatal(err)
 		}
 		w.wait()
 		if len(w.calls) != 1 || w.calls[0].settle != 3*time.Second || !errors.Is(w.calls[0].err, fs.ErrNotExist) {
-			t.Errorf("got %v", w.calls)
+			t.Errorf("calls of apply are %v, want one with 3s and %v", w.calls, fs.ErrNotExist)
 		}
 		w.calls = nil
-		w.want("still gone")
+		w.want("still missing")
 		w.write("rebalance: {settle: 3s}")
 		w.want("back", "3s")
 	})
 }
 
-func TestWatchLeavesSetOnTop(t *testing.T) {
+func TestSetOverridesTheWatchedFile(t *testing.T) {
 	watch(t, "rebalance: {settle: 3s}", []string{"rebalance.settle=9s"}, func(w *watched) {
 		w.write("rebalance: {settle: 4s}")
-		w.want("covered by -set")
+		w.want("overridden by -set")
 		w.write("rebalance: {settle: 4s, spread: 9s}")
-		w.want("something else", "9s")
+		w.want("another key", "9s")
 	})
 }
 
-// Load and Run are two moments: what changed between them is not lost.
-func TestWatchNoticesWhatChangedBeforeRun(t *testing.T) {
+// A change between Load and Watch must not be lost.
+func TestWatchNoticesAChangeSinceLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		opts := Layers{File: writeConfig(t, "rebalance: {settle: 4s}"), Env: noEnv}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -146,12 +145,12 @@ func TestWatchNoticesWhatChangedBeforeRun(t *testing.T) {
 	})
 }
 
-// A file that is written in place is empty for a moment, and an empty file is
-// valid: the defaults must not be put in force for that moment.
+// A file that is written in place is empty for a moment, and an empty file is valid. The
+// defaults must not take effect for that moment.
 func TestWatchIgnoresAHalfWrittenFile(t *testing.T) {
 	watch(t, "rebalance: {settle: 3s}", nil, func(w *watched) {
-		// All looks are at multiples of confirmAfter. Writes stay off these moments,
-		// and no two contents five writes apart are the same.
+		// Watch reads at multiples of confirmAfter. Writes avoid these moments, and no two
+		// contents five writes apart are equal.
 		time.Sleep(confirmAfter / 25)
 		for i := range 500 {
 			w.write(strings.Repeat("#", i%7))
@@ -162,8 +161,8 @@ func TestWatchIgnoresAHalfWrittenFile(t *testing.T) {
 	})
 }
 
-// A ConfigMap is mounted as file -> ..data/file, ..data -> ..2026_11_22, and
-// changes by a rename over ..data.
+// A ConfigMap is mounted as file -> ..data/file and ..data -> ..2026_11_22. It changes when
+// ..data is replaced by a rename.
 func TestWatchSeesAConfigMapSwap(t *testing.T) {
 	dir := t.TempDir()
 	link := func(target, name string) {
@@ -219,7 +218,7 @@ func TestWatchWithoutAFileWaits(t *testing.T) {
 			t.Error("apply was called")
 		})
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Run returned %v", err)
+			t.Errorf("Watch returned %v, want %v", err, context.DeadlineExceeded)
 		}
 	})
 }

@@ -1,11 +1,11 @@
-// Package conf fills a struct from layers: defaults, a YAML file, the
-// environment and -set flags, each over the one before.
+// Package conf fills a struct from layers: defaults, a YAML file, the environment and -set
+// flags. Each layer overrides the one before.
 //
-// The struct is its own schema. Its json tags name the keys, nested structs join
-// them with dots ("peers.dns.interval"), and what it holds beforehand are the
-// defaults. Nothing wrong is passed over in silence and nothing stops at the
-// first mistake: all that is wrong in all layers comes back as one joined error,
-// because each round of "fix one, see the next" costs a rollout.
+// The struct is its own schema. Its json tags name the keys, nested structs join them with
+// dots ("peers.dns.interval"), and its initial values are the defaults.
+//
+// No mistake is ignored, and none ends the load: all mistakes in all layers come back as
+// one joined error. Fixing one to see the next would cost a rollout each time.
 package conf
 
 import (
@@ -17,24 +17,23 @@ import (
 	"time"
 )
 
-// maxErrors bounds what one load reports. A file of garbage has a mistake per
-// line; nobody reads beyond the first few.
+// maxErrors bounds the errors of one load. A file of garbage has a mistake on each line,
+// and nobody reads beyond the first few.
 const maxErrors = 50
 
-// Error is one thing wrong with one key.
+// Error is one mistake in one key.
 type Error struct {
-	// Key is the dotted path of the key, or, where no key is meant, what the
-	// user wrote in its place. Empty: the layer as a whole is wrong.
+	// Key is the dotted path of the key. If there is no such key, it is what the user
+	// wrote. Empty: the layer as a whole is wrong.
 	Key string
-	// Where it was written: "config.yaml:7", "environment NAME", "-set". Empty:
-	// not known.
+	// Where is the place of the mistake: "config.yaml:7", "environment NAME", "-set".
+	// Empty: not known.
 	Where string
-	// Text says what is wrong and, where possible, what to write instead.
+	// Text explains the mistake and, where possible, what to write instead.
 	Text string
 }
 
-// Error puts the key first, so that a list of errors can be read down its left
-// side.
+// Error begins with the key, so that a reader can scan a list of errors by key.
 func (e *Error) Error() string {
 	switch {
 	case e.Key == "" && e.Where == "":
@@ -47,23 +46,23 @@ func (e *Error) Error() string {
 	return e.Key + ": " + e.Text + " (" + e.Where + ")"
 }
 
-// Tree is a struct seen as dotted keys. It is not safe for concurrent use.
+// Tree is a view of a struct by dotted keys. It is not safe for concurrent use.
 type Tree struct {
 	leaves  map[string]reflect.Value
 	groups  map[string]bool
-	order   []string // of the leaves, as the struct has them
+	order   []string // of the leaves, as in the struct
 	origin  map[string]string
 	errs    []error
 	dropped int
 }
 
-// New returns the tree of the struct that dst points to; the layers write
-// straight into it. It panics if dst is anything else or holds a field of a kind
-// that has no text form: that is a mistake in the program, not in its input.
+// New returns the tree of the struct that dst points to. The layers write directly into
+// the struct. New panics if dst is anything else, or has a field of a kind without a text
+// form: that is a mistake in the program, not in its input.
 func New(dst any) *Tree {
 	v := reflect.ValueOf(dst)
 	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
-		panic(fmt.Sprintf("conf: %T is no pointer to a struct", dst))
+		panic(fmt.Sprintf("conf: %T is not a pointer to a struct", dst))
 	}
 	t := &Tree{
 		leaves: map[string]reflect.Value{},
@@ -106,16 +105,12 @@ func (t *Tree) Get(key string) any {
 	return nil
 }
 
-// Put sets a key to a value of the type of its field. It panics if there is no
-// such key or the type is another one.
-func (t *Tree) Put(key string, value any) { t.leaves[key].Set(reflect.ValueOf(value)) }
-
-// Origin says where the value of a key was written, in the form of Error.Where;
+// Origin returns where the value of a key was written, in the form of Error.Where. It is
 // empty for a default.
 func (t *Tree) Origin(key string) string { return t.origin[key] }
 
-// Add reports an error from outside, such as a value out of its range, beside
-// those of the layers. Where is filled in from the key's origin if it is empty.
+// Add adds an error of the caller's, such as a value out of range, to those of the layers.
+// An empty where is replaced by the origin of the key.
 func (t *Tree) Add(key, where, text string) {
 	if len(t.errs) >= maxErrors {
 		t.dropped++
@@ -127,7 +122,7 @@ func (t *Tree) Add(key, where, text string) {
 	t.errs = append(t.errs, &Error{Key: printable(key), Where: where, Text: text})
 }
 
-// Err returns all errors so far, joined, each of them an *Error; nil if there
+// Err returns all errors so far, joined, each of them an *Error. It returns nil if there
 // are none.
 func (t *Tree) Err() error {
 	if t.dropped == 0 {
@@ -137,11 +132,11 @@ func (t *Tree) Err() error {
 	return errors.Join(append(slices.Clone(t.errs), more)...)
 }
 
-// full says that no further error will be kept: work done only for its message
-// can be saved.
+// full reports whether further errors will only be counted. The work for their messages can
+// be saved then.
 func (t *Tree) full() bool { return len(t.errs) >= maxErrors }
 
-// setText sets a key from the text of a layer that knows nothing but texts.
+// setText sets a key from text, for layers without types.
 func (t *Tree) setText(key, text, where string) {
 	v, err := parse(t.leaves[key].Type(), text)
 	if err != nil {
@@ -156,9 +151,9 @@ func (t *Tree) set(key string, v any, where string) {
 	t.origin[key] = where
 }
 
-// Errors returns every *Error inside err, however it is joined or wrapped.
+// Errors returns every *Error within err, however it is joined or wrapped.
 func Errors(err error) []*Error {
-	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, to find all
+	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, to find them all
 	case nil:
 		return nil
 	case *Error:

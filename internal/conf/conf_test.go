@@ -2,9 +2,7 @@ package conf
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,7 +49,7 @@ func lines(err error) string {
 	return strings.Join(out, "\n")
 }
 
-func TestYAMLSetsWhatItNamesAndKeepsTheRest(t *testing.T) {
+func TestYAMLSetsItsKeysAndKeepsTheRest(t *testing.T) {
 	got, want := defaults(), defaults()
 	tree := New(&got)
 	tree.YAML("f.yaml", []byte(`
@@ -74,14 +72,14 @@ peers:
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if got := tree.Origin("peers.port"); got != "f.yaml:7" {
-		t.Errorf("origin of peers.port: %q", got)
+		t.Errorf("the origin of peers.port is %q, want f.yaml:7", got)
 	}
 	if got := tree.Origin("peers.source"); got != "" {
-		t.Errorf("origin of a default: %q", got)
+		t.Errorf("the origin of a default is %q, want none", got)
 	}
 }
 
-func TestYAMLThatSaysNothingIsFine(t *testing.T) {
+func TestEmptyYAMLKeepsTheDefaults(t *testing.T) {
 	for _, text := range []string{"", "\n\n", "# only a comment\n", "---\n", "null", "~", "{}", "pace:\n", "pace: {}", "pace:\n  cooldown:\n"} {
 		got := defaults()
 		tree := New(&got)
@@ -95,44 +93,44 @@ func TestYAMLThatSaysNothingIsFine(t *testing.T) {
 	}
 }
 
-// Each message is what a person reads at three in the morning: these are the
-// exact words, key first, then what to do, then where.
+// The exact text of each message is tested, since people read it in a hurry: the key, then
+// what to do, then where.
 func TestYAMLMessages(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"a slip of the pen", "pace:\n  cooldwon: 1s", "pace.cooldwon: unknown key, did you mean pace.cooldown? (f:2)"},
-		{"a group's slip", "pase:\n  cooldown: 1s", "pase: unknown key, did you mean pace? (f:1)"},
-		{"other joints", "pace: {max_per_second: 1}", "pace.max_per_second: unknown key, did you mean pace.maxPerSecond? (f:1)"},
+		{"a typo", "pace:\n  cooldwon: 1s", "pace.cooldwon: unknown key, did you mean pace.cooldown? (f:2)"},
+		{"a typo in a group", "pase:\n  cooldown: 1s", "pase: unknown key, did you mean pace? (f:1)"},
+		{"words joined another way", "pace: {max_per_second: 1}", "pace.max_per_second: unknown key, did you mean pace.maxPerSecond? (f:1)"},
 		{"other case", "pace: {maxpersecond: 1}", "pace.maxpersecond: unknown key, did you mean pace.maxPerSecond? (f:1)"},
 		{"another group's key", "peers: {cooldown: 1s}", "peers.cooldown: unknown key, did you mean pace.cooldown? (f:1)"},
 		{"nothing near", "pace: {colour: red}", "pace.colour: unknown key (f:1)"},
-		{"twice", "peers:\n  port: 1\n  port: 2", "peers.port: given twice, first in line 2 (f:3)"},
-		{"a group twice", "peers: {port: 1}\npeers: {port: 2}", "peers: given twice, first in line 1 (f:2)"},
-		{"dots", "peers.port: 1", "peers.port: keys do not nest by dots in YAML, write each level on a line of its own (f:1)"},
+		{"twice", "peers:\n  port: 1\n  port: 2", "peers.port: given twice, first on line 2 (f:3)"},
+		{"a group twice", "peers: {port: 1}\npeers: {port: 2}", "peers: given twice, first on line 1 (f:2)"},
+		{"dots", "peers.port: 1", "peers.port: keys do not nest by dots in YAML, write each level on its own line (f:1)"},
 		{"no unit", "pace: {cooldown: 30}", `pace.cooldown: "30" has no unit, write 30s (f:1)`},
 		{"no unit, quoted", "pace: {cooldown: '1.5'}", `pace.cooldown: "1.5" has no unit, write 1.5s (f:1)`},
 		{"no duration", "pace: {cooldown: soon}", `pace.cooldown: "soon" is not a duration, write it like 30s, 1m30s or 500ms (f:1)`},
 		{"a duration that is a list", "pace: {cooldown: [1s]}", "pace.cooldown: must be a single value, not a list (f:1)"},
 		{"yes", "pace: {enabled: yes}", `pace.enabled: "yes" is neither true nor false (f:1)`},
-		{"quoted bool", "pace: {enabled: 'true'}", `pace.enabled: "true" is a text, write it without quotes (f:1)`},
-		{"quoted number", "peers: {port: '80'}", `peers.port: "80" is a text, write it without quotes (f:1)`},
+		{"quoted bool", "pace: {enabled: 'true'}", `pace.enabled: "true" is text, write it without quotes (f:1)`},
+		{"quoted number", "peers: {port: '80'}", `peers.port: "80" is text, write it without quotes (f:1)`},
 		{"fraction", "peers: {port: 1.5}", `peers.port: "1.5" is not a whole number (f:1)`},
 		{"huge", "peers: {port: 99999999999999999999}", `peers.port: "99999999999999999999" is out of range (f:1)`},
 		{"not a number", "pace: {maxPerSecond: many}", `pace.maxPerSecond: "many" is not a number (f:1)`},
 		{"NaN", "pace: {maxPerSecond: .nan}", `pace.maxPerSecond: ".nan" is not a number (f:1)`},
 		{"infinite", "pace: {maxPerSecond: .inf}", `pace.maxPerSecond: ".inf" is not a number (f:1)`},
-		{"a number for a text", "peers: {source: 1}", "peers.source: 1 is not a text, write it in quotes (f:1)"},
+		{"a number for a text", "peers: {source: 1}", "peers.source: 1 is not text, write it in quotes (f:1)"},
 		{"a text for a list", "peers: {static: 'a,b'}", `peers.static: must be a list like [a, b], not "a,b" (f:1)`},
-		{"a number in a list", "peers: {static: [a, 1]}", "peers.static: entry 2: 1 is not a text, write it in quotes (f:1)"},
-		{"a list in a list", "peers: {static: [[a]]}", "peers.static: entry 1 must be a text, not a list (f:1)"},
+		{"a number in a list", "peers: {static: [a, 1]}", "peers.static: entry 2: 1 is not text, write it in quotes (f:1)"},
+		{"a list in a list", "peers: {static: [[a]]}", "peers.static: entry 1 must be text, not a list (f:1)"},
 		{"a value for a group", "pace: true", `pace: must hold further keys, not "true" (f:1)`},
 		{"a list for a group", "pace: [a]", "pace: must hold further keys, not a list (f:1)"},
 		{"a mapping for a value", "peers: {port: {a: 1}}", "peers.port: must be a single value, not a mapping (f:1)"},
 		{"a list for everything", "- a", "f:1: must hold further keys, not a list"},
 		{"a key that is a list", "[a]: 1", "?: a key must be a word (f:1)"},
 		{"two documents", "pace: {}\n---\npeers: {port: 1}", "f:2: a second YAML document, only one is read"},
-		{"no YAML", "pace:\n\tcooldown: 1s", "f:2: not valid YAML: found character that cannot start any token"},
+		{"invalid YAML", "pace:\n\tcooldown: 1s", "f:2: not valid YAML: found character that cannot start any token"},
 		{"an alias to itself", "pace: &a {enabled: *a}", "pace.enabled: must be a single value, not a mapping (f:1)"},
-		{"binary", "peers: {source: !!binary aGk=}", "peers.source: aGk= is not a text, write it in quotes (f:1)"},
+		{"binary", "peers: {source: !!binary aGk=}", "peers.source: aGk= is not text, write it in quotes (f:1)"},
 		{"an ugly key", `"pa\nce": 1`, `"pa\nce": unknown key, did you mean pace? (f:1)`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -152,7 +150,7 @@ func TestEnvironment(t *testing.T) {
 	tree.Environ("EK_", []string{
 		"EK_PEERS_DNS_INTERVAL=5s", "EK_PACE_MAXPERSECOND=0.5", "EK_PEERS_STATIC=a, b:1",
 		"EK_PACE_ENABLED=false", "EK_PEERS_PORT=", "EK_OTHER=fine", "PATH=/bin", "EK_PEERS_SOURCE=first", "EK_PEERS_SOURCE=last",
-		// What Kubernetes sets for a Service "ek-peers".
+		// Kubernetes sets these for a Service called ek-peers.
 		"EK_PEERS_SERVICE_HOST=10.0.0.1", "EK_PEERS_SERVICE_PORT=80", "EK_PEERS_SERVICE_PORT_HTTP=80",
 		"EK_PEERS_PORT=tcp://10.0.0.1:80", "EK_PEERS_PORT_80_TCP=tcp://10.0.0.1:80", "EK_PEERS_PORT_80_TCP_ADDR=10.0.0.1",
 	})
@@ -209,21 +207,21 @@ func TestSetMessages(t *testing.T) {
 	}
 }
 
-func TestLayersRiseAndAllErrorsComeTogether(t *testing.T) {
+func TestLayersOverrideAndTheirErrorsComeTogether(t *testing.T) {
 	got := defaults()
 	tree := New(&got)
 	tree.YAML("f", []byte("peers: {source: file, dns: {name: file}, port: 1}\npace: {cooldown: 7}"))
 	tree.Environ("EK_", []string{"EK_PEERS_DNS_NAME=env", "EK_PEERS_PORT=2", "EK_PACE_ENABLED=no"})
 	tree.Set([]string{"peers.port=3", "pace.max=1"})
 	if p := got.Peers; p.Source != "file" || p.DNS.Name != "env" || p.Port != 3 {
-		t.Errorf("precedence: %+v", p)
+		t.Errorf("the layers give %+v, want each to override the one before", p)
 	}
 	var where []string
 	for _, e := range Errors(tree.Err()) {
 		where = append(where, e.Where)
 	}
 	if want := []string{"f:2", "environment EK_PACE_ENABLED", "-set"}; !slices.Equal(where, want) {
-		t.Errorf("errors of %q, want %q", where, want)
+		t.Errorf("errors from %q, want %q", where, want)
 	}
 	var one *Error
 	if !errors.As(tree.Err(), &one) || one.Key != "pace.cooldown" {
@@ -241,43 +239,25 @@ func TestErrorsAreBounded(t *testing.T) {
 	tree.YAML("f", []byte(file.String()))
 	all := Errors(tree.Err())
 	if len(all) != maxErrors+1 {
-		t.Fatalf("%d errors", len(all))
+		t.Fatalf("%d errors, want %d", len(all), maxErrors+1)
 	}
 	if got, want := all[maxErrors].Error(), "and 49950 more"; got != want {
-		t.Errorf("last error %q, want %q", got, want)
+		t.Errorf("the last error is %q, want %q", got, want)
 	}
 }
 
 func TestReadFileIsBounded(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "big.yaml")
-	for size, ok := range map[int]bool{MaxFileSize: true, MaxFileSize + 1: false} {
+	for size, ok := range map[int]bool{maxFileSize: true, maxFileSize + 1: false} {
 		if err := os.WriteFile(name, make([]byte, size), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if data, err := ReadFile(name); (err == nil) != ok {
-			t.Errorf("%d bytes: %d read, %v", size, len(data), err)
+			t.Errorf("file of %d bytes: read %d bytes, error %v", size, len(data), err)
 		}
 	}
 	if _, err := ReadFile(name + ".none"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no file: %v", err)
-	}
-}
-
-func TestPairsIsAFlag(t *testing.T) {
-	var pairs Pairs
-	flags := flag.NewFlagSet("x", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.Var(&pairs, "set", "key=value, may be repeated")
-	if err := flags.Parse([]string{"-set", "a.b=1", "-set=c=2=3"}); err != nil {
-		t.Fatal(err)
-	}
-	if want := (Pairs{"a.b=1", "c=2=3"}); !slices.Equal(pairs, want) {
-		t.Errorf("got %q", pairs)
-	}
-	for _, bad := range []string{"a", "=1"} {
-		if flags.Parse([]string{"-set", bad}) == nil {
-			t.Errorf("-set %s was taken", bad)
-		}
+		t.Errorf("missing file: %v, want %v", err, os.ErrNotExist)
 	}
 }
 
@@ -298,15 +278,15 @@ func TestDurationsReadWell(t *testing.T) {
 		10 * time.Minute: "10m", 2*time.Hour + time.Second: "2h0m1s", 100 * time.Millisecond: "100ms", -time.Hour: "-1h",
 	} {
 		if got := Duration(d); got != want {
-			t.Errorf("%s: %q, want %q", d, got, want)
+			t.Errorf("Duration(%s) is %q, want %q", d, got, want)
 		}
 		if back, err := time.ParseDuration(want); err != nil || back != d {
-			t.Errorf("%q does not read back: %s %v", want, back, err)
+			t.Errorf("%q parses as %s, %v, want %s", want, back, err, d)
 		}
 	}
 }
 
-func TestNewRefusesWhatHasNoTextForm(t *testing.T) {
+func TestNewRefusesAStructWithoutTextForm(t *testing.T) {
 	for name, dst := range map[string]any{
 		"no pointer": sample{},
 		"no struct":  new(int),
@@ -321,7 +301,7 @@ func TestNewRefusesWhatHasNoTextForm(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%s: no panic", name)
+					t.Errorf("%s: New did not panic", name)
 				}
 			}()
 			New(dst)

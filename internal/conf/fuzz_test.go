@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzTexts holds that no pair from the environment or a flag does more than set
-// one key or make one error of one line.
+// FuzzTexts checks that a pair from the environment or a flag sets at most one key, or makes
+// one error of one line.
 func FuzzTexts(f *testing.F) {
 	for _, seed := range []string{
 		"pace.cooldown=30", "peers.static=a,,b", "EK_PEERS_PORT=tcp://x", "EK_PACE_COOLDWON=", "=", "", "a.b.c=\x00\n", "EK_=1", "EK__=1",
@@ -32,7 +32,7 @@ func FuzzTexts(f *testing.F) {
 				t.Fatalf("%s %q: %d keys set, errors %v", layer, pair, set, errs)
 			}
 			if len(errs) > 0 && strings.ContainsAny(errs[0].Error(), "\n\x00") {
-				t.Fatalf("%s %q: not one line: %q", layer, pair, errs[0].Error())
+				t.Fatalf("%s %q: the error is not one line: %q", layer, pair, errs[0].Error())
 			}
 		}
 	})

@@ -2,23 +2,22 @@ package conf
 
 import (
 	"cmp"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 )
 
-// EnvName returns the name of the environment variable for a key:
-// "peers.dns.interval" with the prefix "EVENKEEL_" is EVENKEEL_PEERS_DNS_INTERVAL.
+// EnvName returns the name of the environment variable for a key. With the prefix
+// "EVENKEEL_", that of "peers.dns.interval" is EVENKEEL_PEERS_DNS_INTERVAL.
 func EnvName(prefix, key string) string {
 	return prefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// Environ lays the variables of environ ("NAME=value") that start with prefix
-// over the struct. An empty value is the same as none, as templates often write
-// one. A name that belongs to one of the struct's groups but to none of its keys
-// is an error, and so is a near miss of a key; all else under the prefix is left
-// to others.
+// Environ applies the variables of environ ("NAME=value") that start with prefix. An empty
+// value counts as not set, since templates often write one.
+//
+// A name that belongs to a group of the struct but to none of its keys is an error, and so
+// is a near miss of a key. Other names with the prefix are not the struct's, and are ignored.
 func (t *Tree) Environ(prefix string, environ []string) {
 	keys := map[string]string{}
 	for _, key := range t.order {
@@ -40,8 +39,8 @@ func (t *Tree) Environ(prefix string, environ []string) {
 	}
 }
 
-// sorted orders by name and keeps the order of equal names, of which the last
-// one counts.
+// sorted orders environ by name. It keeps the order of equal names, since the last one
+// counts.
 func sorted(environ []string) []string {
 	out := slices.Clone(environ)
 	slices.SortStableFunc(out, func(a, b string) int {
@@ -52,7 +51,7 @@ func sorted(environ []string) []string {
 	return out
 }
 
-// claims says whether a name lies within one of the struct's groups.
+// claims reports whether a name belongs to one of the struct's groups.
 func (t *Tree) claims(prefix, name string) bool {
 	for group := range t.groups {
 		if strings.HasPrefix(name, EnvName(prefix, group)+"_") {
@@ -63,9 +62,8 @@ func (t *Tree) claims(prefix, name string) bool {
 }
 
 func (t *Tree) suggestEnv(prefix, name string, keys map[string]string) string {
-	// Without the prefix, which all share and which would make anything short
-	// look near. The underscores become dots: a near miss is judged by its last
-	// word.
+	// All names share the prefix, which would make any short name look near. Underscores
+	// become dots, since nearest judges by the last word.
 	path := func(s string) string {
 		return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(s, prefix), "_", "."))
 	}
@@ -85,15 +83,15 @@ var (
 	linkPort = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 )
 
-// serviceLink recognises what Kubernetes puts into each pod's environment for
-// each Service of its namespace. One called evenkeel-peers would otherwise keep
-// the pods from starting with EVENKEEL_PEERS_PORT=tcp://10.0.0.7:8080.
+// serviceLink reports whether Kubernetes made the variable: it puts some into the
+// environment of each pod for each Service of the namespace. Otherwise a Service called
+// evenkeel-peers would keep pods from starting, by EVENKEEL_PEERS_PORT=tcp://10.0.0.7:8080.
 func serviceLink(name, value string) bool {
 	return linkName.MatchString(name) || strings.HasSuffix(name, "_PORT") && linkPort.MatchString(value)
 }
 
-// Set lays "key=value" pairs over the struct, the last one of a key counting.
-// Lists are written with commas; an empty value is an empty text or list.
+// Set applies "key=value" pairs; of several pairs for a key the last one counts. Lists are
+// written with commas. An empty value is an empty text or list.
 func (t *Tree) Set(pairs []string) {
 	for _, pair := range pairs {
 		key, value, ok := strings.Cut(pair, "=")
@@ -107,30 +105,9 @@ func (t *Tree) Set(pairs []string) {
 		case t.groups[key]:
 			t.Add(key, "-set", "holds further keys, set one of them")
 		case t.full():
-			t.Add(key, "-set", "") // counted only
+			t.Add(key, "-set", "") // only counted
 		default:
 			t.Add(key, "-set", unknown("key", t.suggest(key)))
 		}
 	}
-}
-
-// Pairs collects repeated -set flags: a flag.Value.
-type Pairs []string
-
-// String is part of flag.Value.
-func (p *Pairs) String() string {
-	if p == nil {
-		return ""
-	}
-	return strings.Join(*p, " ")
-}
-
-// Set is part of flag.Value. It refuses only what is no pair at all; whether the
-// key exists is found with everything else that is wrong.
-func (p *Pairs) Set(pair string) error {
-	if key, _, ok := strings.Cut(pair, "="); !ok || strings.TrimSpace(key) == "" {
-		return fmt.Errorf("%s is not key=value", quote(pair))
-	}
-	*p = append(*p, pair)
-	return nil
 }

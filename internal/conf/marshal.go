@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Marshal writes the struct that v is, or points to, as the YAML that Tree.YAML
-// reads: all keys, in the order of the struct, durations with units.
+// Marshal returns the struct that v is, or points to, as YAML that Tree.YAML reads: all
+// keys, in the order of the struct, durations with units.
 func Marshal(v any) ([]byte, error) {
 	var out bytes.Buffer
 	enc := yaml.NewEncoder(&out)
@@ -56,9 +56,8 @@ func valueNode(v reflect.Value) *yaml.Node {
 	return structNode(v)
 }
 
-// textNode quotes a text with anything but plain characters in it. Left alone,
-// the encoder makes a block of one with line breaks, and cannot read back all
-// that it writes there.
+// textNode quotes a text with control characters. The encoder would write a text with line
+// breaks as a block, and cannot read back every block that it writes.
 func textNode(s string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(s)
@@ -68,8 +67,8 @@ func textNode(s string) *yaml.Node {
 	return n
 }
 
-// plainNode has no tag on paper: "1" stands for 1.0 in YAML, too, and must not
-// come out as "!!float 1".
+// plainNode returns a node without a visible tag. A float of 1.0 is written as "1" and must
+// not come out as "!!float 1".
 func plainNode(tag, s string) *yaml.Node {
 	if tag == "!!float" && strings.IndexFunc(s, func(r rune) bool { return r != '-' && (r < '0' || r > '9') }) < 0 {
 		tag = "!!int"

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The exact text is shown to people (a -print-config, a bug report), so it is
-// held as well as the way back.
+// The exact text is tested as well as the way back, since people see it, such as in a bug
+// report.
 func TestMarshalWritesWhatYAMLReads(t *testing.T) {
 	in := defaults()
 	in.Pace.Cooldown, in.Pace.MaxPerSecond = 2*time.Hour, 0.5
@@ -35,6 +35,6 @@ peers:
 	tree := New(&out)
 	tree.YAML("f", text)
 	if err := tree.Err(); err != nil || out.Peers.Source != "true" || out.Peers.DNS.Name != "two\nlines" || len(out.Peers.Static) != 3 {
-		t.Errorf("read back %+v, %v", out, err)
+		t.Errorf("read back as %+v, %v", out, err)
 	}
 }

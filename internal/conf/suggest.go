@@ -2,9 +2,9 @@ package conf
 
 import "strings"
 
-// suggest returns the key that was most likely meant by a wrong one, or "". It
-// looks for the same key with another spelling of it first, then for the same
-// name in another group: policy.cooldown is rebalance.cooldown misplaced.
+// suggest returns the key that a wrong one most likely stands for, or "". It first looks
+// for a similar spelling, then for the same name in another group: policy.cooldown stands
+// for rebalance.cooldown.
 func (t *Tree) suggest(wrong string) string {
 	if key := nearest(wrong, t.candidates()); key != "" {
 		return key
@@ -25,10 +25,11 @@ func (t *Tree) candidates() []string {
 	return all
 }
 
-// nearest returns the candidate with the fewest edits, if these are few for the
-// length of the word. Ties go to the alphabet, for the same message each time.
+// nearest returns the candidate with the fewest edits, if they are few for the length of the
+// word. Of equally near ones the first in the alphabet wins, so the message is always the
+// same.
 func nearest(wrong string, candidates []string) string {
-	const longest = 80 // beyond it nothing is near, and the distance costs its square
+	const longest = 80 // beyond it nothing is near, and the cost grows with the square
 	if len(wrong) > longest {
 		return ""
 	}
@@ -42,14 +43,14 @@ func nearest(wrong string, candidates []string) string {
 	return best
 }
 
-// fold takes away what people mix up without thinking: case and the way words
-// are joined.
+// fold removes the differences that people mix up most easily: case, and the way in which
+// words are joined.
 func fold(s string) string {
 	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s))
 }
 
-// distance is how many bytes must be put in, left out, changed or swapped with
-// their neighbour to make b of a (optimal string alignment).
+// distance returns the number of bytes that must be inserted, deleted, changed or swapped
+// with their neighbour to turn a into b (optimal string alignment).
 func distance(a, b string) int {
 	var before, row []int
 	next := make([]int, len(b)+1)
@@ -73,7 +74,7 @@ func distance(a, b string) int {
 	return next[len(b)]
 }
 
-// unknown is the text for a key that does not exist.
+// unknown returns the text of the error for a key that does not exist.
 func unknown(what, meant string) string {
 	if meant == "" {
 		return "unknown " + what

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// Kinds of values, by what a person writes.
+// The kinds of values, by the form in which a person writes them.
 const (
 	kindText     = "text"
 	kindBool     = "bool"
@@ -22,8 +22,8 @@ const (
 	kindList     = "list"
 )
 
-// kindOf returns the kind of a field's type, empty if there is none. A duration
-// must be looked at first: it is an int64 as well.
+// kindOf returns the kind of a field's type, empty if there is none. Durations come first,
+// since they are also of kind int64.
 func kindOf(t reflect.Type) string {
 	switch {
 	case t == durationType:
@@ -42,8 +42,8 @@ func kindOf(t reflect.Type) string {
 	return ""
 }
 
-// parse turns text into a value for a field of type t. The layers share it, so
-// that a value means the same wherever it is written.
+// parse converts text to a value for a field of type t. All layers use it, so a value means
+// the same wherever it is written.
 func parse(t reflect.Type, text string) (any, error) {
 	if kindOf(t) == kindText {
 		return text, nil
@@ -62,8 +62,8 @@ func parse(t reflect.Type, text string) (any, error) {
 	return splitList(text), nil
 }
 
-// parseBool takes two words only. YAML 1.1's yes and on are words in YAML 1.2:
-// whoever writes them should not have to know which one reads them.
+// parseBool accepts two words only. "yes" and "on" are booleans in YAML 1.1 and strings in
+// YAML 1.2, and a user should not have to know which version applies.
 func parseBool(text string) (bool, error) {
 	switch strings.ToLower(text) {
 	case "true":
@@ -85,8 +85,8 @@ func parseInt(text string) (int, error) {
 	return n, nil
 }
 
-// parseFloat keeps out NaN and the infinities: no comparison with a limit would
-// stop a NaN later.
+// parseFloat rejects NaN and the infinities: no later comparison with a limit would stop a
+// NaN.
 func parseFloat(text string) (float64, error) {
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
@@ -95,8 +95,8 @@ func parseFloat(text string) (float64, error) {
 	return f, nil
 }
 
-// parseDuration is time.ParseDuration with a message that says what to write:
-// by far the most common mistake is a number without its unit.
+// parseDuration is time.ParseDuration with a message that explains what to write. By far the
+// most common mistake is a number without a unit.
 func parseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err == nil {
@@ -131,11 +131,10 @@ func Duration(d time.Duration) string {
 	return s
 }
 
-// quote puts a value that a user wrote into a message: short, on one line.
+// quote returns a value of the user's for a message: short, and on one line.
 func quote(text string) string { return strconv.Quote(shorten(text)) }
 
-// printable does the same for a key, which goes without quotes unless it needs
-// them.
+// printable does the same for a key, and adds quotes only if the key needs them.
 func printable(key string) string {
 	for _, r := range key {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
@@ -145,7 +144,7 @@ func printable(key string) string {
 	return shorten(key)
 }
 
-// shorten cuts what would make a message unreadable.
+// shorten cuts a text that would make a message unreadable.
 func shorten(text string) string {
 	const limit = 80
 	if utf8.RuneCountInString(text) <= limit {

@@ -12,32 +12,31 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxFileSize is the largest file that is read, in bytes. A ConfigMap cannot be
-// larger either.
-const MaxFileSize = 1 << 20
+// maxFileSize is the size of the largest file that ReadFile reads, in bytes. A ConfigMap
+// cannot be larger either.
+const maxFileSize = 1 << 20
 
-// ReadFile reads a configuration file of at most MaxFileSize bytes. It reads
-// before it judges the size: a file may grow in between.
+// ReadFile reads a configuration file of at most 1 MiB. It reads before it judges the size,
+// since a file may grow in between.
 func ReadFile(name string) ([]byte, error) {
-	f, err := os.Open(name) //nolint:gosec // the file that the operator names
+	f, err := os.Open(name) //nolint:gosec // the operator chooses the file
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // only read from: nothing is lost
-	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
-	if err == nil && len(data) > MaxFileSize {
-		err = &Error{Where: name, Text: fmt.Sprintf("larger than %d bytes", MaxFileSize)}
+	defer func() { _ = f.Close() }() // read-only, so nothing can be lost
+	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err == nil && len(data) > maxFileSize {
+		err = &Error{Where: name, Text: fmt.Sprintf("larger than %d bytes", maxFileSize)}
 	}
 	return data, err
 }
 
-// YAML lays a YAML document over the struct. name is how the file is called in
-// errors. An empty document is fine, null leaves a key as it is; unknown and
-// repeated keys and values of the wrong type are errors. It returns false if the
-// text is no YAML at all, so that nothing is known of what it was to say.
+// YAML applies a YAML document; errors call it by name. An empty document is fine, and null
+// leaves a key as it is. Unknown keys, repeated keys and values of the wrong type are
+// errors. YAML returns false if the text is not valid YAML, and its content is unknown.
 //
-// It works on the document's nodes instead of unmarshalling, because that alone
-// yields every mistake, each with its line.
+// It walks the nodes of the document instead of unmarshalling it, since only the nodes yield
+// every mistake with its line.
 func (t *Tree) YAML(name string, data []byte) bool {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
@@ -50,7 +49,7 @@ func (t *Tree) YAML(name string, data []byte) bool {
 	}
 	y := yamlLayer{t, name}
 	y.group("", doc.Content[0])
-	// A second document would be dead text that looks alive.
+	// A second document would look as if it counted.
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
 		t.Add("", y.at(&second), "a second YAML document, only one is read")
@@ -63,7 +62,7 @@ func (t *Tree) YAML(name string, data []byte) bool {
 
 var yamlMessage = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 
-// addSyntax reports what the YAML parser said in the form of all other errors.
+// addSyntax adds an error of the YAML parser in the form of all other errors.
 func (t *Tree) addSyntax(name string, err error) {
 	text := err.Error()
 	if m := yamlMessage.FindStringSubmatch(text); m != nil {
@@ -82,8 +81,8 @@ type yamlLayer struct {
 
 func (y yamlLayer) at(n *yaml.Node) string { return y.name + ":" + strconv.Itoa(n.Line) }
 
-// group reads a mapping. Its depth is bounded by the depth of the struct, so an
-// alias that contains itself ends like any other unknown key.
+// group reads a mapping. The depth of the struct bounds its recursion, so an alias that
+// contains itself ends like any other unknown key.
 func (y yamlLayer) group(path string, n *yaml.Node) {
 	n = follow(n)
 	if isNull(n) {
@@ -98,7 +97,7 @@ func (y yamlLayer) group(path string, n *yaml.Node) {
 		name, value := n.Content[i], n.Content[i+1]
 		key := join(path, keyText(name))
 		if line := seen[key]; line > 0 {
-			y.Add(key, y.at(name), fmt.Sprintf("given twice, first in line %d", line))
+			y.Add(key, y.at(name), fmt.Sprintf("given twice, first on line %d", line))
 			continue
 		}
 		seen[key] = name.Line
@@ -106,22 +105,22 @@ func (y yamlLayer) group(path string, n *yaml.Node) {
 	}
 }
 
-// entry reads one key and what is below it.
+// entry reads one key and its value.
 func (y yamlLayer) entry(path, key string, name, value *yaml.Node) {
 	_, leaf := y.leaves[key]
-	// "a.b: 1" is a key with a dot in YAML, not b within a.
+	// In YAML, "a.b: 1" is a key with a dot, not b within a.
 	flat := path == "" && last(key) != key
 	switch {
 	case name.Kind != yaml.ScalarNode:
 		y.Add(key, y.at(name), "a key must be a word")
 	case flat && (leaf || y.groups[key]):
-		y.Add(key, y.at(name), "keys do not nest by dots in YAML, write each level on a line of its own")
+		y.Add(key, y.at(name), "keys do not nest by dots in YAML, write each level on its own line")
 	case leaf:
 		y.leaf(key, follow(value))
 	case y.groups[key]:
 		y.group(key, value)
 	case y.full():
-		y.Add(key, y.at(name), "") // counted only
+		y.Add(key, y.at(name), "") // only counted
 	default:
 		y.Add(key, y.at(name), unknown("key", y.suggest(key)))
 	}
@@ -139,8 +138,8 @@ func (y yamlLayer) leaf(key string, n *yaml.Node) {
 	y.set(key, v, y.at(n))
 }
 
-// value checks what YAML has made of a value before its text is parsed: a text
-// where a number belongs, or the reverse, is a mistake even if it could be read.
+// value checks the YAML type of a value before its text is parsed. A text in place of a
+// number, or the reverse, is a mistake even if it could be converted.
 func (y yamlLayer) value(key string, n *yaml.Node) (any, error) {
 	typ := y.leaves[key].Type()
 	kind := kindOf(typ)
@@ -157,7 +156,7 @@ func (y yamlLayer) value(key string, n *yaml.Node) (any, error) {
 	case kindBool, kindInt, kindFloat:
 		v, err := parse(typ, n.Value)
 		if err == nil && tag == "!!str" {
-			return nil, fmt.Errorf("%s is a text, write it without quotes", quote(n.Value))
+			return nil, fmt.Errorf("%s is text, write it without quotes", quote(n.Value))
 		}
 		return v, err
 	}
@@ -172,7 +171,7 @@ func list(n *yaml.Node) ([]string, error) {
 	for i, one := range n.Content {
 		one = follow(one)
 		if one.Kind != yaml.ScalarNode {
-			return nil, fmt.Errorf("entry %d must be a text, not %s", i+1, describe(one))
+			return nil, fmt.Errorf("entry %d must be text, not %s", i+1, describe(one))
 		}
 		if err := wantText(one); err != nil {
 			return nil, fmt.Errorf("entry %d: %w", i+1, err)
@@ -184,7 +183,7 @@ func list(n *yaml.Node) ([]string, error) {
 
 func wantText(n *yaml.Node) error {
 	if n.ShortTag() != "!!str" {
-		return fmt.Errorf("%s is not a text, write it in quotes", shorten(n.Value))
+		return fmt.Errorf("%s is not text, write it in quotes", shorten(n.Value))
 	}
 	return nil
 }
