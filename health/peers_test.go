@@ -179,7 +179,7 @@ func TestPeersTLSIsForPeersAlone(t *testing.T) {
 			}
 			want, text := http.StatusOK, ""
 			if path == "/peerz" {
-				want, text = http.StatusForbidden, "/peerz answers only to a client certificate signed by peers.tls.ca: no client certificate was shown"
+				want, text = http.StatusForbidden, "/peerz answers only to a client certificate signed by peers.tls.ca: the client presented no certificate"
 			}
 			if res.StatusCode != want || !strings.Contains(string(body), text) {
 				t.Errorf("%s: %d %.200s", path, res.StatusCode, body)
@@ -208,7 +208,7 @@ func TestWhoMayAskPeerz(t *testing.T) {
 		"expired":     {clientOf(t, ca, certstest.Expired), "certificate has expired"},
 		"another CA":  {clientOf(t, other, nil), "signed by unknown authority"},
 		"server only": {clientOf(t, ca, func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }), "incompatible key usage"},
-		"nobody":      {func() *tls.Config { return skipVerify }, "no client certificate was shown"},
+		"nobody":      {func() *tls.Config { return skipVerify }, "the client presented no certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := &peerz.Client{TLS: tc.tls, Timeout: time.Minute}

@@ -16,62 +16,64 @@ import (
 )
 
 const (
-	// lookEvery is the shortest time between two looks at the files. Bad content is
-	// told of when two looks agree: files that are written one after the other, or in
-	// place, do not fit together for a moment.
-	lookEvery = time.Second
-	// maxFile bounds a file; a bundle of every public CA has 200 KiB.
+	// readEvery is the shortest time between two reads of the files. Bad content is reported
+	// when two reads agree: files that are written in place, or one after the other, do not
+	// match for a moment.
+	readEvery = time.Second
+	// maxFile bounds a file. A bundle of every public CA has 200 KiB.
 	maxFile = 1 << 20
 )
 
-// ErrNoCertificate is why whoever shows no certificate is refused.
-var ErrNoCertificate = errors.New("no client certificate was shown")
+// ErrNoCertificate is the error for a client that presents no certificate.
+var ErrNoCertificate = errors.New("the client presented no certificate")
 
-// Files are where the certificates stand, each in PEM.
+// Files are the names of the files, each in PEM.
 type Files struct {
-	// Cert is the pod's own certificate and what chains it to CA, good for both sides
-	// of a connection; Key is its key; CA is one or more certificates that sign those
-	// of all pods.
+	// Cert has the pod's own certificate and its chain to CA, for both sides of a
+	// connection. Key has its key. CA has the one or more certificates that sign those of
+	// all pods.
 	Cert, Key, CA string
 }
 
-// Store holds what stood in the files when they were last good. It is safe for
-// concurrent use.
+// Store holds the content of the files when they were last good. It is safe for concurrent
+// use.
 type Store struct {
 	files      Files
 	serverName string
-	tell       func(problem string)
+	report     func(problem string)
 
-	mu      sync.Mutex
-	looked  time.Time
-	seen    [sha256.Size]byte // what was found by the last look
-	bad     error             // what is wrong with that
-	problem string            // what is to be told
-	told    string
-	telling bool
-	good    *material
+	mu        sync.Mutex
+	readAt    time.Time
+	sum       [sha256.Size]byte // of the content at readAt
+	bad       error             // what is wrong with that content
+	problem   string            // the problem to report
+	reported  string            // the problem reported last
+	reporting bool
+	good      *material
 }
 
-// material is what the files came to.
+// material is the parsed content of good files.
 type material struct {
 	cert   *tls.Certificate
 	roots  *x509.CertPool
 	client *tls.Config
 }
 
-// New reads the files, and fails if they are not good. Servers must have a certificate
-// for serverName; if it is empty, as it is for pods that are asked by address, any
-// that CA has signed will do. tell is called with what is wrong with the files when it
-// changes, and with nothing once they are good again; it must not call the Store.
-func New(files Files, serverName string, tell func(problem string)) (*Store, error) {
-	s := &Store{files: files, serverName: serverName, tell: tell}
-	s.lookLocked()
-	s.tellNews()
+// New reads the files, and fails if they are not good. Servers must have a certificate for
+// serverName. If it is empty, as for pods that are found by address, any certificate signed
+// by CA will do.
+//
+// report is called when the problem with the files changes, and with an empty text once
+// they are good again. It must not call the Store.
+func New(files Files, serverName string, report func(problem string)) (*Store, error) {
+	s := &Store{files: files, serverName: serverName, report: report}
+	s.readLocked()
+	s.reportNews()
 	return s, s.bad
 }
 
-// Server returns the configuration for a server. It asks clients for a certificate
-// but takes any, and none: who needs a good one calls CheckClient.
+// Server returns the configuration for a server. It asks clients for a certificate but
+// accepts any, and none: call CheckClient to require a good one.
 func (s *Store) Server() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -79,17 +81,17 @@ func (s *Store) Server() *tls.Config {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return s.current().cert, nil
 		},
-		// Nobody who asks keeps tickets; they would be half of what is sent.
+		// The pods keep no tickets, which would be half of the bytes sent.
 		SessionTicketsDisabled: true,
 	}
 }
 
-// Client returns the configuration for a client: another pointer after each change of
-// the files. It must not be changed.
+// Client returns the configuration for a client. The pointer differs after each change of
+// the files. The caller must not change the configuration.
 func (s *Store) Client() *tls.Config { return s.current().client }
 
-// CheckClient returns nil if the connection's client has shown a certificate that CA
-// has signed, by the files of now. A nil state is a connection without TLS.
+// CheckClient returns nil if the client of the connection has presented a certificate that
+// the current CA has signed. A nil state is a connection without TLS.
 func (s *Store) CheckClient(state *tls.ConnectionState) error {
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return ErrNoCertificate
@@ -97,7 +99,7 @@ func (s *Store) CheckClient(state *tls.ConnectionState) error {
 	return verify(state.PeerCertificates, s.current().roots, x509.ExtKeyUsageClientAuth, "")
 }
 
-// verify follows the chain of a certificate to roots. An empty name is any.
+// verify checks the chain of a certificate up to roots. An empty name allows any name.
 func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage, name string) error {
 	opts := x509.VerifyOptions{
 		Roots: roots, Intermediates: x509.NewCertPool(), DNSName: name, KeyUsages: []x509.ExtKeyUsage{usage},
@@ -111,52 +113,52 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 	return nil
 }
 
-// current looks at the files, if it is time, and returns what is in force.
+// current reads the files if the last read is too old, and returns what is in force.
 func (s *Store) current() *material {
 	s.mu.Lock()
-	look := time.Since(s.looked) >= lookEvery
-	if look {
-		s.lookLocked()
+	due := time.Since(s.readAt) >= readEvery
+	if due {
+		s.readLocked()
 	}
 	good := s.good
 	s.mu.Unlock()
-	if look {
-		s.tellNews()
+	if due {
+		s.reportNews()
 	}
 	return good
 }
 
-// tellNews tells of one problem after the other, without the lock: who is told may block
-// for as long as it likes, and handshakes go on.
-func (s *Store) tellNews() {
+// reportNews reports one problem after the other without holding the lock: report may
+// block, and handshakes must go on.
+func (s *Store) reportNews() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.telling {
-		return // and will see what is new
+	if s.reporting {
+		return // the call in progress will see the news
 	}
-	s.telling = true
-	for s.told != s.problem {
-		s.told = s.problem
-		s.tellUnlocked(s.problem)
+	s.reporting = true
+	for s.reported != s.problem {
+		s.reported = s.problem
+		s.reportUnlocked(s.problem)
 	}
-	s.telling = false
+	s.reporting = false
 }
 
-func (s *Store) tellUnlocked(problem string) {
+func (s *Store) reportUnlocked(problem string) {
 	s.mu.Unlock()
 	defer s.mu.Lock()
-	s.tell(problem)
+	s.report(problem)
 }
 
-// lookLocked takes what is new in the files. What is bad once may be half written; what
-// is bad twice is told.
-func (s *Store) lookLocked() {
-	s.looked = time.Now()
+// readLocked reads the files and accepts new content. Content that is bad once may be half
+// written; content that is bad twice is a problem.
+func (s *Store) readLocked() {
+	s.readAt = time.Now()
 	texts, err := s.files.read()
-	if sum := sumOf(texts, err); sum != s.seen {
-		s.seen = sum
+	if sum := sumOf(texts, err); sum != s.sum {
+		s.sum = sum
 		if s.bad = err; err == nil {
-			s.takeLocked(texts)
+			s.acceptLocked(texts)
 		}
 		if s.bad != nil {
 			return
@@ -165,14 +167,14 @@ func (s *Store) lookLocked() {
 	switch {
 	case s.bad != nil:
 		s.problem = s.bad.Error()
-	case s.looked.After(s.good.cert.Leaf.NotAfter):
+	case s.readAt.After(s.good.cert.Leaf.NotAfter):
 		s.problem = fmt.Sprintf("certificate %s expired on %s", s.files.Cert, s.good.cert.Leaf.NotAfter.UTC().Format(time.DateTime))
 	default:
 		s.problem = ""
 	}
 }
 
-func (s *Store) takeLocked(texts [3][]byte) {
+func (s *Store) acceptLocked(texts [3][]byte) {
 	cert, err := s.files.pair(texts[0], texts[1])
 	if err != nil {
 		s.bad = err
@@ -187,14 +189,14 @@ func (s *Store) takeLocked(texts [3][]byte) {
 		MinVersion:         tls.VersionTLS12,
 		Certificates:       []tls.Certificate{*cert},
 		ServerName:         s.serverName,
-		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection checks the chain: the name is not that of the address
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection checks the chain, as the name is not that of the address
 		VerifyConnection: func(state tls.ConnectionState) error {
 			return verify(state.PeerCertificates, roots, x509.ExtKeyUsageServerAuth, s.serverName)
 		},
 	}}
 }
 
-// read returns the contents of cert, key and CA.
+// read returns the contents of Cert, Key and CA.
 func (f *Files) read() (texts [3][]byte, err error) {
 	for i, name := range []string{f.Cert, f.Key, f.CA} {
 		if texts[i], err = readFile(name); err != nil {
@@ -205,7 +207,7 @@ func (f *Files) read() (texts [3][]byte, err error) {
 }
 
 func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name) //nolint:gosec // the operator names it
+	f, err := os.Open(name) //nolint:gosec // the operator chooses the file
 	if err != nil {
 		return nil, err
 	}
@@ -234,20 +236,22 @@ func (f *Files) pair(cert, key []byte) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("certificate %s with key %s: %w", f.Cert, f.Key, err)
 	}
 	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
-		if !serves(pair.Leaf, usage) {
-			return nil, fmt.Errorf("certificate %s: is not for both server and client authentication (extended key usage)", f.Cert)
+		if !allows(pair.Leaf, usage) {
+			return nil, fmt.Errorf("certificate %s: its extended key usage must allow both server and client authentication", f.Cert)
 		}
 	}
 	return &pair, nil
 }
 
-// serves tells whether c may be used so. Without any word on its usage it may.
-func serves(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
+// allows reports whether c may be used for usage. A certificate without any extended key
+// usage may be used for all.
+func allows(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 ||
 		slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 }
 
-// roots reads every certificate; one that breaks off is a bundle half written.
+// roots parses every certificate of a bundle. One that is cut off means that the file is
+// half written.
 func (f *Files) roots(text []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	n := 0
@@ -255,7 +259,7 @@ func (f *Files) roots(text []byte) (*x509.CertPool, error) {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			if n == 0 || bytes.Contains(rest, []byte("-----BEGIN")) {
-				return nil, fmt.Errorf("CA %s: no certificate, or one that breaks off", f.CA)
+				return nil, fmt.Errorf("CA %s: no certificate, or one that is cut off", f.CA)
 			}
 			return pool, nil
 		}

@@ -23,27 +23,27 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// told collects what a Store tells.
-type told []string
+// problems collects the reports of a Store.
+type problems []string
 
-func (p *told) tell(problem string) { *p = append(*p, problem) }
+func (p *problems) add(problem string) { *p = append(*p, problem) }
 
-func newStore(t *testing.T, m *certstest.Mount, serverName string, p *told) *certs.Store {
+func newStore(t *testing.T, m *certstest.Mount, serverName string, p *problems) *certs.Store {
 	t.Helper()
-	s, err := certs.New(m.Files, serverName, p.tell)
+	s, err := certs.New(m.Files, serverName, p.add)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// shake makes one handshake and returns the common names that the two sides
-// saw of each other, what the server thinks of the client, and the client's error.
+// shake makes one handshake. It returns the common name that each side saw, the result of
+// CheckClient, and the error of the client.
 func shake(t *testing.T, server, client *certs.Store, config func(*tls.Config)) (seenByClient, seenByServer string, refused, failed error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	ln := bufconn.Listen(1 << 16) // net.Pipe blocks who refuses: an alert needs a reader
+	ln := bufconn.Listen(1 << 16) // with net.Pipe, an alert blocks until the other side reads
 	accepted := make(chan *tls.Conn, 1)
 	go func() {
 		nc, err := ln.Accept()
@@ -51,7 +51,7 @@ func shake(t *testing.T, server, client *certs.Store, config func(*tls.Config)) 
 			t.Error(err)
 		}
 		conn := tls.Server(nc, server.Server())
-		_ = conn.HandshakeContext(ctx) // the client's error says the same
+		_ = conn.HandshakeContext(ctx) // the client gets the same error
 		_ = conn.CloseWrite()
 		accepted <- conn
 	}()
@@ -77,7 +77,7 @@ func shake(t *testing.T, server, client *certs.Store, config func(*tls.Config)) 
 	return seenByClient, seenByServer, server.CheckClient(&state), failed
 }
 
-// bundle is a CA file of several.
+// bundle returns a CA file with several certificates.
 func bundle(cas ...*certstest.CA) []byte {
 	var all []byte
 	for _, ca := range cas {
@@ -96,24 +96,24 @@ func TestBothSidesVerify(t *testing.T) {
 	for name, tc := range map[string]struct {
 		server, client  *certstest.Mount
 		serverName      string
-		failed, refused string // what the client and the server think of each other
+		failed, refused string // parts of the errors of the client and of the server; "-": any
 	}{
-		"good":            {server: mount(ca, "pod-a", nil, ca), client: plain},
-		"a bundle":        {server: mount(ca, "pod-a", nil, other, ca), client: plain},
-		"its name":        {server: mount(ca, "pods.test", nil, ca), client: plain, serverName: "pods.test"},
-		"another name":    {server: mount(ca, "pod-a", nil, ca), client: plain, serverName: "pods.test", failed: "not pods.test", refused: "-"},
-		"expired server":  {server: mount(ca, "pod-a", certstest.Expired, ca), client: plain, failed: "expired", refused: "-"},
-		"server of other": {server: mount(other, "pod-a", nil, ca), client: plain, failed: "unknown authority", refused: "-"},
-		"expired client":  {server: plain, client: mount(ca, "pod-a", certstest.Expired, ca), refused: "expired"},
-		"client of other": {server: plain, client: mount(other, "pod-a", nil, ca), refused: "unknown authority"},
+		"both good":         {server: mount(ca, "pod-a", nil, ca), client: plain},
+		"a bundle":          {server: mount(ca, "pod-a", nil, other, ca), client: plain},
+		"the right name":    {server: mount(ca, "pods.test", nil, ca), client: plain, serverName: "pods.test"},
+		"another name":      {server: mount(ca, "pod-a", nil, ca), client: plain, serverName: "pods.test", failed: "not pods.test", refused: "-"},
+		"expired server":    {server: mount(ca, "pod-a", certstest.Expired, ca), client: plain, failed: "expired", refused: "-"},
+		"other CA (server)": {server: mount(other, "pod-a", nil, ca), client: plain, failed: "unknown authority", refused: "-"},
+		"expired client":    {server: plain, client: mount(ca, "pod-a", certstest.Expired, ca), refused: "expired"},
+		"other CA (client)": {server: plain, client: mount(other, "pod-a", nil, ca), refused: "unknown authority"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var p told
+			var p problems
 			client, server := newStore(t, tc.client, tc.serverName, &p), newStore(t, tc.server, "", &p)
 			_, _, refused, failed := shake(t, server, client, nil)
-			check := func(who string, err error, want string) {
+			check := func(side string, err error, want string) {
 				if want != "-" && (err == nil) != (want == "") || err != nil && want != "-" && !strings.Contains(err.Error(), want) {
-					t.Errorf("%s: %v, want %q", who, err, want)
+					t.Errorf("error of the %s: %v, want %q", side, err, want)
 				}
 			}
 			check("client", failed, tc.failed)
@@ -127,52 +127,52 @@ func TestIntermediates(t *testing.T) {
 	between := certstest.NewCA(t, "between")
 	signed := root.Sign(between)
 	cert, key := between.Issue("pod-a", nil)
-	var p told
+	var p problems
 	s := newStore(t, certstest.NewMount(t, append(cert, signed...), key, root.PEM), "", &p)
 	if _, _, refused, failed := shake(t, s, s, nil); refused != nil || failed != nil {
-		t.Errorf("%v, %v", refused, failed)
+		t.Errorf("the server reports %v, the client %v, want no error", refused, failed)
 	}
 }
 
-// The server takes a connection without a certificate, as a kubelet's is, and says so
-// when asked.
+// The server must accept a connection without a certificate, such as a kubelet's, but
+// CheckClient must refuse it.
 func TestWithoutAClientCertificate(t *testing.T) {
 	ca := certstest.NewCA(t, "ca")
 	cert, key := ca.Issue("pod-a", nil)
-	var p told
+	var p problems
 	s := newStore(t, certstest.NewMount(t, cert, key, ca.PEM), "", &p)
 	_, _, refused, failed := shake(t, s, s, func(c *tls.Config) { c.Certificates = nil })
 	if failed != nil || !errors.Is(refused, certs.ErrNoCertificate) || !errors.Is(s.CheckClient(nil), certs.ErrNoCertificate) {
-		t.Errorf("handshake %v, refused %v", failed, refused)
+		t.Errorf("the handshake returned %v, CheckClient %v", failed, refused)
 	}
 	for version, ok := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		_, _, refused, failed := shake(t, s, s, func(c *tls.Config) { c.MinVersion, c.MaxVersion = version, version })
 		if got := refused == nil && failed == nil; got != ok {
-			t.Errorf("%s: %v, %v", tls.VersionName(version), refused, failed)
+			t.Errorf("%s: the server reports %v, the client %v, want success %v", tls.VersionName(version), refused, failed, ok)
 		}
 	}
 }
 
-// All of a rotation in its order, at both ends: new files count after a second at the
-// latest, files are not looked at more often, and bad ones change nothing.
+// TestRotation runs a whole rotation at both ends: new files count after a second at the
+// latest, the files are not read more often, and bad ones change nothing.
 func TestRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca, next := certstest.NewCA(t, "ca"), certstest.NewCA(t, "next")
 		cert1, key1 := ca.Issue("one", nil)
 		cert2, key2 := next.Issue("two", nil)
 		m := certstest.NewMount(t, cert1, key1, ca.PEM)
-		var p told
+		var p problems
 		s := newStore(t, m, "", &p)
-		want := func(step, name string, problems ...string) {
+		want := func(step, name string, reports ...string) {
 			t.Helper()
 			byClient, byServer, refused, failed := shake(t, s, s, nil)
 			if byClient != name || byServer != name || refused != nil || failed != nil {
 				t.Errorf("%s: the client saw %q, the server %q, want %q; %v, %v", step, byClient, byServer, name, refused, failed)
 			}
-			if len(p) != len(problems) || slices.ContainsFunc(problems, func(text string) bool {
+			if len(p) != len(reports) || slices.ContainsFunc(reports, func(text string) bool {
 				return !strings.Contains(strings.Join(p, "\n"), text)
 			}) {
-				t.Errorf("%s: told %q, want %q", step, p, problems)
+				t.Errorf("%s: reported %q, want %q", step, p, reports)
 			}
 			p = nil
 		}
@@ -181,39 +181,39 @@ func TestRotation(t *testing.T) {
 		m.Swap(cert2, key2, next.PEM)
 		want("within the second", "one")
 		if s.Client() != first {
-			t.Error("another configuration though nothing was looked at")
+			t.Error("the configuration changed though the files were not read")
 		}
 		time.Sleep(time.Second)
-		want("after it", "two")
+		want("after a second", "two")
 		if s.Client() == first {
-			t.Error("the configuration of the old files")
+			t.Error("the configuration is still that of the old files")
 		}
 
 		m.Swap(cert2, key1, next.PEM)
 		time.Sleep(time.Second)
-		want("bad once may be half written", "two")
+		want("bad once, maybe half written", "two")
 		time.Sleep(time.Second)
 		want("bad twice", "two", "private key does not match")
 		time.Sleep(time.Second)
-		want("told once", "two")
+		want("reported only once", "two")
 		m.Swap([]byte("no PEM"), key1, next.PEM)
 		time.Sleep(time.Second)
 		want("bad in another way, once", "two")
 		time.Sleep(time.Second)
-		want("and twice", "two", "failed to find any PEM data")
+		want("bad in another way, twice", "two", "failed to find any PEM data")
 		m.Swap(cert1, key1, ca.PEM)
 		time.Sleep(time.Second)
 		want("good again", "one", "")
 	})
 }
 
-// Files that are written in place, one after the other, are never complained about.
+// Files that are written in place, one after the other, must never be reported.
 func TestFilesWrittenInPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := certstest.NewCA(t, "ca")
 		cert, key := ca.Issue("one", nil)
 		m := certstest.NewMount(t, cert, key, ca.PEM)
-		var p told
+		var p problems
 		s := newStore(t, m, "", &p)
 		cert, key = ca.Issue("two", nil)
 		for _, f := range []struct {
@@ -225,35 +225,35 @@ func TestFilesWrittenInPlace(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			if _, _, refused, failed := shake(t, s, s, nil); refused != nil || failed != nil {
-				t.Errorf("%v, %v", refused, failed)
+				t.Errorf("after %s changed: the server reports %v, the client %v", f.name, refused, failed)
 			}
 		}
 		if name, _, _, _ := shake(t, s, s, nil); name != "two" || len(p) != 0 {
-			t.Errorf("%q is in force, told %q", name, p)
+			t.Errorf("certificate %q is in force, reported %q, want two and no report", name, p)
 		}
 	})
 }
 
-func TestExpiryIsTold(t *testing.T) {
+func TestExpiryIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := certstest.NewCA(t, "ca")
 		cert, key := ca.Issue("one", nil)
-		var p told
+		var p problems
 		s := newStore(t, certstest.NewMount(t, cert, key, ca.PEM), "", &p)
 		time.Sleep(239 * time.Hour)
 		s.Client()
 		if len(p) != 0 {
-			t.Errorf("told %q too early", p)
+			t.Errorf("reported %q before the certificate expired", p)
 		}
 		time.Sleep(2 * time.Hour)
 		s.Client()
 		if len(p) != 1 || !strings.Contains(p[0], "tls.crt expired on ") {
-			t.Errorf("told %q", p)
+			t.Errorf("reported %q, want one report of the expiry", p)
 		}
 	})
 }
 
-func TestFilesThatAreNotGood(t *testing.T) {
+func TestBadFiles(t *testing.T) {
 	ca := certstest.NewCA(t, "ca")
 	cert, key := ca.Issue("one", nil)
 	only := func(usage x509.ExtKeyUsage) func(*x509.Certificate) {
@@ -270,12 +270,12 @@ func TestFilesThatAreNotGood(t *testing.T) {
 		{"tls.crt with key ", cert, nil, ca.PEM},
 		{"ca.crt: no certificate", cert, key, nil},
 		{"ca.crt: no certificate", cert, key, []byte("words")},
-		{"ca.crt: no certificate, or one that breaks off", cert, key, append(slices.Clone(ca.PEM), ca.PEM[:90]...)},
+		{"ca.crt: no certificate, or one that is cut off", cert, key, append(slices.Clone(ca.PEM), ca.PEM[:90]...)},
 		{"ca.crt: entry 1 is a PRIVATE KEY", cert, key, key},
 		{"ca.crt: entry 2: ", cert, key, append(slices.Clone(ca.PEM), broken...)},
 		{"ca.crt has more than 1048576 bytes", cert, key, make([]byte, 1<<20+1)},
-		{"is not for both server and client", serverCert, serverKey, ca.PEM},
-		{"is not for both server and client", clientCert, clientKey, ca.PEM},
+		{"must allow both server and client authentication", serverCert, serverKey, ca.PEM},
+		{"must allow both server and client authentication", clientCert, clientKey, ca.PEM},
 	} {
 		_, err := certs.New(certstest.NewMount(t, tc.cert, tc.key, tc.ca).Files, "", func(string) {})
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -284,21 +284,21 @@ func TestFilesThatAreNotGood(t *testing.T) {
 	}
 	_, err := certs.New(certs.Files{Cert: "/nowhere/tls.crt"}, "", func(string) {})
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "/nowhere/tls.crt") {
-		t.Errorf("no file: %v", err)
+		t.Errorf("missing file: %v, want %v", err, fs.ErrNotExist)
 	}
 }
 
-// Who is told may be a log that is stuck: handshakes must not wait for it.
-func TestWhoIsToldMayBlock(t *testing.T) {
+// report may write to a log that is stuck, and handshakes must not wait for it.
+func TestReportMayBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := certstest.NewCA(t, "ca")
 		cert, key := ca.Issue("one", nil)
 		m := certstest.NewMount(t, cert, key, ca.PEM)
-		var p told
+		var p problems
 		unstick := make(chan struct{})
 		s, err := certs.New(m.Files, "", func(problem string) {
 			<-unstick
-			p.tell(problem)
+			p.add(problem)
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -307,33 +307,33 @@ func TestWhoIsToldMayBlock(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		look := func() {
+		read := func() {
 			time.Sleep(time.Second)
 			go s.Client()
 			synctest.Wait()
 		}
-		for range 3 { // bad twice is told
+		for range 3 { // bad files are reported after two reads
 			if err := os.WriteFile(m.Files.Cert, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			look()
+			read()
 		}
 		done := make(chan struct{})
 		go func() { defer close(done); s.Client() }()
 		select {
 		case <-done:
 		case <-time.After(time.Minute):
-			t.Error("a handshake waits for who is told")
+			t.Error("a handshake waits for report")
 		}
 		if err := os.WriteFile(m.Files.Cert, good, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		look()
-		look()
+		read()
+		read()
 		close(unstick)
 		synctest.Wait()
 		if len(p) != 2 || p[0] == "" || p[1] != "" {
-			t.Errorf("told %q, want the problem and its end", p)
+			t.Errorf("reported %q, want the problem and then its end", p)
 		}
 	})
 }

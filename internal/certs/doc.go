@@ -1,8 +1,8 @@
-// Package certs is mutual TLS between pods from files that may change at any time: a
-// certificate, its key, and the CA that signs those of all pods.
+// Package certs provides mutual TLS between pods from three files: a certificate, its key,
+// and the CA that signs those of all pods. The files may change at any time.
 //
-// [Store] looks at the files when they are needed, once a second at most, and reads
-// their content: Kubernetes brings a changed Secret by the swap of a symbolic link two
-// levels up. New files count with the next handshake; bad ones change nothing and are
-// told of.
+// [Store] reads the files when they are needed, at most once a second, and compares their
+// content: Kubernetes updates a mounted Secret by the swap of a symbolic link two levels
+// up. New files count from the next handshake on. Bad files change nothing and are
+// reported.
 package certs

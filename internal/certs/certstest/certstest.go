@@ -1,5 +1,5 @@
-// Package certstest makes certificates for tests, and mounts them as Kubernetes mounts a
-// Secret.
+// Package certstest creates certificates for tests, in files like those of a mounted
+// Kubernetes Secret.
 package certstest
 
 import (
@@ -24,7 +24,7 @@ var serials atomic.Int64
 
 // CA signs certificates.
 type CA struct {
-	// PEM is its own certificate.
+	// PEM is the CA's own certificate.
 	PEM []byte
 
 	t    testing.TB
@@ -32,7 +32,7 @@ type CA struct {
 	key  *ecdsa.PrivateKey
 }
 
-// NewCA returns a CA of the given name.
+// NewCA returns a CA with the given name.
 func NewCA(t testing.TB, name string) *CA {
 	t.Helper()
 	ca := &CA{t: t, key: newKey(t)}
@@ -42,8 +42,8 @@ func NewCA(t testing.TB, name string) *CA {
 	return ca
 }
 
-// Issue returns a certificate with its key, good for both sides of a connection,
-// after change, if not nil, has had its way with it.
+// Issue returns a certificate and its key, for both sides of a connection. change, if not
+// nil, may change the certificate before it is signed.
 func (ca *CA) Issue(name string, change func(*x509.Certificate)) (cert, key []byte) {
 	ca.t.Helper()
 	private := newKey(ca.t)
@@ -62,7 +62,7 @@ func (ca *CA) Issue(name string, change func(*x509.Certificate)) (cert, key []by
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
-// Sign returns a certificate for the key of another CA, whose own then stands between.
+// Sign returns a certificate for the key of another CA, which makes that an intermediate.
 func (ca *CA) Sign(other *CA) []byte {
 	ca.t.Helper()
 	cert, _ := sign(ca.t, &x509.Certificate{
@@ -71,7 +71,7 @@ func (ca *CA) Sign(other *CA) []byte {
 	return cert
 }
 
-// Expired lets a certificate be one of yesterday.
+// Expired makes a certificate one that expired yesterday. It is an argument for Issue.
 func Expired(c *x509.Certificate) {
 	c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
 }
@@ -85,7 +85,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-// sign signs by parent's key; no parent is itself.
+// sign signs c with by, the key of parent. Without a parent, c signs itself.
 func sign(t testing.TB, c, parent *x509.Certificate, key, by *ecdsa.PrivateKey) ([]byte, *x509.Certificate) {
 	t.Helper()
 	c.SerialNumber = big.NewInt(serials.Add(1))
@@ -106,10 +106,10 @@ func sign(t testing.TB, c, parent *x509.Certificate, key, by *ecdsa.PrivateKey) 
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), made
 }
 
-// Mount is a directory as the kubelet makes it of a Secret: file -> ..data/file and
-// ..data -> ..N.
+// Mount is a directory with the layout of a Secret that the kubelet mounts: file ->
+// ..data/file and ..data -> ..N.
 type Mount struct {
-	// Files stand in it.
+	// Files are the names of the files in it.
 	Files certs.Files
 
 	t   testing.TB
@@ -117,7 +117,7 @@ type Mount struct {
 	n   int
 }
 
-// NewMount returns a Mount with these contents.
+// NewMount returns a Mount with the given contents.
 func NewMount(t testing.TB, cert, key, ca []byte) *Mount {
 	t.Helper()
 	m := &Mount{t: t, dir: t.TempDir()}
@@ -131,7 +131,7 @@ func NewMount(t testing.TB, cert, key, ca []byte) *Mount {
 	return m
 }
 
-// Swap puts other contents there in one step.
+// Swap replaces the contents in one step.
 func (m *Mount) Swap(cert, key, ca []byte) {
 	m.t.Helper()
 	m.n++
