@@ -20,44 +20,46 @@ import (
 const (
 	// DefaultTimeout bounds one request.
 	DefaultTimeout = time.Second
-	// maxAnswer bounds an answer without keys; it is some 200 bytes, and may grow.
+	// maxAnswer bounds an answer without keys. It has some 200 bytes today, and may grow.
 	maxAnswer = 64 << 10
-	// maxPerKey bounds what each key adds: itself, twice, a number, quotes and commas.
+	// maxPerKey bounds the bytes that each key adds: the key, twice, a number, quotes and
+	// commas.
 	maxPerKey = 2*MaxKeyLen + 32
-	// maxReason bounds what is shown of why a peer refuses.
+	// maxReason bounds the part of a refusal that an error quotes.
 	maxReason = 160
-	// maxIdle bounds connections that are kept between rounds, idleTimeout for how
-	// long: a handful of peers that are asked each round keep theirs, chance
-	// acquaintances do not.
+	// maxIdle and idleTimeout bound the connections that are kept between rounds. They are
+	// enough for the handful of peers that are asked each round. Connections to other peers
+	// are not worth keeping.
 	maxIdle     = 32
 	idleTimeout = 30 * time.Second
 )
 
-// Client asks peers. The zero value works; it is safe for concurrent use, and its
-// fields must not change after the first question.
+// Client asks peers for reports. The zero value works. It is safe for concurrent use, and
+// its fields must not change after the first request.
 type Client struct {
 	// Timeout bounds one request: dialling, waiting and reading. Zero or less:
 	// [DefaultTimeout].
 	Timeout time.Duration
-	// TLS, if not nil, is called for each question and returns what to ask over HTTPS
-	// with. Another pointer than last time means other certificates: connections made
-	// with the old ones are not used again. Nil, and what it returns nil: plain HTTP.
+	// TLS, if not nil, is called for each request and returns the configuration for HTTPS.
+	// A pointer that differs from the last one stands for other certificates: connections
+	// made with the old ones are not used again. If TLS is nil or returns nil, requests use
+	// plain HTTP.
 	TLS func() *tls.Config
 
-	// Dial, if not nil, makes the connections, as that of [net.Dialer] does, within ctx,
-	// which ends after Timeout. Nil: plain TCP.
+	// Dial, if not nil, makes the connections, like the method of [net.Dialer]. Its ctx
+	// ends after Timeout. Nil: plain TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	mu      sync.Mutex
 	http    *http.Client
-	retired *http.Client // the one before, which may still have been answering
+	retired *http.Client // the one before, which may still have requests in flight
 	config  *tls.Config  // of http
 }
 
-// Ask asks the pod at addr (host:port of its health endpoint); keys, already
-// hashed, may be empty. More than [MaxKeys] of them take several requests, one
-// after the other, each with its own Timeout, all bounded by ctx; the totals are
-// those of the last answer then. All errors are of type [*Error].
+// Ask requests the report of the pod at addr (host:port of its health endpoint). keys are
+// hashed keys, and may be empty. More than [MaxKeys] of them take several requests, one
+// after the other, each with its own Timeout and all bounded by ctx. The totals are then
+// those of the last answer. All errors are of type [*Error].
 func (c *Client) Ask(ctx context.Context, addr string, keys []string) (Report, error) {
 	rep, err := c.askAll(ctx, addr, keys)
 	if err != nil {
@@ -66,7 +68,7 @@ func (c *Client) Ask(ctx context.Context, addr string, keys []string) (Report, e
 	return rep, nil
 }
 
-// Close drops idle connections. The Client can be used again.
+// Close closes idle connections. The Client can be used again.
 func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,13 +79,13 @@ func (c *Client) Close() {
 	}
 }
 
-// askAll asks in parts of MaxKeys, at least one.
+// askAll makes a request for every MaxKeys keys, and at least one.
 func (c *Client) askAll(ctx context.Context, addr string, keys []string) (Report, error) {
-	if err := checkQuestion(addr, keys); err != nil {
+	if err := checkRequest(addr, keys); err != nil {
 		return Report{}, err
 	}
 	var last Report
-	var sticky []string
+	var singleHomed []string
 	counts := make(map[string]int)
 	for rest := keys; ; {
 		part := rest[:min(MaxKeys, len(rest))]
@@ -96,16 +98,16 @@ func (c *Client) askAll(ctx context.Context, addr string, keys []string) (Report
 			return Report{}, err
 		}
 		maps.Copy(counts, rep.Keys)
-		sticky = append(sticky, rep.SingleHomed...)
+		singleHomed = append(singleHomed, rep.SingleHomed...)
 		last = rep
 		if len(rest) == 0 {
-			last.Keys, last.SingleHomed = counts, sticky
+			last.Keys, last.SingleHomed = counts, singleHomed
 			return last, nil
 		}
 	}
 }
 
-func checkQuestion(addr string, keys []string) error {
+func checkRequest(addr string, keys []string) error {
 	if _, _, err := net.SplitHostPort(addr); err != nil || strings.ContainsAny(addr, "/?#@\\ ") {
 		return errors.New("not of the form host:port")
 	}
@@ -117,14 +119,14 @@ func checkQuestion(addr string, keys []string) error {
 	return nil
 }
 
-// ask is one request.
+// ask makes one request.
 func (c *Client) ask(ctx context.Context, addr string, keys []string) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 	client, scheme := c.client()
 	resp, err := client.Do(request(ctx, scheme, addr, keys))
 	if err != nil {
-		// Go's text begins with the URL, and that may hold 512 keys.
+		// Go's message begins with the URL, which may hold 512 keys.
 		var withURL *url.Error
 		if errors.As(err, &withURL) {
 			err = withURL.Err
@@ -138,31 +140,30 @@ func (c *Client) ask(ctx context.Context, addr string, keys []string) (Report, e
 	limit := int64(maxAnswer + maxPerKey*len(keys))
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return Report{}, fmt.Errorf("answer breaks off: %w", err)
+		return Report{}, fmt.Errorf("the answer is cut off: %w", err)
 	}
 	if int64(len(body)) > limit {
-		return Report{}, &Error{Class: Size, Err: fmt.Errorf("answer of more than %d bytes", limit)}
+		return Report{}, &Error{Class: Size, Err: fmt.Errorf("the answer has more than %d bytes", limit)}
 	}
 	return decode(body, keys)
 }
 
-// request is made by hand, since an address with a zone does not survive being
-// made a URL and parsed again. It has no header that is not needed: every pod asks
-// many others each second.
+// request builds a request by hand, since parsing a URL would fail for an address with a
+// zone. It has no needless header: every pod sends requests to many others each second.
 func request(ctx context.Context, scheme, addr string, keys []string) *http.Request {
 	u := &url.URL{Scheme: scheme, Host: addr, Path: Path}
 	if len(keys) > 0 {
 		u.RawQuery = "keys=" + strings.Join(keys, ",") // hex needs no escaping
 	}
-	// With DisableCompression, Go would leave it to the peer to compress.
+	// With DisableCompression alone, the peer would be free to compress.
 	header := http.Header{"Accept-Encoding": {"identity"}, "User-Agent": {""}}
 	return (&http.Request{Method: http.MethodGet, URL: u, Host: addr, Header: header}).WithContext(ctx)
 }
 
-// checkHeader refuses an answer before it is read.
+// checkHeader rejects a bad answer before its body is read.
 func checkHeader(resp *http.Response) error {
 	if resp.StatusCode == http.StatusForbidden && resp.Request.URL.Scheme == "https" {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // what there is of it
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // as much as arrives
 		return &Error{Class: TLS, Err: fmt.Errorf("status 403: %q", text)}
 	}
 	if resp.StatusCode != http.StatusOK {
@@ -180,7 +181,7 @@ func checkHeader(resp *http.Response) error {
 
 func (c *Client) timeout() time.Duration { return cmp.Or(max(c.Timeout, 0), DefaultTimeout) }
 
-// client returns the HTTP client for the certificates of now, and the scheme.
+// client returns the HTTP client for the current certificates, and the scheme.
 func (c *Client) client() (*http.Client, string) {
 	var config *tls.Config
 	if c.TLS != nil {
@@ -200,14 +201,14 @@ func (c *Client) client() (*http.Client, string) {
 	return c.http, "https"
 }
 
-// newClient makes one that is ours alone: no proxy from the environment stands
-// between pods, no cookie, no redirect.
+// newClient returns an HTTP client without a proxy from the environment, cookies or
+// redirects.
 func (c *Client) newClient(config *tls.Config) *http.Client {
 	dial := c.Dial
 	if dial == nil {
 		dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
-	// net/http dials on when the request has given up, within a context without an end.
+	// net/http goes on dialling after the request was given up, in a context that never ends.
 	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, c.timeout())
 		defer cancel()

@@ -9,40 +9,40 @@ import (
 	"syscall"
 )
 
-// The classes of errors, the values of evenkeel_peer_errors_total{why}.
+// The classes of errors are the values of evenkeel_peer_errors_total{why}.
 const (
-	// Timeout: no answer, or not all of it, in time.
+	// Timeout means that the answer, or a part of it, did not come in time.
 	Timeout = "timeout"
-	// Refused: nobody listens there.
+	// Refused means that nothing listens at the address.
 	Refused = "refused"
-	// Status: an HTTP status other than 200; a redirect is one.
+	// Status is an HTTP status other than 200, such as a redirect.
 	Status = "status"
-	// Size: the answer is larger than any pod's.
+	// Size means that the answer is larger than that of any pod.
 	Size = "size"
-	// JSON: not JSON, or not with the types that a report has.
+	// JSON means that the answer is not JSON, or lacks the types of a report.
 	JSON = "json"
-	// Nonsense: numbers that cannot be, or keys that were not asked for.
+	// Nonsense means impossible numbers, or keys that were not requested.
 	Nonsense = "nonsense"
-	// WrongPod: another pod than the one asked has answered.
+	// WrongPod means that another pod has answered than the one asked.
 	WrongPod = "wrong_pod"
-	// TLS: one of the two does not accept the other's certificate, or one speaks TLS
-	// and the other does not.
+	// TLS means that one side does not accept the other's certificate, or that only one
+	// side speaks TLS.
 	TLS = "tls"
-	// Other is everything else: a reset, no route, a question that was cancelled.
+	// Other is any other error: a reset, no route, a cancelled request.
 	Other = "other"
 )
 
-// Classes returns all classes, for a metric that has every series from the start.
+// Classes returns all classes, so that a metric can have every series from the start.
 func Classes() []string {
 	return []string{Timeout, Refused, Status, Size, JSON, Nonsense, WrongPod, TLS, Other}
 }
 
-// Error is an answer that cannot be used. Its pod's last good report ages; ask
-// again with the next round.
+// Error is an answer that cannot be used. The last good report of the pod ages meanwhile;
+// ask again in the next round.
 type Error struct {
-	Class string // its class
-	Addr  string // who was asked, if it is known
-	Err   error  // what happened
+	Class string // one of Classes
+	Addr  string // the address of the pod, if known
+	Err   error  // the cause
 }
 
 func (e *Error) Error() string {
@@ -59,11 +59,11 @@ func ClassOf(err error) string {
 	if err == nil {
 		return ""
 	}
-	var own *Error
+	var classed *Error
 	var timeout net.Error
 	switch {
-	case errors.As(err, &own):
-		return own.Class
+	case errors.As(err, &classed):
+		return classed.Class
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return Timeout
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -74,8 +74,8 @@ func ClassOf(err error) string {
 	return Other
 }
 
-// isTLS tells whether err comes of the handshake. What the other side refuses comes as
-// an alert, whose type Go does not export; its operation says so.
+// isTLS reports whether err comes from the handshake. A refusal by the other side arrives as
+// an alert. Go does not export its type, but it has its own operation.
 func isTLS(err error) bool {
 	var cert *tls.CertificateVerificationError
 	var record tls.RecordHeaderError

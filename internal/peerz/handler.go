@@ -12,20 +12,18 @@ import (
 	"strings"
 )
 
-// maxQuery is the longest query that can hold MaxKeys keys, commas escaped, with
-// as much again for what newer pods may ask.
+// maxQuery is the length of the longest query: MaxKeys keys with escaped commas, and as much
+// again for parameters of newer pods.
 const maxQuery = 2 * MaxKeys * (MaxKeyLen + 3)
 
-// Handler answers GET /peerz with what report returns for the keys of
-// "?keys=h1,h2": hashed keys, at most [MaxKeys] of at most [MaxKeyLen]
-// characters, without duplicates. Parameters that it does not know are left to
-// newer pods. It changes nothing, and answers 405 to any other method but HEAD and
-// 400, with the reason, to keys that cannot be.
+// Handler answers GET and HEAD of /peerz with the result of report for the keys of
+// "?keys=h1,h2". These are hashed keys, at most [MaxKeys] of at most [MaxKeyLen] characters;
+// report gets them without duplicates. Handler ignores other parameters, which newer pods
+// may send. It answers 405 to other methods and 400, with the reason, to invalid keys.
 //
-// Keys in the report that were not asked for are left out, and so are loads that are
-// no numbers in range: a user's function that goes wrong must not cost the pod its
-// voice. Draining is bounded by Connections, since a pod may count them one after
-// the other.
+// The answer leaves out keys that were not requested, and loads that are not numbers in
+// range: peers would reject the whole report for one bad function of the user's. Draining
+// is at most Connections, since a pod may count them one after the other.
 func Handler(report func(keys []string) Report) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -46,11 +44,11 @@ func Handler(report func(keys []string) Report) http.Handler {
 }
 
 func answer(w http.ResponseWriter, method string, rep Report, keys []string) {
-	asked := setOf(keys)
+	requested := setOf(keys)
 	rep.Keys = maps.Clone(rep.Keys)
-	maps.DeleteFunc(rep.Keys, func(key string, _ int) bool { return !asked[key] })
-	rep.SingleHomed = slices.DeleteFunc(slices.Clone(rep.SingleHomed), func(key string) bool { return !asked[key] })
-	rep.Loads = tellable(rep.Loads)
+	maps.DeleteFunc(rep.Keys, func(key string, _ int) bool { return !requested[key] })
+	rep.SingleHomed = slices.DeleteFunc(slices.Clone(rep.SingleHomed), func(key string) bool { return !requested[key] })
+	rep.Loads = validLoads(rep.Loads)
 	rep.Draining = min(rep.Draining, rep.Connections)
 	body, err := json.Marshal(rep)
 	if err != nil { // no field of a Report can fail
@@ -61,13 +59,13 @@ func answer(w http.ResponseWriter, method string, rep Report, keys []string) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if method != http.MethodHead {
-		_, _ = w.Write(body) // whoever asked has gone
+		_, _ = w.Write(body) // an error means that the client has gone
 	}
 }
 
-// tellable returns the loads that a peer would accept, to the thousandth: more digits
-// are bytes on the wire that no decision reads.
-func tellable(loads map[string]float64) map[string]float64 {
+// validLoads returns the loads that a peer would accept, rounded to the thousandth. More
+// digits would cost bytes on the wire, and no decision needs them.
+func validLoads(loads map[string]float64) map[string]float64 {
 	out := make(map[string]float64, len(loads))
 	for name, load := range loads {
 		if validLoad(load) {
@@ -91,7 +89,7 @@ func parseKeys(query string) ([]string, error) {
 		if list == "" {
 			continue
 		}
-		// One more than there may be is enough to refuse the rest.
+		// One key more than allowed is enough to refuse the request.
 		for _, key := range strings.SplitN(list, ",", MaxKeys+1) {
 			switch {
 			case len(keys) == MaxKeys && !seen[key]:

@@ -7,15 +7,15 @@ import (
 	"hash"
 )
 
-// Index holds counts by hashed key, so that many questions cost one round of hashing.
-// It allocates nothing per key beyond its map. It is not safe for concurrent use
-// while it is filled.
+// Index holds counts by hashed key, so that keys are hashed once for many requests. It
+// allocates nothing per key besides its map. While it is being filled, it is not safe for
+// concurrent use.
 type Index struct {
-	counts map[[hashLen]byte]int
-	sticky map[[hashLen]byte]bool
-	mac    hash.Hash // nil: no salt
-	key    []byte
-	sum    [sha256.Size]byte
+	counts      map[[hashLen]byte]int
+	singleHomed map[[hashLen]byte]bool
+	mac         hash.Hash // nil: no salt
+	key         []byte
+	sum         [sha256.Size]byte
 }
 
 // NewIndex returns an empty Index with room for n keys, hashed as h hashes them.
@@ -30,12 +30,12 @@ func (h Hasher) NewIndex(n int) *Index {
 // Add adds n to the count of key.
 func (x *Index) Add(key string, n int) { x.counts[x.hash(key)] += n }
 
-// AddSingleHomed notes that key's client is on one pod only.
+// AddSingleHomed marks the client of key as single-homed.
 func (x *Index) AddSingleHomed(key string) {
-	if x.sticky == nil {
-		x.sticky = make(map[[hashLen]byte]bool)
+	if x.singleHomed == nil {
+		x.singleHomed = make(map[[hashLen]byte]bool)
 	}
-	x.sticky[x.hash(key)] = true
+	x.singleHomed[x.hash(key)] = true
 }
 
 func (x *Index) hash(key string) [hashLen]byte {
@@ -50,9 +50,9 @@ func (x *Index) hash(key string) [hashLen]byte {
 	return [hashLen]byte(x.sum[:])
 }
 
-// Count returns the count of a hashed key, 0 for one that is not there or that no
-// [Hasher] of this version makes, and whether its client is on one pod only.
-func (x *Index) Count(hashed string) (n int, sticky bool) {
+// Count returns the count of a hashed key and whether its client is single-homed. It returns
+// 0 for a key that was not added, and for one that no [Hasher] of this version makes.
+func (x *Index) Count(hashed string) (n int, singleHomed bool) {
 	var sum [hashLen]byte
 	if len(hashed) != hex.EncodedLen(hashLen) {
 		return 0, false
@@ -60,5 +60,5 @@ func (x *Index) Count(hashed string) (n int, sticky bool) {
 	if _, err := hex.Decode(sum[:], []byte(hashed)); err != nil {
 		return 0, false
 	}
-	return x.counts[sum], x.sticky[sum]
+	return x.counts[sum], x.singleHomed[sum]
 }

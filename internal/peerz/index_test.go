@@ -24,14 +24,14 @@ func TestIndexCountsAsHasherHashes(t *testing.T) {
 			}
 		}
 		for key, n := range want {
-			if got, sticky := x.Count(h.Hash(key)); got != n+1 || sticky != odd(key) {
-				t.Fatalf("key %q: %d, sticky %v, want %d", key, got, sticky, n+1)
+			if got, singleHomed := x.Count(h.Hash(key)); got != n+1 || singleHomed != odd(key) {
+				t.Fatalf("Count of key %q is %d, %v, want %d, %v", key, got, singleHomed, n+1, odd(key))
 			}
 		}
 		hashed := h.Hash("a key that is not there")
 		for _, wrong := range []string{hashed, "", "ab", hashed[1:], hashed + "00", strings.Repeat("z", 24)} {
-			if n, sticky := x.Count(wrong); n != 0 || sticky {
-				t.Fatalf("%q: %d", wrong, n)
+			if n, singleHomed := x.Count(wrong); n != 0 || singleHomed {
+				t.Fatalf("Count of %q is %d, %v, want 0, false", wrong, n, singleHomed)
 			}
 		}
 	})

@@ -12,93 +12,92 @@ import (
 )
 
 const (
-	// Path is where a pod answers.
+	// Path is the path of the endpoint.
 	Path = "/peerz"
-	// MaxKeys is the most keys of one request.
+	// MaxKeys is the largest number of keys in one request.
 	MaxKeys = 512
-	// MaxKeyLen is the most characters of a hashed key.
+	// MaxKeyLen is the largest number of characters in a hashed key.
 	MaxKeyLen = 64
 
-	// hashLen bytes of the hash name a key: no two of a million keys meet by chance,
-	// and nobody who may choose his own key (a header) finds two that do.
+	// hashLen is the number of bytes of the hash that name a key. No two of a million keys
+	// collide by chance, and a client that chooses its own key (by a header) cannot find
+	// two that collide.
 	hashLen = 12
 
-	maxPodLen      = 253 // RFC 1123, and Kubernetes, end a name here
+	maxPodLen      = 253 // the limit of RFC 1123 and of Kubernetes
 	maxConnections = 10_000_000
 	maxStreams     = 1_000_000_000
 	maxLoad        = 1e15
-	maxLoads       = 8 // twice those there are, for newer versions
+	maxLoads       = 8 // twice the number of today, for newer versions
 	maxLoadName    = 40
 	maxUptime      = 10 * 365 * 24 * time.Hour
 )
 
-// Report is one pod's answer.
+// Report is the answer of one pod.
 type Report struct {
 	// Pod is the pod's name.
 	Pod string `json:"pod"`
 	// Ready is false once the pod is stopping.
 	Ready bool `json:"ready"`
-	// UptimeMillis is how long the pod has served, in milliseconds: an age, so that
-	// no two clocks have to agree.
+	// UptimeMillis is the time since the pod began to serve, in milliseconds. It is an age,
+	// so clocks need not agree.
 	UptimeMillis int64 `json:"uptimeMillis"`
-	// Generation rises with every growth of the fleet that the pod has taken note of.
+	// Generation rises with every growth of the membership that the pod has seen.
 	Generation uint64 `json:"generation"`
-	// Connections is the number of live connections, those leaving included.
+	// Connections is the number of live connections, including those that drain.
 	Connections int `json:"connections"`
-	// Draining is the number of those that have been asked to leave.
+	// Draining is the number of connections that drain.
 	Draining int `json:"draining"`
 	// Streams is the number of streams in flight.
 	Streams int `json:"streams"`
-	// Loads are the pod's loads by weight ("connections", "requests", "streams",
-	// "custom"), those that it measures: sums over its connections that are not
-	// leaving, from 0 to 1e15. An older version of evenkeel sends none, a newer one
-	// may send others; 8 at most, of names of at most 40 characters.
+	// Loads are the pod's loads, by the weights that it measures ("connections",
+	// "requests", "streams", "custom"). Each is a sum from 0 to 1e15 over the connections
+	// that do not drain. There are at most 8, with names of at most 40 characters. An older
+	// version of evenkeel sends none, a newer one may send others.
 	Loads map[string]float64 `json:"loads,omitempty"`
-	// Reaching: it tells spread clients of new pods, and has not seen yet where they
-	// went.
+	// Reaching reports whether the pod makes new pods known to multi-homed clients, and
+	// has not yet seen where these went.
 	Reaching bool `json:"reaching,omitempty"`
-	// Overloaded: it sheds, or would if it could.
+	// Overloaded reports whether the pod sheds connections, or would if it could.
 	Overloaded bool `json:"overloaded,omitempty"`
-	// Keys answers ?keys=: connections not leaving for each hashed key asked for.
-	// A key that is not there has none.
+	// Keys has the number of connections that do not drain, for each hashed key of ?keys=.
+	// A key that is absent has none.
 	Keys map[string]int `json:"keys,omitempty"`
-	// SingleHomed are those of the keys asked for whose clients this pod has found, of late, to
-	// be on one pod only. An older version of evenkeel sends none.
+	// SingleHomed are the requested keys whose clients this pod has recently found to be
+	// single-homed. An older version of evenkeel sends none.
 	SingleHomed []string `json:"sticky,omitempty"`
 }
 
 // Uptime returns UptimeMillis as a duration.
 func (r Report) Uptime() time.Duration { return time.Duration(r.UptimeMillis) * time.Millisecond }
 
-// CheckPod returns an error of class [WrongPod] unless pod itself has answered:
-// addresses are used again, and the pod that has one now need not be the one it
-// was known for. An empty pod is not known and always right.
+// CheckPod returns an error of class [WrongPod] unless pod itself has answered. Addresses
+// are reused, so another pod may have the address now. An empty pod stands for any.
 func (r Report) CheckPod(pod string) error {
 	if pod == "" || pod == r.Pod {
 		return nil
 	}
-	return &Error{Class: WrongPod, Err: fmt.Errorf("asked %q, answered by %q", pod, r.Pod)}
+	return &Error{Class: WrongPod, Err: fmt.Errorf("asked pod %q, but pod %q has answered", pod, r.Pod)}
 }
 
-// HashKey is how a key is named between pods: clients' addresses do not travel.
-// It is the same in every process, on every machine: the first 12 bytes of the
-// SHA-256 of key, in hex. That hides nothing from somebody who tries all
-// addresses; see [Hasher].
+// HashKey returns the name of a key between pods, so that the addresses of clients do not
+// travel: the first 12 bytes of the SHA-256 of key, in hex. It is the same in every process
+// on every machine. It hides nothing from someone who tries all addresses; see [Hasher].
 func HashKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:hashLen])
 }
 
-// Hasher hashes keys with a salt that the whole fleet shares, so that nobody
-// else can find out keys by trying. Pods with different salts find none of each
-// other's keys. The zero value is [HashKey]. It is safe for concurrent use.
+// Hasher hashes keys with a salt that the whole fleet shares, so that nobody else can find
+// keys by trial. Pods with different salts do not recognize each other's keys. The zero
+// value hashes like [HashKey]. It is safe for concurrent use.
 type Hasher struct{ salt []byte }
 
-// NewHasher returns a Hasher with salt; none is [HashKey].
+// NewHasher returns a Hasher with salt. If salt is empty, it hashes like [HashKey].
 func NewHasher(salt string) Hasher { return Hasher{salt: []byte(salt)} }
 
-// Hash returns the name of key between pods: of HMAC-SHA256 (RFC 2104) with the
-// salt, the first 12 bytes in hex.
+// Hash returns the name of key between pods: the first 12 bytes of HMAC-SHA256 (RFC 2104)
+// with the salt, in hex.
 func (h Hasher) Hash(key string) string {
 	if len(h.salt) == 0 {
 		return HashKey(key)
@@ -108,7 +107,7 @@ func (h Hasher) Hash(key string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:hashLen])
 }
 
-// validKey tells whether key can be a hashed key.
+// validKey reports whether key can be a hashed key.
 func validKey(key string) bool {
 	if key == "" || len(key) > MaxKeyLen {
 		return false
@@ -121,8 +120,8 @@ func validKey(key string) bool {
 	return true
 }
 
-// wire is a Report as it is read. The fields that must be there are pointers:
-// some other program's JSON must not pass for a pod without connections.
+// wire is a Report as it is decoded. Required fields are pointers: JSON of another program
+// must not pass for a pod without connections.
 type wire struct {
 	Pod          *string        `json:"pod"`
 	Ready        *bool          `json:"ready"`
@@ -132,25 +131,25 @@ type wire struct {
 	Draining     int            `json:"draining"`
 	Streams      int            `json:"streams"`
 	Keys         map[string]int `json:"keys"`
-	Sticky       []string       `json:"sticky"`
+	SingleHomed  []string       `json:"sticky"`
 
 	Loads      map[string]float64 `json:"loads"`
 	Reaching   bool               `json:"reaching"`
 	Overloaded bool               `json:"overloaded"`
 }
 
-// decode reads an answer to a question for keys.
+// decode parses an answer to a request for keys.
 func decode(body []byte, keys []string) (Report, error) {
 	var w wire
 	if err := json.Unmarshal(body, &w); err != nil {
 		return Report{}, &Error{Class: JSON, Err: err}
 	}
 	if w.Pod == nil || w.Ready == nil || w.UptimeMillis == nil || w.Connections == nil {
-		return Report{}, nonsense("without pod, ready, uptimeMillis or connections")
+		return Report{}, nonsense("the report lacks pod, ready, uptimeMillis or connections")
 	}
 	r := Report{
 		Pod: *w.Pod, Ready: *w.Ready, UptimeMillis: *w.UptimeMillis, Generation: w.Generation,
-		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, SingleHomed: w.Sticky,
+		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, SingleHomed: w.SingleHomed,
 		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded,
 	}
 	if err := r.check(keys); err != nil {
@@ -159,19 +158,19 @@ func decode(body []byte, keys []string) (Report, error) {
 	return r, nil
 }
 
-// check refuses what no pod would say.
+// check rejects a report that no pod would send.
 func (r Report) check(keys []string) error {
 	switch {
 	case !validPod(r.Pod):
 		return nonsense("pod %.40q is not a name of 1 to %d printable characters", r.Pod, maxPodLen)
 	case r.UptimeMillis < 0 || r.UptimeMillis > maxUptime.Milliseconds():
-		return nonsense("an uptime of %d ms", r.UptimeMillis)
+		return nonsense("the report has an uptime of %d ms", r.UptimeMillis)
 	case r.Connections < 0 || r.Connections > maxConnections:
-		return nonsense("%d connections", r.Connections)
+		return nonsense("the report has %d connections", r.Connections)
 	case r.Draining < 0 || r.Draining > r.Connections:
-		return nonsense("%d of %d connections draining", r.Draining, r.Connections)
+		return nonsense("the report has %d of %d connections draining", r.Draining, r.Connections)
 	case r.Streams < 0 || r.Streams > maxStreams:
-		return nonsense("%d streams", r.Streams)
+		return nonsense("the report has %d streams", r.Streams)
 	}
 	if err := r.checkLoads(); err != nil {
 		return err
@@ -179,40 +178,40 @@ func (r Report) check(keys []string) error {
 	return r.checkKeys(keys)
 }
 
-// checkLoads takes names that it does not know: a newer pod may measure more.
+// checkLoads accepts unknown names, since a newer pod may measure more.
 func (r Report) checkLoads() error {
 	if len(r.Loads) > maxLoads {
-		return nonsense("%d loads", len(r.Loads))
+		return nonsense("the report has %d loads, more than %d", len(r.Loads), maxLoads)
 	}
 	for name, load := range r.Loads {
 		if len(name) > maxLoadName || !validLoad(load) {
-			return nonsense("a load by %.40q of %v", name, load)
+			return nonsense("the report has a load %.40q of %v", name, load)
 		}
 	}
 	return nil
 }
 
-// validLoad asks whether load is in range, not out of it: only so is NaN wrong.
+// validLoad reports whether load is in range. NaN fails the test for inside, but not one for
+// outside.
 func validLoad(load float64) bool { return load >= 0 && load <= maxLoad }
 
-// checkKeys does not hold the counts against Connections: a pod counts them a
-// moment later.
+// checkKeys does not compare the counts with Connections: a pod counts them a moment later.
 func (r Report) checkKeys(keys []string) error {
-	asked := setOf(keys)
+	requested := setOf(keys)
 	for key, n := range r.Keys {
-		if !asked[key] {
-			return nonsense("key %.40q was not asked for", key)
+		if !requested[key] {
+			return nonsense("the report has key %.40q, which was not requested", key)
 		}
 		if n < 0 || n > maxConnections {
-			return nonsense("%d connections of key %s", n, key)
+			return nonsense("the report has %d connections of key %s", n, key)
 		}
 	}
-	if len(r.SingleHomed) > len(asked) {
-		return nonsense("%d sticky keys, of %d asked for", len(r.SingleHomed), len(asked))
+	if len(r.SingleHomed) > len(requested) {
+		return nonsense("the report has %d single-homed keys, of %d requested", len(r.SingleHomed), len(requested))
 	}
 	for _, key := range r.SingleHomed {
-		if !asked[key] {
-			return nonsense("sticky key %.40q was not asked for", key)
+		if !requested[key] {
+			return nonsense("the report has the single-homed key %.40q, which was not requested", key)
 		}
 	}
 	return nil

