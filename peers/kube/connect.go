@@ -20,11 +20,11 @@ import (
 	"k8s.io/client-go/transport"
 )
 
-// env is where a pod finds what Kubernetes gives it.
+// env is where a pod finds the data that Kubernetes gives it.
 type env struct {
 	get        func(string) string
 	account    string // directory with the token, the CA and the namespace
-	resolvConf string
+	resolvConf string // name of the file
 }
 
 func podEnv() env {
@@ -33,7 +33,7 @@ func podEnv() env {
 	}
 }
 
-// namespace is asked for anew each time: the token may be mounted late.
+// namespace finds the namespace again for each request, since the token may be mounted late.
 func (s *Source) namespace() (string, error) {
 	if s.opts.Namespace != "" {
 		return s.opts.Namespace, nil
@@ -54,7 +54,7 @@ func (s *Source) kubeconfig() clientcmd.ClientConfig {
 		&clientcmd.ClientConfigLoadingRules{ExplicitPath: s.opts.Kubeconfig}, nil)
 }
 
-// config tells how to reach the API server.
+// config returns how to reach the API server.
 func (s *Source) config() (*rest.Config, error) {
 	if s.opts.Kubeconfig == "" {
 		return s.inCluster()
@@ -66,7 +66,7 @@ func (s *Source) config() (*rest.Config, error) {
 	return cfg, nil
 }
 
-// inCluster is rest.InClusterConfig with errors that say what to do.
+// inCluster is rest.InClusterConfig with errors that name the cure.
 func (s *Source) inCluster() (*rest.Config, error) {
 	host, port := s.env.get("KUBERNETES_SERVICE_HOST"), s.env.get("KUBERNETES_SERVICE_PORT")
 	if host == "" || port == "" {
@@ -75,7 +75,7 @@ func (s *Source) inCluster() (*rest.Config, error) {
 	}
 	token, ca := filepath.Join(s.env.account, "token"), filepath.Join(s.env.account, "ca.crt")
 	if _, err := os.ReadFile(filepath.Join(s.env.account, "token")); err != nil {
-		return nil, fmt.Errorf("no token of a service account (%w): "+
+		return nil, fmt.Errorf("this pod has no service account token (%w): "+
 			"set automountServiceAccountToken: true for the pod or its ServiceAccount, and restart the pod", err)
 	}
 	return &rest.Config{
@@ -89,20 +89,20 @@ type client struct {
 	*rest.RESTClient
 
 	trans *capped
-	idle  func() // closes what is not in use
+	idle  func() // closes idle connections
 }
 
 const (
-	// maxList is how many bytes of a list are read: 100,000 pods are 20 MiB.
+	// maxList bounds the bytes of a list. The list of 100,000 pods has 20 MiB.
 	maxList = 64 << 20
-	// A connection that is silent for pingAfter is asked for a sign of life, and given
-	// up after pingTimeout: a server that vanished must not pass for one without news.
+	// pingAfter is the silence after which a connection is pinged, pingTimeout the time to
+	// answer. Without pings, a server that vanished would look like one without news.
 	pingAfter   = 10 * time.Second
 	pingTimeout = 5 * time.Second
 )
 
-// connect prepares a client; nothing is dialled yet. client-go's own transports live in
-// a cache for ever, and would keep connections open after Run.
+// connect returns a client that has not dialled yet. client-go's own transports stay in a
+// cache forever, and would keep connections open after Run.
 func (s *Source) connect() (*client, error) {
 	cfg, err := s.config()
 	if err != nil {
@@ -118,13 +118,13 @@ func (s *Source) connect() (*client, error) {
 	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	cfg.UserAgent = cmp.Or(cfg.UserAgent, "evenkeel")
 	cfg.WarningHandler = rest.NoWarnings{}
-	cfg.QPS = -1 // the watcher keeps its own pace
+	cfg.QPS = -1 // the watcher has its own rate limit
 	trans, own, err := newTransport(cfg)
 	if err != nil {
 		return nil, err
 	}
-	// The headers of a watch come at once, also where nothing changes. A server that
-	// hangs but answers pings is given up here.
+	// The headers of a watch come at once, even if nothing changes. This ends the wait for
+	// a server that hangs but answers pings.
 	own.ResponseHeaderTimeout = 2 * s.pace.silent
 	c := &capped{RoundTripper: trans}
 	rc, err := rest.RESTClientForConfigAndClient(cfg, &http.Client{Transport: c})
@@ -141,7 +141,7 @@ func newTransport(cfg *rest.Config) (http.RoundTripper, *http.Transport, error) 
 	}
 	tlsConfig, err := transport.TLSConfigFor(tc)
 	if err != nil {
-		return nil, nil, fmt.Errorf("the certificates for the API server: %w", err)
+		return nil, nil, fmt.Errorf("cannot use the certificates for the API server: %w", err)
 	}
 	dialer := net.Dialer{
 		Timeout:         5 * time.Second,
@@ -160,16 +160,17 @@ func newTransport(cfg *rest.Config) (http.RoundTripper, *http.Transport, error) 
 	return rt, own, err
 }
 
-// capped bounds answers that are read as a whole. client-go bounds the events of a watch.
+// capped bounds answers that client-go reads as a whole. client-go itself bounds the events
+// of a watch.
 type capped struct {
 	http.RoundTripper
 
-	failed error // of the last request; requests follow each other
+	lastErr error // of the last request; there is one at a time
 }
 
 func (c *capped) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := c.RoundTripper.RoundTrip(req)
-	if c.failed = err; err == nil && (resp.StatusCode != http.StatusOK || !req.URL.Query().Has("watch")) {
+	if c.lastErr = err; err == nil && (resp.StatusCode != http.StatusOK || !req.URL.Query().Has("watch")) {
 		resp.Body = &cappedBody{ReadCloser: resp.Body, left: maxList}
 	}
 	return resp, err
@@ -190,8 +191,8 @@ func (b *cappedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// clientName is the headless Service's name. Without the cluster's domain, which stands
-// in a pod's search list as svc.DOMAIN, the resolver has to complete it.
+// clientName returns the DNS name of the headless Service. The domain of the cluster is in a
+// pod's search list as svc.DOMAIN. If it is not there, the resolver must complete the name.
 func (s *Source) clientName(namespace string) string {
 	name := s.opts.Service + "." + namespace + ".svc"
 	data, _ := os.ReadFile(s.env.resolvConf)

@@ -21,19 +21,19 @@ import (
 )
 
 var (
-	costServer = flag.String("cost.server", "", "the example server's binary, for TestCostAtRest")
-	costWarm   = flag.Duration("cost.warm", 150*time.Second, "time until measuring begins: longer than the runtime's 2 min from GC to GC")
-	costRest   = flag.Duration("cost.rest", time.Minute, "time that CPU is counted over")
+	costServer = flag.String("cost.server", "", "binary of the example server, for TestCostAtRest")
+	costWarm   = flag.Duration("cost.warm", 150*time.Second, "time before the measurement; longer than the 2 min between two GCs of the runtime")
+	costRest   = flag.Duration("cost.rest", time.Minute, "time over which CPU is measured")
 )
 
-// TestCostAtRest shows what a server takes that nobody calls, by the source of its
-// peers. The 200 peers refuse the connection, whoever names them.
+// TestCostAtRest measures the cost of a server without clients, by its source of peers. The
+// 200 peers refuse connections, whatever the source.
 //
 //	(cd example && go build -trimpath -ldflags '-s -w' -o /tmp/server ./server)
-//	go test ./rebalance/peers/kube -run AtRest -v -cost.server /tmp/server
+//	go test ./peers/kube -run AtRest -v -cost.server /tmp/server
 func TestCostAtRest(t *testing.T) {
 	if *costServer == "" {
-		t.Skip("measures only when asked to, by -cost.server")
+		t.Skip("the measurement needs -cost.server")
 	}
 	const runs, peers = 5, 200
 	a := newAPIServer(t)
@@ -69,13 +69,13 @@ func TestCostAtRest(t *testing.T) {
 		t.Logf("%-10s medians of %d: %v", source, runs, medians(all))
 	}
 	if a.mu.Lock(); a.watches < runs {
-		t.Errorf("%d watches for %d servers: what was measured did not watch", a.watches, runs)
+		t.Errorf("%d watches for %d servers: not every server did watch", a.watches, runs)
 	}
 	a.mu.Unlock()
 }
 
-// cost has, for one process: resident memory, heap in use, processor time while measured,
-// goroutines.
+// cost is the cost of one process: resident memory, heap in use, processor time during the
+// measurement, and goroutines.
 type cost [4]float64
 
 func medians(all []cost) string {
@@ -119,14 +119,15 @@ func freeAddr(t *testing.T) string {
 }
 
 func (p *process) cost() cost {
-	time.Sleep(*costWarm) // rest is what is measured
+	time.Sleep(*costWarm) // the start does not count
 	before := p.cpu()
 	time.Sleep(*costRest)
 	used := p.cpu() - before
 	return cost{p.rss(), p.metric("go_memstats_heap_inuse_bytes"), used, p.metric("go_goroutines")}
 }
 
-// cpu is the seconds that all threads have run. /proc/PID/stat counts in ticks of 10 ms.
+// cpu returns the seconds for which all threads have run. /proc/PID/stat would count in
+// ticks of 10 ms.
 func (p *process) cpu() float64 {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.pid))
 	sum := 0.0

@@ -1,16 +1,17 @@
 // Package kube is a source of peers that watches the EndpointSlices of a Kubernetes
 // Service. It is the only package of this module that imports client-go.
 //
-// A pod is one member, over all slices and both address families. Pods that are not
-// ready are left out, those that terminate are marked. Where two slices have a pod, the newest
-// slice's word counts. The view is renewed while the watch is open, and ages otherwise.
-// A connection that is silent is asked for a sign of life after 10 s and given up 5 s later.
-// A watch whose headers do not come is given up after 30 s.
+// A pod is one member, merged from all slices and both address families. Pods that are not
+// ready are left out, and terminating ones are marked. If two slices have the same pod, the
+// newest slice counts.
 //
-// The pods' service account needs list and watch for endpointslices in its namespace.
-// Without watch, the slices are listed each 10 s and a warning says so. Whatever else is
-// missing is named by Membership.Err, and mends without a restart.
+// The view is renewed while the watch is open, and ages otherwise. A silent connection is
+// pinged after 10 s and given up 5 s later. A watch without headers is given up after 30 s.
 //
-// After a failure it pauses for 1 to 2 s, doubled up to 16 to 32 s; no more than 1
-// request a second leaves in the long run.
+// The service account of the pods needs the verbs list and watch for endpointslices in its
+// namespace. Without watch, the slices are listed every 10 s and a warning says so. Anything
+// else that is missing is reported by Membership.Err, and can be mended without a restart.
+//
+// After a failure the source pauses for 1 to 2 s, and longer after each further one, up to
+// 16 to 32 s. In the long run it sends at most one request a second.
 package kube

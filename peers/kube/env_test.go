@@ -17,7 +17,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// inPod has a Source find what a pod of the server's cluster finds.
+// inPod returns a function that gives a Source the environment of a pod in the server's
+// cluster.
 func inPod(t *testing.T, a *apiServer, files, vars map[string]string) (dir string, adjust func(*Source)) {
 	dir = t.TempDir()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw})
@@ -61,7 +62,7 @@ func TestInAPod(t *testing.T) {
 	}
 }
 
-func TestNoNamespaceIsTold(t *testing.T) {
+func TestMissingNamespaceIsReported(t *testing.T) {
 	a := newTLSServer(t)
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 	dir, adjust := inPod(t, a, map[string]string{"token": "good"}, nil)
@@ -71,8 +72,8 @@ func TestNoNamespaceIsTold(t *testing.T) {
 	w.untilPods(1)
 }
 
-// client-go holds a token for a minute; one that is refused is read anew at once.
-func TestRefusedTokenIsReadAnew(t *testing.T) {
+// client-go keeps a token for a minute, but a refused one must be read again at once.
+func TestRefusedTokenIsReadAgain(t *testing.T) {
 	a := newTLSServer(t)
 	a.token = "new"
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
@@ -86,13 +87,13 @@ func TestRefusedTokenIsReadAnew(t *testing.T) {
 func TestUnknownCA(t *testing.T) {
 	a := newTLSServer(t)
 	w := watchWith(t, a.URL, nil) // a kubeconfig without a CA
-	w.untilErr(a.Listener.Addr().String(), "shows a certificate that does not fit", "unknown authority",
+	w.untilErr(a.Listener.Addr().String(), "presents a certificate that cannot be verified", "unknown authority",
 		"check the CA of the service account or the kubeconfig")
 }
 
 func TestClientName(t *testing.T) {
 	for name, tc := range map[string]struct{ conf, want string }{
-		"a pod's":      {"nameserver 10.96.0.10\nsearch shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n", "hello.shop.svc.cluster.local."},
+		"of a pod":     {"nameserver 10.96.0.10\nsearch shop.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n", "hello.shop.svc.cluster.local."},
 		"with a dot":   {"search shop.svc.k8s.example. svc.k8s.example. k8s.example.\n", "hello.shop.svc.k8s.example."},
 		"no domain":    {"nameserver 127.0.0.1\nsearch example.com\n", "hello.shop.svc"},
 		"no search":    {"nameserver 127.0.0.1\n", "hello.shop.svc"},
@@ -109,11 +110,11 @@ func TestClientName(t *testing.T) {
 		})
 	}
 	if got := (&Source{opts: Options{Service: "hello"}}).clientName("shop"); got != "hello.shop.svc" {
-		t.Errorf("without a file: %q", got)
+		t.Errorf("without resolv.conf, the name is %q, want hello.shop.svc", got)
 	}
 }
 
-// lines is a slog.Handler that keeps level and message.
+// lines is a slog.Handler that records the level and the attributes of each line.
 type lines struct {
 	mu  sync.Mutex
 	got []string
@@ -132,7 +133,7 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// What repeats is not logged again, be it a failure or a view.
+// A failure or a view that repeats must not be logged again.
 func TestOneLineForEachChange(t *testing.T) {
 	a := newAPIServer(t)
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
@@ -140,7 +141,7 @@ func TestOneLineForEachChange(t *testing.T) {
 	log := &lines{}
 	w := watchWith(t, a.URL, func(s *Source) {
 		s.opts.Logger = slog.New(log)
-		s.pace.silent = time.Minute // a busy machine is no news
+		s.pace.silent = time.Minute // a busy machine must not cause a change
 	})
 	for range 5 {
 		w.untilErr("answers 500")
@@ -153,7 +154,7 @@ func TestOneLineForEachChange(t *testing.T) {
 	w.untilPods(2)
 	log.mu.Lock()
 	defer log.mu.Unlock()
-	want := []string{"WARN error=the API server answers 500", "INFO pods=1", "INFO pods=2"}
+	want := []string{`WARN error=cannot list EndpointSlices in namespace "shop": the API server answers 500`, "INFO pods=1", "INFO pods=2"}
 	if !slices.EqualFunc(log.got, want, strings.HasPrefix) {
 		t.Errorf("logged %q, want %q", log.got, want)
 	}
@@ -173,7 +174,7 @@ func TestServerThatHangs(t *testing.T) {
 						adjust(s)
 					}
 				})
-				w.untilErr("takes the connection but does not answer")
+				w.untilErr("accepts the connection but does not answer")
 				w.untilErr("does not answer in time")
 				a.set(verb, 0)
 				a.nextWatch(t)
@@ -183,7 +184,7 @@ func TestServerThatHangs(t *testing.T) {
 	}
 }
 
-func TestNamesAreNoPods(t *testing.T) {
+func TestSlicesOfNamesAreNotUsed(t *testing.T) {
 	a := newAPIServer(t)
 	names := pod("a", "a.example.com")
 	a.put(sliceOf("one", "FQDN", names))
@@ -195,19 +196,19 @@ func TestNamesAreNoPods(t *testing.T) {
 	}
 }
 
-// A bookmark spares the next watch what is known, and a list.
+// After a bookmark, the next watch must start there, and need no list.
 func TestBookmarks(t *testing.T) {
 	a := newAPIServer(t)
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 	w := watchWith(t, a.URL, func(s *Source) { s.pace.silent = time.Minute })
 	w.untilPods(1)
 	if q := a.nextWatch(t); q.Get("allowWatchBookmarks") != "true" || q.Get("resourceVersion") != "11" {
-		t.Errorf("the first watch asks %v", q)
+		t.Errorf("the first watch has the query %v", q)
 	}
 	a.say(`{"type":"BOOKMARK","object":{"kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1","metadata":{"resourceVersion":"500"}}}`)
 	a.say("")
 	if q := a.nextWatch(t); q.Get("resourceVersion") != "500" {
-		t.Errorf("the next watch asks %v", q)
+		t.Errorf("the next watch has the query %v, want resource version 500", q)
 	}
 	for range 3 {
 		w.untilPods(1)
@@ -215,20 +216,20 @@ func TestBookmarks(t *testing.T) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.lists != 1 {
-		t.Errorf("%d lists", a.lists)
+		t.Errorf("%d lists, want 1", a.lists)
 	}
 }
 
-// The Reflector lists in a goroutine for which it does not wait once the context ends.
-// What that one still does must not meet what Run's end does.
-func TestRunOutlastsItsList(t *testing.T) {
+// The Reflector lists in a goroutine, and does not wait for it once the context ends. Run
+// must wait for it, or the two would race.
+func TestRunWaitsForItsList(t *testing.T) {
 	s, err := New(Options{Service: "hello", Kubeconfig: kubeconfig(t, closedPort(t))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	listed := make(chan struct{}) // closed once the list went on after the end
+	listed := make(chan struct{}) // closed once the list goes on after the end of the context
 	var once sync.Once
 	s.env = env{account: t.TempDir(), get: func(string) string {
 		once.Do(func() {
@@ -236,7 +237,7 @@ func TestRunOutlastsItsList(t *testing.T) {
 			cancel()
 			select {
 			case err := <-done:
-				t.Errorf("Run returned %v while a list was asked for", err)
+				t.Errorf("Run returned %v during a list", err)
 				done <- err
 			case <-time.After(200 * time.Millisecond):
 			}
@@ -247,7 +248,7 @@ func TestRunOutlastsItsList(t *testing.T) {
 	select {
 	case <-listed:
 	case <-time.After(10 * time.Second):
-		t.Fatal("no list was asked for")
+		t.Fatal("no list was requested")
 	}
 	select {
 	case err := <-done:

@@ -13,10 +13,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// roleRule is what the Role of the pods' service account must have.
+// roleRule is the rule that the Role of the pods' service account needs.
 const roleRule = `{apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: ["list", "watch"]}`
 
-// maxText is how much of the server's own words is shown.
+// maxText bounds the part of the server's own message that an error quotes.
 const maxText = 512
 
 func clip(s string) string {
@@ -26,32 +26,33 @@ func clip(s string) string {
 	return s
 }
 
-// explain says why a request failed and what to do. The same failure gives the same
-// text: the log has a line for each change only.
+// explain returns why a request failed and how to mend it. The same failure gives the same
+// text each time, since only changes are logged.
 func explain(err error, verb, server, namespace string) string {
-	said := clip(err.Error())
+	message := clip(err.Error())
+	cannot := fmt.Sprintf("cannot %s EndpointSlices in namespace %q", verb, namespace)
 	switch {
 	case apierrors.IsForbidden(err):
-		return fmt.Sprintf("the API server does not allow to %s endpointslices in namespace %q (%s): "+
-			"the Role of this pod's service account needs the rule %s", verb, namespace, said, roleRule)
+		return fmt.Sprintf("%s: the Role of this pod's service account lacks the verb %q, add the rule %s (403: %s)",
+			cannot, verb, roleRule, message)
 	case apierrors.IsUnauthorized(err):
-		return "the API server does not accept this pod's token or certificate (401): was the service account deleted, " +
-			"or is it another cluster's?"
+		return cannot + ": the API server does not accept this pod's token or certificate (401): " +
+			"check that the service account exists, in this cluster"
 	case apierrors.IsNotFound(err):
-		return fmt.Sprintf("the API server has no endpointslices of discovery.k8s.io/v1 in namespace %q (404: %s): "+
-			"does the namespace exist, and is it Kubernetes 1.21 or later?", namespace, said)
+		return fmt.Sprintf("%s: check that the namespace exists, and that Kubernetes is 1.21 or later (404: %s)", cannot, message)
 	}
 	var s apierrors.APIStatus
 	if errors.As(err, &s) {
-		return fmt.Sprintf("the API server answers %d to %s: %s", s.Status().Code, verb, said)
+		return fmt.Sprintf("%s: the API server answers %d: %s", cannot, s.Status().Code, message)
 	}
 	if server == "" {
-		return said
+		return message
 	}
-	return fmt.Sprintf("the API server at %s %s", server, reason(err))
+	return fmt.Sprintf("%s: the API server at %s %s", cannot, server, reason(err))
 }
 
-// reason drops what differs from try to try, such as the port of this end.
+// reason describes a failure of the network. It leaves out details that differ each time,
+// such as the local port.
 func reason(err error) string {
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
@@ -60,7 +61,7 @@ func reason(err error) string {
 	var slow net.Error
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &verify):
-		return "shows a certificate that does not fit: " + clip(bare(err).Error()) +
+		return "presents a certificate that cannot be verified: " + clip(bare(err).Error()) +
 			"; check the CA of the service account or the kubeconfig"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &slow) && slow.Timeout():
 		return "does not answer in time"
@@ -70,12 +71,13 @@ func reason(err error) string {
 	return "cannot be reached: " + clip(bare(err).Error())
 }
 
-// answered tells whether err is the API server's own word.
+// answered reports whether err is an answer of the API server.
 func answered(err error) bool {
 	var s apierrors.APIStatus
 	return errors.As(err, &s)
 }
 
+// bare returns err without the URL and the addresses that Go adds to it.
 func bare(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {

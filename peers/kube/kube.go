@@ -7,28 +7,29 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/evenkeel-go/evenkeel/peers"
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
+
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// Options say what to watch. Only Service is required.
+// Options configure a Source. Only Service is required.
 type Options struct {
-	// Namespace of the Service. Empty: the pod's own, which is that of its service
+	// Namespace is the namespace of the Service. Default empty: that of the pod's service
 	// account, else $POD_NAMESPACE, else that of the kubeconfig's context.
 	Namespace string
-	// Service is the name of the Service whose EndpointSlices are watched.
+	// Service is the name of the Service whose EndpointSlices are watched. Required.
 	Service string
-	// Kubeconfig is the name of a file that tells how to reach the API server. Empty: as
-	// the pod's service account. If it has the credentials fetched by a program (exec),
-	// Run cannot end while that runs.
+	// Kubeconfig is the name of a kubeconfig file for access to the API server. Default
+	// empty: the pod's service account. If the kubeconfig gets credentials from a program
+	// (exec), Run cannot return while that program runs.
 	Kubeconfig string
-	// Logger is told when what is known changes or cannot be known, once for each
-	// change. Nil: silent.
+	// Logger logs each change of the view or of the reason why there is none, once. Default
+	// nil: silent.
 	Logger *slog.Logger
 }
 
-// Source reports the pods of a Service.
+// Source reports the pods of a Service. Create it with New; the zero value is not valid.
 type Source struct {
 	opts Options
 	env  env
@@ -37,12 +38,14 @@ type Source struct {
 
 var _ peers.Source = (*Source)(nil)
 
-// New returns a Source. It reads the kubeconfig, if one is given, and fails if that
-// cannot be used. Whatever else is missing is told by Run, and may come later: the
-// service account's token, the API server, the Role, the Service.
+// New returns a Source. It fails without a Service, and if Options.Kubeconfig is set and
+// cannot be used: correct the options then.
+//
+// Whatever else is missing may come later, and Run reports it by Membership.Err: the token
+// of the service account, the API server, the Role, the Service.
 func New(opts Options) (*Source, error) {
 	if opts.Service == "" {
-		return nil, errors.New("kubernetes peers: no Service is named (peers.kubernetes.service)")
+		return nil, errors.New("kubernetes peers: no Service is named, set peers.kubernetes.service")
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -56,7 +59,7 @@ func New(opts Options) (*Source, error) {
 	return s, nil
 }
 
-// String names the source for people.
+// String names the source for people, such as "kubernetes shop/hello".
 func (s *Source) String() string {
 	if ns, err := s.namespace(); err == nil {
 		return "kubernetes " + ns + "/" + s.opts.Service
@@ -64,17 +67,17 @@ func (s *Source) String() string {
 	return "kubernetes " + s.opts.Service
 }
 
-// Run lists and watches until ctx is done, and returns its error then. It reports each
-// change at once, and renews the view every few seconds for as long as the watch is
-// open. It must not run twice at a time.
+// Run lists and watches until ctx is done, and then returns the error of ctx. It reports each
+// change at once, and renews the view every few seconds while the watch is open. It retries
+// all failures and reports them by Membership.Err. Only one Run may be active at a time.
 func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	w := newWatcher(s)
-	// client-go speaks through the logger in its context, and by default to stderr.
+	// client-go logs through the logger in its context, and by default to stderr.
 	wg.Go(func() { w.run(klog.NewContext(ctx, logr.Discard())) })
-	w.tell(ctx, report)
+	w.reportChanges(ctx, report)
 	return ctx.Err()
 }

@@ -8,11 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/evenkeel-go/evenkeel/peers"
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
+
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 func pod(name, addr string, change ...func(*discovery.EndpointConditions)) discovery.Endpoint {
@@ -42,16 +43,16 @@ func TestConditions(t *testing.T) {
 		of   discovery.Endpoint
 		want string
 	}{
-		"nothing known is ready":     {pod("a", "10.0.0.1"), "a [10.0.0.1]"},
+		"without conditions":         {pod("a", "10.0.0.1"), "a [10.0.0.1]"},
 		"ready":                      {pod("a", "10.0.0.1", ready(true), serving(true)), "a [10.0.0.1]"},
 		"not ready":                  {pod("a", "10.0.0.1", ready(false), serving(false)), ""},
 		"terminating, still serving": {pod("a", "10.0.0.1", ready(false), serving(true), terminating), "a [10.0.0.1] terminating"},
 		"terminating, published":     {pod("a", "10.0.0.1", ready(true), serving(true), terminating), "a [10.0.0.1] terminating"},
-		"published before ready":     {pod("a", "10.0.0.1", ready(true), serving(false)), "a [10.0.0.1] unproven"},
-		"no pod":                     {discovery.Endpoint{Addresses: []string{"10.0.0.1"}}, " [10.0.0.1]"},
-		"no address":                 {discovery.Endpoint{}, ""},
-		"garbage":                    {pod("a", "10.0.0.300"), ""},
-		"unspecified":                {pod("a", "::"), ""},
+		"published, not serving":     {pod("a", "10.0.0.1", ready(true), serving(false)), "a [10.0.0.1] unproven"},
+		"without a pod":              {discovery.Endpoint{Addresses: []string{"10.0.0.1"}}, " [10.0.0.1]"},
+		"without an address":         {discovery.Endpoint{}, ""},
+		"invalid address":            {pod("a", "10.0.0.300"), ""},
+		"unspecified address":        {pod("a", "::"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := text(listed(gather(map[string]*slice{"x": toSlice(sliceOf("x", "IPv4", tc.of))})))
@@ -77,7 +78,7 @@ func text(all []peers.Member) string {
 	return strings.Join(parts, "; ")
 }
 
-// Whatever way pods are spread and repeated over slices, each counts once.
+// However pods are distributed and repeated over slices, each must count once.
 func TestEachPodCountsOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 20).Draw(t, "pods")
@@ -107,28 +108,28 @@ func TestEachPodCountsOnce(t *testing.T) {
 	})
 }
 
-// Of two slices that have a pod, the newer one's word counts; an address has one owner.
+// If two slices have the same pod, the newer one counts. An address belongs to one pod.
 func TestNewestSliceCounts(t *testing.T) {
-	leaving, _ := toEndpoint(ptr(pod("a", "10.0.0.1", ready(false), terminating)))
-	was, _ := toEndpoint(ptr(pod("a", "10.0.0.1", ready(true))))
+	stops, _ := toEndpoint(ptr(pod("a", "10.0.0.1", ready(false), terminating)))
+	before, _ := toEndpoint(ptr(pod("a", "10.0.0.1", ready(true))))
 	heir, _ := toEndpoint(ptr(pod("b", "10.0.0.1", ready(true))))
-	got := listed(gather(map[string]*slice{"1": {version: 5, endpoints: []endpoint{leaving}}, "2": {version: 4, endpoints: []endpoint{was}}}))
+	got := listed(gather(map[string]*slice{"1": {version: 5, endpoints: []endpoint{stops}}, "2": {version: 4, endpoints: []endpoint{before}}}))
 	if text(got) != "a [10.0.0.1] terminating" {
-		t.Errorf("an old slice brought a pod back: %s", text(got))
+		t.Errorf("got %s, want a terminating pod as in the newer slice", text(got))
 	}
-	got = listed(gather(map[string]*slice{"1": {version: 5, endpoints: []endpoint{leaving, heir}}}))
+	got = listed(gather(map[string]*slice{"1": {version: 5, endpoints: []endpoint{stops, heir}}}))
 	if text(got) != "b [10.0.0.1]" {
-		t.Errorf("got %s", text(got))
+		t.Errorf("got %s, want the address to belong to b", text(got))
 	}
 }
 
-func TestChangesArrive(t *testing.T) {
+func TestChangesAreReported(t *testing.T) {
 	a := newAPIServer(t)
 	w := watchWith(t, a.URL, nil)
-	w.untilErr("no EndpointSlice", `"shop"`, "kubernetes.io/service-name=hello", "does the Service exist")
+	w.untilErr("no EndpointSlice", `"shop"`, "kubernetes.io/service-name=hello", "check that the Service exists")
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1"), pod("b", "10.0.0.2")))
 	if m := w.untilPods(2); m.ClientName != "hello.shop.svc" {
-		t.Errorf("ClientName %q", m.ClientName)
+		t.Errorf("ClientName is %q, want hello.shop.svc", m.ClientName)
 	}
 	a.put(sliceOf("two", "IPv6", pod("b", "fd00::2"), pod("c", "fd00::3")))
 	m := w.untilPods(3)
@@ -137,19 +138,19 @@ func TestChangesArrive(t *testing.T) {
 	}
 	for range 5 {
 		if again := <-w.views; again.Err != nil || !reflect.DeepEqual(again.Members, m.Members) {
-			t.Fatalf("not renewed unchanged: %+v", again)
+			t.Fatalf("the view was not renewed unchanged: %+v", again)
 		}
 	}
 }
 
-func TestWhatIsMissingIsNamedAndMends(t *testing.T) {
+func TestErrorsNameTheCauseAndEndWithIt(t *testing.T) {
 	for name, tc := range map[string]struct {
 		code int
 		want []string
 	}{
-		"role":      {403, []string{"allow to list endpointslices", `"shop"`, "system:serviceaccount:shop:web", "discovery.k8s.io", "watch"}},
+		"role":      {403, []string{"cannot list EndpointSlices", `"shop"`, `lacks the verb "list"`, "system:serviceaccount:shop:web", "discovery.k8s.io", "watch"}},
 		"token":     {401, []string{"401", "service account"}},
-		"namespace": {404, []string{"404", "does the namespace exist"}},
+		"namespace": {404, []string{"404", "check that the namespace exists"}},
 		"expired":   {410, []string{"410"}},
 		"broken":    {500, []string{"answers 500"}},
 	} {
@@ -165,13 +166,14 @@ func TestWhatIsMissingIsNamedAndMends(t *testing.T) {
 	}
 }
 
-func TestWithoutTheVerbWatchItLists(t *testing.T) {
+func TestWithoutTheVerbWatchTheSourceLists(t *testing.T) {
 	a := newAPIServer(t)
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 	a.set(verbWatch, 403)
 	w := watchWith(t, a.URL, nil)
 	warned := func(m peers.Membership) bool {
-		return m.Err == nil && len(m.Members) == 1 && strings.Contains(m.Warning, "allow to watch endpointslices")
+		return m.Err == nil && len(m.Members) == 1 && strings.Contains(m.Warning, "cannot watch EndpointSlices") &&
+			strings.Contains(m.Warning, `lacks the verb "watch"`)
 	}
 	for range 3 {
 		w.until("a warning", warned)
@@ -199,23 +201,23 @@ func TestWatchesThatBreak(t *testing.T) {
 	}
 }
 
-func TestServerGoneIsToldAndNotRenewed(t *testing.T) {
+func TestLostServerIsReportedAndTheViewNotRenewed(t *testing.T) {
 	a := newAPIServer(t)
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 	w := watchWith(t, a.URL, nil)
 	w.untilPods(1)
-	a.Listener.Close() // first: who comes back at once must find it closed
+	a.Listener.Close() // first, so that no client can reconnect
 	a.CloseClientConnections()
 	w.untilErr("cannot be reached", "connection refused")
 	for range 5 {
 		if m := <-w.views; m.Err == nil {
-			t.Fatalf("renewed without a server: %+v", m)
+			t.Fatalf("the view was renewed without a server: %+v", m)
 		}
 	}
 }
 
-// client-go takes a watch that gets no answer for one without events.
-func TestWatchesThatDoNotOpenRenewNothing(t *testing.T) {
+// client-go takes a watch without an answer for one without events.
+func TestAWatchThatDoesNotOpenRenewsNothing(t *testing.T) {
 	a := newAPIServer(t)
 	a.put(sliceOf("one", "IPv4", pod("a", "10.0.0.1")))
 	w := watchWith(t, a.URL, nil)
@@ -226,7 +228,7 @@ func TestWatchesThatDoNotOpenRenewNothing(t *testing.T) {
 	w.untilErr("closes the connection without an answer")
 	for range 20 {
 		if m := <-w.views; m.Err == nil {
-			t.Fatalf("renewed without a watch: %+v", m)
+			t.Fatalf("the view was renewed without a watch: %+v", m)
 		}
 	}
 	a.set(verbWatch, 0)
@@ -243,11 +245,11 @@ func TestNew(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := New(Options{Service: "hello"}); err != nil {
-		t.Error("outside a pod a server must start:", err)
+		t.Error("a server outside a pod must start, but New returned", err)
 	}
 }
 
-func TestNoTokenIsToldByRun(t *testing.T) {
+func TestMissingTokenIsReportedByRun(t *testing.T) {
 	run := func(in map[string]string) *watched {
 		return watchWith(t, closedPort(t), func(s *Source) {
 			s.opts.Kubeconfig = ""
@@ -256,5 +258,5 @@ func TestNoTokenIsToldByRun(t *testing.T) {
 	}
 	run(map[string]string{"POD_NAMESPACE": "shop"}).untilErr("does not run in a pod", "peers.kubernetes.kubeconfig")
 	run(map[string]string{"POD_NAMESPACE": "shop", "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}).
-		untilErr("no token", "automountServiceAccountToken")
+		untilErr("no service account token", "automountServiceAccountToken")
 }

@@ -18,10 +18,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evenkeel-go/evenkeel/peers"
 	"go.uber.org/goleak"
 	discovery "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,11 +38,11 @@ type apiServer struct {
 	conns   map[chan string]bool
 	lists   int
 	watches int
-	asked   chan url.Values // a watch, once it is open
-	token   string          // empty: whoever asks
+	opened  chan url.Values // the query of each open watch
+	token   string          // the token that is required; empty: none
 }
 
-// The server takes requests and never answers them, or closes the connection.
+// With these codes the server never answers a request, or closes the connection.
 const hang, cut = -1, -2
 
 func newAPIServer(t *testing.T) *apiServer {
@@ -60,7 +61,7 @@ func newTLSServer(t *testing.T) *apiServer {
 func unstarted(t *testing.T) *apiServer {
 	a := &apiServer{
 		slices: map[string]*discovery.EndpointSlice{}, version: 10, fail: map[string]int{}, conns: map[chan string]bool{},
-		asked: make(chan url.Values, 1000),
+		opened: make(chan url.Values, 1000),
 	}
 	a.Server = httptest.NewUnstartedServer(http.HandlerFunc(a.serve))
 	a.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -116,20 +117,20 @@ func (a *apiServer) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	a.mu.Unlock()
 	select {
-	case a.asked <- r.URL.Query():
+	case a.opened <- r.URL.Query():
 	default:
 	}
 	a.stream(rw, r, events)
 }
 
-// nextWatch waits for a watch and returns what was asked for.
+// nextWatch waits for a watch and returns its query.
 func (a *apiServer) nextWatch(t *testing.T) url.Values {
 	t.Helper()
 	select {
-	case q := <-a.asked:
+	case q := <-a.opened:
 		return q
 	case <-time.After(20 * time.Second):
-		t.Fatal("no watch was opened")
+		t.Fatal("no watch was opened within 20 s")
 		return nil
 	}
 }
@@ -179,7 +180,7 @@ func (a *apiServer) listLocked() *discovery.EndpointSliceList {
 	return l
 }
 
-// put adds or changes a slice, and tells it to the watches.
+// put adds or changes a slice, and sends the change to the watches.
 func (a *apiServer) put(s *discovery.EndpointSlice) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -200,7 +201,7 @@ func (a *apiServer) sayLocked(kind string, obj any) {
 	}
 }
 
-// say sends raw text on each open watch; empty ends them.
+// say sends raw text on each open watch. Empty text ends the watches.
 func (a *apiServer) say(text string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -225,7 +226,7 @@ func sliceOf(name string, family discovery.AddressType, eps ...discovery.Endpoin
 	}
 }
 
-// watched is a Source that runs against the server, at a quick pace.
+// watched is a Source that runs against the server at a fast pace.
 type watched struct {
 	t     *testing.T
 	views chan peers.Membership
@@ -265,13 +266,13 @@ func watchWith(t *testing.T, url string, adjust func(*Source)) *watched {
 		select {
 		case <-done:
 		case <-time.After(10 * time.Second):
-			t.Error("Run did not return with its context")
+			t.Error("Run did not return when its context ended")
 		}
 	})
 	return w
 }
 
-// until waits for a view that fits.
+// until waits for a view for which fits returns true.
 func (w *watched) until(what string, fits func(peers.Membership) bool) peers.Membership {
 	w.t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -283,7 +284,7 @@ func (w *watched) until(what string, fits func(peers.Membership) bool) peers.Mem
 				return last
 			}
 		case <-deadline:
-			w.t.Fatalf("no view with %s; the last was %+v", what, last)
+			w.t.Fatalf("no view with %s within 20 s; the last was %+v", what, last)
 		}
 	}
 }
@@ -308,7 +309,7 @@ func (w *watched) untilErr(texts ...string) {
 	})
 }
 
-// closedPort is the URL of a server that is not there.
+// closedPort returns a URL at which nothing listens.
 func closedPort(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/evenkeel-go/evenkeel/peers"
 	discovery "k8s.io/api/discovery/v1"
+
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// slice is what is kept of an EndpointSlice.
+// slice is the part of an EndpointSlice that is kept.
 type slice struct {
-	version   uint64 // of the resource; 0: not a number
+	version   uint64 // of the resource; 0 if that is not a number
 	headless  bool
 	fqdn      bool
 	endpoints []endpoint
@@ -27,7 +28,7 @@ type endpoint struct {
 	unproven    bool
 }
 
-// headlessLabel is on each slice of a headless Service.
+// headlessLabel is a label of each slice of a headless Service.
 const headlessLabel = "service.kubernetes.io/headless"
 
 func toSlice(es *discovery.EndpointSlice) *slice {
@@ -46,10 +47,10 @@ func toSlice(es *discovery.EndpointSlice) *slice {
 	return s
 }
 
-// toEndpoint reads the conditions as the API defines them: unknown is ready, and ready
-// is never true for a pod that terminates, unless its Service publishes addresses that are not
-// ready. Then serving alone tells, and a pod has to prove itself. Addresses beyond
-// the first have no meaning.
+// toEndpoint reads the conditions as the API defines them. An absent condition ready means
+// that the pod is ready. A terminating pod is never ready, unless its Service publishes
+// addresses that are not ready. Only the condition serving counts then, and a pod that is
+// not serving must prove itself. Addresses after the first have no meaning.
 func toEndpoint(e *discovery.Endpoint) (endpoint, bool) {
 	if len(e.Addresses) == 0 {
 		return endpoint{}, false
@@ -70,7 +71,7 @@ func toEndpoint(e *discovery.Endpoint) (endpoint, bool) {
 	return out, true
 }
 
-// found is a pod over all slices.
+// found is a pod, merged from all slices.
 type found struct {
 	endpoint // of the newest slice that has the pod
 
@@ -78,7 +79,8 @@ type found struct {
 	addrs   []netip.Addr
 }
 
-// key tells pods apart. A pod of a StatefulSet comes back by the same name.
+// key identifies a pod. The UID comes first, since a new pod of a StatefulSet has the name
+// of the old one.
 func (e *endpoint) key() string {
 	switch {
 	case e.uid != "":
@@ -89,9 +91,9 @@ func (e *endpoint) key() string {
 	return "address " + e.addr.String()
 }
 
-// gather finds each pod once over all slices, in whatever order they come. Where two slices
-// have it, because it is being moved or has two addresses, the newest slice's word
-// counts. (kube-proxy takes the first that it meets, in no order.)
+// gather returns each pod once, whatever the order of the slices. Two slices can have the
+// same pod, because it has two addresses or moves between slices. The conditions of the
+// newest slice count then. (kube-proxy takes those of any slice.)
 func gather(all map[string]*slice) map[string]*found {
 	pods := make(map[string]*found)
 	for _, s := range all {
@@ -102,7 +104,8 @@ func gather(all map[string]*slice) map[string]*found {
 	return pods
 }
 
-// listed are the members among the pods. Where two claim an address, one has it.
+// listed returns the members among the pods. If several pods have the same address, only one
+// of them is a member.
 func listed(pods map[string]*found) []peers.Member {
 	list := make([]*found, 0, len(pods))
 	for _, f := range pods {
@@ -127,7 +130,7 @@ func listed(pods map[string]*found) []peers.Member {
 	return members
 }
 
-// starting counts the pods that have an address and are not ready yet.
+// starting counts the pods that have an address but are not ready yet.
 func starting(pods map[string]*found) int {
 	n := 0
 	for _, f := range pods {
@@ -153,8 +156,8 @@ func add(pods map[string]*found, e *endpoint, version uint64) {
 	}
 }
 
-// before decides between slices of one version, which only a server that does not
-// number them has: for what is safer, so that nothing is sent to a pod on its way out.
+// before decides between slices of the same version, which only a server without numeric
+// versions has. It prefers the safer state, so that no client is sent to a terminating pod.
 func (e *endpoint) before(o *endpoint) bool {
 	if e.terminating != o.terminating {
 		return e.terminating
@@ -165,8 +168,8 @@ func (e *endpoint) before(o *endpoint) bool {
 	return e.unproven && !o.unproven
 }
 
-// preferred sorts those first that keep an address which two pods claim, for a moment,
-// when one took over the other's.
+// preferred orders pods by their right to an address. Two pods have the same one for a
+// moment when one takes it over from the other.
 func preferred(a, b *found) int {
 	return cmp.Or(
 		cmp.Compare(rank(a), rank(b)),

@@ -2,7 +2,8 @@ package kube
 
 import "testing"
 
-// A pod with an address that is not ready is about to serve, once, in however many slices.
+// A pod that has an address and is not ready is starting. It counts once, in however many
+// slices it is.
 func TestStarting(t *testing.T) {
 	all := map[string]*slice{
 		"four": toSlice(sliceOf("four", "IPv4",
@@ -17,6 +18,6 @@ func TestStarting(t *testing.T) {
 		)),
 	}
 	if n := starting(gather(all)); n != 2 {
-		t.Errorf("%d pods are starting, want b and d", n)
+		t.Errorf("%d pods are starting, want 2: b and d", n)
 	}
 }

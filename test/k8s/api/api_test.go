@@ -137,10 +137,10 @@ func TestRoleWithoutVerbs(t *testing.T) {
 	ns := c.Namespace(t)
 	put(t, c, ns, 2)
 	views := watchAs(t, c, ns, "system:serviceaccount:"+ns+":web")
-	until(t, views, "the verb list named", failing("allow to list endpointslices"))
+	until(t, views, "the verb list named", failing(`lacks the verb "list"`))
 	role(t, c, ns, "list")
 	until(t, views, "a warning that names the verb watch", func(v view) bool {
-		return pods(2)(v) && strings.Contains(v.Warning, "allow to watch endpointslices")
+		return pods(2)(v) && strings.Contains(v.Warning, `lacks the verb "watch"`)
 	})
 	put(t, c, ns, 3)
 	until(t, views, "3 pods", pods(3))

@@ -56,7 +56,7 @@ func TestMissingPartsAreNamed(t *testing.T) {
 		},
 		{
 			name: "no Service", settings: []string{"evenkeel.peers.kubernetes.service=late"},
-			words: []string{"late", "does the Service exist"},
+			words: []string{"late", "check that the Service exists"},
 			mend:  func(t *testing.T, r *release) { c.Apply(t, r.ns, lateService) },
 		},
 		{
