@@ -60,7 +60,7 @@ var rules = []rule{
 	{"peers.static", addresses{}, false},
 	{"peers.dns.name", dnsName{}, false},
 	{"peers.dns.server", address{}, false},
-	{"peers.dns.interval", within(100*time.Millisecond, 10*time.Second), false}, // well below staleAfter
+	{"peers.dns.interval", within(100*time.Millisecond, 10*time.Second), false}, // a view is stale after 30 s
 	{"peers.kubernetes.namespace", kubeName{}, false},
 	{"peers.kubernetes.service", kubeName{}, false},
 	{"peers.kubernetes.kubeconfig", file{}, false},

@@ -6,64 +6,68 @@ import (
 	"net/netip"
 )
 
-// Source tells who else serves: the pods of this service.
+// Source finds the pods of the service. Implement it to find them in a way of your own.
 type Source interface {
-	// Run watches until ctx is done and calls report with each new view, from
-	// one goroutine at a time. It reports again, unchanged, at least as often as
-	// it can be sure that the view still holds: a view that is not renewed
-	// becomes stale. An error that leaves the source blind is reported as a
-	// Membership with Err set; Run itself returns only with ctx, or for an error that
-	// no retry can mend.
+	// Run watches the membership until ctx is done. It calls report with each new view, from
+	// one goroutine at a time.
+	//
+	// While the view holds, Run reports it again every few seconds, unchanged: a view that
+	// is not renewed becomes stale after 30 s. While the source cannot see the membership,
+	// Run reports a Membership with Err set and tries again. It returns only when ctx is
+	// done, or with an error that no retry can mend.
 	Run(ctx context.Context, report func(Membership)) error
 	// String names the source for people: "dns hello.test", "static (3 addresses)".
 	String() string
 }
 
-// Dialer may be implemented by a Source as well. It then reaches the pods' health
-// endpoints its own way, such as through a proxy. Without it they are dialled over TCP.
+// Dialer is an optional interface of a Source. Its DialPeer then connects to the health
+// endpoints of the pods, such as through a proxy. Without it they are dialled over TCP.
 type Dialer interface {
-	// DialPeer connects to the health endpoint at addr, a Member's address and port, for
-	// every question to that pod. The connection is kept and used again. With peers.tls, TLS
-	// is spoken over it. DialPeer is called from several goroutines at a time and must
-	// return with ctx, which ends after 1 s at most; so it may still be under way when Run
-	// has returned. An error counts as a pod that does not answer.
+	// DialPeer connects to the health endpoint at addr, the address and port of a Member.
+	// With peers.tls, TLS is spoken over the connection. The connection is kept and reused.
+	//
+	// DialPeer is called from several goroutines at a time, possibly after Run has
+	// returned. It must return when ctx is done, after 1 s at most. A pod for which it
+	// returns an error counts as one that does not answer.
 	DialPeer(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
 
-// Membership is who serves, as a Source sees it.
+// Membership is the membership of the service, as a Source sees it. The zero value is a
+// service without pods.
 type Membership struct {
-	// Members are the pods, each once, in any order, this one possibly among them. They
+	// Members are the pods, each once and in any order. They may include this pod. They
 	// are copied before report returns.
 	Members []Member
-	// Starting is how many pods more are about to serve: the source lists them, and they
-	// are not ready yet. Clients are told of pods added once for all that become ready
-	// within 15 s of each other. Zero: none, or the source does not know.
+	// Starting is the number of further pods that the source lists but that are not ready
+	// yet. Pods that become ready within 15 s of each other are made known to multi-homed
+	// clients together. Default 0: there are none, or the source does not know.
 	Starting int
-	// ClientName is the DNS name that answers with these very pods, if the source knows
-	// one: a headless Service's. Clients are taken to resolve it, and none is moved before
-	// it answers in full, unless clients.dns.name says otherwise. Empty: there is no such
+	// ClientName is the DNS name that answers with these very pods, such as that of a
+	// headless Service. Clients are assumed to resolve it, unless clients.dns.name is set,
+	// and no connection is moved before it answers in full. Default empty: there is no such
 	// name (a ClusterIP), or the source does not know.
 	ClientName string
-	// Warning is what a person should mend though the view is good, such as a permission
-	// without which changes are seen late. It shows as a condition until a view comes
-	// without it. Empty: nothing.
+	// Warning is a problem that a person should mend although the view is good, such as a
+	// missing permission that makes changes late. It shows as a condition until a view
+	// comes without it. Default empty: none.
 	Warning string
-	// Err, if not nil, says why the source sees nothing now. Members is ignored
-	// then and the last good view ages.
+	// Err, if not nil, is why the source cannot see the membership. Members is then
+	// ignored, and the last good view ages. Default nil.
 	Err error
 }
 
 // Member is one pod of the service.
 type Member struct {
-	// Pod is its name, if the source knows it.
+	// Pod is the name of the pod. Default empty: the source does not know it.
 	Pod string
-	// Addrs are its addresses; at least one. The first names the pod where Pod is empty.
+	// Addrs are the addresses of the pod, at least one. The first one names the pod if Pod
+	// is empty.
 	Addrs []netip.Addr
-	// Port is the port of its health endpoint; 0: peers.port.
+	// Port is the port of the pod's health endpoint. Default 0: peers.port.
 	Port int
-	// Terminating: it is on its way out and no longer counts as a member.
+	// Terminating reports whether the pod is stopping. It is then no longer a member.
 	Terminating bool
-	// Unproven: the source cannot know whether it serves (a static list): it
-	// counts as a member only while its health endpoint answers.
+	// Unproven reports whether the source cannot know that the pod serves, such as a static
+	// list. The pod is then a member only while its health endpoint answers.
 	Unproven bool
 }

@@ -17,39 +17,42 @@ import (
 )
 
 const (
-	// DefaultInterval is the time from one answer to the next lookup.
+	// DefaultInterval is the default of Options.Interval.
 	DefaultInterval = time.Second
-	// MinInterval is the least that Options.Interval may be.
+	// MinInterval is the minimum of Options.Interval.
 	MinInterval = 100 * time.Millisecond
 )
 
-// Options say what to ask. Only Name is required.
+// Options configure a Source. Only Name is required.
 type Options struct {
-	// Name has A and AAAA records of the pods, or SRV records if it begins with an
-	// underscore. A dot at its end spares the questions of the search list.
+	// Name is a name with the A and AAAA records of the pods, or with SRV records if it
+	// begins with an underscore. A dot at its end saves the queries of the search list.
+	// Required.
 	Name string
-	// Server is the DNS server, "host" or "host:port". Empty: the system's.
+	// Server is the DNS server, "host" or "host:port" (default port 53). Default empty: the
+	// servers of the system.
 	Server string
-	// Interval is the time from one answer to the next lookup, give or take a
-	// tenth, so that pods do not ask in step. Zero: DefaultInterval; least:
-	// MinInterval.
+	// Interval is the time from one answer to the next lookup, plus or minus a tenth, so
+	// that the lookups of all pods do not stay in step. Default 0: DefaultInterval.
+	// Minimum: MinInterval.
 	Interval time.Duration
-	// Unproven lets members count only while their health endpoints answer. The
-	// name of a headless Service has ready pods alone, so that one that does not
-	// answer is a reason to wait, not a pod less. Set it for a name whose
-	// records are kept by hand, or of a Service with publishNotReadyAddresses.
+	// Unproven makes members count only while their health endpoints answer. Set it for a
+	// name whose records are kept by hand, or for that of a Service with
+	// publishNotReadyAddresses. Default false: a pod that does not answer is a reason to
+	// wait, since the name of a headless Service has only ready pods.
 	Unproven bool
-	// Logger is told when answers change or fail. Nil: silent.
+	// Logger logs each change of the number of pods or of the failure, once. Default nil:
+	// silent.
 	Logger *slog.Logger
 }
 
-// resolver is what Source needs of lookup.Resolver.
+// resolver is the part of lookup.Resolver that Source uses.
 type resolver interface {
 	lookup.Lookuper
 	SRV(ctx context.Context, name string) ([]lookup.Target, error)
 }
 
-// Source reports the addresses of a name.
+// Source reports the addresses of a name. Create it with New; the zero value is not valid.
 type Source struct {
 	opts     Options
 	resolver resolver
@@ -58,18 +61,20 @@ type Source struct {
 
 var _ peers.Source = (*Source)(nil)
 
-// outcome is what is logged when it changes.
+// outcome is the part of a view whose changes are logged.
 type outcome struct {
 	members int
 	failure string
 }
 
-// New returns a Source for a name. It joins all that is wrong with opts.
+// New returns a Source for a name. It fails without a Name, with an Interval below
+// MinInterval, or with a Server that cannot be an address. The error joins all mistakes:
+// correct opts.
 func New(opts Options) (*Source, error) {
 	res, errServer := lookup.New(opts.Server)
 	var errs []error
 	if opts.Name == "" {
-		errs = append(errs, errors.New("no name"))
+		errs = append(errs, errors.New("the name is empty"))
 	}
 	if opts.Interval != 0 && opts.Interval < MinInterval {
 		errs = append(errs, fmt.Errorf("interval %v is below %v", opts.Interval, MinInterval))
@@ -84,7 +89,7 @@ func New(opts Options) (*Source, error) {
 	return &Source{opts: opts, resolver: res.Strict()}, nil
 }
 
-// String names the source for people.
+// String names the source for people, such as "dns hello.test".
 func (s *Source) String() string {
 	if s.opts.Server != "" {
 		return "dns " + s.opts.Name + " at " + s.opts.Server
@@ -92,9 +97,10 @@ func (s *Source) String() string {
 	return "dns " + s.opts.Name
 }
 
-// Run looks the name up at once and every Interval from then on, and reports each
-// answer, changed or not: an answer is a renewal. It returns with ctx, and must
-// not run twice at a time.
+// Run looks up the name at once and then every Interval, until ctx is done. It then returns
+// the error of ctx. It reports each answer, even an unchanged one, since an answer renews the
+// view. It reports a failed lookup by Membership.Err and tries again. Only one Run may be
+// active at a time.
 func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -104,7 +110,7 @@ func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 			return ctx.Err()
 		case <-timer.C:
 		}
-		view := s.look(ctx)
+		view := s.lookup(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -114,12 +120,12 @@ func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 	}
 }
 
-// jitter returns d, up to a tenth shorter or longer.
+// jitter returns d, randomly up to a tenth shorter or longer.
 func jitter(d time.Duration) time.Duration {
 	return d + time.Duration((rand.Float64()-0.5)*0.2*float64(d))
 }
 
-func (s *Source) look(ctx context.Context) peers.Membership {
+func (s *Source) lookup(ctx context.Context) peers.Membership {
 	find := s.byAddress
 	if strings.HasPrefix(s.opts.Name, "_") {
 		find = s.bySRV
@@ -136,13 +142,14 @@ func (s *Source) look(ctx context.Context) peers.Membership {
 		}
 	}
 	if len(view.Members) == 0 {
-		view.Err = fmt.Errorf("no addresses for name %q", s.opts.Name)
+		view.Err = fmt.Errorf("DNS has no addresses for name %q", s.opts.Name)
 	}
 	return view
 }
 
-// clientName is what clients are taken to resolve: the very name, or the one behind that of SRV
-// records. Of a name that a server of its own knows it cannot be told.
+// clientName returns the name that clients are assumed to resolve: the name itself, or the
+// one behind that of SRV records. With a server of its own, the name may be unknown to
+// clients.
 func (s *Source) clientName() string {
 	if s.opts.Server != "" {
 		return ""
@@ -150,8 +157,8 @@ func (s *Source) clientName() string {
 	return lookup.Host(s.opts.Name)
 }
 
-// unusable tells whether a is the address of no pod. Filters answer with 0.0.0.0,
-// which would be ourselves.
+// unusable reports whether a cannot be the address of a pod. Some DNS filters answer with
+// 0.0.0.0, which would stand for this pod.
 func unusable(a netip.Addr) bool { return a.IsUnspecified() || a.IsMulticast() }
 
 func (s *Source) byAddress(ctx context.Context) ([][]netip.Addr, error) {
@@ -163,7 +170,7 @@ func (s *Source) byAddress(ctx context.Context) ([][]netip.Addr, error) {
 	return pods, err
 }
 
-// bySRV joins the addresses of a target, and drops those that two targets have: a
+// bySRV groups the addresses of a target, and drops those that an earlier target has: a
 // Service with several ports of one name has a record for each.
 func (s *Source) bySRV(ctx context.Context) ([][]netip.Addr, error) {
 	targets, err := s.resolver.SRV(ctx, s.opts.Name)
@@ -172,16 +179,16 @@ func (s *Source) bySRV(ctx context.Context) ([][]netip.Addr, error) {
 	for _, t := range targets {
 		for _, addrs := range lookup.Pods(t.Addrs) {
 			pods = append(pods, slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool {
-				was := seen[a]
+				duplicate := seen[a]
 				seen[a] = true
-				return was
+				return duplicate
 			}))
 		}
 	}
 	return pods, err
 }
 
-// logChange logs what is not as it was.
+// logChange logs the view if its outcome has changed.
 func (s *Source) logChange(view peers.Membership) {
 	now := outcome{members: len(view.Members)}
 	if view.Err != nil {
@@ -192,8 +199,8 @@ func (s *Source) logChange(view peers.Membership) {
 	}
 	s.last = now
 	if view.Err != nil {
-		s.opts.Logger.Warn("DNS does not tell who serves", "name", s.opts.Name, "error", view.Err)
+		s.opts.Logger.Warn("cannot find peers by DNS", "name", s.opts.Name, "error", view.Err)
 		return
 	}
-	s.opts.Logger.Info("DNS tells who serves", "name", s.opts.Name, "pods", len(view.Members))
+	s.opts.Logger.Info("found peers by DNS", "name", s.opts.Name, "pods", len(view.Members))
 }

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeDNS answers at once with what it was set to.
+// fakeDNS answers at once with the result that was set.
 type fakeDNS struct {
 	mu      sync.Mutex
 	addrs   []netip.Addr
@@ -61,7 +61,7 @@ type seen struct {
 	view peers.Membership
 }
 
-// run runs a Source with fake for d of virtual time and returns what it reported.
+// run runs a Source with fake for d of virtual time and returns its reports.
 func run(t *testing.T, fake *fakeDNS, opts Options, d time.Duration, during func()) []seen {
 	t.Helper()
 	s, err := New(opts)
@@ -77,24 +77,24 @@ func run(t *testing.T, fake *fakeDNS, opts Options, d time.Duration, during func
 	var all []seen
 	err = s.Run(ctx, func(m peers.Membership) { all = append(all, seen{time.Now(), m}) })
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Run returned %v", err)
+		t.Errorf("Run returned %v, want %v", err, context.DeadlineExceeded)
 	}
 	return all
 }
 
-// members writes a view in a form that can be compared.
+// members returns the members of a view as text.
 func members(m peers.Membership) string {
 	var parts []string
 	for _, one := range m.Members {
 		if one.Port != 0 || one.Pod != "" || one.Terminating {
-			return fmt.Sprintf("DNS cannot know this: %+v", one)
+			return fmt.Sprintf("member %+v has what DNS cannot know", one)
 		}
 		parts = append(parts, fmt.Sprintf("%v unproven=%v", one.Addrs, one.Unproven))
 	}
 	return strings.Join(parts, "; ")
 }
 
-func TestEachAnswerIsReportedChangedOrNot(t *testing.T) {
+func TestEachAnswerIsReportedEvenUnchanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := &fakeDNS{addrs: addrs("10.0.0.1", "10.0.0.2", "fd00::1")}
 		start := time.Now()
@@ -120,12 +120,12 @@ func TestEachAnswerIsReportedChangedOrNot(t *testing.T) {
 			}
 		}
 		if len(gaps) < 2 {
-			t.Error("no jitter: pods would ask in step")
+			t.Error("all gaps are equal, so the lookups of all pods would stay in step")
 		}
 	})
 }
 
-func TestNoViewIsAnError(t *testing.T) {
+func TestAnAnswerWithoutAnyPodIsAnError(t *testing.T) {
 	broken := errors.New("SERVFAIL")
 	for name, tc := range map[string]struct {
 		fake *fakeDNS
@@ -133,7 +133,7 @@ func TestNoViewIsAnError(t *testing.T) {
 		want string
 	}{
 		"failure":       {&fakeDNS{err: broken, addrs: addrs("10.0.0.1")}, "hello.test", "SERVFAIL"},
-		"empty":         {&fakeDNS{}, "hello.test", `no addresses for name "hello.test"`},
+		"empty":         {&fakeDNS{}, "hello.test", `DNS has no addresses for name "hello.test"`},
 		"blocked":       {&fakeDNS{addrs: addrs("0.0.0.0", "::", "224.0.0.1")}, "hello.test", "no addresses"},
 		"SRV failure":   {&fakeDNS{err: broken}, "_grpc._tcp.hello.test", "SERVFAIL"},
 		"SRV empty":     {&fakeDNS{}, "_grpc._tcp.hello.test", "no addresses"},
@@ -144,11 +144,11 @@ func TestNoViewIsAnError(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				all := run(t, tc.fake, Options{Name: tc.name}, 10*time.Second, nil)
 				if len(all) < 4 {
-					t.Fatalf("%d reports: failures must be reported, too", len(all))
+					t.Fatalf("%d reports in 10 s, want each failure to be reported", len(all))
 				}
 				for _, s := range all {
 					if s.view.Err == nil || !strings.Contains(s.view.Err.Error(), tc.want) || len(s.view.Members) != 0 {
-						t.Fatalf("got %+v, want an error with %q", s.view, tc.want)
+						t.Fatalf("got %+v, want an error that contains %q", s.view, tc.want)
 					}
 				}
 			})
@@ -156,7 +156,7 @@ func TestNoViewIsAnError(t *testing.T) {
 	}
 }
 
-// What clients resolve follows from the name, but not from one that only some server knows.
+// Clients are assumed to resolve the name of the source, unless it is on a server of its own.
 func TestClientName(t *testing.T) {
 	for _, tc := range []struct {
 		opts Options
@@ -168,7 +168,7 @@ func TestClientName(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			all := run(t, &fakeDNS{addrs: addrs("10.0.0.1")}, tc.opts, time.Second, nil)
 			if got := all[0].view.ClientName; got != tc.want {
-				t.Errorf("%+v: %q, want %q", tc.opts, got, tc.want)
+				t.Errorf("%+v: ClientName is %q, want %q", tc.opts, got, tc.want)
 			}
 		})
 	}
@@ -204,7 +204,7 @@ func TestOnlyChangesAreLogged(t *testing.T) {
 			fake.set(nil, "10.0.0.1", "10.0.0.2")
 		})
 		if n := strings.Count(log.String(), "\n"); n != 3 {
-			t.Errorf("%d lines, want 3:\n%s", n, log.String())
+			t.Errorf("%d lines logged, want 3:\n%s", n, log.String())
 		}
 	})
 }
@@ -219,9 +219,9 @@ func TestOptions(t *testing.T) {
 		t.Errorf("got %v, %v", s, err)
 	}
 	_, err = New(Options{Server: "a:b:c", Interval: -time.Second})
-	for _, want := range []string{"no name", "interval -1s", `"a:b:c"`} {
+	for _, want := range []string{"the name is empty", "interval -1s", `"a:b:c"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v does not tell of %s", err, want)
+			t.Errorf("%v does not contain %q", err, want)
 		}
 	}
 }

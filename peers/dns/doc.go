@@ -1,18 +1,18 @@
-// Package dns is a source of peers that asks a name: the headless Service of the
-// pods, or any name whose records are kept up to date.
+// Package dns is a source of peers that looks up a name: that of the pods' headless Service,
+// or any other name whose records are kept up to date.
 //
-// Each address is a member by itself, since A and AAAA records do not say which
-// belong to one pod. SRV records ("_grpc._tcp.hello.test") do: a target with one
-// address of each family is one member. Their port is that of the gRPC service
-// and left out; the health endpoint's is peers.port. Each target is looked up
-// by itself, so that plain names are the better choice for more than a few pods.
+// Each address is a member of its own, since A and AAAA records do not show which addresses
+// belong to one pod. SRV records ("_grpc._tcp.hello.test") do: a target with one address of
+// each family is one member. Their port is ignored, since it is that of the gRPC service.
+// The port of the health endpoints is peers.port. Each target is looked up separately, so
+// plain names are better for more than a few pods.
 //
-// Clients are taken to resolve the same name, of SRV records the one behind _service._proto,
-// and nothing is moved before it answers in full, unless clients.dns.name says otherwise. Of a
-// name that Options.Server knows this holds only if the configuration names it, too
-// (peers.source dns), or clients.dns.name does.
+// Clients are assumed to resolve the same name, or for SRV records the one behind
+// _service._proto, unless clients.dns.name is set. No connection is moved before that name
+// answers in full. With Options.Server, this is assumed only if the configuration has the
+// name (peers.source dns).
 //
-// A name that does not exist or has no addresses is an error, not an empty fleet:
-// a view without anybody, not even us, is no view. A lookup of which any part
-// failed is an error, too: half a fleet would be worse than the last whole one.
+// A name that does not exist or has no address is an error, not an empty service: a view
+// without even this pod is no view. A lookup that failed in part is an error as well: half a
+// fleet would be worse than the last whole one.
 package dns

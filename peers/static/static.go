@@ -14,19 +14,18 @@ import (
 )
 
 const (
-	// renew is how often the view is reported. What is written down holds at any
-	// time; the report says no more than that this process is alive.
+	// renew is the time between two reports. A fixed list always holds; a report only shows
+	// that this process is alive.
 	renew = 2 * time.Second
-	// resolveEvery is how often names are resolved again.
+	// resolveEvery is the time after which a name is resolved again.
 	resolveEvery = 30 * time.Second
-	// patience bounds the resolving of all names, and with it the time between two
-	// reports.
-	patience = 2 * time.Second
-	// maxEntries is far above any list that a person keeps.
+	// timeout bounds the resolution of all names, and with it the time between two reports.
+	timeout = 2 * time.Second
+	// maxEntries is far above the length of any list that a person keeps.
 	maxEntries = 10_000
 )
 
-// Source reports a list of addresses.
+// Source reports a fixed list of addresses. Create it with New; the zero value is not valid.
 type Source struct {
 	entries  []entry
 	resolver lookup.Lookuper
@@ -34,24 +33,24 @@ type Source struct {
 
 var _ peers.Source = (*Source)(nil)
 
-// entry is one line of the list.
+// entry is one entry of the list.
 type entry struct {
-	text  string
 	host  string
 	port  int
-	addrs []netip.Addr // an address, or the last good answer for a name
+	addrs []netip.Addr // the address, or the last good answer for a name
 	err   error        // why there is no good answer yet
 	due   time.Time    // when a name is resolved next; zero: now
 	fixed bool         // host is an address
 }
 
-// New returns a Source of addrs: "host" or "host:port". It fails if there is none
-// or more than 10,000, and joins what is wrong with each that cannot be an address.
+// New returns a Source of addrs, each "host" or "host:port". It fails if there is none, if
+// there are more than 10,000, or if any cannot be the address of a pod. The error then names
+// each bad entry: correct them.
 func New(addrs []string) (*Source, error) {
 	if len(addrs) == 0 || len(addrs) > maxEntries {
 		return nil, fmt.Errorf("static peers: %d addresses, want from 1 to %d", len(addrs), maxEntries)
 	}
-	s := &Source{resolver: &lookup.Resolver{Timeout: patience}}
+	s := &Source{resolver: &lookup.Resolver{Timeout: timeout}}
 	var errs []error
 	for _, text := range addrs {
 		e, err := parse(text)
@@ -71,7 +70,7 @@ func parse(text string) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	e := entry{text: text, host: host, port: port}
+	e := entry{host: host, port: port}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip.IsUnspecified() || ip.IsMulticast() {
 			return entry{}, errors.New("not the address of one pod")
@@ -81,7 +80,7 @@ func parse(text string) (entry, error) {
 	return e, nil
 }
 
-// String names the source for people.
+// String names the source for people, such as "static (3 addresses)".
 func (s *Source) String() string {
 	if len(s.entries) == 1 {
 		return "static (1 address)"
@@ -89,10 +88,10 @@ func (s *Source) String() string {
 	return fmt.Sprintf("static (%d addresses)", len(s.entries))
 }
 
-// Run reports the list at once and every two seconds from then on. A name that
-// cannot be resolved keeps its last addresses, and is tried again with the next
-// report; Err is set only if nothing on the list has an address. Run returns with
-// ctx, and must not run twice at a time.
+// Run reports the list at once and then every 2 s, until ctx is done. It then returns the
+// error of ctx. A name that cannot be resolved keeps its last addresses, and is tried again
+// before the next report. Membership.Err is set only if no entry has an address. Only one
+// Run may be active at a time.
 func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -110,9 +109,9 @@ func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 	}
 }
 
-// resolve brings the names up to date whose time has come.
+// resolve looks up the names that are due.
 func (s *Source) resolve(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var due []*entry
 	var names []string
@@ -126,8 +125,8 @@ func (s *Source) resolve(ctx context.Context) {
 	}
 }
 
-// update takes an answer. No address is as bad as no answer: the entry was
-// written down by somebody who knew of a pod there.
+// update applies an answer. An empty answer counts as a failure, since someone who knew of a
+// pod there wrote the entry.
 func (e *entry) update(res lookup.Result) {
 	if len(res.Addrs) == 0 {
 		e.err = cmp.Or(res.Err, fmt.Errorf("no addresses for name %q", e.host))
@@ -136,7 +135,7 @@ func (e *entry) update(res lookup.Result) {
 	e.addrs, e.err, e.due = res.Addrs, nil, time.Now().Add(resolveEvery)
 }
 
-// view makes the members of the entries, each address and port once.
+// view returns the members of all entries, each address and port once.
 func (s *Source) view() peers.Membership {
 	var m peers.Membership
 	var errs []error
@@ -146,9 +145,9 @@ func (s *Source) view() peers.Membership {
 		for _, addrs := range lookup.Pods(e.addrs) {
 			addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool {
 				ap := netip.AddrPortFrom(a, uint16(e.port))
-				was := seen[ap]
+				duplicate := seen[ap]
 				seen[ap] = true
-				return was
+				return duplicate
 			})
 			if len(addrs) > 0 {
 				m.Members = append(m.Members, peers.Member{Addrs: addrs, Port: e.port, Unproven: true})

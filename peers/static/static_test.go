@@ -18,18 +18,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeDNS knows some names, and how often each was asked for.
+// fakeDNS answers for some names, and counts the lookups of each.
 type fakeDNS struct {
-	mu    sync.Mutex
-	names map[string][]netip.Addr
-	err   error
-	hang  bool
-	asked map[string]int
+	mu      sync.Mutex
+	names   map[string][]netip.Addr
+	err     error
+	hang    bool
+	lookups map[string]int
 }
 
 func (f *fakeDNS) Addrs(ctx context.Context, name string) ([]netip.Addr, error) {
 	f.mu.Lock()
-	f.asked[name]++
+	f.lookups[name]++
 	list, err, hang := slices.Clone(f.names[name]), f.err, f.hang
 	f.mu.Unlock()
 	if hang {
@@ -56,7 +56,7 @@ func addrs(texts ...string) []netip.Addr {
 	return list
 }
 
-// running is a Source that reports into views, newest last.
+// running records the views of a running Source, the newest last.
 type running struct {
 	mu    sync.Mutex
 	views []peers.Membership
@@ -69,14 +69,14 @@ func (r *running) report(m peers.Membership) {
 	r.views, r.at = append(r.views, m), append(r.at, time.Now())
 }
 
-// times returns when there were reports.
+// times returns the times of the reports.
 func (r *running) times() []time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.at)
 }
 
-// last returns the newest view in a form that can be compared.
+// last returns the newest view as text.
 func (r *running) last(t *testing.T) string {
 	t.Helper()
 	synctest.Wait()
@@ -92,21 +92,21 @@ func (r *running) last(t *testing.T) string {
 	var parts []string
 	for _, one := range m.Members {
 		if !one.Unproven || one.Terminating || one.Pod != "" {
-			t.Errorf("a list cannot know this: %+v", one)
+			t.Errorf("member %+v has what a list cannot know", one)
 		}
 		parts = append(parts, fmt.Sprintf("%v:%d", one.Addrs, one.Port))
 	}
 	return strings.Join(parts, " ")
 }
 
-// start runs a Source of list in this bubble, until the test ends.
+// start runs a Source of list in the test's bubble, until the test ends.
 func start(t *testing.T, dns *fakeDNS, list ...string) *running {
 	t.Helper()
 	s, err := New(list)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dns.asked = make(map[string]int)
+	dns.lookups = make(map[string]int)
 	s.resolver = dns
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -115,7 +115,7 @@ func start(t *testing.T, dns *fakeDNS, list ...string) *running {
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Errorf("Run returned %v", err)
+			t.Errorf("Run returned %v, want %v", err, context.Canceled)
 		}
 	})
 	return r
@@ -136,11 +136,11 @@ func TestAddressesAreReportedAtOnceAndRenewed(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if got := r.last(t); got != want || len(r.times()) < 30 {
-			t.Errorf("after %d reports: %s", len(r.times()), got)
+			t.Errorf("after a minute and %d reports: %s, want %s after at least 30", len(r.times()), got, want)
 		}
 		dns.set(func() {
-			if len(dns.asked) != 0 {
-				t.Errorf("the DNS was asked for %v", dns.asked)
+			if len(dns.lookups) != 0 {
+				t.Errorf("names were looked up: %v, want none", dns.lookups)
 			}
 		})
 	})
@@ -160,8 +160,8 @@ func TestNamesAreResolvedAgain(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		dns.set(func() {
-			if n := dns.asked["many"]; n != 2 {
-				t.Errorf("asked %d times in 33 s, want 2", n)
+			if n := dns.lookups["many"]; n != 2 {
+				t.Errorf("%d lookups in 33 s, want 2", n)
 			}
 		})
 	})
@@ -185,8 +185,8 @@ func TestANameThatFailsKeepsItsAddresses(t *testing.T) {
 				}
 				times := r.times()
 				for i := 1; i < len(times); i++ {
-					if gap := times[i].Sub(times[i-1]); gap > renew+patience {
-						t.Errorf("%v between reports: the view would become stale", gap)
+					if gap := times[i].Sub(times[i-1]); gap > renew+timeout {
+						t.Errorf("%v between reports, so the view would become stale", gap)
 					}
 				}
 			})
@@ -194,15 +194,15 @@ func TestANameThatFailsKeepsItsAddresses(t *testing.T) {
 	}
 }
 
-func TestWithoutAnyAddressThereIsNoView(t *testing.T) {
+func TestAListWithoutAnyAddressIsAnError(t *testing.T) {
 	bubble(t, func(t *testing.T, dns *fakeDNS) {
 		dns.names["b"] = nil
 		r := start(t, dns, "a", "b")
 		if got := r.last(t); !strings.HasPrefix(got, "error: ") || !strings.Contains(got, `"a"`) || !strings.Contains(got, `"b"`) {
-			t.Errorf("got %s, want an error that names both", got)
+			t.Errorf("got %s, want an error that names a and b", got)
 		}
 		dns.set(func() { dns.names["b"] = addrs("10.0.0.2") })
-		time.Sleep(3 * time.Second) // tried again before the 30 s are over
+		time.Sleep(3 * time.Second) // a failed lookup is repeated before 30 s are over
 		if got, want := r.last(t), "[10.0.0.2]:0"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
@@ -218,7 +218,7 @@ func TestNew(t *testing.T) {
 	}
 	for _, list := range [][]string{nil, {}, make([]string, maxEntries+1)} {
 		if _, err := New(list); err == nil {
-			t.Errorf("%d entries: no error", len(list))
+			t.Errorf("New accepted %d entries", len(list))
 		}
 	}
 	bad := []string{"", "a b", "a:0", "10.0.0.1:99999", "0.0.0.0", "[::]:80", "224.0.0.1", "http://a", "a/b"}
@@ -229,6 +229,6 @@ func TestNew(t *testing.T) {
 		}
 	}
 	if strings.Contains(fmt.Sprint(err), `"good"`) {
-		t.Errorf("%v names what is good", err)
+		t.Errorf("%v names the good entry", err)
 	}
 }
