@@ -2,7 +2,6 @@ package config_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -46,23 +45,14 @@ func ExampleErrors() {
 
 // Watch calls its function for each change of the file, until its context ends.
 func ExampleWatch() {
-	dir, err := os.MkdirTemp("", "config")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	layers := config.Layers{File: filepath.Join(dir, "evenkeel.yaml"), Env: []string{}}
-	write := func(text string) {
-		if err := os.WriteFile(layers.File, []byte(text), 0o600); err != nil {
-			log.Fatal(err)
-		}
-	}
-	write("rebalance: {settle: 2s}")
+	file := filepath.Join(os.TempDir(), fmt.Sprintf("evenkeel-%d.yaml", os.Getpid()))
+	defer func() { _ = os.Remove(file) }()
+	layers := config.Layers{File: file, Env: []string{}}
+
+	_ = os.WriteFile(file, []byte("rebalance: {settle: 2s}"), 0o600)
 	current, err := config.Load(layers)
-	if err != nil {
-		log.Fatal(err)
-	}
-	write("rebalance: {settle: 5s}")
+	fmt.Println("settle is", current.Rebalance.Settle, err)
+	_ = os.WriteFile(file, []byte("rebalance: {settle: 5s}"), 0o600)
 
 	ctx, stop := context.WithCancel(context.Background())
 	err = config.Watch(ctx, layers, current, func(next config.Config, err error) {
@@ -70,13 +60,14 @@ func ExampleWatch() {
 			fmt.Println("kept:", err)
 			return
 		}
-		fmt.Println("settle is now", next.Rebalance.Settle)
+		fmt.Println("settle is", next.Rebalance.Settle)
 		stop() // a server would go on watching
 	})
-	fmt.Println(errors.Is(err, context.Canceled))
+	fmt.Println(err)
 	// Output:
-	// settle is now 5s
-	// true
+	// settle is 2s <nil>
+	// settle is 5s
+	// context canceled
 }
 
 func ExampleChangedKeys() {

@@ -69,7 +69,7 @@ func TestCostAtRest(t *testing.T) {
 		t.Logf("%-10s medians of %d: %v", source, runs, medians(all))
 	}
 	if a.mu.Lock(); a.watches < runs {
-		t.Errorf("%d watches for %d servers: not every server did watch", a.watches, runs)
+		t.Errorf("%d watches for %d servers: not every server watched", a.watches, runs)
 	}
 	a.mu.Unlock()
 }
