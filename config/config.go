@@ -89,7 +89,6 @@ type Policy struct {
 
 // Rebalance sets when, how fast and how far connections are moved. All of its fields can
 // change while the process runs.
-//
 type Rebalance struct {
 	// Enabled turns the moving of connections on. False stops it at once. Default true.
 	Enabled bool `json:"enabled"`
