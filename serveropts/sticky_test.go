@@ -102,7 +102,7 @@ func (s *sticky) wantInside() {
 		if n := float64(st.Connections - st.Draining); n > over || n < 0.7*mean-1e-9 {
 			s.t.Errorf("%s: %v connections, want %v to %v", st.Pod, n, 0.7*mean, over)
 		}
-		if st.Verdict != rebalance.Balanced || !strings.Contains(st.Why, "all inside the band") {
+		if st.Verdict != rebalance.Balanced || !strings.Contains(st.Why, "are inside the band") {
 			s.t.Errorf("%s: %s: %s", st.Pod, st.Verdict, st.Why)
 		}
 	}
@@ -158,7 +158,7 @@ func TestStickyClientsStayWhilePodsAreSilent(t *testing.T) {
 		}
 		for _, p := range s.pods[:3] {
 			st := p.bal.Status()
-			if st.Verdict != rebalance.Stale || !strings.Contains(st.Why, "only 2 of 4 other pods told their load") {
+			if st.Verdict != rebalance.Stale || !strings.Contains(st.Why, "only 2 of 4 other pods reported their load") {
 				t.Errorf("%s: %s: %s", st.Pod, st.Verdict, st.Why)
 			}
 		}

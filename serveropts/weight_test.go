@@ -34,7 +34,7 @@ func TestHeavyClientStays(t *testing.T) {
 		if st.Connections != 1 || st.GoAways["even"] != 3 {
 			t.Errorf("%d connections and %d GOAWAYs on the heavy client's pod, want 1 and 3", st.Connections, st.GoAways["even"])
 		}
-		if st.Verdict != rebalance.Unbalanceable || !strings.Contains(st.Why, "carry more than what this pod has too much") {
+		if st.Verdict != rebalance.Unbalanceable || !strings.Contains(st.Why, "carry more than this pod's excess") {
 			t.Errorf("%s: %s", st.Verdict, st.Why)
 		}
 		if n := s.goaways()["even"]; n != 3 {

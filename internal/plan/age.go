@@ -10,34 +10,34 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
-// ager applies the backstop age: a connection leaves at MaxAge, 10 % earlier or
-// later, and never more than a fifteenth of the connections in a second, so that
-// connections that were opened in one moment do not leave in one.
+// ager applies the backstop age. A connection is drained at MaxAge, 10 % earlier or
+// later, and never more than a fifteenth of the connections in a second. So connections
+// that were opened at the same moment are not drained at the same moment.
 type ager struct {
-	from time.Duration // the next may leave from then on
+	from time.Duration // the next connection may be drained from then on
 }
 
 const (
 	ageJitter = 0.1
-	// ageShare is the part of all connections that may leave in a second. A tenth is
-	// the promise; a fifteenth keeps it for any second, however it is cut.
+	// ageShare is the part of all connections that may be drained in a second. A tenth
+	// is the promise; a fifteenth keeps it for any second, wherever it begins.
 	ageShare = 1.0 / 15
-	// ageLook is how often ages are looked at.
-	ageLook = time.Second
+	// ageInterval is how often ages are checked.
+	ageInterval = time.Second
 )
 
-// next asks those to leave whose age has come, the oldest first.
+// next drains the connections that have reached their age, the oldest first.
 func (a *ager) next(v *View, p *Policy, st *Step) {
 	if p.MaxAge <= 0 {
 		return
 	}
-	st.wakeAt(v.Now+ageLook, v.Now)
+	st.wakeAt(v.Now+ageInterval, v.Now)
 	due := dueConns(v, p.MaxAge)
 	if len(due) == 0 {
 		return
 	}
 	gap := min(time.Duration(float64(time.Second)/(ageShare*float64(len(v.Conns)))), time.Second)
-	late := time.Duration(0) // what a tick that came late may make up for
+	late := time.Duration(0) // how much a late tick may make up for
 	if gap < catchUp {
 		late = catchUp
 	}
@@ -47,7 +47,7 @@ func (a *ager) next(v *View, p *Policy, st *Step) {
 			st.wakeAt(a.from, v.Now)
 			return
 		}
-		st.Drains = append(st.Drains, Drain{ID: d.id, Reason: reason.Age, Why: "max connection age"})
+		st.Drains = append(st.Drains, Drain{ID: d.id, Reason: reason.Age, Why: "the connection reached its maximum age"})
 		a.from += gap
 	}
 }
@@ -74,7 +74,7 @@ func dueConns(v *View, age time.Duration) []dueConn {
 	return due
 }
 
-// dueAt is when the connection has reached its age; each has a jitter of its own.
+// dueAt is when the connection reaches its age, with a jitter of its own.
 func dueAt(c *Conn, self string, age time.Duration) time.Duration {
 	b := binary.LittleEndian.AppendUint64([]byte(self), c.ID)
 	f := float64(xxhash.Sum64(b)) / (1 << 64)

@@ -268,15 +268,15 @@ func TestYoungWitnessBoundsNothing(t *testing.T) {
 		want  int
 	}{{false, 4}, {true, 10}} {
 		g := &growth{round: 1, opened: time.Hour, new: []string{"new"}, owners: newOwners([]string{"a", "b"})}
-		if g.others = g.owners; tc.young {
-			g.others = newOwners([]string{"a", "young"})
+		if g.witnesses = g.owners; tc.young {
+			g.witnesses = newOwners([]string{"a", "young"})
 		}
-		g.asked.begin(1, []string{"k"}, g.new, g.others, "a")
-		for pod := range g.asked.ask.Keys {
-			g.asked.keep(pod, map[string]int{"k": 0})
+		g.inquiry.begin(1, []string{"k"}, g.new, g.witnesses, "a")
+		for pod := range g.inquiry.query.Keys {
+			g.inquiry.keep(pod, map[string]int{"k": 0})
 		}
-		g.asked.counts[g.asked.witness[0]]["k"] = 4
-		if got := len(g.appendShort(nil, conns, &View{Now: time.Hour}, &Policy{})); got != tc.want {
+		g.inquiry.counts[g.inquiry.witness[0]]["k"] = 4
+		if got := len(g.appendMissing(nil, conns, &View{Now: time.Hour}, &Policy{})); got != tc.want {
 			t.Errorf("young %v: %d connections are asked, want %d", tc.young, got, tc.want)
 		}
 	}
@@ -286,7 +286,7 @@ func TestYoungWitnessBoundsNothing(t *testing.T) {
 // sticky is known all the same.
 func TestOneThatCameBackKeepsTheRoundGoing(t *testing.T) {
 	for _, back := range []bool{false, true} {
-		s := &State{growth: &growth{phase: checking, total: 10, sent: []sent{{"nat", 9}, {"spread", 1}}}}
+		s := &State{growth: &growth{phase: checking, total: 10, drains: []keyDrains{{"nat", 9}, {"spread", 1}}}}
 		v := &View{Now: comesBack, Members: []string{"a", "b"}, Conns: []Conn{{Key: "nat", Returned: true}, {Key: "spread", Returned: back}}}
 		if ended := s.judge(v, &Step{}); ended == back {
 			t.Errorf("back %v: ended %v", back, ended)
@@ -299,7 +299,7 @@ func TestOneThatCameBackKeepsTheRoundGoing(t *testing.T) {
 
 // Handlers name clients with an RPC: who is back may not be known yet.
 func TestNamedClientsAreNotJudgedEarly(t *testing.T) {
-	g := &growth{sent: []sent{{"k", 4}}}
+	g := &growth{drains: []keyDrains{{"k", 4}}}
 	v := &View{Members: []string{"a", "b"}, Conns: []Conn{{Key: "10.0.0.1"}}}
 	if keys, known := g.away(v); len(keys) != 1 || !known {
 		t.Error("nobody is back")
@@ -375,18 +375,18 @@ func TestWhoStopsTellingSaysSo(t *testing.T) {
 func TestClientsKnownToBeStickyAreLeft(t *testing.T) {
 	conns := []Conn{{ID: 1, Key: "nat"}, {ID: 2, Key: "spread"}}
 	s := &State{growth: &growth{round: 2, new: []string{"new"}, owners: newOwners([]string{"a", "b"})}}
-	s.growth.others = s.growth.owners
-	s.growth.asked.begin(1, []string{"nat", "spread"}, s.growth.new, s.growth.others, "a")
-	s.growth.asked.take(&Counts{Query: 1, ByPod: map[string]map[string]int{
+	s.growth.witnesses = s.growth.owners
+	s.growth.inquiry.begin(1, []string{"nat", "spread"}, s.growth.new, s.growth.witnesses, "a")
+	s.growth.inquiry.take(&Counts{Query: 1, ByPod: map[string]map[string]int{
 		"b": {"nat": 3, "spread": 3}, "new": {"nat": 0, "spread": 0},
-	}, SingleHomed: map[string]bool{"nat": true}}, 2, s.growth.others, "a")
-	for i, want := range []kind{isSticky, isSpread} {
+	}, SingleHomed: map[string]bool{"nat": true}}, 2, s.growth.witnesses, "a")
+	for i, want := range []kind{singleHomed, multiHomed} {
 		if got := s.kind(conns[i].Key); got != want {
 			t.Errorf("%s is of kind %d, want %d", conns[i].Key, got, want)
 		}
 	}
 	// Evenness may move all of them, for the same reason.
-	e := &evener{ask: &Query{Keys: map[string][]string{"b": {"nat", "spread"}}}}
+	e := &evener{query: &Query{Keys: map[string][]string{"b": {"nat", "spread"}}}}
 	v := &View{Conns: conns, Counts: &Counts{ByPod: map[string]map[string]int{"b": {"nat": 3, "spread": 3}}, SingleHomed: map[string]bool{"nat": true}}}
 	if above := e.above(v); above["nat"] != 1 || above["spread"] != -2 {
 		t.Errorf("above: %v", above)
@@ -404,10 +404,10 @@ func TestWitnessHasAskedBefore(t *testing.T) {
 		for i := range 200 {
 			key := fmt.Sprint("client-", i)
 			first, second := o.of(key, 1), o.of(key, 2)
-			if got := o.other(key, second); second != first && got != first {
+			if got := o.witnessOf(key, second); second != first && got != first {
 				t.Fatalf("%d pods: the witness of %s in round 2 is %s, want %s", n, key, got, first)
 			}
-			if got := o.other(key, first); got == first || got == "" {
+			if got := o.witnessOf(key, first); got == first || got == "" {
 				t.Fatalf("%d pods: the witness of %s is its owner", n, key)
 			}
 		}
@@ -417,7 +417,7 @@ func TestWitnessHasAskedBefore(t *testing.T) {
 // Another number of connections is no other cause.
 func TestOneCauseIsOneNote(t *testing.T) {
 	e, st, p := &evener{}, &Step{}, &Policy{}
-	for _, why := range []stuck{{spread: 7, serving: 9}, {spread: 8, serving: 9}, {pinned: 8, serving: 9}, {pinned: 9, serving: 9}} {
+	for _, why := range []stuck{{multiHomed: 7, serving: 9}, {multiHomed: 8, serving: 9}, {pinned: 8, serving: 9}, {pinned: 9, serving: 9}} {
 		e.stuckFor(&why, &View{}, p, st)
 		if st.Why != why.text(p) {
 			t.Errorf("%q is said of %+v", st.Why, why)

@@ -1,41 +1,42 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
 
-// growth is one enlargement of the fleet and how far the clients have been told.
+// growth is one enlargement of the membership, and how far clients have learned of it.
 //
 //	gate -> count -> move -> check -> count -> ... -> done
 //	DNS     peers   GOAWAYs  65 s     round 2
 type growth struct {
-	old, new []string // sorted: who tells, and who is to be reached; see follow
-	text     string   // how many to how many pods; empty: not put in words yet
+	old, new []string // sorted: the pods that may own keys, and those to be reached; see follow
+	text     string   // from how many to how many pods; empty: not composed yet
 	since    time.Duration
 	phase    phase
-	round    int // 1..MaxRounds
-	opened   time.Duration
+	round    int           // 1..MaxRounds
+	opened   time.Duration // when DNS began to list all pods; in later rounds, when the round began
 
-	owners *owners // over the tellers, for this round's questions
-	others *owners // over who is asked whether a client is there, too
-	asked  inquiry
-	queue  []uint64
-	sent   []sent        // this round's, by client
-	total  int           // this round's GOAWAYs
-	began  time.Duration // when its first GOAWAY was sent
-	told   time.Duration // when its last GOAWAY was sent
-	judged bool          // it was looked whether they came back
-	check  time.Duration // when reach is looked at
-	moved  int           // over all rounds
-	rested time.Duration // when those that came back a moment ago may be asked; 0: there are none
-	again  bool          // this round is their turn
-	left   bool          // pods that all clients knew left meanwhile: it is a rollout
-	blind  bool          // no new pod could be asked: no further rounds
+	owners     *owners // of keys, in this round
+	witnesses  *owners // the pods that are queried whether they hold a client too
+	inquiry    inquiry
+	queue      []uint64
+	drains     []keyDrains   // this round's, by client
+	total      int           // this round's GOAWAYs
+	began      time.Duration // when this round's first GOAWAY was sent
+	sentAt     time.Duration // when this round's last GOAWAY was sent
+	judged     bool          // whether their clients came back has been checked
+	checkAt    time.Duration // when reach is checked
+	sent       int           // GOAWAYs over all rounds
+	restUntil  time.Duration // when clients that came back recently may be drained; 0: there are none
+	secondPass bool          // this is the round's second pass, for those clients
+	rollout    bool          // pods that all clients knew have been removed meanwhile
+	blind      bool          // no new pod answered: no further rounds
 }
 
-// sent is how many connections of a client are asked to leave in a round.
-type sent struct {
+// keyDrains is how many connections of a client are drained in a round.
+type keyDrains struct {
 	key string
 	n   int
 }
@@ -49,20 +50,20 @@ const (
 	checking
 )
 
-// startWait is how long pods that are not ready yet are waited for: clients then need to
-// be told once, not once for each pod. A pod that never becomes ready costs this much time.
+// startWait is how long a growth waits for pods that are not ready yet. Clients are then
+// drained once, not once for each pod. A pod that never becomes ready delays it by this much.
 const startWait = 15 * time.Second
 
-// watch takes note of the membership and of growth.
+// watch notices changes of the membership, and growth.
 //
 //	seen != members                  note it, wait for quiet
 //	quiet for less than Settle       wait
-//	more pods are starting           wait for them, startWait at most since the last change
-//	first quiet view                 it is the one to compare with
+//	more pods are starting           wait for them, at most startWait since the last change
+//	first quiet view                 later ones are compared with it
 //	quiet, pods were added           a growth: old = those that stayed
-//	quiet, pods only left            nothing to do: their clients have moved on
+//	quiet, pods were only removed    nothing to do: their clients have moved on
 //
-// A pod that was gone for a moment, however short, is new: some clients may have
+// A pod that was missing for a moment, however short, is new: some clients may have
 // resolved just then. If none did, the new pods' counts show it and nothing moves.
 func (s *State) watch(v *View, p *Policy, st *Step) {
 	if !slices.Equal(s.seen, v.Members) {
@@ -78,84 +79,101 @@ func (s *State) watch(v *View, p *Policy, st *Step) {
 		s.shrink(st)
 		return
 	}
-	if quiet := s.seenAt + p.Settle; v.Now < quiet {
+	if quiet := s.changedAt + p.Settle; v.Now < quiet {
 		st.wakeAt(quiet, v.Now)
 		return
 	}
-	// Not so the first view: who came while it was waited for would be nobody's news.
-	if late := s.seenAt + startWait; s.started && v.Starting > 0 && v.Now < late {
+	// The first view does not wait: pods that came meanwhile would be part of it, not a growth.
+	if late := s.changedAt + startWait; s.started && v.Starting > 0 && v.Now < late {
 		st.wakeAt(late, v.Now)
 		return
 	}
 	s.settle(v, st)
 }
 
-// changed takes note of when the membership changed, and how.
+// changed records when the membership changed, and how.
 func (s *State) changed(v *View) {
 	if len(s.seen) == 0 { // the first view
-		s.seenAt = v.Now
+		s.changedAt = v.Now
 		return
 	}
 	if len(v.Restarted) > 0 || len(without(v.Members, s.seen)) > 0 {
-		s.came = v.Now
+		s.addedAt = v.Now
 	}
 	if len(v.Restarted) > 0 || len(without(s.seen, v.Members)) > 0 {
-		s.went = v.Now
+		s.removedAt = v.Now
 	}
 	copy(s.changes[1:], s.changes[:])
-	s.changes[0], s.seenAt = v.Now, v.Now
+	s.changes[0], s.changedAt = v.Now, v.Now
 }
 
-// shrink takes note of pods that left, without waiting.
+// shrink acts on removed pods without waiting.
 func (s *State) shrink(st *Step) {
 	if len(s.stayed) == len(s.settled) || !s.started {
 		return
 	}
-	st.note("shrunk", len(s.settled)-len(s.stayed), "%d to %d pods: the clients of those that left find the others by themselves",
-		len(s.settled), len(s.stayed))
+	st.note("shrunk", len(s.settled)-len(s.stayed), "the service shrank from %d to %s: clients of the removed pods find the others by themselves",
+		len(s.settled), plural(len(s.stayed), "pod", "pods"))
 	s.settled = s.stayed
 	s.growth = s.growth.shrink(s.settled)
 }
 
 func (s *State) settle(v *View, st *Step) {
 	before, stayed := s.settled, s.stayed
-	s.settled, s.stayed, s.told = s.seen, s.seen, false
+	s.settled, s.stayed, s.growthCompleted = s.seen, s.seen, false
 	if !s.started {
 		s.started, s.joining = true, true
-		st.note("joined", len(s.settled), "first view of the service: %d pods", len(s.settled))
+		st.note("joined", len(s.settled), "this pod has its first view of the service: %s", plural(len(s.settled), "pod", "pods"))
 		return
 	}
 	added := without(s.settled, stayed)
 	s.Generation++
-	s.unreached, s.sticky = 0, nil
+	s.unreached, s.singleHomed = 0, nil
 	s.growth = s.growth.follow(both(stayed, s.settled), added, s.settled)
-	s.growth.left = s.growth.left || len(without(without(before, s.growth.new), s.settled)) > 0
+	s.growth.rollout = s.growth.rollout || len(without(without(before, s.growth.new), s.settled)) > 0
 	s.growth.since = v.Now
-	st.note("grown", len(added), "%d to %d pods", len(before), len(s.settled))
+	st.note("grown", len(added), "the membership changed from %d to %s, %d of them new",
+		len(before), plural(len(s.settled), "pod", "pods"), len(added))
 }
 
-// follow starts a growth. The pods of one that is not over stay new, since nobody has
-// seen yet that all clients have reached them.
+// follow starts a growth. The pods of an unfinished one stay new, since it is not known
+// yet that all clients have reached them.
 func (g *growth) follow(old, added, members []string) *growth {
 	n := &growth{old: old, new: added, round: 1}
 	if g != nil {
 		n.new = union(both(g.new, members), added)
-		n.left = g.left
+		n.rollout = g.rollout
 	}
 	return n
 }
 
-// shrink drops pods that left. Without any new pod there is nothing to tell.
+// shrink drops removed pods. Without any new pod the growth ends.
 func (g *growth) shrink(members []string) *growth {
 	if g == nil {
 		return nil
 	}
 	n := *g
 	n.text = ""
-	n.left = g.left || len(without(without(g.old, g.new), members)) > 0
+	n.rollout = g.rollout || len(without(without(g.old, g.new), members)) > 0
 	n.old, n.new = both(g.old, members), both(g.new, members)
 	if len(n.new) == 0 {
 		return nil
 	}
 	return &n
+}
+
+// describe names the growth in sentences.
+func (g *growth) describe() string {
+	if g.text == "" {
+		reached := len(without(g.old, g.new)) // a pod may be old and still to be reached
+		g.text = fmt.Sprintf("growth from %d to %d pods", reached, reached+len(g.new))
+	}
+	return g.text
+}
+
+// finish ends the growth. Multi-homed clients are on all pods then, unless some were
+// given up as unreached.
+func (s *State) finish(st *Step, action, format string, args ...any) {
+	st.note(action, s.growth.sent, format, args...)
+	s.growth, s.growthCompleted = nil, action != "unreached"
 }

@@ -5,47 +5,50 @@ import (
 	"slices"
 )
 
-// inquiry is one round of questions about keys: each is put to every new pod, which has been
-// reached or not, and to one witness that was there before: a client that it does not
-// hold is on one pod only. Who does not answer is asked again, and of witnesses
-// another, so that an answer that was lost does not make a sticky client look spread.
+// inquiry is one round of questions about keys. Each key goes to every new pod, to learn
+// whether the client has reached it. It also goes to one witness, a pod that was a member
+// before: a client that the witness does not hold is single-homed.
+//
+// A pod that does not answer is queried again, and its keys go to another witness. So a
+// lost answer does not make a single-homed client look multi-homed.
 type inquiry struct {
-	ask     *Query
-	keys    []string // sorted
-	witness []string // of each key; empty: there is none
-	counts  map[string]map[string]int
-	sticky  map[string]bool // keys that a pod knows to be on one pod only
-	tries   int
+	query       *Query
+	keys        []string // sorted
+	witness     []string // of each key; empty: there is none
+	counts      map[string]map[string]int
+	singleHomed map[string]bool // keys that a pod knows to be single-homed
+	tries       int
 }
 
-// maxTries is how often is asked in one inquiry.
+// maxTries is how many queries one inquiry may take.
 const maxTries = 3
 
-// begin asks for keys.
-func (q *inquiry) begin(id uint64, keys, added []string, others *owners, self string) {
+// begin queries for keys.
+func (q *inquiry) begin(id uint64, keys, added []string, witnesses *owners, self string) {
 	*q = inquiry{
-		ask: &Query{ID: id, Keys: map[string][]string{}}, keys: keys,
-		witness: others.witnesses(keys, self), counts: map[string]map[string]int{},
+		query: &Query{ID: id, Keys: map[string][]string{}}, keys: keys,
+		witness: witnesses.witnessesOf(keys, self), counts: map[string]map[string]int{},
 	}
 	if len(keys) == 0 {
 		return
 	}
-	group(q.keys, q.witness, q.ask.Keys)
+	group(q.keys, q.witness, q.query.Keys)
 	for _, pod := range added {
 		if pod != self {
-			q.ask.Keys[pod] = append(q.ask.Keys[pod], keys...)
+			q.query.Keys[pod] = append(q.query.Keys[pod], keys...)
 		}
 	}
 }
 
-// take keeps the answers, and reports whether there is more to ask, now under the given ID.
-func (q *inquiry) take(c *Counts, id uint64, others *owners, self string) (again bool) {
+// take keeps the answers. It reports whether another query, with the given ID, must
+// follow.
+func (q *inquiry) take(c *Counts, id uint64, witnesses *owners, self string) (again bool) {
 	q.tries++
 	if len(c.SingleHomed) > 0 {
-		q.sticky = withKeys(q.sticky, slices.Collect(maps.Keys(c.SingleHomed)))
+		q.singleHomed = withKeys(q.singleHomed, slices.Collect(maps.Keys(c.SingleHomed)))
 	}
 	silent := map[string][]string{}
-	for pod, keys := range q.ask.Keys {
+	for pod, keys := range q.query.Keys {
 		if counts, ok := c.ByPod[pod]; ok {
 			q.keep(pod, counts)
 		} else {
@@ -55,8 +58,8 @@ func (q *inquiry) take(c *Counts, id uint64, others *owners, self string) (again
 	if len(silent) == 0 || q.tries == maxTries {
 		return false
 	}
-	q.askOthers(silent, others, self)
-	q.ask = &Query{ID: id, Keys: silent}
+	q.replaceWitnesses(silent, witnesses, self)
+	q.query = &Query{ID: id, Keys: silent}
 	return true
 }
 
@@ -69,15 +72,16 @@ func (q *inquiry) keep(pod string, counts map[string]int) {
 	maps.Copy(old, counts)
 }
 
-// askOthers finds another witness for the keys whose own was silent.
-func (q *inquiry) askOthers(silent map[string][]string, others *owners, self string) {
-	rest := newOwners(slices.DeleteFunc(slices.Clone(others.pods), func(pod string) bool { return silent[pod] != nil }))
+// replaceWitnesses finds another witness for the keys of silent ones, and adds the keys to
+// the next query.
+func (q *inquiry) replaceWitnesses(silent map[string][]string, witnesses *owners, self string) {
+	rest := newOwners(slices.DeleteFunc(slices.Clone(witnesses.pods), func(pod string) bool { return silent[pod] != nil }))
 	var keys, pods []string
 	for i, key := range q.keys {
 		if silent[q.witness[i]] == nil {
 			continue
 		}
-		if pod := rest.other(key, self); pod != "" {
+		if pod := rest.witnessOf(key, self); pod != "" {
 			q.witness[i] = pod
 			keys, pods = append(keys, key), append(pods, pod)
 		}
@@ -85,8 +89,8 @@ func (q *inquiry) askOthers(silent map[string][]string, others *owners, self str
 	group(keys, pods, silent)
 }
 
-// witnessed returns how often the key's witness holds it; known is false if there is none,
-// or it did not answer.
+// witnessed returns how many of the key's connections its witness holds. It is not known
+// if there is no witness, or if the witness did not answer.
 func (q *inquiry) witnessed(key string) (n int, known bool) {
 	i, ok := slices.BinarySearch(q.keys, key)
 	if !ok {
@@ -96,8 +100,8 @@ func (q *inquiry) witnessed(key string) (n int, known bool) {
 	return counts[key], known
 }
 
-// reached is how many channels of key the least well reached of the pods has. A pod that
-// did not answer is left out: if none did, 0.
+// reached returns how many channels of key have reached the least well reached of the
+// pods. Pods that did not answer are left out: if none did, it is 0.
 func (q *inquiry) reached(key string, pods []string) int {
 	least, answers := 0, false
 	for _, pod := range pods {
@@ -110,12 +114,12 @@ func (q *inquiry) reached(key string, pods []string) int {
 	return least
 }
 
-// answered reports whether one of the pods did.
+// answered reports whether at least one of the pods answered.
 func (q *inquiry) answered(pods []string) bool {
 	return slices.ContainsFunc(pods, func(pod string) bool { return q.counts[pod] != nil })
 }
 
-// group adds to byPod each key for its pod, in lists that share one piece of memory. Keys
+// group adds each key to its pod's list in byPod. The lists share one piece of memory. Keys
 // with an empty pod are left out.
 func group(keys, pods []string, byPod map[string][]string) {
 	counts := make(map[string]int, len(byPod))
@@ -134,4 +138,18 @@ func group(keys, pods []string, byPod map[string][]string) {
 	for pod, list := range lists {
 		byPod[pod] = append(byPod[pod], list...)
 	}
+}
+
+// withKeys returns a copy of set with keys. It leaves set alone, which may be read
+// elsewhere.
+func withKeys(set map[string]bool, keys []string) map[string]bool {
+	if len(keys) == 0 {
+		return set
+	}
+	out := make(map[string]bool, len(set)+len(keys))
+	maps.Copy(out, set)
+	for _, key := range keys {
+		out[key] = true
+	}
+	return out
 }

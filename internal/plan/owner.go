@@ -8,18 +8,18 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// owners finds the pod that tells a key's client, by rendezvous hashing over the
-// pods that were there before: all pods come to the same answer without talking,
-// and a pod that leaves hands on its own keys only.
+// owners finds the owner of a key, the pod that drains its connections, by rendezvous
+// hashing over the pods that were members before. All pods come to the same answer without
+// talking, and a removed pod hands over its own keys only.
 //
-// The pods' hashes are taken once; a key then costs one hash and a few multiplications
-// per pod. Many pods are put into groups first, and a key into one of those.
+// The pods' hashes are computed once; a key then costs one hash and a few multiplications
+// per pod. Many pods are put into groups first, and each key into one of those.
 type owners struct {
 	pods   []string
 	groups []ownerGroup // none is empty
 }
 
-// ownerGroup are the places in owners.pods of some, and their hashes.
+// ownerGroup holds the indexes of some pods in owners.pods, and their hashes.
 type ownerGroup struct {
 	hash   uint64
 	at     []int32
@@ -27,9 +27,9 @@ type ownerGroup struct {
 }
 
 const (
-	// fewOwners are one group.
+	// fewOwners is up to how many pods form a single group.
 	fewOwners = 64
-	// ownerGroups are how many groups more are put into.
+	// ownerGroups is the number of groups for more pods.
 	ownerGroups = 32
 )
 
@@ -52,7 +52,7 @@ func newOwners(pods []string) *owners {
 	return o
 }
 
-// group is the one of a key with this hash.
+// group returns the group of a key with this hash.
 func (o *owners) group(h uint64) *ownerGroup {
 	best, most := 0, uint64(0)
 	for i := range o.groups {
@@ -63,8 +63,8 @@ func (o *owners) group(h uint64) *ownerGroup {
 	return &o.groups[best]
 }
 
-// of returns the owner in the given round, from 1: the heaviest for the key, then
-// the next. It is empty without pods.
+// of returns the key's owner in the given round, from 1: the pod with the greatest weight
+// for the key, then the next. It is empty without pods.
 func (o *owners) of(key string, round int) string {
 	if len(o.pods) == 0 {
 		return ""
@@ -90,10 +90,11 @@ func (g *ownerGroup) heaviest(h, below uint64) int {
 	return best
 }
 
-// other returns the owner of the first round, for that pod itself the one of the second: in
-// later rounds it is who has asked the client before. Where the key's group has one pod, it
-// returns the heaviest of all that is not self; empty if there is none.
-func (o *owners) other(key, self string) string {
+// witnessOf returns the key's witness: the owner of the first round, or that of the second
+// if self owns the first. So in later rounds it is the pod that drained the client before.
+// If the key's group has one pod only, it is the heaviest pod of all groups that is not
+// self; empty if there is none.
+func (o *owners) witnessOf(key, self string) string {
 	for round := 1; round <= 2; round++ {
 		if pod := o.of(key, round); pod != self {
 			return pod
@@ -112,17 +113,17 @@ func (o *owners) other(key, self string) string {
 	return best
 }
 
-// witnesses returns for each key the pod that tells of it beside self, empty if there is none.
-func (o *owners) witnesses(keys []string, self string) []string {
+// witnessesOf returns the witness of each key, empty where there is none.
+func (o *owners) witnessesOf(keys []string, self string) []string {
 	out := make([]string, len(keys))
 	for i, key := range keys {
-		out[i] = o.other(key, self)
+		out[i] = o.witnessOf(key, self)
 	}
 	return out
 }
 
-// mix joins two hashes so that each pod's order of the keys is its own (the
-// finalizer of MurmurHash3).
+// mix joins two hashes so that each pod has its own order of the keys (the finalizer of
+// MurmurHash3).
 func mix(a, b uint64) uint64 {
 	x := a ^ b
 	x ^= x >> 33
@@ -132,20 +133,21 @@ func mix(a, b uint64) uint64 {
 	return x ^ x>>33
 }
 
-// longServing is how old a pod is for sure established: every round for the growth
+// longServing is the age at which a pod is certainly established: every round of the growth
 // that brought it is over.
 const longServing = 4 * DefaultCheckAfter
 
-// established returns the pods that spread clients have reached, those that may own
-// keys: who has served for long, or nearly as long as the oldest. To be strict costs
-// nothing, since the oldest hold the connections of all. It goes by
-// the pods' own uptimes, so that all pods come to the same answer, those included
-// that were not there to see who came when. A pod whose uptime is not known counts.
+// established returns the pods that multi-homed clients have reached, which may own keys.
+// They have been serving for long, or nearly as long as the oldest. To be strict costs
+// nothing, since the oldest pods hold the connections of all clients.
+//
+// It goes by the pods' own uptimes, so that all pods come to the same answer. That holds
+// even for pods that did not see the others come. A pod of unknown uptime counts.
 //
 //	1h 1h 1h            all
 //	1h 1h 20s           the first two: the third may have no connections yet
 //	40s 40s 10s         the first two
-//	40s 39s             both: a service that was just begun
+//	40s 39s             both: the service has just started
 func established(pods []string, uptime map[string]time.Duration) []string {
 	oldest := time.Duration(0)
 	for _, pod := range pods {

@@ -2,17 +2,17 @@ package plan
 
 import "time"
 
-// pacer spreads one round's GOAWAYs.
+// pacer spreads one round's GOAWAYs over time.
 type pacer struct {
 	next, gap time.Duration
 
-	// The share per minute, over any 60 s.
+	// The GOAWAYs of the last 60 s, to keep within the share per minute.
 	last      [minute + 1]second
 	exhausted bool
 
-	// The connections as they were over about the last minute: what those that leave one
-	// pod are short in its average stands in that of another, so that all pods' shares
-	// are the share of all connections.
+	// The mean number of connections over about the last minute. A connection that moved
+	// still counts in one pod's mean for as long as it is missing in another's. So all pods'
+	// shares add up to the share of all connections.
 	mean float64
 	at   time.Duration
 }
@@ -20,7 +20,7 @@ type pacer struct {
 // minute is in seconds.
 const minute = 60
 
-// second is what happened in one second of the last minute.
+// second counts the GOAWAYs in one second of the last minute.
 type second struct {
 	at   time.Duration // in whole seconds; 0: never
 	sent int32
@@ -30,11 +30,11 @@ type second struct {
 // at once.
 const catchUp = 250 * time.Millisecond
 
-// lookCost is how long to rest for each connection that a look walks over: about ten times as
-// long as that takes. 10,000 connections: 10 ms.
-const lookCost = time.Microsecond
+// walkCost is how long to pause for each connection that planning walks over: about ten
+// times as long as the walk takes. For 10,000 connections it is 10 ms.
+const walkCost = time.Microsecond
 
-// observe takes note of the connections.
+// observe updates the mean number of connections.
 func (c *pacer) observe(v *View) {
 	serving := float64(max(v.Serving, len(v.Conns)))
 	if c.at == 0 {
@@ -44,7 +44,7 @@ func (c *pacer) observe(v *View) {
 	c.at = v.Now
 }
 
-// start spreads n from now on: over Spread, or longer where MaxPerSecond says so.
+// start spreads n GOAWAYs from now on: over Spread, or longer if MaxPerSecond requires it.
 func (c *pacer) start(now time.Duration, n int, p *Policy) {
 	c.next = now
 	c.gap = roundLength(n, p) / time.Duration(max(n, 1))
@@ -61,10 +61,10 @@ func roundLength(n int, p *Policy) time.Duration {
 
 func (c *pacer) length(n int) time.Duration { return c.gap * time.Duration(n) }
 
-// take returns how many of n may go now.
+// take returns how many of n GOAWAYs may be sent now.
 func (c *pacer) take(v *View, p *Policy, n int) int {
 	budget := n
-	if p.MaxFractionPerMinute > 0 && p.MaxFractionPerMinute < 1 { // 1 is no ceiling
+	if p.MaxFractionPerMinute > 0 && p.MaxFractionPerMinute < 1 { // 1 is no limit
 		budget = c.budget(v.Now, p.MaxFractionPerMinute)
 	}
 	c.next = max(c.next, v.Now-catchUp)
@@ -81,13 +81,13 @@ func (c *pacer) take(v *View, p *Policy, n int) int {
 	return taken
 }
 
-// wake is when the next ones are due. A look costs what walking the connections does: where
-// there are many, several leave at a time.
+// wake is when the next GOAWAYs are due. Each time costs a walk over the connections, so
+// if there are many connections, several are drained at a time.
 func (c *pacer) wake(v *View) time.Duration {
-	return max(c.next, v.Now+min(time.Duration(len(v.Conns))*lookCost, catchUp/2))
+	return max(c.next, v.Now+min(time.Duration(len(v.Conns))*walkCost, catchUp/2))
 }
 
-// budget is how many may go after those of the last minute.
+// budget is what the last minute's GOAWAYs have left of the share per minute.
 func (c *pacer) budget(now time.Duration, share float64) int {
 	sent := 0
 	for _, s := range c.last {
@@ -107,9 +107,10 @@ func (c *pacer) book(now time.Duration, n int) {
 	s.sent += int32(n)
 }
 
+// why continues a sentence with the reason for a pause.
 func (c *pacer) why() string {
 	if c.exhausted {
-		return "; out of this minute's budget (rebalance.maxFractionPerMinute)"
+		return "; this minute's budget is used up (rebalance.maxFractionPerMinute)"
 	}
 	return ""
 }

@@ -528,7 +528,7 @@ func BenchmarkPlan(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				c := s
-				c.even.out, c.even.since, c.seenAt = true, 0, 0
+				c.even.out, c.even.outSince, c.changedAt = true, 0, 0
 				if _, st := Next(c, &full, p); st.Query == nil {
 					b.Fatal("nothing chosen: " + st.Why)
 				}

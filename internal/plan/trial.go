@@ -5,62 +5,63 @@ import (
 	"time"
 )
 
-// trial is whether rounds of evenness bring anything. What a GOAWAY really does is
-// learnt, not assumed.
+// trial finds out whether rounds of evenness change anything. What a GOAWAY really does is
+// learned, not assumed.
 //
 //	nine of ten came back here            pause
 //	several rounds, as uneven as before   pause
-//	less uneven                           begin anew
+//	less uneven                           begin again
 //
-// Each pause is longer than the one before, until a round succeeds. After one, a few
-// connections try it first.
+// Each pause is longer than the one before, until a round succeeds. After a pause, a few
+// connections are tried first.
 type trial struct {
-	began  bool
-	base   Returns
-	bad    float64 // how uneven it was at the beginning
-	rounds float64 // since; one that ran out of budget counts in part
-	level  int     // of the next pause
-	until  time.Duration
-	why    string
+	began      bool
+	base       Returns
+	unevenness float64 // at the beginning
+	rounds     float64 // since then; one that ran out of budget counts in part
+	level      int     // of the next pause
+	until      time.Duration
+	why        string
 }
 
 const (
-	// enoughTries is how many GOAWAYs tell something.
+	// enoughTries is how many GOAWAYs are enough to judge by.
 	enoughTries = 8
-	// futileShare came back.
+	// futileShare is the share of returns from which on drains are futile.
 	futileShare = 0.9
-	// fairRounds is how many rounds may bring nothing by bad luck.
+	// fairRounds is how many rounds may change nothing by bad luck.
 	fairRounds = 6
-	// progress is what is left of the unevenness when a round has brought something.
+	// progress is the share of the unevenness that may be left after a successful round.
 	progress = 0.8
 )
 
-// pauses: the first is as long as a resolver may sit on an old answer.
+// pauses has the length of each pause. The first is as long as a resolver may keep an old
+// answer.
 var pauses = []time.Duration{resolverWait, 10 * time.Minute, 48 * time.Hour}
 
 // futile reports whether a pause begins now.
 func (t *trial) futile(l *loads, v *View) bool {
-	bad := l.excess + l.lack
-	asked := v.Returns.Drained - t.base.Drained
+	unevenness := l.excess + l.deficit
+	drained := v.Returns.Drained - t.base.Drained
 	returned := v.Returns.Returned - t.base.Returned
 	switch {
-	case t.began && asked >= enoughTries && float64(returned) >= futileShare*float64(asked):
-		t.pause(v, fmt.Sprintf("%d of %d connections that were asked to leave came back to this pod", returned, asked),
+	case t.began && drained >= enoughTries && float64(returned) >= futileShare*float64(drained):
+		t.pause(v, fmt.Sprintf("%d of %d drained connections came back to this pod", returned, drained),
 			"the Service has sessionAffinity, or their clients know no other pod")
 		return true
-	case t.began && t.rounds >= fairRounds && bad > progress*t.bad:
-		t.pause(v, fmt.Sprintf("%d connections were asked to leave, and the pods are as uneven as before", asked),
-			"new connections do not land where they should: look at the Service's endpoints, its topology settings and the clients' targets")
+	case t.began && t.rounds >= fairRounds && unevenness > progress*t.unevenness:
+		t.pause(v, fmt.Sprintf("this pod drained %d connections, but the pods are as uneven as before", drained),
+			"check the Service's endpoints, its topology settings and the clients' targets")
 		return true
-	case !t.began || bad <= progress*t.bad:
-		*t = trial{began: true, base: v.Returns, bad: bad, level: t.levelNow(asked, returned)}
+	case !t.began || unevenness <= progress*t.unevenness:
+		*t = trial{began: true, base: v.Returns, unevenness: unevenness, level: t.levelNow(drained, returned)}
 	}
 	return false
 }
 
-// levelNow: what did come elsewhere ends the row of pauses.
-func (t *trial) levelNow(asked, returned uint64) int {
-	if t.rounds > 0 && float64(returned) < futileShare*float64(asked) {
+// levelNow returns to the first level if drained clients did go elsewhere.
+func (t *trial) levelNow(drained, returned uint64) int {
+	if t.rounds > 0 && float64(returned) < futileShare*float64(drained) {
 		return 0
 	}
 	return t.level
@@ -70,11 +71,11 @@ func (t *trial) pause(v *View, what, cause string) {
 	d := pauses[min(t.level, len(pauses)-1)]
 	*t = trial{
 		level: t.level + 1, until: v.Now + d,
-		why: fmt.Sprintf("%s: %s. It is tried again after %v", what, cause, d),
+		why: fmt.Sprintf("%s: %s. This pod tries again after %v", what, cause, d),
 	}
 }
 
-// bound: after a pause a few connections try it first.
+// bound lets a few connections try first after a pause.
 func (t *trial) bound(give float64, p *Policy) float64 {
 	switch {
 	case t.level == 0 || t.rounds > 0:

@@ -1,0 +1,148 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+)
+
+// firstRound is an arbitrary number. It makes the order of round 1 another than that of
+// the IDs.
+const firstRound = 0x9e3779b97f4a7c15
+
+// owned appends the connections whose keys this pod owns in this round, sorted by key, and
+// for each key the oldest first: the youngest are those that came back. In the first round
+// none has come back, and chance decides: the oldest of an address may all be single-homed.
+func (g *growth) owned(v *View, out []*Conn) []*Conn {
+	key, isOwner := "", false
+	for i := range v.Conns {
+		c := &v.Conns[i]
+		if c.Draining {
+			continue
+		}
+		if c.Key != key || i == 0 {
+			key, isOwner = c.Key, g.owners.of(c.Key, g.round) == v.Self
+		}
+		if isOwner {
+			out = append(out, c)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Conn) int {
+		byChance := 0
+		if g.round == 1 {
+			byChance = cmp.Compare(mix(a.ID, firstRound), mix(b.ID, firstRound))
+		}
+		return cmp.Or(cmp.Compare(a.Key, b.Key), byChance, cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// keysOf returns the keys of connections sorted by key, each once.
+func keysOf(sorted []*Conn) []string {
+	keys := make([]string, 0, len(sorted))
+	for _, c := range sorted {
+		if n := len(keys); n == 0 || keys[n-1] != c.Key {
+			keys = append(keys, c.Key)
+		}
+	}
+	return keys
+}
+
+// cutKey returns the connections of the first key, and the rest.
+func cutKey(sorted []*Conn) (first, rest []*Conn) {
+	n := 1
+	for n < len(sorted) && sorted[n].Key == sorted[0].Key {
+		n++
+	}
+	return sorted[:n], sorted[n:]
+}
+
+// missing returns the connections to drain in this round: for each key as many as the
+// least well reached of the new pods lacks.
+func (s *State) missing(v *View, p *Policy, st *Step) []uint64 {
+	g := s.growth
+	s.ownedConns = g.owned(v, s.ownedConns[:0])
+	queue := make([]uint64, 0, len(s.ownedConns))
+	nSingle, nUnknown := 0, 0
+	for rest := s.ownedConns; len(rest) > 0; {
+		var conns []*Conn
+		conns, rest = cutKey(rest)
+		switch s.kind(conns[0].Key) {
+		case multiHomed:
+			before := len(queue)
+			if queue = g.appendMissing(queue, conns, v, p); len(queue) > before {
+				g.drains = append(g.drains, keyDrains{conns[0].Key, len(queue) - before})
+			}
+		case singleHomed:
+			nSingle++
+		case unknown:
+			nUnknown++
+		}
+	}
+	if nSingle > 0 {
+		st.note("skipped", nSingle, "%s left to evenness", plural(nSingle, "client is single-homed and is", "clients are single-homed and are"))
+	}
+	if nUnknown > 0 {
+		st.note("skipped", nUnknown, "the witness of %s did not answer: the next round queries another pod", plural(nUnknown, "client", "clients"))
+	}
+	slices.Sort(queue)
+	return queue
+}
+
+// kind is what reach takes a client for.
+type kind uint8
+
+const (
+	multiHomed  kind = iota
+	singleHomed      // its witness does not hold it, or another pod reports that it did not come back
+	unknown          // its witness did not answer, others did
+	arrived          // it has come since the query
+)
+
+// kind judges a key by its witness. If it has none, or if no pod at all answers, it counts
+// as multi-homed: those are the clients that need to be drained.
+func (s *State) kind(key string) kind {
+	q := &s.growth.inquiry
+	i, queried := slices.BinarySearch(q.keys, key)
+	n, known := q.witnessed(key)
+	switch {
+	case !queried:
+		return arrived
+	case known && n == 0, s.singleHomed[key], q.singleHomed[key]:
+		return singleHomed
+	case !known && q.witness[i] != "" && len(q.counts) > 0:
+		return unknown
+	}
+	return multiHomed
+}
+
+// appendMissing appends those of one key's connections that must be drained: one for each
+// channel that has not reached the new pods. A channel has a connection here and one to
+// the witness; those that one of the two has beyond that are single-homed connections of
+// the same address.
+func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy) []uint64 {
+	key, channels := conns[0].Key, len(conns)
+	// A young witness, as in a rollout, may not have been reached itself.
+	if n, known := g.inquiry.witnessed(key); known && g.witnesses == g.owners {
+		channels = min(channels, n)
+	}
+	missing := channels - g.inquiry.reached(key, g.new)
+	if g.round == 1 && 2*missing >= channels {
+		// Some channels have resolved by themselves, and nothing shows which connections are
+		// theirs. To drain as many fewer would leave out as many that know nothing, until the
+		// next round. So all are drained; it is still one GOAWAY per channel.
+		missing = channels
+	}
+	for _, c := range conns {
+		switch {
+		case missing <= 0 || g.round == 1 && c.Opened > g.opened:
+			// Opened after DNS listed all pods: its client knows them.
+		case c.Returned && v.Now-c.Opened < p.Cooldown:
+			g.restUntil = max(g.restUntil, c.Opened+p.Cooldown)
+			missing--
+		default:
+			queue = append(queue, c.ID)
+			missing--
+		}
+	}
+	return queue
+}

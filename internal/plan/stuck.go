@@ -1,0 +1,90 @@
+package plan
+
+import "fmt"
+
+// stuck counts why connections could not be chosen.
+type stuck struct {
+	pinned, cooling, multiHomed, heavy, silent, serving int
+}
+
+// cause is what holds most of the connections back.
+type cause uint8
+
+const (
+	notStuck cause = iota
+	noLoad
+	tooHeavy
+	pinnedHere
+	onAllPods
+	noAnswer
+	coolingDown
+)
+
+func (w *stuck) cause() cause {
+	switch max(w.pinned, w.cooling, w.multiHomed, w.heavy, w.silent) {
+	case 0:
+		return noLoad
+	case w.heavy:
+		return tooHeavy
+	case w.pinned:
+		return pinnedHere
+	case w.multiHomed:
+		return onAllPods
+	case w.silent:
+		return noAnswer
+	}
+	return coolingDown
+}
+
+// text is a sentence that a person can act on.
+func (w *stuck) text(p *Policy) string {
+	switch w.cause() {
+	case noLoad:
+		return "this pod should give load away, but none of its connections carries any"
+	case tooHeavy:
+		return fmt.Sprintf("%d of %d connections carry more than this pod's excess: to move one would only overload another pod. "+
+			"With a headless Service and round_robin each client would use all pods", w.heavy, w.serving)
+	case pinnedHere:
+		return fmt.Sprintf("%d of %d connections come back to this pod whenever they are drained: "+
+			"the Service has sessionAffinity, or their clients know no other pod", w.pinned, w.serving)
+	case onAllPods:
+		return fmt.Sprintf("%d of %d connections belong to multi-homed clients (round_robin), which other pods hold as often: to move one would change nothing",
+			w.multiHomed, w.serving)
+	case noAnswer:
+		return "no other pod answers queries for its clients, so no connection can be chosen"
+	}
+	return fmt.Sprintf("%d of %d connections came back a moment ago and are left alone for %v (rebalance.cooldown)", w.cooling, w.serving, p.Cooldown)
+}
+
+// mayMove reports whether a connection may be drained, and counts why not.
+func (w *stuck) mayMove(c *Conn, e *evener, v *View, p *Policy) bool {
+	w.serving++
+	switch {
+	case c.Returned && v.Now-c.Opened < rest(c.FutileDrains, p):
+		if c.FutileDrains > 1 {
+			w.pinned++
+		} else {
+			w.cooling++
+		}
+	case c.Weight > e.give:
+		w.heavy++
+	case len(e.multiHomedUntil) > 0 && e.multiHomedUntil[c.Key] > v.Now:
+		w.multiHomed++
+	default:
+		return c.Weight > 0
+	}
+	return false
+}
+
+// stuckFor records that what should move cannot. The same cause with another number of
+// connections is no news.
+func (e *evener) stuckFor(why *stuck, v *View, p *Policy, st *Step) {
+	text, cause := why.text(p), why.cause()
+	if cause != e.stuckCause {
+		st.note("unbalanceable", 0, "%s", text)
+	}
+	e.stuckWhy, e.stuckCause = text, cause
+	e.nextAt = v.Now + ReportFresh
+	st.wakeAt(e.nextAt, v.Now)
+	st.is(Unbalanceable, text)
+}
