@@ -2,10 +2,13 @@ package plan
 
 import (
 	"math"
+	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
-// The band is that of whole connections where they are the weight.
+// If the weight is the number of connections, the band is one of whole connections.
 func TestBandOf(t *testing.T) {
 	for _, tc := range []struct {
 		mean, over, under float64
@@ -27,12 +30,12 @@ func TestBandOf(t *testing.T) {
 	} {
 		band := BandOf(tc.mean, &Policy{Tolerance: 0.1, Floor: 0.7, Whole: tc.whole})
 		if math.Abs(band.Over-tc.over) > 1e-9 || math.Abs(band.Under-tc.under) > 1e-9 {
-			t.Errorf("%+v: %+v", tc, band)
+			t.Errorf("got %+v, want %+v", band, tc)
 		}
 	}
 }
 
-// Of many pods a handful tells each second: fewer than half are enough then.
+// Of many pods each polls a handful a second: fewer than half are enough then.
 func TestEnough(t *testing.T) {
 	for _, tc := range []struct {
 		known, others int
@@ -49,7 +52,23 @@ func TestEnough(t *testing.T) {
 		{39, 1000, true},
 	} {
 		if got := Enough(tc.known, tc.others); got != tc.want {
-			t.Errorf("%+v: %v", tc, got)
+			t.Errorf("%d of %d others: got %v, want %v", tc.known, tc.others, got, tc.want)
 		}
 	}
+}
+
+func TestWaterLevel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all := rapid.SliceOfN(rapid.Float64Range(0, 100), 1, 20).Draw(t, "loads")
+		total := rapid.Float64Range(0, 500).Draw(t, "total")
+		least := rapid.Float64Range(0, 50).Draw(t, "least")
+		level := waterLevel(slices.Clone(all), total, least)
+		above := 0.0
+		for _, load := range all {
+			above += max(0, load-level)
+		}
+		if level < least-1e-9 || above > total+1e-6 || level > least+1e-9 && math.Abs(above-total) > 1e-6 {
+			t.Errorf("got level %v with %v above it, want %v above it, or level %v", level, above, total, least)
+		}
+	})
 }
