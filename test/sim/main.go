@@ -1,12 +1,12 @@
-// Command sim runs the planning code that ships on simulated fleets and holds the
-// results against what the project promises.
+// Command sim runs the shipped planning code on simulated fleets and compares the results
+// with the limits that the project promises to keep.
 //
-//	go run ./test/sim                         the table: 20 seeds of each scenario
-//	go run ./test/sim -only '^10to' -v        a line for each seed
-//	go run ./test/sim -only '^2to5$' -trace   one seed, each second
-//	go run ./test/sim -plots docs/sim         the plots alone
+//	go run ./test/sim                              the table: 20 seeds of each scenario
+//	go run ./test/sim -only '^single-10to' -v      one line per seed
+//	go run ./test/sim -only '^multi-2to5$' -trace  one seed, second by second
+//	go run ./test/sim -plots docs/sim              only the plots
 //
-// It exits with 1 if a bar is missed.
+// It exits with status 1 if a limit is exceeded.
 package main
 
 import (
@@ -33,7 +33,7 @@ type options struct {
 }
 
 func main() {
-	debug.SetGCPercent(30) // a million connections shall fit into a gigabyte
+	debug.SetGCPercent(30) // a million connections must fit into a gigabyte
 	ok, err := run(os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -50,13 +50,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("sim", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	only := f.String("only", "", "run the scenarios whose name matches this regular expression")
-	f.IntVar(&o.seeds, "seeds", 20, "how many seeds; big scenarios run fewer")
-	f.Uint64Var(&o.first, "seed", 1, "the first seed")
-	f.BoolVar(&o.verbose, "v", false, "a line for each seed, and what the pods say at the end of the first")
-	f.BoolVar(&o.trace, "trace", false, "one seed: loads and GOAWAYs of each second")
+	only := f.String("only", "", "run only the scenarios whose names match this regular expression")
+	f.IntVar(&o.seeds, "seeds", 20, "seeds per scenario; large scenarios run fewer")
+	f.Uint64Var(&o.first, "seed", 1, "first seed")
+	f.BoolVar(&o.verbose, "v", false, "print one line per seed, and the pods' final verdicts for the first seed")
+	f.BoolVar(&o.trace, "trace", false, "run one seed and print loads and GOAWAYs every second")
 	f.StringVar(&o.plots, "plots", "", "write SVG plots of some scenarios to this `folder`")
-	f.IntVar(&o.parallel, "parallel", runtime.GOMAXPROCS(0), "how many seeds at a time")
+	f.IntVar(&o.parallel, "parallel", runtime.GOMAXPROCS(0), "seeds to run at the same time")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`")
 	if err := f.Parse(args); err != nil {
 		return o, err

@@ -11,7 +11,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/sim/internal/world"
 )
 
-// writePlots writes one SVG for each of the scenarios that are plotted.
+// writePlots writes one SVG for each scenario that has a Title.
 func writePlots(dir string, chosen []*Scenario, seed uint64) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -30,7 +30,7 @@ func writePlots(dir string, chosen []*Scenario, seed uint64) error {
 	return nil
 }
 
-// The places on the page, in pixels.
+// The layout of the page, in pixels.
 const (
 	plotWidth, plotHeight = 760, 420
 	left, right           = 64, 742
@@ -38,7 +38,7 @@ const (
 	barsTop, barsBase     = 300, 372
 )
 
-// style follows what the reader's system prefers.
+// style follows the reader's light or dark preference.
 const style = `<style>
 text { font: 12px system-ui, sans-serif; fill: #57606a }
 .title { font-size: 15px; font-weight: 600; fill: #24292f }
@@ -54,13 +54,13 @@ text { fill: #8b949e } .title { fill: #e6edf3 } .grid { stroke: #30363d } .axis 
 </style>
 `
 
-// axes turn times and loads into places.
+// axes map times and loads to coordinates.
 type axes struct {
 	from, to  time.Duration // since the change
-	most      float64       // load
-	mostBar   float64
+	most      float64       // the largest load
+	mostBar   float64       // the largest number of GOAWAYs in one bar
 	barLength time.Duration
-	every     int // of so many samples one is drawn
+	every     int // one sample in every is drawn
 }
 
 func (a *axes) x(t time.Duration) float64 {
@@ -71,7 +71,8 @@ func (a *axes) y(load float64) float64 { return linesBase - load/a.most*(linesBa
 
 func (a *axes) yBar(n float64) float64 { return barsBase - n/a.mostBar*(barsBase-barsTop) }
 
-// plotOf draws the loads of the pods over time, and the GOAWAYs below.
+// plotOf draws the loads of the pods over time and the GOAWAYs below them. The first old pods
+// were there before the change.
 func plotOf(s *Scenario, old int, r *world.Result, seed uint64) string {
 	a, bars := scale(r)
 	var b strings.Builder
@@ -93,12 +94,11 @@ func loadName(s *Scenario) string {
 }
 
 func subtitle(s *Scenario, r *world.Result, seed uint64) string {
-	return fmt.Sprintf("%s per pod: there before (blue), new (orange), mean (dashed); %.2f GOAWAYs per connection; seed %d",
+	return fmt.Sprintf("%s per pod: old (blue), new (orange), mean (dashed); %.2f GOAWAYs per connection; seed %d",
 		loadName(s), perConn(r), seed)
 }
 
-// scale finds what has to fit: from a little before the change to a little after the last
-// GOAWAY.
+// scale chooses the axes: from a little before the change to a little after the last GOAWAY.
 func scale(r *world.Result) (*axes, []int) {
 	a := &axes{from: -10 * time.Second, to: time.Minute}
 	if n := len(r.GoAways); n > 0 {
@@ -126,7 +126,7 @@ func scale(r *world.Result) (*axes, []int) {
 	return a, bars
 }
 
-// roundUp returns the next of 1, 2, 3, 4, 5, 6, 8, 10, 20, ... that is not below x.
+// roundUp returns the smallest of 1, 2, 3, 4, 5, 6, 8, 10, 20, ... that is at least x.
 func roundUp(x float64) float64 {
 	size := math.Pow(10, math.Floor(math.Log10(max(x, 1e-9))))
 	for _, n := range []float64{1, 2, 3, 4, 5, 6, 8, 10} {
@@ -137,7 +137,7 @@ func roundUp(x float64) float64 {
 	return 10 * size
 }
 
-// frame draws the axes with what they mean.
+// frame draws the axes and their labels.
 func (a *axes) frame(b *strings.Builder) {
 	for i := range 5 {
 		v := a.most * float64(i) / 4
@@ -157,7 +157,7 @@ func (a *axes) frame(b *strings.Builder) {
 	for _, y := range []int{linesBase, barsBase} {
 		fmt.Fprintf(b, `<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>`+"\n", left, right, y, y)
 	}
-	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">GOAWAYs in %v</text>`+"\n", right, barsTop-6, a.barLength)
+	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">GOAWAYs per %v</text>`+"\n", right, barsTop-6, a.barLength)
 	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">time since the change</text>`+"\n", right, barsBase+40)
 }
 
@@ -177,7 +177,7 @@ func timeText(t, step time.Duration) string {
 	return fmt.Sprintf("%.0f s", t.Seconds())
 }
 
-// lines draws each pod while it serves, and the mean.
+// lines draws the load of each pod while it serves, and the mean.
 func (a *axes) lines(b *strings.Builder, r *world.Result, old int) {
 	pods := len(r.Series[len(r.Series)-1].Loads)
 	for pod := range pods {
@@ -195,10 +195,10 @@ func (a *axes) lines(b *strings.Builder, r *world.Result, old int) {
 	a.line(b, "mean", r, func(m *world.Moment) float64 { return m.Mean })
 }
 
-// line draws what is not negative, without the points in the middle of flat parts.
+// line draws the values that are not negative, and leaves out the points inside flat parts.
 func (a *axes) line(b *strings.Builder, class string, r *world.Result, of func(*world.Moment) float64) {
 	var points []string
-	last, held := -1.0, "" // the place where a flat part has come to
+	last, held := -1.0, "" // held is the latest point of a flat part
 	put := func(at string) {
 		if at != "" {
 			points = append(points, at)

@@ -11,7 +11,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/sim/internal/world"
 )
 
-// outcome is what came of one scenario.
+// outcome is the result of one scenario over all its seeds.
 type outcome struct {
 	scenario *Scenario
 	seeds    []uint64
@@ -20,9 +20,9 @@ type outcome struct {
 	took     time.Duration
 }
 
-// figure is one bar and what came of it.
+// figure is one limit with the values measured for it.
 type figure struct {
-	bar           Bar
+	limit         Limit
 	all           []float64 // by seed
 	median, worst float64
 	ok            bool
@@ -32,12 +32,12 @@ func (o *outcome) ok() bool {
 	return !slices.ContainsFunc(o.figures, func(f figure) bool { return !f.ok })
 }
 
-// runner runs scenarios, several seeds at a time. It keeps the results that others are
-// held against.
+// runner runs scenarios, several seeds at a time. It keeps all results, since relative limits
+// compare a scenario with an earlier one.
 type runner struct {
 	parallel int
 	progress io.Writer
-	// change, if not nil, changes each world before it begins.
+	// change, if not nil, modifies the Config of each world before it starts.
 	change func(*world.Config)
 	kept   map[string][]*world.Result
 }
@@ -49,12 +49,12 @@ func newRunner(parallel int, progress io.Writer) *runner {
 func (r *runner) scenario(s *Scenario, seeds []uint64) *outcome {
 	begin := time.Now()
 	o := &outcome{scenario: s, seeds: seeds, results: r.play(s, seeds)}
-	var like []*world.Result
-	if s.Like != "" {
-		like = r.play(byName(s.Like), seeds)
+	var baseline []*world.Result
+	if s.Baseline != "" {
+		baseline = r.play(byName(s.Baseline), seeds)
 	}
-	for _, b := range s.Bars {
-		o.figures = append(o.figures, judge(b, o.results, like))
+	for _, l := range s.Limits {
+		o.figures = append(o.figures, judge(l, o.results, baseline))
 	}
 	o.took = time.Since(begin)
 	return o
@@ -65,7 +65,7 @@ func byName(name string) *Scenario {
 	return &scenarios[i]
 }
 
-// play returns the results by seed.
+// play runs all seeds and returns their results in the order of seeds.
 func (r *runner) play(s *Scenario, seeds []uint64) []*world.Result {
 	id := fmt.Sprint(s.Name, seeds)
 	if kept, ok := r.kept[id]; ok {
@@ -92,47 +92,49 @@ func (r *runner) play(s *Scenario, seeds []uint64) []*world.Result {
 	return results
 }
 
-// slack is by how much the worst seed may miss a bar.
+// slack is the factor by which the worst seed may exceed a limit.
 const slack = 1.25
 
-func judge(b Bar, results, like []*world.Result) figure {
-	f := figure{bar: b}
-	by := 1.0
-	if b.Against {
-		by = median(valuesOf(b, like))
+// equalWithin absorbs rounding when values are compared.
+const equalWithin = 1e-9
+
+func judge(l Limit, results, baseline []*world.Result) figure {
+	f := figure{limit: l}
+	divisor := 1.0
+	if l.Relative {
+		divisor = median(valuesOf(l, baseline))
 	}
-	for _, v := range valuesOf(b, results) {
-		f.all = append(f.all, v/by)
+	for _, v := range valuesOf(l, results) {
+		f.all = append(f.all, v/divisor)
 	}
 	f.median = median(f.all)
-	const eps = 1e-9
-	switch b.Op {
+	switch l.Op {
 	case ">=":
 		f.worst = slices.Min(f.all)
-		f.ok = f.median >= b.Limit-eps && f.worst >= b.Limit/slack-eps
+		f.ok = f.median >= l.Value-equalWithin && f.worst >= l.Value/slack-equalWithin
 	case "<=":
 		f.worst = slices.Max(f.all)
-		f.ok = f.median <= b.Limit+eps && f.worst <= b.Limit*slack+eps
+		f.ok = f.median <= l.Value+equalWithin && f.worst <= l.Value*slack+equalWithin
 	default:
 		f.worst = slices.MaxFunc(f.all, func(x, y float64) int {
-			return int(1e6 * (distance(x, b.Limit) - distance(y, b.Limit)))
+			return int(1e6 * (distance(x, l.Value) - distance(y, l.Value)))
 		})
-		f.ok = distance(f.median, b.Limit) < eps && distance(f.worst, b.Limit) <= (slack-1)*b.Limit+eps
+		f.ok = distance(f.median, l.Value) < equalWithin && distance(f.worst, l.Value) <= (slack-1)*l.Value+equalWithin
 	}
 	return f
 }
 
 func distance(x, y float64) float64 { return max(x-y, y-x) }
 
-func valuesOf(b Bar, results []*world.Result) []float64 {
+func valuesOf(l Limit, results []*world.Result) []float64 {
 	out := make([]float64, len(results))
 	for i, r := range results {
-		out[i] = b.Of(r)
+		out[i] = l.Of(r)
 	}
 	return out
 }
 
-// median is the mean of the two in the middle if there are two.
+// median returns the mean of the two middle values if their number is even.
 func median(all []float64) float64 {
 	s := slices.Sorted(slices.Values(all))
 	n := len(s)
@@ -142,8 +144,8 @@ func median(all []float64) float64 {
 	return (s[n/2-1] + s[n/2]) / 2
 }
 
-// terminal is w if it is a terminal: a line that is written over again and again is of no
-// use in a file.
+// terminal returns w if it is a terminal and io.Discard if not: a progress line that overwrites
+// itself is useless in a file.
 func terminal(w io.Writer) io.Writer {
 	if f, ok := w.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {

@@ -11,24 +11,24 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/sim/internal/world"
 )
 
-const row = "%-16s %-29s %10s %10s %9s %-4s  %s\n"
+const row = "%-17s %-29s %10s %10s %9s %-4s  %s\n"
 
 func header(out io.Writer) {
-	fmt.Fprintf(out, row, "scenario", "bar", "median", "worst", "even", "", "verdicts at the end")
+	fmt.Fprintf(out, row, "scenario", "limit", "median", "worst", "even", "", "final verdicts")
 }
 
-// printOutcome prints a line for each bar, and whether all are kept.
+// printOutcome prints one line per limit and reports whether all limits are kept.
 func printOutcome(out io.Writer, o *outcome, verbose bool) bool {
-	name, even, said := o.scenario.Name, evenText(o.results), verdictsText(o.results)
+	name, even, verdicts := o.scenario.Name, evenText(o.results), verdictsText(o.results)
 	for i := range o.figures {
 		f := &o.figures[i]
 		pass := "pass"
 		if !f.ok {
 			pass = "FAIL"
 		}
-		bar := fmt.Sprintf("%s %s %s", f.bar.What, f.bar.Op, short(f.bar.Limit))
-		fmt.Fprintf(out, row, name, bar, short(f.median), short(f.worst), even, pass, said)
-		name, even, said = "", "", ""
+		limit := fmt.Sprintf("%s %s %s", f.limit.What, f.limit.Op, short(f.limit.Value))
+		fmt.Fprintf(out, row, name, limit, short(f.median), short(f.worst), even, pass, verdicts)
+		name, even, verdicts = "", "", ""
 	}
 	if verbose {
 		printSeeds(out, o)
@@ -48,7 +48,7 @@ func short(x float64) string {
 	return fmt.Sprintf("%.3f", x)
 }
 
-// evenText is the median of the times to even.
+// evenText formats the median of the times to even.
 func evenText(results []*world.Result) string {
 	var all []float64
 	for _, r := range results {
@@ -72,7 +72,7 @@ func seconds(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// verdictsText counts the pods of all seeds by what they say.
+// verdictsText formats the share of each verdict among the pods of all seeds.
 func verdictsText(results []*world.Result) string {
 	count := map[string]int{}
 	all := 0
@@ -96,12 +96,12 @@ func printSeeds(out io.Writer, o *outcome) {
 		fmt.Fprintf(out, "    (%s)\n", o.scenario.Note)
 	}
 	for i, r := range o.results {
-		var bars []string
+		var limits []string
 		for _, f := range o.figures {
-			bars = append(bars, f.bar.What+" "+short(f.all[i]))
+			limits = append(limits, f.limit.What+" "+short(f.all[i]))
 		}
-		fmt.Fprintf(out, "    seed %-3d %s | even %s (first %s) max/mean %.3f min/mean %.3f GOAWAYs %s, most in a minute %.2f, above 2.0 %s | %.0f B/s%s\n",
-			o.seeds[i], strings.Join(bars, ", "), seconds(r.Even), seconds(r.FirstEven), r.Final.MaxOfMean, r.Final.MinOfMean, reasons(r), inMinute(r), r.Above,
+		fmt.Fprintf(out, "    seed %-3d %s | even %s (first %s) max/mean %.3f min/mean %.3f GOAWAYs %s, most per minute %.2f, above 2x mean for %s | %.0f B/s%s\n",
+			o.seeds[i], strings.Join(limits, ", "), seconds(r.Even), seconds(r.FirstEven), r.Final.MaxOfMean, r.Final.MinOfMean, reasons(r), inMinute(r), r.Above,
 			r.Bytes, planText(r))
 	}
 	printVerdicts(out, o.results[0])
@@ -112,10 +112,10 @@ func planText(r *world.Result) string {
 	if r.PlanMost == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", plan mean %v 999/1000 %v most %v of %d", r.PlanMean, r.Plan999, r.PlanMost, r.Plans)
+	return fmt.Sprintf(", plan mean %v p99.9 %v max %v of %d", r.PlanMean, r.Plan999, r.PlanMost, r.Plans)
 }
 
-// reasons counts the GOAWAYs by reason.
+// reasons formats the number of GOAWAYs, in total and by reason.
 func reasons(r *world.Result) string {
 	count := make([]int, len(world.Reasons))
 	for i := range r.GoAways {
@@ -130,36 +130,36 @@ func reasons(r *world.Result) string {
 	return strings.Join(out, " ")
 }
 
-// printVerdicts prints what the pods say, those that say the same on one line.
+// printVerdicts prints each distinct verdict with the pods that report it.
 func printVerdicts(out io.Writer, r *world.Result) {
-	var said []string
+	var texts []string
 	pods := map[string][]string{}
 	for _, v := range r.Verdicts {
 		text := fmt.Sprintf("%s: %s", v.Verdict, v.Why)
-		if !slices.Contains(said, text) {
-			said = append(said, text)
+		if !slices.Contains(texts, text) {
+			texts = append(texts, text)
 		}
 		pods[text] = append(pods[text], fmt.Sprintf("%s (%.4g)", v.Pod, v.Load))
 	}
-	for i, text := range said {
+	for i, text := range texts {
 		if i == 8 {
-			fmt.Fprintf(out, "    ... and %d more sentences\n", len(said)-i)
+			fmt.Fprintf(out, "    ... and %d more sentences\n", len(texts)-i)
 			return
 		}
-		who := pods[text]
-		if len(who) > 6 {
-			who = append(slices.Clone(who[:6]), fmt.Sprintf("and %d more", len(who)-6))
+		names := pods[text]
+		if len(names) > 6 {
+			names = append(slices.Clone(names[:6]), fmt.Sprintf("and %d more", len(names)-6))
 		}
-		fmt.Fprintf(out, "    %s\n        %s\n", text, strings.Join(who, ", "))
+		fmt.Fprintf(out, "    %s\n        %s\n", text, strings.Join(names, ", "))
 	}
 }
 
-// trace prints one seed, each second in which something changes.
+// trace runs one seed and prints a line for every second in which something changes.
 func trace(out io.Writer, s *Scenario, seed uint64) {
 	cfg := s.config(seed)
 	cfg.Series = true
 	r := s.play(cfg)
-	fmt.Fprintf(out, "%s, seed %d; seconds after the change, GOAWAYs since the line before, max/mean, min/mean, load of each pod (- does not serve)\n", s.Name, seed)
+	fmt.Fprintf(out, "%s, seed %d; columns: seconds after the change, GOAWAYs since the previous line, max/mean, min/mean, load of each pod (-: not serving)\n", s.Name, seed)
 	last, sent := "", 0
 	for _, m := range r.Series {
 		if m.At < warm {

@@ -1,6 +1,6 @@
 //go:build interop
 
-package sticky
+package singlehomed
 
 import (
 	"encoding/json"

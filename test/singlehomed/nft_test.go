@@ -1,6 +1,6 @@
 //go:build interop && linux
 
-package sticky
+package singlehomed
 
 import (
 	"fmt"
