@@ -10,77 +10,81 @@ import (
 	"time"
 )
 
-// Kind is how a client finds its pods.
+// Kind is how a client reaches its pods.
 type Kind uint8
 
 const (
-	// RoundRobin has a connection to each address of a headless name.
+	// RoundRobin is multi-homed: it connects to every address of a headless name.
 	RoundRobin Kind = iota
-	// ClusterIP has one connection, to whichever pod kube-proxy picks.
+	// ClusterIP is single-homed: it connects to the pod that kube-proxy picks.
 	ClusterIP
-	// PickFirst has one connection, to the first address of a headless name.
+	// PickFirst is single-homed: it connects to the first address of a headless name.
 	PickFirst
 )
 
-// Resolver is how a client's gRPC resolves again after a GOAWAY.
+// Resolver is how a client's gRPC library resolves again after a GOAWAY.
 type Resolver uint8
 
 const (
-	// Delays is that of Go, C-core and js: not within 30 s of the last time, then.
+	// Delays is the behaviour of Go, C-core and JS: a request within 30 s of the last
+	// resolution waits until the 30 s are over.
 	Delays Resolver = iota
-	// Drops is that of Java: within 30 s of the last time the request is forgotten.
+	// Drops is the behaviour of Java: a request within 30 s of the last resolution is dropped.
 	Drops
 )
 
 // resolveAgain is the shortest time between two resolutions of a client.
 const resolveAgain = 30 * time.Second
 
-// Group is a number of clients of one sort.
+// Group is a number of clients of the same kind.
 type Group struct {
 	Name string
-	// Count is how many channels (RoundRobin) or connections they have together.
+	// Count is the number of channels (RoundRobin) or connections.
 	Count int
 	Kind  Kind
-	// Keys is by how many keys the pods know them: 1 behind a NAT. 0: each its own.
+	// Keys is the number of keys that the clients share: 1 behind a NAT. If it is 0, each
+	// client has a key of its own.
 	Keys int
-	// SameKeys: they share the keys of the group before, as behind one NAT. Keys must be
-	// the same then.
+	// SameKeys makes the clients share the keys of the previous group, as behind one NAT. Keys
+	// must be the same in both groups.
 	SameKeys bool
 	Resolver Resolver
-	// Shuffle: pick_first shuffles the answer.
+	// Shuffle makes pick_first clients shuffle the answer.
 	Shuffle bool
-	// UsesOld: a pick_first client takes its next connection from the answer that it
-	// had, as a busy grpc-go does.
+	// UsesOld makes pick_first clients reconnect to an address of their previous answer, as a
+	// busy grpc-go does.
 	UsesOld bool
-	// Affinity: kube-proxy sends a client to the same pod as long as that is there.
+	// Affinity makes kube-proxy send a client to the same pod as long as that pod exists.
 	Affinity bool
-	// IdleShare of them connect again only with their next RPC, after IdleMean on
-	// average.
+	// IdleShare is the share of clients that reconnect only with their next RPC.
 	IdleShare float64
-	IdleMean  time.Duration
-	// LongShare of them have a long stream: what is asked to leave stays for LongFor.
+	// IdleMean is how long they wait for it, on average.
+	IdleMean time.Duration
+	// LongShare is the share of clients with a long stream.
 	LongShare float64
-	LongFor   time.Duration
-	// Zipf is the exponent of their request rates; 0: all the same. The mean is 10/s.
+	// LongFor is how long a draining connection with such a stream stays open.
+	LongFor time.Duration
+	// Zipf is the exponent of the request rates; 0 makes all rates equal. The mean is 10/s.
 	Zipf float64
-	// Random places them at random instead of evenly.
+	// Random places the clients at random instead of evenly.
 	Random bool
 }
 
-// address is one of a round_robin channel.
+// address is an address of a round_robin channel.
 type address struct {
 	pod, conn int32 // conn -1: not connected
 }
 
-// client is a channel (RoundRobin) or a connection's owner. There may be a million.
+// client is a channel (RoundRobin) or the owner of one connection. It is small, since there may
+// be a million.
 type client struct {
-	resolved  time.Duration
-	resolveAt time.Duration // a request that waits; 0: none
+	resolved  time.Duration // when it last resolved
+	resolveAt time.Duration // when the requested resolution happens; 0: none is requested
 	rate      float32
 	key       int32
 	node      int32
 	conn      int32 // ClusterIP, PickFirst; -1: none
-	first     int32 // PickFirst: the first of the last answer
+	first     int32 // PickFirst: the first pod of the last answer
 	channel   int32 // RoundRobin: index of World.channels
 	group     int16
 	idle      bool
@@ -131,7 +135,7 @@ func (w *World) keyNumber(key string) int32 {
 	return int32(i)
 }
 
-// zipfRates are n clients' requests per second: 10 on average, the first the most.
+// zipfRates returns the requests per second of n clients in descending order. Their mean is 10.
 func zipfRates(n int, exponent float64) []float64 {
 	rates := make([]float64, n)
 	sum := 0.0
@@ -145,7 +149,7 @@ func zipfRates(n int, exponent float64) []float64 {
 	return rates
 }
 
-// place connects the clients from number from on as if they had been there for long.
+// place connects the clients from index from on, as if they had been connected for a long time.
 func (w *World) place(from int, g *Group) {
 	loads := make([]float64, len(w.pods))
 	for i := from; i < len(w.clients); i++ {
@@ -176,14 +180,14 @@ func (w *World) placeChannel(i int32, c *client) {
 	w.channels = append(w.channels, addrs)
 }
 
-// acceptOld opens a connection that was opened at a moment of the past hour.
+// acceptOld opens a connection and dates it back to a random time of the past hour.
 func (w *World) acceptOld(client int32, p *pod) int32 {
 	slot := w.accept(client, p)
 	w.info(&w.conns[slot]).Opened = w.upTo(w.now - 5*time.Minute)
 	return slot
 }
 
-// leastLoaded deals the clients out; the rates fall, so that the loads come out even.
+// leastLoaded returns the pod with the least load. The rates descend, so the loads end up even.
 func (w *World) leastLoaded(loads []float64) int {
 	best := 0
 	for i := range loads {
@@ -194,8 +198,8 @@ func (w *World) leastLoaded(loads []float64) int {
 	return best
 }
 
-// lost is what a client does when it may not use its connection to pod any more.
-func (w *World) lost(i, pod int32) {
+// reconnect makes a client replace its connection to pod, which it must no longer use.
+func (w *World) reconnect(i, pod int32) {
 	c := &w.clients[i]
 	g := &w.cfg.Groups[c.group]
 	soon := w.now + w.between(2*time.Millisecond, 20*time.Millisecond)
@@ -213,7 +217,7 @@ func (w *World) lost(i, pod int32) {
 		c.conn = -1
 		w.requestResolve(i)
 		if g.UsesOld && !c.idle {
-			soon = w.now + w.upTo(500*time.Microsecond) // before any answer
+			soon = w.now + w.upTo(500*time.Microsecond) // before an answer arrives
 		} else if answer := c.resolveAt + time.Millisecond; c.resolveAt > 0 && answer < w.now+10*time.Millisecond {
 			soon = max(soon, answer)
 		}
@@ -224,7 +228,7 @@ func (w *World) lost(i, pod int32) {
 	}
 }
 
-// address finds one of a channel's addresses.
+// address returns the channel's address of pod, or nil.
 func (w *World) address(c *client, pod int32) *address { return find(w.channels[c.channel], pod) }
 
 func find(addrs []address, pod int32) *address {
@@ -235,7 +239,8 @@ func find(addrs []address, pod int32) *address {
 	return &addrs[i]
 }
 
-// requestResolve is the resolver's: at once, or when 30 s are over, or never.
+// requestResolve asks the client's resolver for a resolution: at once, after 30 s since the last
+// one, or never (Drops).
 func (w *World) requestResolve(i int32) {
 	c := &w.clients[i]
 	if c.resolveAt > 0 {
@@ -263,7 +268,8 @@ func (w *World) resolve(i int32) {
 	w.newAddresses(i, v)
 }
 
-// newFirst takes an answer of a pick_first client: connected to one of it, it stays there.
+// newFirst handles an answer for a pick_first client. It keeps its connection if the answer
+// lists that pod.
 func (w *World) newFirst(i int32, v *version) {
 	c := &w.clients[i]
 	if len(v.pods) == 0 {
@@ -280,8 +286,8 @@ func (w *World) newFirst(i int32, v *version) {
 	}
 }
 
-// newAddresses takes an answer of a round_robin channel: connections to those that are
-// new, none to those that went.
+// newAddresses handles an answer for a round_robin channel: it dials new addresses and closes
+// the connections to removed ones.
 func (w *World) newAddresses(i int32, v *version) {
 	c := &w.clients[i]
 	old := w.channels[c.channel]
@@ -302,7 +308,8 @@ func (w *World) newAddresses(i int32, v *version) {
 	}
 }
 
-// dial connects: to one address of a round_robin channel, or to whoever it may be.
+// dial connects client i to pod to, an address of its round_robin channel. A negative to lets
+// the client or its kube-proxy choose the pod.
 func (w *World) dial(i, to int32) {
 	c := &w.clients[i]
 	if to >= 0 {
@@ -344,7 +351,7 @@ func (w *World) backoff() time.Duration {
 	return w.between(800*time.Millisecond, 1200*time.Millisecond)
 }
 
-// firstPod is the first of the answer, or if that is gone another one.
+// firstPod returns the first pod of the last answer, or another one if that is gone.
 func (w *World) firstPod(i int32) *pod {
 	c := &w.clients[i]
 	if p := w.pods[c.first]; p.accepts() {
@@ -358,7 +365,7 @@ func (w *World) firstPod(i int32) *pod {
 	return w.pods[v.pods[w.rng.IntN(len(v.pods))]]
 }
 
-// proxied is the pod that kube-proxy picks on the client's node.
+// proxied returns the pod that kube-proxy picks on the client's node.
 func (w *World) proxied(c *client) *pod {
 	v := w.versions[w.proxies[c.node]]
 	if len(v.pods) == 0 {

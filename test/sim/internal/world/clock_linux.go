@@ -9,8 +9,8 @@ import (
 // threadCPU is CLOCK_THREAD_CPUTIME_ID.
 const threadCPU = 3
 
-// busyTime is the processor time of this thread: what else the machine does does not count,
-// as it would by the wall clock.
+// busyTime returns the CPU time of this thread. Unlike the wall clock, it excludes other work
+// of the machine.
 func busyTime() time.Duration {
 	var ts syscall.Timespec
 	_, _, errno := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, threadCPU, uintptr(unsafe.Pointer(&ts)), 0)

@@ -6,5 +6,5 @@ import "time"
 
 var started = time.Now()
 
-// busyTime is the wall clock's, where no clock of a thread is at hand.
+// busyTime returns wall clock time, since this system has no CPU clock per thread.
 func busyTime() time.Duration { return time.Since(started) }

@@ -1,14 +1,14 @@
-// Package world simulates a fleet of pods that run the planning code that ships
-// (internal/plan), the DNS, the endpoints and the kube-proxies between them and
-// their clients, and the clients: discrete events in virtual time, the same for the
-// same seed.
+// Package world simulates a fleet of pods and its clients. The pods run the shipped planning
+// code (internal/plan). DNS, endpoints and kube-proxies between pods and clients are simulated
+// too. A world is a sequence of discrete events in virtual time, and the same seed gives the
+// same sequence.
 //
-//	world.go     Config, the loop of events, the scripts that change the fleet
-//	heap.go      what happens next
+//	world.go     Config, the event loop, the scripts that change the fleet
+//	heap.go      the queue of events
 //	pod.go       a pod: its loop, its view, its polls, its DNS gate, its end
-//	registry.go  what a pod knows of its connections, as internal/conns does
+//	registry.go  a pod's connections and their returns, modelled on internal/conns
 //	net.go       endpoints, DNS, caches, kube-proxies
-//	client.go    clients, and what they do after a GOAWAY
+//	client.go    clients, and how they reconnect after a GOAWAY
 //	load.go      request rates and weights
-//	metrics.go   what is measured
+//	metrics.go   measurements
 package world

@@ -2,7 +2,7 @@ package world
 
 import "time"
 
-// kind says what happens at an event; a and b are its subjects.
+// kind is the kind of an event; the comments give the meaning of its fields a, b and c.
 type kind uint8
 
 const (
@@ -11,19 +11,19 @@ const (
 	evPoll                // a: pod
 	evPolled              // a: pod
 	evView                // a: pod, b: version
-	evLook                // a: pod; a pod that looks at the membership at intervals
+	evLook                // a: pod; it reads the membership at intervals
 	evGate                // a: pod, b: number of the gate's set
-	evAnswers             // a: pod, b: number of the question
+	evAnswers             // a: pod, b: ID of the query
 	evProxy               // a: node, b: version
-	evDial                // a: client, b: pod (spread) or -1
+	evDial                // a: client, b: pod (RoundRobin) or -1
 	evResolve             // a: client
 	evClose               // a: connection, c: its serial
 	evDrain               // a: connection, c: its serial
 	evSample
 )
 
-// event is something that happens at a moment; those of one moment happen in the order in
-// which they were made.
+// event happens at a given time. Events of the same time happen in the order in which they
+// were pushed.
 type event struct {
 	at   time.Duration
 	seq  uint64
@@ -36,7 +36,7 @@ func (e *event) before(f *event) bool {
 	return e.at < f.at || e.at == f.at && e.seq < f.seq
 }
 
-// heap is a heap of events with four children each: container/heap would box each event.
+// heap is a 4-ary heap of events. container/heap would allocate an interface value per event.
 type heap struct {
 	all []event
 	seq uint64
@@ -57,7 +57,7 @@ func (h *heap) push(e event) {
 	}
 }
 
-// pop takes the next event. There must be one.
+// pop removes and returns the next event. There must be one.
 func (h *heap) pop() event {
 	top := h.all[0]
 	last := len(h.all) - 1

@@ -5,16 +5,17 @@ import (
 	"time"
 )
 
-// smoothing is the time constant with which a registry smooths request rates.
+// smoothing is the time constant of a registry's request rates.
 const smoothing = 30 * time.Second
 
-// noiseEvery is how often a client's rate changes its mind.
+// noiseEvery is how often the noise of a client's rate moves towards a new random value.
 const noiseEvery = 30 * time.Second
 
-// sampleEvery is how often a pod looks at the loads of its connections.
+// sampleEvery is how often a pod samples the loads of its connections.
 const sampleEvery = time.Second
 
-// sampleLoads is conns.Registry.Sample: the loads are as of then, less what has left since.
+// sampleLoads models conns.Registry.Sample. Until the next sample the sum only changes by the
+// connections that open, drain or close.
 func (w *World) sampleLoads(p *pod) {
 	if !w.cfg.Requests || p.sampled > 0 && w.now-p.sampled < sampleEvery {
 		return
@@ -29,17 +30,18 @@ func (w *World) sampleLoads(p *pod) {
 	}
 }
 
-// weight is what a pod measures of a client's connection: the mean rate of its life in
-// which the last 30 s count most. Requests come by chance, so that few of them tell less.
+// weight is the weight that a pod measures for a client's connection: its mean rate so far,
+// with the last 30 s counting most. Requests arrive at random, so the fewer there are, the
+// larger the error.
 func (w *World) weight(client int32, opened time.Duration) float64 {
 	rate := float64(w.clients[client].rate)
 	counted := rate * min(max(w.now-opened, time.Second), 2*smoothing).Seconds()
-	waver := w.cfg.Noise*w.noise(client, 0) + math.Sqrt(3/counted)*w.noise(client, 1<<39)
-	return max(0, rate*(1+waver))
+	noise := w.cfg.Noise*w.noise(client, 0) + math.Sqrt(3/counted)*w.noise(client, 1<<39)
+	return max(0, rate*(1+noise))
 }
 
-// noise is between -1 and 1, and moves from one value of chance to the next each 30 s; that
-// of each sort is its own.
+// noise is between -1 and 1. Every 30 s it moves on to the next random value. Each sort has
+// noise of its own.
 func (w *World) noise(client int32, sort uint64) float64 {
 	k := uint64(w.now / noiseEvery)
 	part := float64(w.now%noiseEvery) / float64(noiseEvery)
@@ -56,7 +58,7 @@ func chance(h uint64) float64 {
 	return float64(h)/(1<<63) - 1
 }
 
-// load is View.Load of p.
+// load is the View.Load of p.
 func (w *World) load(p *pod) float64 {
 	if !w.cfg.Requests {
 		return float64(p.serving)
@@ -64,7 +66,7 @@ func (w *World) load(p *pod) float64 {
 	return max(0, p.sum)
 }
 
-// trueLoad is what really arrives at p.
+// trueLoad is the load that arrives at p, without errors of measurement.
 func (w *World) trueLoad(p *pod) float64 {
 	if !w.cfg.Requests {
 		return float64(p.serving)

@@ -10,15 +10,15 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
-// bytesPerPoll is what a question for totals and its answer weigh together, and
-// bytesPerKey what a key adds to both.
 const (
+	// bytesPerPoll is the size of a poll and its answer together.
 	bytesPerPoll = 450
-	bytesPerKey  = 80
+	// bytesPerKey is the size that each key of a query adds to both.
+	bytesPerKey = 80
 )
 
-// Spread is how the loads of the pods in the endpoints lie at one moment.
-type Spread struct {
+// Distribution describes the loads of the pods in the endpoints at one time.
+type Distribution struct {
 	At                   time.Duration // since Begin
 	Pods                 int
 	Mean, Most, Least    float64
@@ -26,8 +26,8 @@ type Spread struct {
 	MaxOfMean, MinOfMean float64
 }
 
-// OfBand is at most 1 inside the band: how far the worst pod is outside.
-func (s *Spread) OfBand() float64 {
+// OfBand is how far outside the band the worst pod is. It is at most 1 if all are inside.
+func (s *Distribution) OfBand() float64 {
 	worst := 0.0
 	if s.Over > 0 {
 		worst = s.Most / s.Over
@@ -38,31 +38,32 @@ func (s *Spread) OfBand() float64 {
 	return worst
 }
 
-func (s *Spread) inBand() bool { return s.OfBand() <= 1+1e-9 }
+func (s *Distribution) inBand() bool { return s.OfBand() <= 1+1e-9 }
 
-// Below returns a bound on the maximum as a part of the mean.
-func Below(limit float64) func(*Spread) bool {
-	return func(s *Spread) bool { return s.MaxOfMean <= limit+1e-9 }
+// Below returns a Config.Bound that accepts a max/mean of at most limit.
+func Below(limit float64) func(*Distribution) bool {
+	return func(s *Distribution) bool { return s.MaxOfMean <= limit+1e-9 }
 }
 
-// GoAway is one that a pod sent. There may be a million.
+// GoAway is a GOAWAY that rebalancing sent. It is small, since a run may send a million.
 type GoAway struct {
 	At    time.Duration // since Begin
 	Group int16
 	Why   uint8 // index of Reasons
 }
 
-// Reasons are those of rebalancing.
+// Reasons are the reasons of GOAWAYs that rebalancing sends.
 var Reasons = []reason.Reason{reason.Reach, reason.Even, reason.Overload, reason.Age}
 
-// Moment is one sample, of which plots are made: the loads of all pods there ever were,
-// -1 for those that do not serve.
+// Moment is one sample of the loads, as plots need it.
 type Moment struct {
-	Spread
+	Distribution
+
+	// Loads are the loads of all pods that ever existed, -1 for those that do not serve.
 	Loads []float64
 }
 
-// PodVerdict is what a pod says at the end.
+// PodVerdict is the verdict of a pod at the end of a run.
 type PodVerdict struct {
 	Pod     string
 	Load    float64
@@ -73,17 +74,17 @@ type PodVerdict struct {
 type metrics struct {
 	cfg     *Config
 	goaways []GoAway
-	from    time.Duration // measured since then
-	// evenFrom is since when the time to even counts.
+	from    time.Duration // when measuring began
+	// evenFrom is when the time to even begins.
 	evenFrom time.Duration
 
-	last     Spread
+	last     Distribution
 	marks    []mark
-	outside  time.Duration // the last sample that was not even; -1: none
-	first    time.Duration // the first that was, after one that was not; -1: none
-	above    map[int32]time.Duration
-	longest  time.Duration
-	worst    Spread // the worst of band since from
+	outside  time.Duration           // the last uneven sample; -1: none
+	first    time.Duration           // the first even sample after an uneven one; -1: none
+	above    map[int32]time.Duration // since when a pod has had more than twice the mean
+	longest  time.Duration           // the longest such stretch
+	worst    Distribution            // the one furthest outside the band since from
 	bytesAll float64
 
 	plans, planTime, planMost time.Duration
@@ -94,7 +95,7 @@ type metrics struct {
 
 type mark struct {
 	at   time.Duration
-	then Spread
+	then Distribution
 	done bool
 }
 
@@ -107,17 +108,17 @@ func (m *metrics) init(w *World) {
 func (m *metrics) reset(now time.Duration) {
 	m.from, m.evenFrom, m.outside, m.first = now, now, -1, -1
 	m.goaways, m.longest = m.goaways[:0], 0
-	m.bytesAll, m.worst = 0, Spread{}
+	m.bytesAll, m.worst = 0, Distribution{}
 	clear(m.above)
 }
 
-// Measure begins to measure now: what was before is forgotten.
+// Measure starts measuring and discards all earlier measurements.
 func (w *World) Measure() { w.m.reset(w.Now()) }
 
-// EvenFrom lets times to even count from t since Begin, not from Measure.
+// EvenFrom makes times to even count from t since Begin instead of from Measure.
 func (w *World) EvenFrom(t time.Duration) { w.m.evenFrom = t }
 
-// MarkAt keeps the Spread at t since Begin for Result.Marks.
+// MarkAt adds the Distribution at t since Begin to Result.Marks.
 func (w *World) MarkAt(t time.Duration) { w.m.marks = append(w.m.marks, mark{at: t}) }
 
 func (m *metrics) goAway(w *World, c *conn, why reason.Reason) {
@@ -129,7 +130,7 @@ func (m *metrics) polled(p, q *pod) {
 	m.count(q, bytesPerPoll)
 }
 
-func (m *metrics) asked(p, q *pod, keys int) {
+func (m *metrics) queried(p, q *pod, keys int) {
 	m.count(p, bytesPerPoll+bytesPerKey*float64(keys))
 	if q != nil {
 		m.count(q, bytesPerPoll+bytesPerKey*float64(keys))
@@ -141,7 +142,7 @@ func (m *metrics) count(p *pod, n float64) {
 	m.bytesAll += n
 }
 
-// clock is that by which plan.Next is timed.
+// clock is the clock for timing plan.Next. It stands still unless Config.Timed.
 func (m *metrics) clock() time.Duration {
 	if !m.cfg.Timed {
 		return 0
@@ -151,7 +152,7 @@ func (m *metrics) clock() time.Duration {
 
 func (m *metrics) planTook(d time.Duration) {
 	if d < 0 {
-		return // another thread's clock
+		return // the clock of another thread
 	}
 	m.plans++
 	m.planTime += d
@@ -159,7 +160,7 @@ func (m *metrics) planTook(d time.Duration) {
 	m.planHist[bucket(d)]++
 }
 
-// bucket sorts times by size: eight to each power of two above 64 ns.
+// bucket returns the histogram bucket of d: above 64 ns, eight buckets per power of two.
 func bucket(d time.Duration) int {
 	n := uint64(d) / 8
 	if n < 16 {
@@ -169,7 +170,7 @@ func bucket(d time.Duration) int {
 	return min(8*(size-4)+int(n>>(size-4)), 199)
 }
 
-// upTo is the end of a bucket.
+// upTo is the exclusive upper end of a bucket.
 func upTo(bucket int) time.Duration {
 	if bucket < 8 {
 		return time.Duration(16 * (bucket + 1))
@@ -178,9 +179,9 @@ func upTo(bucket int) time.Duration {
 	return time.Duration(8*(part+1)) << size
 }
 
-// spread looks at the pods in the endpoints.
-func (w *World) spread() Spread {
-	s := Spread{At: w.Now(), Least: math.Inf(1)}
+// distribution measures the loads of the pods in the endpoints.
+func (w *World) distribution() Distribution {
+	s := Distribution{At: w.Now(), Least: math.Inf(1)}
 	for _, p := range w.pods {
 		if !p.ready || p.dead {
 			continue
@@ -191,7 +192,7 @@ func (w *World) spread() Spread {
 		s.Most, s.Least = max(s.Most, load), min(s.Least, load)
 	}
 	if s.Pods == 0 {
-		return Spread{At: w.Now()}
+		return Distribution{At: w.Now()}
 	}
 	s.Mean /= float64(s.Pods)
 	s.Over, s.Under = Band(s.Mean, !w.cfg.Requests)
@@ -201,7 +202,8 @@ func (w *World) spread() Spread {
 	return s
 }
 
-// Band is what the design calls even for a mean: whole for connections.
+// Band returns the band around a mean: the range of load that is left alone. whole is set where
+// the load is a number of connections.
 func Band(mean float64, whole bool) (over, under float64) {
 	over, under = mean*1.1, mean*0.7
 	if whole {
@@ -210,10 +212,10 @@ func Band(mean float64, whole bool) (over, under float64) {
 	return over, under
 }
 
-// sample books the loads of now.
+// sample records the current loads.
 func (w *World) sample() {
 	m := &w.m
-	s := w.spread()
+	s := w.distribution()
 	m.last = s
 	if !w.cfg.Bound(&s) {
 		m.outside = s.At
@@ -228,14 +230,14 @@ func (w *World) sample() {
 			k.then, k.done = s, true
 		}
 	}
-	w.stretches(&s)
+	w.trackPeaks(&s)
 	if w.cfg.Series {
 		m.series = append(m.series, w.moment(&s))
 	}
 }
 
-// stretches books for how long a pod has had more than twice the mean.
-func (w *World) stretches(s *Spread) {
+// trackPeaks records for how long each pod has had more than twice the mean.
+func (w *World) trackPeaks(s *Distribution) {
 	m := &w.m
 	if s.MaxOfMean <= 2 {
 		clear(m.above)
@@ -255,8 +257,8 @@ func (w *World) stretches(s *Spread) {
 	}
 }
 
-func (w *World) moment(s *Spread) Moment {
-	one := Moment{Spread: *s}
+func (w *World) moment(s *Distribution) Moment {
+	one := Moment{Distribution: *s}
 	for _, p := range w.pods {
 		load := -1.0
 		if !p.dead && (p.ready || p.stopping) {
@@ -267,42 +269,46 @@ func (w *World) moment(s *Spread) Moment {
 	return one
 }
 
-// Result is what came of a run since Measure.
+// Result holds the measurements of a run since Measure.
 type Result struct {
-	// Final is how the loads lie at the end, Marks at the moments asked for, Worst when
-	// they were worst.
-	Final, Worst Spread
-	Marks        []Spread
-	// Even is how long after EvenFrom, a time since Begin, the loads were even and stayed so; negative: they
-	// are not. FirstEven is when they were so at first after they had not been; negative:
-	// never, or they always were.
-	Even, FirstEven, EvenFrom time.Duration
-	// GoAways are those that rebalancing sent: reach, even and overload.
+	// Final describes the loads at the end, Worst the loads furthest outside the band.
+	Final, Worst Distribution
+	// Marks describe the loads at the times given to MarkAt.
+	Marks []Distribution
+	// EvenFrom is when the time to even begins, since Begin.
+	EvenFrom time.Duration
+	// Even is how long after EvenFrom the loads became even for good. It is negative if they
+	// are not even at the end.
+	Even time.Duration
+	// FirstEven is how long after EvenFrom the loads first became even. It is negative if
+	// they never did, or if they were even all the time.
+	FirstEven time.Duration
+	// GoAways are the GOAWAYs that rebalancing sent: reach, even and overload.
 	GoAways []GoAway
-	// Clients is how many channels and connections there are, by group.
+	// Clients is the number of channels or connections in each group.
 	Clients []int
-	// Above is the longest stretch of time for which a pod had more than twice the mean.
+	// Above is the longest time for which one pod had more than twice the mean.
 	Above time.Duration
 	// Verdicts are those of the pods that serve at the end.
 	Verdicts []PodVerdict
-	// Bytes is what pods sent each other per second, on average for each.
+	// Bytes is the traffic between pods, in bytes per second and pod.
 	Bytes float64
-	// PlanMean, PlanMost and Plan999 are how much processor time plan.Next took: on
-	// average, at most, and at most in all but one of a thousand calls. Plans is how many.
-	// They are 0 unless Config.Timed.
+	// PlanMean, PlanMost and Plan999 are the mean, the maximum and the 99.9th percentile of
+	// the CPU time of plan.Next. They are 0 unless Config.Timed.
 	PlanMean, PlanMost, Plan999 time.Duration
-	Plans                       int
-	// Series are the loads of each sample, if asked for.
+	// Plans is the number of calls that were timed.
+	Plans int
+	// Series has every sample if Config.Series is set.
 	Series []Moment
 }
 
-// Result returns what came of it until now.
+// Result returns the measurements until now.
 func (w *World) Result() *Result {
 	w.sample()
 	m := &w.m
 	r := &Result{
 		Final: m.last, Worst: m.worst, GoAways: m.goaways, Above: m.longest, Even: -1, FirstEven: -1, EvenFrom: m.evenFrom,
-		Plans: int(m.plans), PlanMost: m.planMost, Plan999: m.slow(0.999), Series: m.series,
+		Plans: int(m.plans), PlanMost: m.planMost, Plan999: m.percentile(0.999), Series: m.series,
 	}
 	for _, k := range m.marks {
 		r.Marks = append(r.Marks, k.then)
@@ -336,19 +342,19 @@ func (w *World) Result() *Result {
 	return r
 }
 
-// slow is an upper bound, by an eighth at most, of the time that the given part of all plans
-// took.
-func (m *metrics) slow(part float64) time.Duration {
-	left := int(float64(m.plans) * part)
+// percentile returns the time within which the given part of all plans ended. The result is at
+// most an eighth too large.
+func (m *metrics) percentile(part float64) time.Duration {
+	remaining := int(float64(m.plans) * part)
 	for i, n := range m.planHist {
-		if left -= n; left < 0 {
+		if remaining -= n; remaining < 0 {
 			return min(upTo(i), m.planMost)
 		}
 	}
 	return m.planMost
 }
 
-// MostIn is the most GOAWAYs within any stretch of time of the given length.
+// MostIn is the largest number of GOAWAYs within any span of length d.
 func (r *Result) MostIn(d time.Duration) int {
 	most, from := 0, 0
 	for i := range r.GoAways {
@@ -360,7 +366,8 @@ func (r *Result) MostIn(d time.Duration) int {
 	return most
 }
 
-// PerClient is the GOAWAYs per channel or connection of group g; of all if g is negative.
+// PerClient is the number of GOAWAYs per channel or connection of group g, or of all groups if
+// g is negative.
 func (r *Result) PerClient(g int) float64 {
 	n, clients := 0, 0
 	for i, c := range r.Clients {
@@ -376,7 +383,7 @@ func (r *Result) PerClient(g int) float64 {
 	return float64(n) / float64(max(clients, 1))
 }
 
-// After counts the GOAWAYs from t since Begin on.
+// After counts the GOAWAYs at or after t since Begin.
 func (r *Result) After(t time.Duration) int {
 	i, _ := slices.BinarySearchFunc(r.GoAways, t, func(g GoAway, t time.Duration) int { return int(g.At - t) })
 	return len(r.GoAways) - i

@@ -5,25 +5,29 @@ import (
 	"time"
 )
 
-// Net is what is between the pods and between them and their clients.
+// Net is the network between the pods, and between pods and clients.
 type Net struct {
-	// ReportLoss is the share of the polls that get no answer, ReportDelay how long an
-	// answer takes. 0: none, 5 ms.
-	ReportLoss  float64
+	// ReportLoss is the share of polls that get no answer. By default none are lost.
+	ReportLoss float64
+	// ReportDelay is how long an answer takes, 5 ms by default.
 	ReportDelay time.Duration
-	// ViewEvery is how often a pod looks at the membership. 0: it watches, and hears of
-	// a change within ViewDelay[0] to ViewDelay[1]; 200 ms to 1 s by default.
+	// ViewEvery is how often a pod reads the membership. If it is 0, the pod watches it, and
+	// learns of a change after ViewDelay[0] to ViewDelay[1].
 	ViewEvery time.Duration
+	// ViewDelay is 200 ms to 1 s by default.
 	ViewDelay [2]time.Duration
-	// Nodes is how many the clients are on, each with its own kube-proxy, which follows
-	// within ProxyDelay. 0: 20 nodes, 0.2 to 3 s.
-	Nodes      int
+	// Nodes is the number of nodes that clients run on, 20 by default. Each has its own
+	// kube-proxy.
+	Nodes int
+	// ProxyDelay is how long a kube-proxy takes to apply a change, 0.2 to 3 s by default.
 	ProxyDelay [2]time.Duration
-	// Caches is how many DNS caches clients have in front, each client its own, and
-	// CacheTTL how long an answer stays in one. 0: clients ask the authoritative server.
-	Caches   int
+	// Caches is the number of DNS caches in front of the clients; each client uses one of
+	// them. If it is 0, clients query the authoritative server.
+	Caches int
+	// CacheTTL is how long an answer stays in a cache.
 	CacheTTL time.Duration
-	// FixedOrder: DNS answers always in the same order; else it rotates by chance.
+	// FixedOrder makes DNS answer in the same order every time. Without it the order of
+	// addresses is random.
 	FixedOrder bool
 }
 
@@ -54,13 +58,13 @@ func (v *version) has(p int32) bool {
 	return found
 }
 
-// dnsEntry is what the authoritative server answers since at.
+// dnsEntry is the answer of the authoritative server from at on.
 type dnsEntry struct {
 	at      time.Duration
 	version int32
 }
 
-// openNet makes the first version, which everybody knows.
+// openNet makes the first version, which all nodes and caches have.
 func (w *World) openNet() {
 	w.versions = append(w.versions, w.readyPods())
 	w.dns = append(w.dns, dnsEntry{})
@@ -81,7 +85,7 @@ func (w *World) readyPods() *version {
 	return v
 }
 
-// endpointsChanged lets the endpoint controller make a new version soon.
+// endpointsChanged makes the endpoint controller publish a new version shortly.
 func (w *World) endpointsChanged() {
 	if w.pending {
 		return
@@ -112,10 +116,10 @@ func (w *World) publish() {
 	}
 }
 
-// authoritative is what the DNS server answers now.
+// authoritative is the current answer of the DNS server.
 func (w *World) authoritative() *version { return w.versions[w.dns[len(w.dns)-1].version] }
 
-// lookup is the answer that client gets now, from the cache in front of it if there is one.
+// lookup is the answer that client gets now: from its cache, if it has one.
 func (w *World) lookup(client int32) *version {
 	if len(w.caches) == 0 {
 		return w.authoritative()

@@ -9,30 +9,31 @@ import (
 )
 
 const (
-	// lookAgain is the longest pause of a pod's loop, pollEvery that of its polls.
-	lookAgain = time.Second
+	// maxPause is the longest pause between two plans of a pod.
+	maxPause = time.Second
+	// pollEvery is the interval of a pod's polls.
 	pollEvery = time.Second
-	// reportFresh is how long a report tells whether a pod serves.
+	// reportFresh is how long a report decides whether its pod is ready.
 	reportFresh = 5 * time.Second
-	// reportKept is how long one is shown to planning at all.
+	// reportKept is how long a report is passed on to planning.
 	reportKept = time.Minute
-	// askTimeout is how long a question to a pod that does not answer takes.
+	// askTimeout is how long a query takes if a pod does not answer.
 	askTimeout = time.Second
-	// manyPods is from how many members on a pod's map of uptimes is made only while a
-	// growth is under way, and renewed each 5 s: it would cost more than planning.
+	// manyPods is the number of members above which a pod builds its map of uptimes only
+	// during a growth, and at most every 5 s: it costs more than planning.
 	manyPods = 100
 )
 
-// report is what a pod has told last.
+// report is the latest report of a pod.
 type report struct {
-	at         time.Duration // 0: nothing yet
+	at         time.Duration // 0: none yet
 	load       float64
 	ready      bool
 	reaching   bool
 	overloaded bool
 }
 
-// pod runs the planning as rebalance.Balancer does.
+// pod runs the planning code as rebalance.Balancer does.
 type pod struct {
 	idx      int32
 	id       string
@@ -42,11 +43,11 @@ type pod struct {
 	dead     bool
 
 	infos   []plan.Conn
-	sum     float64       // of the weights, as of the last sample
-	sampled time.Duration // when that was
+	sum     float64       // the sum of the weights, as of the last sample
+	sampled time.Duration // when the last sample was taken
 	serving int
-	keys    map[int32]*keyState // of clients that were asked to leave
-	askings []asking
+	keys    map[int32]*keyState // of keys with draining connections or recent drains
+	recent  []recentDrain
 	returns plan.Returns
 
 	state    plan.State
@@ -59,10 +60,10 @@ type pod struct {
 
 	version int32 // of the membership; -1: none yet
 	reports []report
-	unready int // reports of pods that are not ready
+	unready int // the number of reports of unready pods
 	polls   []polledReport
-	queue   []int32  // of many peers, those that were not polled in this turn
-	members []string // buffer, if some of version's are not ready
+	queue   []int32  // in a large fleet, the pods still to be polled in this cycle
+	members []string // a buffer for the ready pods of version, if some are not ready
 
 	uptime    map[string]time.Duration
 	uptimeAt  time.Duration
@@ -70,7 +71,7 @@ type pod struct {
 
 	gate gate
 
-	asked  *plan.Query
+	query  *plan.Query
 	counts *plan.Counts
 	bytes  float64
 }
@@ -82,9 +83,9 @@ type polledReport struct {
 
 func (p *pod) alive() bool { return !p.stopping && !p.dead }
 
-// gate is the look at DNS: open after three full answers in a row.
+// gate is the DNS gate: it opens after three full answers in a row.
 type gate struct {
-	set    int32 // rises with each change of wanted
+	set    int32 // counts the changes of wanted
 	wanted []string
 	full   int
 	open   bool
@@ -108,7 +109,7 @@ func (w *World) newPod(begun time.Duration) *pod {
 	return p
 }
 
-// startLoops lets the pod see the membership, poll and plan, with phases of its own.
+// startLoops starts the pod's loops for membership, polls and plans, each at a random phase.
 func (w *World) startLoops(p *pod, at time.Duration) {
 	w.push(evPoll, at+w.upTo(pollEvery), p.idx, 0)
 	if w.cfg.Net.ViewEvery > 0 {
@@ -117,17 +118,17 @@ func (w *World) startLoops(p *pod, at time.Duration) {
 		delay := w.between(w.cfg.Net.ViewDelay[0], w.cfg.Net.ViewDelay[1])
 		w.push(evView, at+delay, p.idx, int32(len(w.versions)-1))
 	}
-	w.planAt(p, at+w.upTo(lookAgain))
+	w.planAt(p, at+w.upTo(maxPause))
 }
 
-// planAt lets p plan at t instead of what was meant before.
+// planAt schedules the next plan of p for t and cancels the previous schedule.
 func (w *World) planAt(p *pod, t time.Duration) {
 	p.tickNo++
 	p.tickAt = t
 	w.push(evTick, t, p.idx, p.tickNo)
 }
 
-// poke lets p plan now.
+// poke makes p plan as soon as MinWake allows.
 func (w *World) poke(p *pod) {
 	if at := max(w.now, p.lastTick+w.cfg.MinWake); p.alive() && at < p.tickAt {
 		w.planAt(p, at)
@@ -140,7 +141,7 @@ func (w *World) tickEvent(p *pod, no int32) {
 	}
 }
 
-// tick is rebalance's: look, decide, act, and say when to look again.
+// tick does what the loop of rebalance does: view, plan, act, and schedule the next tick.
 func (w *World) tick(p *pod) {
 	if w.rests() && p.resting {
 		w.pollNow(p)
@@ -153,10 +154,10 @@ func (w *World) tick(p *pod) {
 	w.m.planTook(w.m.clock() - begin)
 	p.verdict, p.why = step.Verdict, step.Why
 	for i := range step.Drains {
-		w.move(p, &step.Drains[i])
+		w.drainPlanned(p, &step.Drains[i])
 	}
 	if step.Query != nil {
-		w.ask(p, step.Query)
+		w.sendQuery(p, step.Query)
 	}
 	w.sweep(p)
 	p.lastTick = w.now
@@ -165,7 +166,7 @@ func (w *World) tick(p *pod) {
 }
 
 func (w *World) pause(p *pod, wake time.Duration) time.Duration {
-	most := lookAgain
+	most := maxPause
 	if w.rests() && p.resting {
 		most = w.cfg.RestTick
 	}
@@ -175,10 +176,10 @@ func (w *World) pause(p *pod, wake time.Duration) time.Duration {
 	return max(most, w.cfg.MinWake)
 }
 
-// rests: it is that late that pods where nothing goes on may look less often.
+// rests reports whether it is late enough for pods at rest to use RestTick.
 func (w *World) rests() bool { return w.cfg.RestTick > 0 && w.now >= Begin+w.cfg.RestFrom }
 
-// viewOf is what the pod sees. It is used again at the next tick of any pod.
+// viewOf returns the pod's View. It is reused at the next tick of any pod.
 func (w *World) viewOf(p *pod) *plan.View {
 	v := &w.view
 	*v = plan.View{Now: w.now, Counts: p.counts, Load: w.load(p), Serving: p.serving, Returns: p.returns}
@@ -198,12 +199,12 @@ func (w *World) viewOf(p *pod) *plan.View {
 	v.Peers = w.peersOf(p, v.Members)
 	w.lookAtDNS(p, v, busy)
 	if busy || p.state.Due(v, &w.cfg.Policy) {
-		v.Conns = p.infos // not copied: planning changes nothing in a View (a test looks)
+		v.Conns = p.infos // not copied: planning does not modify a View, as a test checks
 	}
 	return v
 }
 
-// membersOf returns the pods that serve as far as p knows, or why it does not know.
+// membersOf returns the members that serve, as p sees them, or the reason why p cannot know.
 func (w *World) membersOf(p *pod) (members []string, stale string) {
 	if p.version < 0 {
 		return nil, "the membership has not been seen yet"
@@ -232,7 +233,7 @@ func (w *World) toldUnready(p *pod, other int32) bool {
 	return r.at > 0 && !r.ready && w.now-r.at < reportFresh
 }
 
-// uptimes is how long each pod has served, as far as it has told.
+// uptimes returns how long each pod has served, for the pods that have reported.
 func (w *World) uptimes(p *pod) map[string]time.Duration {
 	v := w.versions[p.version]
 	if len(v.pods) > manyPods && p.uptimeFor == p.version && w.now-p.uptimeAt < 5*time.Second {
@@ -249,7 +250,7 @@ func (w *World) uptimes(p *pod) map[string]time.Duration {
 	return p.uptime
 }
 
-// peersOf is what the others told, in the order of members.
+// peersOf returns the reports of the other pods in the order of members.
 func (w *World) peersOf(p *pod, members []string) []plan.Peer {
 	w.peers = w.peers[:0]
 	v := w.versions[p.version]
@@ -285,12 +286,12 @@ func (w *World) lookAtMembers(p *pod) {
 	w.push(evLook, w.now+w.cfg.Net.ViewEvery, p.idx, 0)
 }
 
-// lookAtDNS asks the gate for these very members before it reads it.
+// lookAtDNS makes the gate wait for the current members and copies its state to the View.
 func (w *World) lookAtDNS(p *pod, v *plan.View, busy bool) {
 	g := &p.gate
 	if !busy {
 		g.wanted = nil
-		v.Gate = plan.Gate{Needed: true, Why: "DNS has not been asked yet"}
+		v.Gate = plan.Gate{Needed: true, Why: "DNS has not answered yet"}
 		return
 	}
 	if !slices.Equal(g.wanted, v.Members) {
@@ -300,10 +301,10 @@ func (w *World) lookAtDNS(p *pod, v *plan.View, busy bool) {
 	v.Gate = plan.Gate{Needed: true, Open: g.open, OpenSince: g.since, Why: "DNS lacks pods"}
 }
 
-// kept is members for longer than this tick.
+// kept returns members in memory that outlasts this tick.
 func (w *World) kept(p *pod, members []string) []string {
 	if p.unready == 0 {
-		return members // the version's own
+		return members // the slice of the version
 	}
 	return slices.Clone(members)
 }
@@ -334,7 +335,7 @@ func (w *World) gateLooks(p *pod, set int32) {
 	w.push(evGate, w.now+next, p.idx, set)
 }
 
-// containsAll: all of some are among all; both are sorted.
+// containsAll reports whether all contains every element of some. Both are sorted.
 func containsAll(all, some []string) bool {
 	i := 0
 	for _, s := range some {
@@ -348,7 +349,7 @@ func containsAll(all, some []string) bool {
 	return true
 }
 
-// poll asks some of the peers for their totals.
+// poll requests reports from some of the peers.
 func (w *World) poll(p *pod) {
 	if p.dead {
 		return
@@ -364,7 +365,7 @@ func (w *World) poll(p *pod) {
 	}
 }
 
-// pollNow polls without delay, for a pod that rests.
+// pollNow polls without delay, for a pod at rest.
 func (w *World) pollNow(p *pod) {
 	w.askTotals(p)
 	w.polled(p)
@@ -436,12 +437,12 @@ func (w *World) polled(p *pod) {
 	p.polls = p.polls[:0]
 }
 
-// ask puts one round of questions, once.
-func (w *World) ask(p *pod, q *plan.Query) {
-	if p.asked != nil && p.asked.ID == q.ID {
+// sendQuery sends the questions of a Query, once.
+func (w *World) sendQuery(p *pod, q *plan.Query) {
+	if p.query != nil && p.query.ID == q.ID {
 		return
 	}
-	p.asked, p.counts = q, nil
+	p.query, p.counts = q, nil
 	took := w.between(2*time.Millisecond, 10*time.Millisecond) + w.cfg.Net.ReportDelay
 	for _, pod := range sortedPods(q) {
 		if other := w.byID(p, pod); other == nil || other.dead {
@@ -452,14 +453,14 @@ func (w *World) ask(p *pod, q *plan.Query) {
 }
 
 func (w *World) answersArrive(p *pod, id int32) {
-	q := p.asked
+	q := p.query
 	if p.dead || q == nil || int32(q.ID) != id {
 		return
 	}
 	counts := &plan.Counts{Query: q.ID, ByPod: map[string]map[string]int{}, SingleHomed: map[string]bool{}}
 	for _, pod := range sortedPods(q) {
 		other := w.byID(p, pod)
-		w.m.asked(p, other, len(q.Keys[pod]))
+		w.m.queried(p, other, len(q.Keys[pod]))
 		if other == nil || other.dead || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss {
 			continue
 		}
@@ -483,7 +484,7 @@ func sortedPods(q *plan.Query) []string {
 	return pods
 }
 
-// byID finds a pod that p's view of the membership has.
+// byID returns the pod with this ID if it is in p's version of the membership, or nil.
 func (w *World) byID(p *pod, id string) *pod {
 	if p.version < 0 {
 		return nil
@@ -504,20 +505,20 @@ func (w *World) countsOf(p *pod, keys []string) map[string]int {
 	return counts
 }
 
-// move asks a connection to leave.
-func (w *World) move(p *pod, m *plan.Drain) {
-	slot := slotOf(m.ID)
+// drainPlanned drains a connection for rebalancing, unless it is gone or draining already.
+func (w *World) drainPlanned(p *pod, d *plan.Drain) {
+	slot := slotOf(d.ID)
 	c := &w.conns[slot]
-	if c.serial != m.ID>>slotBits || c.pod != p.idx || w.info(c).Draining {
+	if c.serial != d.ID>>slotBits || c.pod != p.idx || w.info(c).Draining {
 		return
 	}
-	w.m.goAway(w, c, m.Reason)
-	w.leave(slot, m.Reason)
+	w.m.goAway(w, c, d.Reason)
+	w.drain(slot, d.Reason)
 }
 
-// leave is the GOAWAY: the client goes on elsewhere, the connection ends when its streams
-// have.
-func (w *World) leave(slot int32, why reason.Reason) {
+// drain sends the GOAWAY: the client reconnects, and the connection closes once its streams have
+// ended.
+func (w *World) drain(slot int32, why reason.Reason) {
 	w.markDraining(slot, why)
 	c := &w.conns[slot]
 	cl := &w.clients[c.client]
@@ -526,17 +527,17 @@ func (w *World) leave(slot int32, why reason.Reason) {
 		ends = w.cfg.Groups[cl.group].LongFor
 	}
 	w.events.push(event{at: w.now + ends, kind: evClose, a: slot, c: c.serial})
-	w.lost(c.client, c.pod)
+	w.reconnect(c.client, c.pod)
 }
 
-// drainWindow is how long a pod that stops spreads its own GOAWAYs.
+// drainWindow is the time over which a stopping pod spreads its GOAWAYs.
 const drainWindow = 5 * time.Second
 
 func (w *World) stop(p *pod) {
 	p.stopping, p.ready = true, false
 	w.endpointsChanged()
-	forgotten := w.between(time.Second, 2*time.Second)
-	w.after(forgotten, func() {
+	delay := w.between(time.Second, 2*time.Second)
+	w.after(delay, func() {
 		for i := range p.infos {
 			if c := &p.infos[i]; !c.Draining {
 				slot := slotOf(c.ID)
@@ -544,24 +545,24 @@ func (w *World) stop(p *pod) {
 			}
 		}
 	})
-	w.after(forgotten+drainWindow+200*time.Millisecond, func() { w.gone(p) })
+	w.after(delay+drainWindow+200*time.Millisecond, func() { w.exit(p) })
 }
 
-func (w *World) drainOne(slot int32, serial uint64) {
+func (w *World) drainAtShutdown(slot int32, serial uint64) {
 	if c := &w.conns[slot]; c.serial == serial && !w.info(c).Draining {
-		w.leave(slot, reason.Shutdown)
+		w.drain(slot, reason.Shutdown)
 	}
 }
 
-// gone closes what is left.
-func (w *World) gone(p *pod) {
+// exit ends a pod: it closes the remaining connections.
+func (w *World) exit(p *pod) {
 	p.dead = true
 	for len(p.infos) > 0 {
 		info := p.infos[len(p.infos)-1]
 		client := w.conns[slotOf(info.ID)].client
 		w.remove(slotOf(info.ID))
 		if !info.Draining {
-			w.lost(client, p.idx)
+			w.reconnect(client, p.idx)
 		}
 	}
 	p.reports, p.uptime, p.keys = nil, nil, map[int32]*keyState{}

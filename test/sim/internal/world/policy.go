@@ -6,8 +6,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
-// DefaultPolicy is what config.Default comes to; a test holds it to that.
-// requests makes requests per second the weight.
+// DefaultPolicy is the policy that config.Default leads to; a test compares the two. With
+// requests, the weight of a connection is its requests per second.
 func DefaultPolicy(requests bool) plan.Policy {
 	return plan.Policy{
 		Enabled: true, Settle: 2 * time.Second, Spread: time.Second, Cooldown: 30 * time.Second,

@@ -7,56 +7,58 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
-// conn is one connection, or a free place for one. There may be a million. What planning
-// sees of it is in its pod's infos.
+// conn is a connection or a free slot. It is small, since there may be a million. Its plan.Conn
+// is in the infos of its pod.
 type conn struct {
-	serial           uint64 // 0: a free place
+	serial           uint64 // 0: the slot is free
 	client           int32
 	pod              int32
 	pos              int32 // in the pod's infos
-	keyNext, keyPrev int32 // others of this key; -1: none
+	keyNext, keyPrev int32 // the neighbours in the list of the key; -1: none
 }
 
-// slotBits is how much of a connection's ID is its place; the rest rises with time.
+// slotBits is the number of bits of a connection's ID that hold its slot. The rest is its
+// serial number, which rises with time.
 const slotBits = 24
 
 func idOf(serial uint64, slot int32) uint64 { return serial<<slotBits | uint64(slot) }
 
 func slotOf(id uint64) int32 { return int32(id & (1<<slotBits - 1)) }
 
-// info is what planning sees of a connection.
+// info returns the plan.Conn of a connection.
 func (w *World) info(c *conn) *plan.Conn { return &w.pods[c.pod].infos[c.pos] }
 
-// returnWindow is that of internal/conns: how long after a GOAWAY a new connection of the
-// same key counts as its return.
+// returnWindow is how long after a GOAWAY a new connection of the same key counts as its
+// return. It is the constant of internal/conns.
 const returnWindow = 45 * time.Second
 
-// maxSettled is that of internal/conns: beyond, the past counts half.
+// maxSettled is the number of settled drains at which both counts are halved, so that the past
+// loses weight. It is the constant of internal/conns.
 const maxSettled = 64
 
-// fates counts the asks of a key that are younger than returnWindow.
-type fates struct {
-	owed int32 // it has not come back yet
-	back int32 // it has
+// drainCounts counts the drains of a key that are younger than returnWindow.
+type drainCounts struct {
+	pending  int32 // the client has not come back yet
+	returned int32 // it has come back
 }
 
-// keyState is what a pod knows of a client that it has asked to leave.
+// keyState is what a pod remembers of a key whose connections it has drained.
 type keyState struct {
-	serving, leaving  int32
-	evens, rest       fates
-	settled, returned int32 // whose fate is known, and those of them that came back
-	told              int32 // planning's Futile
-	lastEven          bool  // the latest was asked for evenness
+	serving, draining int32
+	even, other       drainCounts
+	settled, returned int32 // drains whose result is known, and those that ended in a return
+	futileDrains      int32 // the FutileDrains of its connections
+	latestEven        bool  // the latest drain was for evenness
 }
 
-func (k *keyState) of(even bool) *fates {
+func (k *keyState) of(even bool) *drainCounts {
 	if even {
-		return &k.evens
+		return &k.even
 	}
-	return &k.rest
+	return &k.other
 }
 
-func (k *keyState) owed() bool { return k.evens.owed+k.rest.owed > 0 }
+func (k *keyState) pending() bool { return k.even.pending+k.other.pending > 0 }
 
 func (k *keyState) settle(returned bool) {
 	k.settled++
@@ -69,8 +71,8 @@ func (k *keyState) settle(returned bool) {
 	}
 }
 
-// futile is how often in a row the client was asked and came back: 0 as long as one in ten
-// stayed away.
+// futile is how often each connection was drained and came back. It is 0 as long as more than
+// one in ten stayed away.
 func (k *keyState) futile() int32 {
 	if 10*k.returned < 9*k.settled {
 		return 0
@@ -78,8 +80,8 @@ func (k *keyState) futile() int32 {
 	return k.returned / max(1, k.serving)
 }
 
-// asking is a question of the past to a client, whose time is over at due.
-type asking struct {
+// recentDrain is a drain whose returnWindow ends at due.
+type recentDrain struct {
 	due  time.Duration
 	key  int32
 	even bool
@@ -104,7 +106,7 @@ func (w *World) accept(client int32, p *pod) int32 {
 	k := p.keys[cl.key]
 	if k != nil {
 		k.serving++
-		info.Returned = p.bookReturn(k)
+		info.Returned = p.recordReturn(k)
 	}
 	p.infos = append(p.infos, info)
 	p.sum += info.Weight
@@ -114,13 +116,13 @@ func (w *World) accept(client int32, p *pod) int32 {
 	return slot
 }
 
-// setFutile tells planning what is known of a client.
+// setFutile updates FutileDrains of the key's connections.
 func (w *World) setFutile(p *pod, key int32, k *keyState) {
 	n := k.futile()
-	if n == 0 && k.told == 0 {
+	if n == 0 && k.futileDrains == 0 {
 		return
 	}
-	k.told = n
+	k.futileDrains = n
 	for i := w.heads[key]; i >= 0; i = w.conns[i].keyNext {
 		if c := &w.conns[i]; c.pod == p.idx {
 			p.infos[c.pos].FutileDrains = int(n)
@@ -138,19 +140,19 @@ func (w *World) freeSlot() int32 {
 	return int32(len(w.conns) - 1)
 }
 
-// bookReturn books a new connection as a return if one is owed: of those asked for the
-// latest reason first.
-func (p *pod) bookReturn(k *keyState) bool {
-	if !k.owed() {
+// recordReturn counts a new connection as a return, if a drain of its key is pending. It takes
+// a drain of the latest reason first.
+func (p *pod) recordReturn(k *keyState) bool {
+	if !k.pending() {
 		return false
 	}
-	even := k.lastEven
-	if k.of(even).owed == 0 {
+	even := k.latestEven
+	if k.of(even).pending == 0 {
 		even = !even
 	}
 	f := k.of(even)
-	f.owed--
-	f.back++
+	f.pending--
+	f.returned++
 	k.settle(true)
 	if even {
 		p.returns.Returned++
@@ -158,7 +160,7 @@ func (p *pod) bookReturn(k *keyState) bool {
 	return true
 }
 
-// markDraining books that a connection was asked to leave.
+// markDraining records that a connection is draining.
 func (w *World) markDraining(slot int32, why reason.Reason) {
 	c := &w.conns[slot]
 	p := w.pods[c.pod]
@@ -168,86 +170,86 @@ func (w *World) markDraining(slot int32, why reason.Reason) {
 	p.sum -= w.info(c).Weight
 	p.serving--
 	k.serving--
-	k.leaving++
+	k.draining++
 	even := why == reason.Even
-	k.lastEven = even
-	k.of(even).owed++
+	k.latestEven = even
+	k.of(even).pending++
 	if even {
 		p.returns.Drained++
 	}
-	p.askings = append(p.askings, asking{w.now + returnWindow, key, even})
+	p.recent = append(p.recent, recentDrain{w.now + returnWindow, key, even})
 	w.setFutile(p, key, k)
 }
 
-// keyOn returns the pod's state of a key, made from its connections if there is none.
+// keyOn returns the pod's state of a key. If there is none, it counts the key's connections.
 func (w *World) keyOn(p *pod, key int32) *keyState {
 	k := p.keys[key]
 	if k == nil {
 		k = &keyState{}
-		k.serving, k.leaving = w.countKey(p, key)
+		k.serving, k.draining = w.countKey(p, key)
 		p.keys[key] = k
 	}
 	return k
 }
 
-func (w *World) countKey(p *pod, key int32) (serving, leaving int32) {
+func (w *World) countKey(p *pod, key int32) (serving, draining int32) {
 	for i := w.heads[key]; i >= 0; i = w.conns[i].keyNext {
 		if c := &w.conns[i]; c.pod == p.idx && w.info(c).Draining {
-			leaving++
+			draining++
 		} else if c.pod == p.idx {
 			serving++
 		}
 	}
-	return serving, leaving
+	return serving, draining
 }
 
-// sweep settles the asks whose time to come back is over.
+// sweep settles the drains whose returnWindow is over.
 func (w *World) sweep(p *pod) {
-	for len(p.askings) > 0 && p.askings[0].due < w.now {
-		a := p.askings[0]
-		p.askings = p.askings[1:]
-		k := p.keys[a.key]
-		f := k.of(a.even)
-		if f.back > 0 {
-			f.back--
-			p.forget(a.key, k)
+	for len(p.recent) > 0 && p.recent[0].due < w.now {
+		d := p.recent[0]
+		p.recent = p.recent[1:]
+		k := p.keys[d.key]
+		f := k.of(d.even)
+		if f.returned > 0 {
+			f.returned--
+			p.forget(d.key, k)
 			continue
 		}
-		f.owed--
+		f.pending--
 		k.settle(false)
-		if a.even {
+		if d.even {
 			p.returns.Away++
 		}
-		w.setFutile(p, a.key, k)
-		p.forget(a.key, k)
+		w.setFutile(p, d.key, k)
+		p.forget(d.key, k)
 	}
 }
 
-// forget drops a key of which nothing is left, no ask in the queue either.
+// forget drops the state of a key without connections and without recent drains.
 func (p *pod) forget(key int32, k *keyState) {
-	if k.serving+k.leaving == 0 && !k.owed() && k.evens.back+k.rest.back == 0 {
+	if k.serving+k.draining == 0 && !k.pending() && k.even.returned+k.other.returned == 0 {
 		delete(p.keys, key)
 	}
 }
 
-// remove takes a connection out of the world.
+// remove closes a connection and frees its slot.
 func (w *World) remove(slot int32) {
 	c := &w.conns[slot]
 	p := w.pods[c.pod]
 	key := w.clients[c.client].key
-	leaving, weight := w.info(c).Draining, w.info(c).Weight
+	draining, weight := w.info(c).Draining, w.info(c).Weight
 	last := len(p.infos) - 1
 	p.infos[c.pos] = p.infos[last]
 	w.conns[slotOf(p.infos[last].ID)].pos = c.pos
 	p.infos = p.infos[:last]
 	w.unlink(c, key)
-	if !leaving {
+	if !draining {
 		p.serving--
 		p.sum -= weight
 	}
 	if k := p.keys[key]; k != nil {
-		if leaving {
-			k.leaving--
+		if draining {
+			k.draining--
 		} else {
 			k.serving--
 		}

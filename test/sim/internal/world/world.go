@@ -8,48 +8,52 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
-// Begin is when a world begins, in its own time: its first pods have served for that long.
+// Begin is the time at which a world starts, on its own clock. Its first pods have served since
+// 0, for that long.
 const Begin = time.Hour
 
-// Config describes a world. Everything that happens in it follows from it.
+// Config describes a world and determines everything that happens in it.
 type Config struct {
-	// Seed chooses what is left to chance.
+	// Seed seeds the random numbers.
 	Seed uint64
-	// Pods is how many serve from the beginning.
+	// Pods is the number of pods at the beginning.
 	Pods int
-	// Groups are the clients. They are there from the beginning, evenly placed.
+	// Groups are the clients. All are connected from the beginning, evenly placed.
 	Groups []Group
-	// Policy is that of every pod. DefaultPolicy is what ships.
+	// Policy is the policy of every pod; DefaultPolicy is the one that ships.
 	Policy plan.Policy
-	// Next plans; nil: plan.Next.
+	// Next plans; nil means plan.Next.
 	Next func(plan.State, *plan.View, *plan.Policy) (plan.State, plan.Step)
-	// Net is what is between pods and clients. The zero value is a healthy cluster.
+	// Net is the network. The zero value is a healthy cluster.
 	Net Net
-	// Requests makes requests per second the weight; else each connection weighs 1.
+	// Requests makes requests per second the weight. Without it each connection weighs 1.
 	Requests bool
-	// Noise is by how much the weights waver: 0.2 is 20 % up or down, anew each 30 s.
+	// Noise is by how much the weights vary: 0.2 is up to 20 % up or down, with a new value
+	// every 30 s.
 	Noise float64
-	// Ready is the longest time from a pod's start until it is ready, the shortest is a
-	// third of it. 0: 3 s.
+	// Ready is the longest time from a pod's start until it is ready, 3 s by default. The
+	// shortest time is a third of it.
 	Ready time.Duration
-	// MinWake bounds how soon a pod plans again after it has planned. 0: not bounded.
-	// A million connections need it; the pacer makes up for 250 ms.
+	// MinWake is the shortest time between two plans of a pod; 0 means none. A world of a
+	// million connections needs it. The pacer catches up on up to 250 ms.
 	MinWake time.Duration
-	// RestTick, if not 0, is how often a pod where nothing goes on plans and polls from
-	// RestFrom on, a time since Begin, instead of each second.
-	RestTick, RestFrom time.Duration
-	// Timed takes the time of each plan.Next. The caller locks its thread.
+	// RestTick, if not 0, is how often a pod at rest plans and polls from RestFrom on, instead
+	// of every second.
+	RestTick time.Duration
+	// RestFrom is a time since Begin.
+	RestFrom time.Duration
+	// Timed measures the time of each plan.Next. The caller must lock its thread.
 	Timed bool
-	// Sample is how often the loads are looked at. 0: 1 s.
+	// Sample is how often the loads are measured, 1 s by default.
 	Sample time.Duration
-	// Series keeps the loads of each sample, for plots.
+	// Series keeps all samples of the loads, for plots.
 	Series bool
-	// Bound says whether the loads are even; times to even are measured with it. Nil:
-	// within the band.
-	Bound func(*Spread) bool
+	// Bound reports whether the loads are even, for the times to even. Nil means inside the
+	// band.
+	Bound func(*Distribution) bool
 }
 
-// World is one fleet with its clients.
+// World is a fleet and its clients.
 type World struct {
 	cfg    Config
 	now    time.Duration
@@ -58,23 +62,23 @@ type World struct {
 	calls  []func()
 
 	pods     []*pod
-	versions []*version // of the membership, as the API server has it
-	pending  bool       // a new version is on its way
+	versions []*version // all versions of the membership, as published by the API server
+	pending  bool       // a new version will be published shortly
 	dns      []dnsEntry
-	proxies  []int32 // the version that each node's kube-proxy has
+	proxies  []int32 // the version that each node's kube-proxy has applied
 	caches   []time.Duration
 
 	conns   []conn
 	free    []int32
 	serial  uint64
 	keys    []string
-	heads   []int32 // per key: the first of its connections
+	heads   []int32 // per key: its first connection
 	pinned  []int32 // per key: the pod of session affinity
 	clients []client
-	// channels are the addresses of round_robin clients, each sorted by pod.
+	// channels are the addresses of each round_robin client, sorted by pod.
 	channels [][]address
 
-	view  plan.View // used again at each tick
+	view  plan.View // reused at each tick
 	peers []plan.Peer
 	m     metrics
 }
@@ -92,7 +96,7 @@ func New(cfg Config) *World {
 		w.cfg.Ready = 3 * time.Second
 	}
 	if w.cfg.Bound == nil {
-		w.cfg.Bound = (*Spread).inBand
+		w.cfg.Bound = (*Distribution).inBand
 	}
 	w.cfg.Net = w.cfg.Net.withDefaults()
 	w.m.init(w)
@@ -116,18 +120,18 @@ func New(cfg Config) *World {
 // Now is the time since Begin.
 func (w *World) Now() time.Duration { return w.now - Begin }
 
-// RunTo lets time pass until t since Begin.
+// RunTo advances the time to t since Begin.
 func (w *World) RunTo(t time.Duration) {
 	end := Begin + t
 	for len(w.events.all) > 0 && w.events.all[0].at <= end {
 		e := w.events.pop()
 		w.now = e.at
-		w.happen(&e)
+		w.handle(&e)
 	}
 	w.now = end
 }
 
-func (w *World) happen(e *event) {
+func (w *World) handle(e *event) {
 	switch e.kind {
 	case evCall:
 		f := w.calls[e.a]
@@ -156,7 +160,7 @@ func (w *World) happen(e *event) {
 	case evClose:
 		w.closeIf(e.a, e.c)
 	case evDrain:
-		w.drainOne(e.a, e.c)
+		w.drainAtShutdown(e.a, e.c)
 	case evSample:
 		w.sample()
 		w.push(evSample, w.now+w.cfg.Sample, 0, 0)
@@ -182,7 +186,7 @@ func (w *World) between(least, most time.Duration) time.Duration {
 
 func (w *World) upTo(most time.Duration) time.Duration { return w.between(0, most) }
 
-// Scale starts pods, or stops the youngest, until n are left that have not been stopped.
+// Scale starts pods, or stops the youngest ones, until n are running.
 func (w *World) Scale(n int) {
 	for w.serving() < n {
 		w.Start()
@@ -204,10 +208,10 @@ func (w *World) serving() int {
 	return n
 }
 
-// Start starts a pod and returns its number. It is ready after a while of chance.
+// Start starts a pod and returns its number. The pod is ready after a random time.
 func (w *World) Start() int { return w.StartIn(w.between(w.cfg.Ready/3, w.cfg.Ready)) }
 
-// StartIn starts a pod that is ready after d.
+// StartIn starts a pod that is ready after d and returns its number.
 func (w *World) StartIn(d time.Duration) int {
 	p := w.newPod(w.now)
 	w.startLoops(p, w.now)
@@ -220,20 +224,20 @@ func (w *World) StartIn(d time.Duration) int {
 	return int(p.idx)
 }
 
-// Stop stops a pod as SIGTERM does: not ready, then its own GOAWAYs, then gone.
+// Stop stops a pod as SIGTERM does: it becomes unready, drains its connections and exits.
 func (w *World) Stop(i int) { w.stop(w.pods[i]) }
 
-// Kill ends a pod at once; the endpoints forget it some seconds later.
+// Kill ends a pod at once. The endpoints drop it some seconds later.
 func (w *World) Kill(i int) {
 	p := w.pods[i]
-	w.gone(p)
+	w.exit(p)
 	w.after(w.between(time.Second, 10*time.Second), func() {
 		p.ready = false
 		w.endpointsChanged()
 	})
 }
 
-// Alive returns the numbers of the pods that were not stopped, the oldest first.
+// Alive returns the numbers of the running pods, the oldest first.
 func (w *World) Alive() []int {
 	var out []int
 	for i, p := range w.pods {
@@ -244,8 +248,8 @@ func (w *World) Alive() []int {
 	return out
 }
 
-// Roll replaces every pod, one after the other: a new one is ready each time every has
-// passed, then an old one stops. It returns when, since Begin, the last one stops.
+// Roll replaces all pods one by one: once per every a new pod becomes ready and then an old
+// one stops. It returns the time since Begin at which the last one stops.
 func (w *World) Roll(every time.Duration) time.Duration {
 	old := w.Alive()
 	for i, pod := range old {
