@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Proves that clients of other makes lose no RPC while every connection is
-# asked to leave every two seconds, and that sticky ones become even behind the
-# kernel's balancing, haproxy, and beside others (../sticky). Installs what it needs
-# (Debian 12, root), builds the clients, and runs the tests; arguments go to go test,
-# such as -run Interop/grpc-js.
+# Tests that clients of many implementations lose no RPC while every connection is drained
+# every two seconds. Then it runs the tests in ../singlehomed that need nftables, haproxy or
+# other languages. It installs what it needs (Debian 12, root) and builds the clients.
+# Arguments go to go test, such as -run Interop/grpc-js.
 #
-# INTEROP_SECONDS is how long each client calls (30), INTEROP_PARALLEL how many
-# rows of the table run at a time (4).
+# INTEROP_SECONDS is how long each client calls (30). INTEROP_PARALLEL is how many rows of
+# the table run at the same time (4).
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -22,7 +21,7 @@ packages=(
   nginx-light haproxy nftables nghttp2-client
 )
 
-# run_logged NAME COMMAND...: quiet if it works, its output if it does not.
+# run_logged NAME COMMAND... runs a command and shows its output only if it fails.
 run_logged() {
   local log=$out/$1.log
   shift
@@ -34,7 +33,7 @@ missing_packages() {
   for p in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"
   done
-  # A node that did not come from Debian brings its own npm.
+  # A node from another source than Debian has its own npm.
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm
 }
@@ -42,7 +41,7 @@ missing_packages() {
 apt_install() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q
-  # A second try, since another apt or a cleaner of /tmp may come in between.
+  # It tries twice, since another apt or a cleaner of /tmp may interfere.
   apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" ||
     { apt-get install -q -y -f -o DPkg::Lock::Timeout=120 &&
       apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"; }
@@ -95,6 +94,6 @@ install
 for part in scripts node cpp java go; do
   run_logged "$part" "build_$part"
 done
-# Four rows at a time: the calls take a moment each, so that two cores have room.
+# Four rows run at the same time. Each call mostly waits, so two cores are enough.
 go test -tags interop -count=1 -timeout 15m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .
-go test -tags interop -count=1 -timeout 15m -run 'ClusterIP|Haproxy|Mixed' -v "$@" ../sticky
+go test -tags interop -count=1 -timeout 15m -run 'ClusterIP|Haproxy|Mixed' -v "$@" ../singlehomed

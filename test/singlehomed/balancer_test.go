@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// tcpBalancer is a ClusterIP of plain Go: it chooses a pod by chance for each
-// connection and connects to it from the client's own address, as the kernel would.
+// tcpBalancer is a clusterIP in plain Go. It picks a random pod for each connection and connects
+// to it from the client's own address, as the kernel would.
 type tcpBalancer struct {
 	net  int
 	port int
@@ -23,8 +23,8 @@ type tcpBalancer struct {
 	wg   sync.WaitGroup
 }
 
-// listenBalancer listens at fronts for n clients, each of which has an address of its
-// own behind it, no matter from where it connects.
+// listenBalancer listens at one front for each of n clients. Pods see one source address per
+// front, whatever address the client connects from.
 func listenBalancer(t *testing.T, s *service, netNumber, n int) *tcpBalancer {
 	t.Helper()
 	b := &tcpBalancer{net: netNumber, port: s.ports.grpc, open: map[net.Conn]bool{}}
@@ -108,7 +108,7 @@ func (b *tcpBalancer) dial(source string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", pods[rand.IntN(len(pods))])
 }
 
-// stream copies one way, and passes on that it ends.
+// stream copies one direction and passes on its end.
 func stream(to, from net.Conn) {
 	_, _ = io.Copy(to, from)
 	if tcp, ok := to.(*net.TCPConn); ok {
@@ -116,7 +116,8 @@ func stream(to, from net.Conn) {
 	}
 }
 
-// keep remembers connections so that close can end them; false: it has.
+// keep registers connections so that close can close them. It reports false if close has been
+// called already.
 func (b *tcpBalancer) keep(conns ...net.Conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// inBand is the band's own arithmetic, written down a second time: whole connections,
-// tolerance 0.1, floor 0.7. It says what is wrong, empty for nothing.
+// inBand repeats the arithmetic of the band on purpose: whole connections, tolerance 0.1, floor
+// 0.7. It returns the first violation, or nothing if all pods are inside.
 func inBand(perPod map[string]int, pods []string) string {
 	sum := 0
 	for _, n := range perPod {
@@ -42,19 +42,19 @@ func TestInBand(t *testing.T) {
 		{"under", [4]int{17, 17, 16, 10}, false},
 		{"a new pod", [4]int{20, 20, 20, 0}, false},
 		{"few", [4]int{1, 1, 1, 0}, false},
-		{"one above the mean may always be", [4]int{3, 2, 2, 2}, true},
+		{"one above the mean is always allowed", [4]int{3, 2, 2, 2}, true},
 	} {
 		perPod := map[string]int{}
 		for i, n := range tc.counts {
 			perPod[pods[i]] = n
 		}
 		if got := inBand(perPod, pods); (got == "") != tc.in {
-			t.Errorf("%s: %q", tc.name, got)
+			t.Errorf("%s: got %q, want inside the band: %v", tc.name, got, tc.in)
 		}
 	}
 }
 
-// names are those of the pods that serve.
+// names returns the names of the pods that serve.
 func (s *service) names() []string {
 	var out []string
 	for _, p := range s.pods {
@@ -63,12 +63,12 @@ func (s *service) names() []string {
 	return out
 }
 
-// calm is for how long a service must have been even and quiet to count as even.
+// calm is how long a service must be even and send no GOAWAY before it counts as settled.
 const calm = 3 * time.Second
 
-// settle waits until the service is even: by counts the pods are inside the band, each
-// pod says balanced, none has a connection on its way out, and no GOAWAY is sent. It
-// returns since when that is so.
+// settle waits until the service is even and returns when it became so. Even means: by counts
+// the pods are inside the band, each reports balanced and has no draining connection, and no
+// GOAWAY is sent.
 func (s *service) settle(t *testing.T, limit time.Duration, counts func([]rebalance.Status) map[string]int) time.Time {
 	t.Helper()
 	since, sent := time.Time{}, -1
@@ -79,10 +79,10 @@ func (s *service) settle(t *testing.T, limit time.Duration, counts func([]rebala
 			s.dump(t)
 		}
 	}()
-	eventually(t, limit, "the service does not become even", func() bool {
-		all := s.look(t)
+	eventually(t, limit, "the service has not become even", func() bool {
+		all := s.statuses(t)
 		why = notEven(all, counts(all), s.names())
-		if n := moved(all); why != "" || n != sent {
+		if n := rebalanced(all); why != "" || n != sent {
 			since, sent = time.Now(), n
 		}
 		return time.Since(since) > calm
@@ -99,18 +99,18 @@ func notEven(all []rebalance.Status, perPod map[string]int, pods []string) strin
 	return inBand(perPod, pods)
 }
 
-// alone watches that an even service is left alone.
-func (s *service) alone(t *testing.T, span time.Duration) {
+// expectQuiet checks for the whole span that an even service is left alone.
+func (s *service) expectQuiet(t *testing.T, span time.Duration) {
 	t.Helper()
-	before := s.look(t)
+	before := s.statuses(t)
 	always(t, span, func() {
-		now := s.look(t)
-		if n := moved(now) - moved(before); n != 0 {
-			t.Errorf("%d GOAWAYs though the pods were even", n)
+		now := s.statuses(t)
+		if n := rebalanced(now) - rebalanced(before); n != 0 {
+			t.Errorf("got %d GOAWAYs although the pods were even", n)
 		}
 		for i := range now {
 			if now[i].Verdict != rebalance.Balanced {
-				t.Errorf("%s was balanced and is %s: %s", now[i].Pod, now[i].Verdict, now[i].Why)
+				t.Errorf("%s is %s, want balanced: %s", now[i].Pod, now[i].Verdict, now[i].Why)
 			}
 		}
 	})

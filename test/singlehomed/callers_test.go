@@ -21,29 +21,29 @@ import (
 const (
 	// callEvery is the pause of each client between two calls.
 	callEvery = 400 * time.Millisecond
-	// callPatience is long: what fails must have failed for a reason.
-	callPatience = 10 * time.Second
+	// callTimeout is long, so that a slow machine fails no call.
+	callTimeout = 10 * time.Second
 )
 
-// caller is an ordinary grpc-go client with one channel that calls steadily. It is
-// told nothing that helps: no retry, no wait-for-ready.
+// caller is an ordinary grpc-go client with one channel that calls steadily. It has no retries
+// and no wait-for-ready that could hide a failure.
 type caller struct {
 	conn *grpc.ClientConn
 
 	mu       sync.Mutex
-	pod      string // that answered last
+	pod      string // the pod that answered last
 	calls    int
 	failures []string
 }
 
-// callers are all of one kind.
+// callers is a set of clients.
 type callers struct {
 	all  []*caller
 	stop func()
 }
 
-// startCallers starts n with pick_first, each connecting to its front; those before
-// the first have been started already.
+// startCallers starts n clients with pick_first, each connected to its own front. The first
+// client has number first.
 func startCallers(t *testing.T, vip clusterIP, first, n int) *callers {
 	t.Helper()
 	return start(t, n, "pick_first", func(i int) (target, source string) {
@@ -93,7 +93,7 @@ func dial(t *testing.T, target, policy, source string) *grpc.ClientConn {
 	return conn
 }
 
-// run calls until ctx is done. Its phase keeps the clients apart.
+// run calls until ctx is done. The phase spreads the clients' calls over callEvery.
 func (c *caller) run(ctx context.Context, phase time.Duration) {
 	stub := hellov1.NewHelloServiceClient(c.conn)
 	next := time.NewTimer(phase)
@@ -110,7 +110,7 @@ func (c *caller) run(ctx context.Context, phase time.Duration) {
 }
 
 func (c *caller) call(ctx context.Context, stub hellov1.HelloServiceClient) {
-	ctx, cancel := context.WithTimeout(ctx, callPatience)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	resp, err := stub.Hi(ctx, &hellov1.HiRequest{ToWho: "you", Message: "hi"})
 	c.mu.Lock()
@@ -123,15 +123,15 @@ func (c *caller) call(ctx context.Context, stub hellov1.HelloServiceClient) {
 	c.pod = resp.GetPod()
 }
 
-// join makes one of the callers of both.
+// join returns the union of both sets.
 func (c *callers) join(other *callers) *callers {
 	return &callers{all: slices.Concat(c.all, other.all), stop: func() { c.stop(); other.stop() }}
 }
 
-// come waits until each has been answered.
-func (c *callers) come(t *testing.T) {
+// awaitAnswers waits until each client has got an answer.
+func (c *callers) awaitAnswers(t *testing.T) {
 	t.Helper()
-	eventually(t, time.Minute, "the clients do not come", func() bool {
+	eventually(t, time.Minute, "not all clients have got an answer", func() bool {
 		n := 0
 		for _, m := range c.perPod() {
 			n += m
@@ -140,8 +140,8 @@ func (c *callers) come(t *testing.T) {
 	})
 }
 
-// perPod is how many clients each pod answered last: for those with one connection
-// each, the connections. Pods that answered nobody are missing.
+// perPod counts the clients by the pod that answered them last. For single-homed clients these
+// are the connections. Pods that no client reached are missing.
 func (c *callers) perPod() map[string]int {
 	n := map[string]int{}
 	for _, one := range c.all {
@@ -153,10 +153,10 @@ func (c *callers) perPod() map[string]int {
 	return n
 }
 
-// counts is perPod for settle: by the clients' own account.
+// counts is perPod in the form that settle expects.
 func (c *callers) counts([]rebalance.Status) map[string]int { return c.perPod() }
 
-// check ends the clients; no RPC may have failed.
+// check stops the clients and fails the test if an RPC failed.
 func (c *callers) check(t *testing.T) {
 	t.Helper()
 	c.stop()
@@ -174,7 +174,7 @@ func (c *callers) check(t *testing.T) {
 	t.Logf("%d RPCs, %d failed", calls+len(failures), len(failures))
 }
 
-// show is a distribution for people.
+// show formats a distribution.
 func show(perPod map[string]int) string {
 	var out []string
 	for _, pod := range slices.Sorted(maps.Keys(perPod)) {

@@ -1,9 +1,9 @@
-// Package singlehomed proves, with real processes, that clients with one connection
-// each (pick_first, a ClusterIP) become even over the pods and then are left alone:
-// behind a balancer that chooses by chance, beside round_robin clients of several
-// makes, and while the pods cannot hear each other.
+// Package singlehomed tests single-homed clients (pick_first, a ClusterIP) with real processes.
+// They must spread evenly over the pods and then be left alone: behind a balancer that picks
+// pods at random, beside round_robin clients of several implementations, and while pods cannot
+// reach each other.
 //
-// What needs nothing but Go and loopback runs with go test. With the build tag
-// interop come the kernel's own balancing (nftables, in a network namespace of the
-// test), haproxy, Node and Python; ../interop/run.sh installs those and runs it all.
+// Tests that need only Go and loopback run with go test. The build tag interop adds those with
+// the kernel's own balancing (nftables in a network namespace), haproxy, Node and Python.
+// ../interop/run.sh installs these and runs all of it.
 package singlehomed

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// gate stands in front of one pod's health port, for one other pod that asks there.
-// While it is shut nothing passes, as behind a firewall that drops.
+// gate is a proxy for one pod's health port, used by one other pod. While it is shut it passes
+// nothing on, like a firewall that drops packets.
 type gate struct {
 	ln net.Listener
 	to string
 
 	mu     sync.Mutex
-	open   chan struct{} // closed while it is open
+	open   chan struct{} // closed while the gate is open
 	conns  []net.Conn
 	closed bool
 	wg     sync.WaitGroup
@@ -54,7 +54,7 @@ func (g *gate) pass(from net.Conn) {
 	wg.Wait()
 }
 
-// copy ends both ways: nobody here uses a connection of which one half is closed.
+// copy closes both directions at its end, since no client here uses half-closed connections.
 func (g *gate) copy(to, from net.Conn) {
 	defer to.Close()
 	defer from.Close()
@@ -114,11 +114,12 @@ func (g *gate) close() {
 	g.wg.Wait()
 }
 
-// gates are one for each pod that asks and each that is asked, by their numbers.
+// gates has one gate for each pair of pods. The key is the number of the polling pod and the
+// number of the polled pod.
 type gates map[[2]int]*gate
 
-// gateHealth has each of n pods ask the others through a gate of its own, on a port
-// that tells who asks. Call it before the pods start.
+// gateHealth makes each of n pods poll the others through gates of its own, on a port that
+// identifies the polling pod. It must be called before the pods start.
 func gateHealth(t *testing.T, s *service, n int) gates {
 	t.Helper()
 	all, ports := gates{}, map[int]int{}
@@ -141,9 +142,9 @@ func gateHealth(t *testing.T, s *service, n int) gates {
 	return all
 }
 
-// listenAll listens on all hosts at the first port that is free on each. To look for a
-// free one and listen later would not do: a process that is just being started
-// holds what was closed for another moment.
+// listenAll listens at the first port that is free on all hosts. It keeps the listeners open:
+// a port that was probed and closed can stay taken for a moment, since a process that is just
+// being started inherits it.
 func listenAll(t *testing.T, hosts []string) (port int, lns map[string]net.Listener) {
 	t.Helper()
 search:
@@ -165,7 +166,7 @@ search:
 	return 0, nil
 }
 
-// shut shuts those that block names.
+// shut shuts the gates for which block returns true.
 func (g gates) shut(block func(from, to int) bool) {
 	for k, one := range g {
 		if block(k[0], k[1]) {

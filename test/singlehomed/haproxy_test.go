@@ -22,19 +22,19 @@ import (
 //go:embed haproxy.cfg
 var haproxyConf string
 
-// haproxy is a ClusterIP, or what stands in for one outside of Kubernetes.
+// haproxy is a clusterIP, as it may be used outside of Kubernetes.
 type haproxy struct {
 	net, port int
 	admin     string
 	fronts    int
 }
 
-// startHaproxy has a front for each of n clients, behind which the client has an address
-// of its own; with nat, one front and one address for all.
+// startHaproxy starts haproxy with one front for each of n clients. Pods see one source address
+// per front. With nat there is one front, and so one address, for all clients.
 func startHaproxy(t *testing.T, s *service, netNumber, n int, nat bool) *haproxy {
 	t.Helper()
-	// Not t.TempDir(): a socket's path must be short.
-	dir, err := os.MkdirTemp("", "sticky")
+	// The path of a socket must be short, so t.TempDir would not do.
+	dir, err := os.MkdirTemp("", "single")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func startHaproxy(t *testing.T, s *service, netNumber, n int, nat bool) *haproxy
 		t.Fatal(err)
 	}
 	log := func(line string) {
-		if !strings.HasPrefix(line, "[WARNING]") { // a server comes or goes
+		if !strings.HasPrefix(line, "[WARNING]") { // a server was enabled or disabled
 			t.Log("haproxy:", line)
 		}
 	}
@@ -57,9 +57,9 @@ func startHaproxy(t *testing.T, s *service, netNumber, n int, nat bool) *haproxy
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Kill(); <-p.Done() })
-	eventually(t, time.Minute, "haproxy does not listen", func() bool {
+	eventually(t, time.Minute, "haproxy is not listening", func() bool {
 		if p.Exited() {
-			t.Fatal("haproxy has ended")
+			t.Fatal("haproxy exited")
 		}
 		c, err := net.Dial("unix", h.admin)
 		if err == nil {
@@ -99,7 +99,7 @@ func (h *haproxy) front(i int) (addr, source string) {
 	return fmt.Sprintf("127.23.%d.%d:%d", h.net, i%h.fronts+1, h.port), ""
 }
 
-// set enables the pods' servers behind every front, and no others.
+// set enables the servers of these pods behind every front and disables all others.
 func (h *haproxy) set(t *testing.T, pods []string) {
 	t.Helper()
 	var on []string
@@ -117,12 +117,12 @@ func (h *haproxy) set(t *testing.T, pods []string) {
 			}
 			fmt.Fprintf(&b, "set server front%d/%s state %s;", i, server, state)
 		}
-		h.tell(t, strings.TrimSuffix(b.String(), ";"))
+		h.send(t, strings.TrimSuffix(b.String(), ";"))
 		b.Reset()
 	}
 }
 
-func (h *haproxy) tell(t *testing.T, commands string) {
+func (h *haproxy) send(t *testing.T, commands string) {
 	t.Helper()
 	c, err := net.Dial("unix", h.admin)
 	if err != nil {
@@ -136,27 +136,26 @@ func (h *haproxy) tell(t *testing.T, commands string) {
 	}
 }
 
-// haproxy passes TCP on and chooses by chance; each client has an address of its own
-// behind it.
+// haproxy passes TCP on to a random pod, and pods see one address per client.
 func TestHaproxy(t *testing.T) {
 	t.Parallel()
 	const netNumber = 7
 	s := newService(t, loopback(netNumber))
 	s.vip = startHaproxy(t, s, netNumber, 2*clients, false)
-	k := course{clients: 2 * clients, quiet: 20 * time.Second, up: true, down: true}
+	k := scaling{clients: 2 * clients, quiet: 20 * time.Second, up: true, down: true}
 	checkCost(t, k.run(t, s), goAwayLimit)
 }
 
-// oneAddressLimit is higher: a key that is on every pod may be of round_robin clients,
-// so that its owner tries that first, with a third of the connections in vain.
+// oneAddressLimit is higher than goAwayLimit. A key that is on every pod may belong to
+// round_robin clients, so its owner first drains a third of the connections in vain.
 const oneAddressLimit = goAwayLimit + 1./3
 
-// The same with all clients behind one address, as behind a NAT: one key on every pod.
+// All clients have the same address, as behind a NAT, so there is one key on every pod.
 func TestHaproxyOneAddress(t *testing.T) {
 	t.Parallel()
 	const netNumber = 8
 	s := newService(t, loopback(netNumber))
 	s.vip = startHaproxy(t, s, netNumber, 2*clients, true)
-	k := course{clients: 2 * clients, quiet: 20 * time.Second, up: true, down: true}
+	k := scaling{clients: 2 * clients, quiet: 20 * time.Second, up: true, down: true}
 	checkCost(t, k.run(t, s), oneAddressLimit)
 }

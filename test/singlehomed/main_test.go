@@ -9,22 +9,22 @@ import (
 	"testing"
 )
 
-// serverEnv tells a test that runs itself in a network namespace where the server's
-// binary is.
-const serverEnv = "STICKY_SERVER"
+// serverEnv is the path of the server's binary, for a test that runs itself in a network
+// namespace.
+const serverEnv = "SINGLEHOMED_SERVER"
 
 var (
-	// serverLog shows what the servers decide, among the lines of the test.
+	// serverLog adds the servers' logs, with their decisions, to the log of the test.
 	serverLog = flag.Bool("server-log", false, "show the servers' logs")
-	// fleets: one run says little where chance is large.
-	fleets = flag.Int("fleets", 3, "how many services TestSticky runs side by side; the median is judged")
+	// fleets is more than 1, since a single run varies a lot by chance.
+	fleets = flag.Int("fleets", 3, "number of services that TestSingleHomed runs in parallel; it checks their median")
 )
 
-// serverBinary is example/server, built once.
+// serverBinary is the path of example/server, built once.
 var serverBinary string
 
 func TestMain(m *testing.M) {
-	// The tests wait more than they work.
+	// The tests mostly wait.
 	flag.Set("test.parallel", "8")
 	flag.Parse()
 	os.Exit(run(m))
@@ -34,7 +34,7 @@ func run(m *testing.M) int {
 	if serverBinary = os.Getenv(serverEnv); serverBinary != "" {
 		return m.Run()
 	}
-	dir, err := os.MkdirTemp("", "sticky")
+	dir, err := os.MkdirTemp("", "singlehomed")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

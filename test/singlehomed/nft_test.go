@@ -12,13 +12,12 @@ import (
 	"time"
 )
 
-// insideEnv tells the test binary that it runs in the network namespace.
-const insideEnv = "STICKY_INSIDE"
+// insideEnv is set if the test binary runs in the network namespace.
+const insideEnv = "SINGLEHOMED_INSIDE"
 
-// A ClusterIP as Kubernetes makes it: nftables rewrites the destination of each new
-// connection to a pod chosen by numgen, as kube-proxy's nftables mode has it; the
-// clients' addresses stay. All of it, pods and clients, lives in a network namespace
-// that the test makes for itself.
+// A ClusterIP as in Kubernetes: nftables rewrites the destination of each new connection to a
+// pod chosen by numgen, as kube-proxy does in nftables mode. Clients keep their addresses. Pods
+// and clients run in a network namespace that the test creates.
 func TestClusterIP(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(insideEnv) == "" {
@@ -32,11 +31,11 @@ func TestClusterIP(t *testing.T) {
 	})
 	v.port = s.ports.grpc
 	s.vip = v
-	k := course{clients: 2 * clients, quiet: time.Minute, up: true, down: true}
+	k := scaling{clients: 2 * clients, quiet: time.Minute, up: true, down: true}
 	checkCost(t, k.run(t, s), goAwayLimit)
 }
 
-// runInside runs this very test in a namespace of its own. It needs root.
+// runInside runs the calling test in a new network namespace. It needs root.
 func runInside(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.timeout", "8m", fmt.Sprintf("-server-log=%v", *serverLog))
@@ -51,10 +50,10 @@ func runInside(t *testing.T) {
 
 const (
 	vipHost  = "198.19.0.1"
-	nftTable = "sticky"
+	nftTable = "singlehomed"
 )
 
-// nft is a ClusterIP made of kernel rules.
+// nft is a clusterIP made of kernel rules.
 type nft struct{ port int }
 
 func newNFT(t *testing.T) *nft {
@@ -78,7 +77,7 @@ func (v *nft) front(i int) (addr, source string) {
 	return fmt.Sprintf("%s:%d", vipHost, v.port), fmt.Sprintf("198.18.2.%d", i+1)
 }
 
-// set replaces the rule in one transaction; connections stay where they are.
+// set replaces the rule in one transaction. Open connections stay where they are.
 func (v *nft) set(t *testing.T, pods []string) {
 	t.Helper()
 	var to []string

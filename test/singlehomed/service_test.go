@@ -13,29 +13,28 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// name is what the pods, and clients with round_robin, resolve.
+// name is the name that pods and round_robin clients resolve.
 const name = "hello.test"
 
-// proxyLag is how long after the pods the balancer learns of a change, as kube-proxy
-// does.
+// proxyLag is how much later than the pods the balancer learns of a change, as with kube-proxy.
 const proxyLag = 500 * time.Millisecond
 
-// clusterIP is what stands between sticky clients and the pods, and chooses by
-// chance among them for each new connection.
+// clusterIP is the balancer between single-homed clients and pods. It picks a random pod for
+// each new connection.
 type clusterIP interface {
-	// front is where client i connects to, and from which address; empty: any.
+	// front returns the address that client i connects to, and its source address; empty: any.
 	front(i int) (addr, source string)
 	// set replaces the pods ("host:port").
 	set(t *testing.T, pods []string)
 }
 
-// place is where a service lives. Each test has its own.
+// place has the addresses of a service. Each test has its own.
 type place struct {
-	pod        func(n int) string // 1 is the first
+	pod        func(n int) string // n counts from 1
 	dns, guard string
 }
 
-// loopback gives each net addresses that no other test uses.
+// loopback returns the addresses of network number net, which one test uses alone.
 func loopback(net int) place {
 	return place{
 		pod:   func(n int) string { return fmt.Sprintf("127.21.%d.%d", net, n) },
@@ -47,27 +46,27 @@ func loopback(net int) place {
 // most is how many pods a service may have.
 const most = 8
 
-// service is some pods, their DNS and their ClusterIP.
+// service is a set of pods with their DNS and their ClusterIP.
 type service struct {
 	place
 
 	dns   *fleet.DNS
 	ports struct{ grpc, http int }
-	// flags are further ones for pod n.
+	// flags returns additional flags for pod n.
 	flags func(n int) []string
 	vip   clusterIP
 	extra []string // addresses in DNS beside the pods
 
-	pods []*fleet.Server // those that serve
-	last int             // the highest number that a pod got
+	pods []*fleet.Server // the pods that serve
+	last int             // the highest number of a pod so far
 }
 
 func newService(t *testing.T, at place) *service {
 	t.Helper()
 	s := &service{place: at, flags: func(int) []string { return nil }}
-	// The addresses are this test's own, so that the guard is all that must be free. To
-	// try each would not do: a process that is just being started holds what was closed
-	// for another moment.
+	// No other test uses these addresses, so a port held at guard is free on all of them.
+	// Probing each address would fail at times: a port that was probed and closed can stay
+	// taken for a moment, since a process that is just being started inherits it.
 	var taken []int
 	for _, port := range []*int{&s.ports.grpc, &s.ports.http} {
 		got, hold, err := fleet.HoldPort(nil, at.guard, 21100, taken...)
@@ -87,8 +86,8 @@ func newService(t *testing.T, at place) *service {
 	return s
 }
 
-// grow starts n pods at a time. Those of a rollout would be ready one after the
-// other; that is another test's matter.
+// grow starts n pods at the same time. Rollouts, where pods become ready one after the other,
+// are tested elsewhere.
 func (s *service) grow(t *testing.T, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -107,7 +106,7 @@ func (s *service) grow(t *testing.T, n int) {
 		}
 		s.pods = append(s.pods, p)
 	}
-	s.tell(t)
+	s.publish(t)
 }
 
 func (s *service) start(ctx context.Context, t *testing.T, n int) (*fleet.Server, error) {
@@ -124,9 +123,8 @@ func (s *service) start(ctx context.Context, t *testing.T, n int) (*fleet.Server
 	})
 }
 
-// tell has DNS answer with the pods at once, and the balancer choose among them a
-// moment later.
-func (s *service) tell(t *testing.T) {
+// publish updates DNS at once and the balancer proxyLag later.
+func (s *service) publish(t *testing.T) {
 	t.Helper()
 	var addrs []netip.Addr
 	var backends []string
@@ -139,33 +137,33 @@ func (s *service) tell(t *testing.T) {
 	}
 	s.dns.Set(name, addrs...)
 	if s.vip != nil {
-		time.Sleep(proxyLag) // what is tested, not a synchronisation
+		time.Sleep(proxyLag) // this lag is under test; it synchronizes nothing
 		s.vip.set(t, backends)
 	}
 }
 
-// shrink asks the youngest n pods to end, and returns once they have, cleanly.
+// shrink terminates the youngest n pods and waits for their clean exit.
 func (s *service) shrink(t *testing.T, n int) {
 	t.Helper()
-	leaving := s.pods[len(s.pods)-n:]
+	stopped := s.pods[len(s.pods)-n:]
 	s.pods = s.pods[:len(s.pods)-n]
-	for _, p := range leaving {
+	for _, p := range stopped {
 		p.Terminate()
 	}
-	s.tell(t)
-	for _, p := range leaving {
+	s.publish(t)
+	for _, p := range stopped {
 		select {
 		case <-p.Done():
 			if code := p.ExitCode(); code != 0 {
-				t.Errorf("%s exited with %d", p.Spec.Name, code)
+				t.Errorf("%s exited with status %d, want 0", p.Spec.Name, code)
 			}
 		case <-time.After(time.Minute):
-			t.Errorf("%s does not end", p.Spec.Name)
+			t.Errorf("%s did not exit within a minute", p.Spec.Name)
 		}
 	}
 }
 
-// stop ends everything.
+// stop terminates all pods.
 func (s *service) stop() {
 	for _, p := range s.pods {
 		p.Terminate()
@@ -176,7 +174,7 @@ func (s *service) stop() {
 	s.pods = nil
 }
 
-// dump shows how things are, for the report of a failed test.
+// dump logs the state of all pods of a failed test.
 func (s *service) dump(t *testing.T) {
 	t.Helper()
 	for _, p := range s.pods {
@@ -195,13 +193,13 @@ func (s *service) dump(t *testing.T) {
 	}
 }
 
-// look is the statuses of all pods at about one moment.
-func (s *service) look(t *testing.T) []rebalance.Status {
+// statuses returns the status of every pod.
+func (s *service) statuses(t *testing.T) []rebalance.Status {
 	t.Helper()
 	all := make([]rebalance.Status, len(s.pods))
 	for i, p := range s.pods {
 		st, err := p.Status(context.Background())
-		for range 30 { // a busy machine is no fault of the pod's
+		for range 30 { // the machine may be busy
 			if err == nil {
 				break
 			}
@@ -216,7 +214,7 @@ func (s *service) look(t *testing.T) []rebalance.Status {
 	return all
 }
 
-// goAways sums those of reasons over the pods that serve now.
+// goAways sums the GOAWAYs of the given reasons.
 func goAways(all []rebalance.Status, reasons ...string) int {
 	n := 0
 	for i := range all {
@@ -227,8 +225,8 @@ func goAways(all []rebalance.Status, reasons ...string) int {
 	return n
 }
 
-// moved are the GOAWAYs that rebalancing costs.
-func moved(all []rebalance.Status) int { return goAways(all, "reach", "even") }
+// rebalanced counts the GOAWAYs that rebalancing sent.
+func rebalanced(all []rebalance.Status) int { return goAways(all, "reach", "even") }
 
 func hasCondition(st *rebalance.Status, code string) bool {
 	for _, c := range st.Conditions {
@@ -239,28 +237,29 @@ func hasCondition(st *rebalance.Status, code string) bool {
 	return false
 }
 
-// poll is how often a state is looked at that is waited for.
+// poll is how often a condition is checked.
 const poll = 250 * time.Millisecond
 
-// eventually waits for a state, not for a time: it gives up only after a time far
-// beyond any that is needed.
+// eventually waits until ok is true. limit must be far longer than needed, so that it only ends
+// a test that has failed. what describes the
+// failure.
 func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for end := time.Now().Add(limit); !ok(); <-tick.C {
 		if time.Now().After(end) {
-			t.Fatalf("gave up after %v: %s", limit, what)
+			t.Fatalf("timeout after %v: %s", limit, what)
 		}
 	}
 }
 
-// always fails as soon as ok does not hold within the time.
-func always(t *testing.T, span time.Duration, ok func()) {
+// always calls check for the whole span, or until the test has failed.
+func always(t *testing.T, span time.Duration, check func()) {
 	t.Helper()
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for end := time.Now().Add(span); time.Now().Before(end) && !t.Failed(); <-tick.C {
-		ok()
+		check()
 	}
 }

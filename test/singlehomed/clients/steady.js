@@ -1,5 +1,6 @@
-// grpc-js: node steady.js POLICY TARGET... calls five times a second on one channel
-// for each target until SIGTERM, then prints what came of it.
+// The client for grpc-js: node steady.js POLICY TARGET...
+// It opens one channel per target and calls five times a second on each. On SIGTERM it stops
+// and prints its result.
 'use strict';
 
 const grpc = require('@grpc/grpc-js');
@@ -37,7 +38,7 @@ function call(stub) {
 
 const options = {
   'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ [policy]: {} }] }),
-  // Each channel has connections of its own, as those of several processes.
+  // Each channel has its own connections, as in separate processes.
   'grpc.use_local_subchannel_pool': 1,
 };
 const timers = targets.map((target) => {

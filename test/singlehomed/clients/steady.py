@@ -1,5 +1,7 @@
-"""grpcio: steady.py POLICY TARGET... calls five times a second on one channel for each
-target until SIGTERM, then prints what came of it."""
+"""The client for grpcio: steady.py POLICY TARGET...
+
+It opens one channel per target and calls five times a second on each. On SIGTERM it stops
+and prints its result."""
 
 import collections
 import json
@@ -21,7 +23,7 @@ over = threading.Event()
 
 
 def run(policy, target):
-    """One channel with connections of its own, as those of several processes."""
+    """Calls on one channel with its own connections, as in a separate process."""
     global calls
     options = [("grpc.lb_policy_name", policy), ("grpc.use_local_subchannel_pool", 1)]
     channel = grpc.insecure_channel(target, options=options)
