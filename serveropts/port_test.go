@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 )
 
-// port is a listener in memory that knows who dials. Who waits for it is durably blocked,
-// as virtual time needs it.
+// port is an in-memory listener whose connections have the dialer's address. Waiting for it is
+// durably blocking, as virtual time requires.
 type port struct {
 	ends   func() (theirs, ours net.Conn)
 	accept chan net.Conn
@@ -38,7 +38,7 @@ func (p *port) Close() error {
 
 func (p *port) Addr() net.Addr { return &net.UnixAddr{Name: "memory"} }
 
-// dial connects from an address.
+// dial connects with the source address from.
 func (p *port) dial(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
 	theirs, ours := p.ends()
 	select {
@@ -51,7 +51,7 @@ func (p *port) dial(ctx context.Context, from netip.AddrPort) (net.Conn, error) 
 	}
 }
 
-// dialled is the end of who was dialled.
+// dialled is the server's end of a connection.
 type dialled struct {
 	net.Conn
 
@@ -60,8 +60,8 @@ type dialled struct {
 
 func (d *dialled) RemoteAddr() net.Addr { return d.from }
 
-// buffered returns both ends of a connection that takes some bytes before they are read,
-// as those of a kernel do; HTTP/1 can do with [net.Pipe].
+// buffered returns both ends of a connection that buffers some bytes, as a kernel's does. For
+// HTTP/1 a [net.Pipe] is enough.
 func buffered() (theirs, ours net.Conn) {
 	l := bufconn.Listen(16 << 10)
 	defer l.Close()

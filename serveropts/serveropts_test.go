@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve runs a real server on loopback; opts come after those of serveropts.
+// serve runs a real server on loopback. opts follow the options of serveropts.
 func serve(t *testing.T, bal *rebalance.Balancer, creds credentials.TransportCredentials, h healthpb.HealthServer, opts ...grpc.ServerOption) string {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,7 +78,7 @@ func check(t *testing.T, c healthpb.HealthClient) {
 	}
 }
 
-// spy is a handler that looks at its peer.
+// spy is a handler that records the peer and the connection of each call.
 type spy struct {
 	healthpb.UnimplementedHealthServer
 	peers    []*peer.Peer
@@ -110,16 +110,16 @@ func TestHandlersSeeThePeerUnchanged(t *testing.T) {
 			check(t, c)
 			p := s.peers[0]
 			if _, ok := p.Addr.(*net.TCPAddr); !ok {
-				t.Errorf("peer address is a %T, not the *net.TCPAddr that it is without us", p.Addr)
+				t.Errorf("the peer address is a %T, want a *net.TCPAddr as without serveropts", p.Addr)
 			}
 			if p.Addr != s.peers[1].Addr {
-				t.Error("two RPCs of one connection carry two addresses")
+				t.Error("two RPCs on one connection have different addresses")
 			}
 			switch {
 			case tc.authType == "" && p.AuthInfo != nil:
-				t.Errorf("AuthInfo %v where a server without credentials has none", p.AuthInfo)
+				t.Errorf("got AuthInfo %v, want none as on a server without credentials", p.AuthInfo)
 			case tc.authType != "" && (p.AuthInfo == nil || p.AuthInfo.AuthType() != tc.authType):
-				t.Errorf("AuthInfo %v, want %s", p.AuthInfo, tc.authType)
+				t.Errorf("got AuthInfo %v, want type %s", p.AuthInfo, tc.authType)
 			}
 			if info, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(info.State.PeerCertificates) == 0 {
 				t.Error("the client's certificate is lost")
@@ -131,54 +131,55 @@ func TestHandlersSeeThePeerUnchanged(t *testing.T) {
 	}
 }
 
-func TestHandlerHearsThatItsConnectionLeaves(t *testing.T) {
+func TestHandlerLearnsThatItsConnectionDrains(t *testing.T) {
 	bal, s := balancer(t), &spy{}
 	c := dial(t, serve(t, bal, insecure.NewCredentials(), s), insecure.NewCredentials())
 	check(t, c)
 	draining := s.draining
 	select {
 	case <-draining:
-		t.Fatal("draining before anybody asked")
+		t.Fatal("the connection is draining before DrainAll")
 	default:
 	}
 	if n := bal.DrainAll(t.Context()); n != 1 {
-		t.Errorf("%d connections were asked, want 1", n)
+		t.Errorf("got %d drained connections, want 1", n)
 	}
 	select {
 	case <-draining:
 	case <-time.After(10 * time.Second):
-		t.Error("the handler was not told")
+		t.Error("the channel of rebalance.Draining was not closed")
 	}
-	check(t, c) // goes on, on a new connection
+	check(t, c) // on a new connection
 	if got := bal.Status().GoAways["manual"]; got != 1 {
-		t.Errorf("%d GOAWAYs counted as manual, want 1", got)
+		t.Errorf("got %d GOAWAYs counted as manual, want 1", got)
 	}
 }
 
-func TestReplacedCredentialsAreNoticedWithTheFirstHealthCheck(t *testing.T) {
+func TestFirstHealthCheckDetectsReplacedCredentials(t *testing.T) {
 	bal := balancer(t)
 	addr := serve(t, bal, insecure.NewCredentials(), nil, grpc.Creds(insecure.NewCredentials()))
 	check(t, dial(t, addr, insecure.NewCredentials()))
 	s := bal.Status()
 	if s.Untracked != 1 || s.Connections != 0 || len(s.Conditions) != 1 || s.Conditions[0].Code != "untracked" {
-		t.Fatalf("untracked %d, connections %d, conditions %+v", s.Untracked, s.Connections, s.Conditions)
+		t.Fatalf("got %d untracked, %d connections, conditions %+v, want 1, 0 and only untracked", s.Untracked, s.Connections, s.Conditions)
 	}
 }
 
-// A user's own keepalive after ours replaces it, works, and is counted as the server's.
-func TestOwnKeepaliveWorksBeside(t *testing.T) {
+// A user's own keepalive parameters take effect. GOAWAYs of their MaxConnectionAge are counted
+// as the server's.
+func TestOwnKeepaliveTakesEffect(t *testing.T) {
 	bal := balancer(t)
 	addr := serve(t, bal, insecure.NewCredentials(), nil, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 100 * time.Millisecond}))
 	c := dial(t, addr, insecure.NewCredentials())
 	deadline := time.Now().Add(20 * time.Second)
 	for bal.Status().GoAways["server"] < 3 {
 		if time.Now().After(deadline) {
-			t.Fatalf("GOAWAYs %v after 20 s of MaxConnectionAge=100ms", bal.Status().GoAways)
+			t.Fatalf("got GOAWAYs %v after 20 s with a MaxConnectionAge of 100ms, want 3 of the server", bal.Status().GoAways)
 		}
 		check(t, c)
 	}
 	if s := bal.Status(); s.GoAways["age"]+s.GoAways["manual"] != 0 {
-		t.Errorf("counted as ours: %v", s.GoAways)
+		t.Errorf("got GOAWAYs %v, want none of age or manual", s.GoAways)
 	}
 }
 
@@ -189,14 +190,14 @@ func TestKeepalivePolicyReachesGRPC(t *testing.T) {
 	}
 	want := keepalive.ServerParameters{MaxConnectionIdle: time.Minute, Time: 2 * time.Minute, Timeout: 3 * time.Second}
 	if got := serveropts.ServerParameters(p); got != want {
-		t.Errorf("%+v, want %+v: the age is the Balancer's, not grpc's", got, want)
+		t.Errorf("got %+v, want %+v: the Balancer enforces the age, not grpc", got, want)
 	}
 	if got := serveropts.EnforcementPolicy(p); got != (keepalive.EnforcementPolicy{MinTime: 4 * time.Second, PermitWithoutStream: true}) {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v, want the values of the Policy", got)
 	}
 }
 
-func TestHandshakeThatFailsIsTheUsersOwn(t *testing.T) {
+func TestFailedHandshakeIsClosedAndNotTracked(t *testing.T) {
 	server, _ := certificates(t)
 	bal := balancer(t)
 	addr := serve(t, bal, server, nil)
@@ -214,27 +215,27 @@ func TestHandshakeThatFailsIsTheUsersOwn(t *testing.T) {
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		t.Fatal("a failed handshake is not closed")
+		t.Fatal("the connection is still open after a failed handshake")
 	}
 	if n := bal.Status().Tracked; n != 0 {
-		t.Errorf("%d connections tracked, none had a handshake", n)
+		t.Errorf("got %d tracked connections, want 0 without a handshake", n)
 	}
 }
 
 func TestServerOnly(t *testing.T) {
-	// Through grpc's own interface: the type is not exported.
 	bal := balancer(t)
 	for _, c := range []credentials.TransportCredentials{serveropts.TransportCredentials(bal, insecure.NewCredentials()), serveropts.TransportCredentials(bal, insecure.NewCredentials()).Clone()} {
 		if _, _, err := c.ClientHandshake(t.Context(), "", nil); !errors.Is(err, serveropts.ErrServerOnly) {
-			t.Errorf("client handshake: %v", err)
+			t.Errorf("client handshake returned %v, want %v", err, serveropts.ErrServerOnly)
 		}
 	}
 	if got := serveropts.TransportCredentials(bal, insecure.NewCredentials()).Info().SecurityProtocol; got != "insecure" {
-		t.Errorf("security protocol %q, want that of the credentials below", got)
+		t.Errorf("got the security protocol %q, want that of the wrapped credentials", got)
 	}
 }
 
-// certificates returns credentials of a server that demands the client's certificate.
+// certificates returns credentials for a server that requires client certificates, and for its
+// client.
 func certificates(t *testing.T) (server, client credentials.TransportCredentials) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -33,7 +33,8 @@ func (s *stuck) Check(context.Context, *healthpb.HealthCheckRequest) (*healthpb.
 	return &healthpb.HealthCheckResponse{}, nil
 }
 
-// call returns once the handler has one of a new client's, and how it will end.
+// call makes a call with a new client. It returns once the handler runs, with a channel for the
+// result.
 func (s *stuck) call(t *testing.T, addr string, creds credentials.TransportCredentials) (*grpc.ClientConn, <-chan error) {
 	t.Helper()
 	cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(creds))
@@ -50,7 +51,7 @@ func (s *stuck) call(t *testing.T, addr string, creds credentials.TransportCrede
 	return cc, answer
 }
 
-// stoppable is a real server on loopback that the test itself stops.
+// stoppable runs a real server on loopback that the test stops itself.
 func stoppable(t *testing.T, timeout time.Duration, creds credentials.TransportCredentials, h healthpb.HealthServer) (*rebalance.Balancer, *grpc.Server, string) {
 	t.Helper()
 	cfg := config.Default()
@@ -71,7 +72,7 @@ func stoppable(t *testing.T, timeout time.Duration, creds credentials.TransportC
 	return bal, srv, lis.Addr().String()
 }
 
-// shutdown returns what Shutdown does, if it does so in time.
+// shutdown calls Shutdown and fails the test if it does not return in time.
 func shutdown(t *testing.T, bal *rebalance.Balancer, srv *grpc.Server) error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -85,9 +86,10 @@ func shutdown(t *testing.T, bal *rebalance.Balancer, srv *grpc.Server) error {
 	}
 }
 
-// grpc waits for handlers, in GracefulStop and, as long as that holds the lock, in Stop.
-func TestShutdownDoesNotWaitForAHandlerThatIsStuck(t *testing.T) {
-	for name, gone := range map[string]bool{"its client is gone": true, "its client is there": false} {
+// grpc waits for handlers in GracefulStop. Stop waits for them too while GracefulStop holds the
+// lock.
+func TestShutdownDoesNotWaitForAStuckHandler(t *testing.T) {
+	for name, gone := range map[string]bool{"its client is gone": true, "its client is connected": false} {
 		t.Run(name, func(t *testing.T) {
 			h := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
 			bal, srv, addr := stoppable(t, time.Second, insecure.NewCredentials(), h)
@@ -104,8 +106,8 @@ func TestShutdownDoesNotWaitForAHandlerThatIsStuck(t *testing.T) {
 	}
 }
 
-// Stop waits for silent connections, too, before it cuts off anybody.
-func TestSilentConnectionsDoNotHoldUpStop(t *testing.T) {
+// Stop waits for silent connections too, before it closes any other.
+func TestSilentConnectionsDoNotDelayStop(t *testing.T) {
 	h := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
 	bal, srv, addr := stoppable(t, time.Hour, insecure.NewCredentials(), h)
 	t.Cleanup(func() { close(h.end) })
@@ -123,25 +125,25 @@ func TestSilentConnectionsDoNotHoldUpStop(t *testing.T) {
 	select {
 	case err := <-answer:
 		if err == nil {
-			t.Error("a handler that is stuck has answered")
+			t.Error("the stuck handler answered")
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("the RPC under way was not cut off")
+		t.Error("the RPC in flight was not cut off")
 	}
 }
 
-// grpc waits, for two minutes, for connections on which nobody speaks, before it drains
-// those on which somebody does.
-func TestSilentConnectionsDoNotHoldUpShutdown(t *testing.T) {
+// grpc waits up to two minutes for connections that have sent nothing before it drains the
+// others.
+func TestSilentConnectionsDoNotDelayShutdown(t *testing.T) {
 	serverTLS, clientTLS := certificates(t)
 	for name, tc := range map[string]struct {
 		server, client credentials.TransportCredentials
-		says           string
+		sends          string
 	}{
-		"plaintext":            {server: insecure.NewCredentials(), client: insecure.NewCredentials()},
-		"plaintext, a preface": {server: insecure.NewCredentials(), client: insecure.NewCredentials(), says: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
-		"TLS":                  {server: serverTLS, client: clientTLS},
-		"TLS, a record begun":  {server: serverTLS, client: clientTLS, says: "\x16\x03\x01\x02"},
+		"plaintext":             {server: insecure.NewCredentials(), client: insecure.NewCredentials()},
+		"plaintext, a preface":  {server: insecure.NewCredentials(), client: insecure.NewCredentials(), sends: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
+		"TLS":                   {server: serverTLS, client: clientTLS},
+		"TLS, part of a record": {server: serverTLS, client: clientTLS, sends: "\x16\x03\x01\x02"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &stuck{begun: make(chan struct{}), end: make(chan struct{})}
@@ -151,11 +153,11 @@ func TestSilentConnectionsDoNotHoldUpShutdown(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer silent.Close()
-			_, _ = silent.Write([]byte(tc.says))
+			_, _ = silent.Write([]byte(tc.sends))
 
 			cc, answer := h.call(t, addr, tc.client)
 			go func() {
-				// The client has its GOAWAY once it would dial anew, and its RPC ends after that.
+				// The client leaves the state Ready when it gets the GOAWAY. The RPC ends after that.
 				for s := cc.GetState(); s == connectivity.Ready && cc.WaitForStateChange(context.Background(), s); {
 					s = cc.GetState()
 				}
@@ -165,7 +167,7 @@ func TestSilentConnectionsDoNotHoldUpShutdown(t *testing.T) {
 				t.Errorf("Shutdown returned %v", err)
 			}
 			if err := <-answer; err != nil {
-				t.Errorf("the RPC under way failed: %v", err)
+				t.Errorf("the RPC in flight failed: %v", err)
 			}
 			_ = silent.SetReadDeadline(time.Now().Add(10 * time.Second))
 			if _, err := io.Copy(io.Discard, silent); errors.Is(err, os.ErrDeadlineExceeded) {

@@ -27,20 +27,20 @@ import (
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
 
-// service is a fleet of real grpc servers with real grpc-go clients and real health
-// endpoints, all in one bubble of virtual time: hours pass in moments.
+// service is a fleet of real grpc servers with real grpc-go clients and real health endpoints.
+// All run in one synctest bubble, where virtual hours take moments.
 type service struct {
 	t      *testing.T
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	cfg    config.Config
-	opts   []rebalance.Option // of all pods
+	opts   []rebalance.Option // for all pods
 
 	mu      sync.Mutex
 	pods    []*pod
 	sources []func(peers.Membership)
-	silent  int // that many pods, the last ones, are not to be reached by others
+	silent  int // the number of pods, counted from the last, that others cannot reach
 
 	calls, failed atomic.Int64
 }
@@ -80,7 +80,7 @@ func (s *service) Run(ctx context.Context, report func(peers.Membership)) error 
 
 func (s *service) String() string { return "the test's service" }
 
-// DialPeer is how the pods reach each other.
+// DialPeer connects to the health endpoint of a pod, for other pods.
 func (s *service) DialPeer(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	s.mu.Lock()
 	silent := s.silent
@@ -94,8 +94,8 @@ func (s *service) DialPeer(ctx context.Context, addr netip.AddrPort) (net.Conn, 
 	return nil, errors.New("silent")
 }
 
-// hush lets the last n pods be reached by nobody from now on.
-func (s *service) hush(n int) {
+// silence makes the last n pods unreachable for other pods from now on.
+func (s *service) silence(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.silent = n
@@ -131,7 +131,7 @@ func (s *service) scale(n int, opts ...rebalance.Option) {
 	}
 }
 
-// start starts one more pod, opts are for it alone.
+// start starts one more pod. opts are for this pod alone.
 func (s *service) start(opts []rebalance.Option) {
 	n := len(s.pods) + 1
 	p := &pod{addr: netip.AddrFrom4([4]byte{198, 18, 0, byte(n)}), grpc: newPort(buffered), health: newPort(net.Pipe)}
@@ -153,9 +153,9 @@ func (s *service) start(opts []rebalance.Option) {
 	s.wg.Go(func() { p.bal.Run(s.ctx) })
 }
 
-// spread is a client that dials all pods with round_robin, as with a headless Service, and
-// calls once each pause until the service stops. Its resolver answers at most once in 30 s.
-func (s *service) spread(pause time.Duration) {
+// multiHomed starts a client that dials all pods with round_robin, as with a headless Service. It
+// calls once every pause until the service stops. Its resolver answers at most once in 30 s.
+func (s *service) multiHomed(pause time.Duration) {
 	r := manual.NewBuilderWithScheme("virtual")
 	r.InitialState(s.addresses())
 	var last atomic.Int64
@@ -173,7 +173,7 @@ func (s *service) spread(pause time.Duration) {
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`))
 }
 
-// client calls after each pause until the service stops.
+// client starts a client that calls after each pause until the service stops.
 func (s *service) client(target string, dial func(context.Context, string) (net.Conn, error), pause func() time.Duration, opts ...grpc.DialOption) {
 	cc, err := grpc.NewClient(target, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(dial), grpc.WithIdleTimeout(0))...)
@@ -206,13 +206,13 @@ func (s *service) addresses() resolver.State {
 	return st
 }
 
-// everybody is where the clients of dial are: one key for all.
-var everybody = netip.MustParseAddrPort("198.18.1.1:4711")
+// sharedAddr is the address of all clients that use dial, so they share one key.
+var sharedAddr = netip.MustParseAddrPort("198.18.1.1:4711")
 
 func (s *service) dial(ctx context.Context, addr string) (net.Conn, error) {
 	for _, p := range s.list() {
 		if p.addr.String() == addr {
-			return p.grpc.dial(ctx, everybody)
+			return p.grpc.dial(ctx, sharedAddr)
 		}
 	}
 	return nil, errors.New("no such pod")
@@ -239,32 +239,32 @@ func (s *service) goaways() map[string]uint64 {
 func (s *service) wantNoneFailed() {
 	s.t.Helper()
 	if s.failed.Load() != 0 || s.calls.Load() == 0 {
-		s.t.Errorf("%d of %d calls failed", s.failed.Load(), s.calls.Load())
+		s.t.Errorf("%d of %d calls failed, want 0", s.failed.Load(), s.calls.Load())
 	}
 }
 
 // Promise 2: a balanced service is left alone, however long it runs.
-// Each pod knows the others' loads all the time: it is no test of pods that cannot ask.
+// All pods report throughout; silent pods are tested elsewhere.
 func TestBalancedServiceIsLeftAloneForADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, nil)
 		s.scale(3)
 		for range 10 {
-			s.spread(time.Minute)
+			s.multiHomed(time.Minute)
 		}
 		time.Sleep(day)
 		for reason, n := range s.goaways() {
 			if n != 0 {
-				t.Errorf("%d GOAWAYs for %s in %v of a balanced service", n, reason, day)
+				t.Errorf("got %d GOAWAYs of reason %s in %v of a balanced service, want 0", n, reason, day)
 			}
 		}
 		for _, p := range s.pods {
 			if st := p.bal.Status(); st.Connections != 10 || st.Verdict != rebalance.Balanced {
-				t.Errorf("%s: %d connections, %s: %s", st.Pod, st.Connections, st.Verdict, st.Why)
+				t.Errorf("%s: got %d connections and %s: %s, want 10 and balanced", st.Pod, st.Connections, st.Verdict, st.Why)
 			}
 		}
 		if s.failed.Load() != 0 || s.calls.Load() < int64(10*day/time.Minute) {
-			t.Errorf("%d of %d calls failed", s.failed.Load(), s.calls.Load())
+			t.Errorf("%d of %d calls failed, want 0", s.failed.Load(), s.calls.Load())
 		}
 		s.stop()
 	})
@@ -276,33 +276,33 @@ func TestGrowthMovesEachChannelOnce(t *testing.T) {
 		s := newService(t, nil)
 		s.scale(2)
 		for range 20 {
-			s.spread(400 * time.Millisecond)
+			s.multiHomed(400 * time.Millisecond)
 		}
 		time.Sleep(time.Minute)
 		s.scale(5)
 		time.Sleep(3 * time.Minute)
 		for _, p := range s.pods {
 			if st := p.bal.Status(); st.Connections != 20 || st.Draining != 0 {
-				t.Errorf("%s: %d connections, %d draining, want 20 and 0; %s: %s", st.Pod, st.Connections, st.Draining, st.Verdict, st.Why)
+				t.Errorf("%s: got %d connections and %d draining, want 20 and 0; %s: %s", st.Pod, st.Connections, st.Draining, st.Verdict, st.Why)
 			}
 		}
 		if n := s.goaways()["reach"]; n != 20 {
-			t.Errorf("%d GOAWAYs for 20 channels", n)
+			t.Errorf("got %d GOAWAYs of reason reach for 20 channels, want 20", n)
 		}
 		if s.failed.Load() != 0 {
-			t.Errorf("%d of %d calls failed", s.failed.Load(), s.calls.Load())
+			t.Errorf("%d of %d calls failed, want 0", s.failed.Load(), s.calls.Load())
 		}
 		s.stop()
 	})
 }
 
-// The backstop age spreads what was opened in one moment.
-func TestAgeIsNoHerd(t *testing.T) {
+// MaxConnectionAge spreads out the drains of connections that were opened together.
+func TestAgeDrainsConnectionsGradually(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, func(c *config.Config) { c.Policy.MaxConnectionAge = 30 * time.Minute })
 		s.scale(1)
 		for range 100 {
-			s.spread(time.Minute)
+			s.multiHomed(time.Minute)
 		}
 		time.Sleep(26 * time.Minute)
 		before, total := uint64(0), uint64(0)
@@ -310,15 +310,15 @@ func TestAgeIsNoHerd(t *testing.T) {
 			time.Sleep(time.Second)
 			total = s.goaways()["age"]
 			if total-before > 10 {
-				t.Errorf("%d of 100 connections left in one second", total-before)
+				t.Errorf("got %d of 100 connections drained in one second, want at most 10", total-before)
 			}
 			before = total
 		}
 		if total < 190 {
-			t.Errorf("%d left in two ages of 100 connections", total)
+			t.Errorf("got %d drained in two ages of 100 connections, want at least 190", total)
 		}
 		if s.failed.Load() != 0 {
-			t.Errorf("%d of %d calls failed", s.failed.Load(), s.calls.Load())
+			t.Errorf("%d of %d calls failed, want 0", s.failed.Load(), s.calls.Load())
 		}
 		s.stop()
 	})
