@@ -9,14 +9,14 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// Allocations are counted over so many operations, so many times.
 const (
+	// measured is the number of operations over which allocations are counted.
 	measured = 200
-	counts   = 6
+	// counts is how often they are counted.
+	counts = 6
 )
 
-// TestNoExtraAllocationPerRPC: promise 6, no allocation per RPC, nor per message of a
-// stream.
+// Promise 6: no allocation per RPC, and none per message of a stream.
 func TestNoExtraAllocationPerRPC(t *testing.T) {
 	steady(t)
 	for _, l := range loads() {
@@ -26,15 +26,15 @@ func TestNoExtraAllocationPerRPC(t *testing.T) {
 				off, on := n[0], n[1]
 				t.Logf("bare %.3f, evenkeel %.3f allocations per operation", off, on)
 				if !sameAllocs(off, on) {
-					t.Errorf("%.3f allocations per operation more than a bare server", on-off)
+					t.Errorf("got %.3f allocations per operation more than a bare server, want none", on-off)
 				}
 			})
 		}
 	}
 }
 
-// TestAllocationsOfAnInterceptorAreNoticed shows that the test above can fail: an
-// interceptor that does nothing costs whole allocations per RPC.
+// TestAllocationsOfAnInterceptorAreNoticed shows that the test above can fail. An interceptor
+// that does nothing costs whole allocations per RPC.
 func TestAllocationsOfAnInterceptorAreNoticed(t *testing.T) {
 	steady(t)
 	for _, name := range []string{"Unary", "BidiRPC"} {
@@ -44,22 +44,22 @@ func TestAllocationsOfAnInterceptorAreNoticed(t *testing.T) {
 			off, on := n[0], n[1]
 			t.Logf("%s over %s: bare %.3f, intercepted %.3f allocations per operation", name, w, off, on)
 			if sameAllocs(off, on) {
-				t.Errorf("%s over %s: an interceptor went unnoticed: %.3f and %.3f", name, w, off, on)
+				t.Errorf("%s over %s: got %.3f allocations without and %.3f with an interceptor, want a difference", name, w, off, on)
 			}
 		}
 	}
 }
 
-// sameAllocs leaves room for what is not of the RPC, far from one whole allocation
-// per RPC.
+// sameAllocs reports whether on is no more than off. The margin is for allocations that are not
+// part of an RPC, and far below one per RPC.
 func sameAllocs(off, on float64) bool { return on-off < 0.5 }
 
-// steady removes what makes allocations differ from run to run: a collection
-// empties the pools, and a second processor has pools of its own.
+// steady makes allocations repeatable. A garbage collection would empty the pools, and a second
+// processor has pools of its own.
 func steady(t *testing.T) {
 	t.Helper()
 	if raceDetector {
-		t.Skip("under the race detector a sync.Pool drops things by chance")
+		t.Skip("under the race detector a sync.Pool drops items at random")
 	}
 	percent := debug.SetGCPercent(-1)
 	procs := runtime.GOMAXPROCS(1)
@@ -70,10 +70,10 @@ func steady(t *testing.T) {
 	})
 }
 
-// allocs returns the allocations per operation of two kinds of server, client
-// included: the least of a few counts each, in turns. What a busy machine makes of
-// the timing (another window update, another ping of the bandwidth estimator, a
-// goroutine more that is woken) only ever adds.
+// allocs returns the allocations per operation of two kinds of server, client included. It counts
+// them several times, alternating between the servers, and returns the least of each. A busy
+// machine only ever adds allocations: another window update, another ping of the bandwidth
+// estimator, another goroutine that is woken.
 func allocs(t *testing.T, l load, w wire, kinds [2]serverKind) (least [2]float64) {
 	t.Helper()
 	var clients [2]hellov1.HelloServiceClient

@@ -1,8 +1,7 @@
-// Package bench holds evenkeel against a bare grpc.NewServer: what an RPC, a
-// message and an idle connection cost with it and without.
+// Package bench compares evenkeel with a bare grpc.NewServer: the cost of an RPC, of a message
+// and of an idle connection.
 //
-// What is exact is a test and fails the build: allocations per RPC
-// (TestNoExtraAllocationPerRPC) and heap per idle connection
-// (TestIdleConnectionHeap). What depends on the machine is a benchmark; README.md
-// has the figures and how to get them.
+// Tests check what is exact: allocations per RPC (TestNoExtraAllocationPerRPC) and heap per idle
+// connection (TestIdleConnectionHeap). Benchmarks measure what depends on the machine. README.md
+// has the figures and the commands.
 package bench

@@ -15,11 +15,11 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// herdReady is what a herd says once all its connections are idle.
+// herdReady is the line that a herd prints once all its connections are idle.
 const herdReady = "idle"
 
-// herdMain is the main function of a process of clients. It ends with its standard
-// input, and so with its parent.
+// herdMain is the main function of a process of clients. It returns when its standard input ends,
+// and so no later than its parent.
 func herdMain(spec string) int {
 	var h clients
 	if _, err := fmt.Sscan(spec, &h.addr, &h.wire, &h.n, &h.rpcs); err != nil {
@@ -44,7 +44,7 @@ type clients struct {
 	all []*grpc.ClientConn
 }
 
-// dialers is how many connect at a time; a listener's queue is longer.
+// dialers is how many clients connect at the same time. The queue of a listener is longer.
 const dialers = 32
 
 func (h *clients) connect() error {
@@ -64,7 +64,7 @@ func (h *clients) connect() error {
 	return errors.Join(errs...)
 }
 
-// one connects, does its calls and falls silent.
+// one connects, makes its calls and leaves the connection idle.
 func (h *clients) one(ctx context.Context) (*grpc.ClientConn, error) {
 	cc, err := grpc.NewClient("passthrough:///"+h.addr, grpc.WithTransportCredentials(clientCreds(h.wire)),
 		grpc.WithIdleTimeout(0))
@@ -77,7 +77,7 @@ func (h *clients) one(ctx context.Context) (*grpc.ClientConn, error) {
 			return nil, ctx.Err()
 		}
 	}
-	// Without a deadline: the runtime clears stopped timers away when it likes, and
-	// each would keep a stream of the server alive.
+	// The calls have no deadline: the runtime removes stopped timers at some later time, and
+	// until then each would keep a stream of the server alive.
 	return cc, unary(context.WithoutCancel(ctx), hellov1.NewHelloServiceClient(cc), h.rpcs)
 }

@@ -14,26 +14,26 @@ import (
 	"time"
 )
 
-// maxExtraHeap is the bar: heap per idle connection above that of a bare server.
+// maxExtraHeap is the limit on heap per idle connection above that of a bare server.
 const maxExtraHeap = 512
 
-// idleCase is how the connections came to be idle.
+// idleCase is the history of the idle connections.
 type idleCase struct {
 	wire wire
-	rpcs int // done before
+	rpcs int // the number of RPCs on each connection before it became idle
 }
 
 func (c idleCase) String() string { return fmt.Sprintf("wire=%s/rpcs=%d", c.wire, c.rpcs) }
 
-// idleCases: 0 RPCs is the subchannel that round_robin keeps and nobody uses yet.
+// idleCases includes 0 RPCs: a subchannel that round_robin keeps and has not used yet.
 func idleCases() []idleCase {
 	return []idleCase{{tcp, 0}, {tcp, 10}, {overTLS, 0}, {overTLS, 10}}
 }
 
-// TestIdleConnectionHeap: promise 6, no read buffer per idle connection.
+// Promise 6: no read buffer per idle connection.
 func TestIdleConnectionHeap(t *testing.T) {
 	if raceDetector {
-		t.Skip("the race detector's own memory is not the server's")
+		t.Skip("the race detector needs memory of its own")
 	}
 	const n = 200
 	for _, c := range idleCases() {
@@ -41,9 +41,9 @@ func TestIdleConnectionHeap(t *testing.T) {
 			off := medianIdle(t, bare, c, n)
 			for _, kind := range []serverKind{evenkeel, ownKeys} {
 				on := medianIdle(t, kind, c, n)
-				t.Logf("bare %.0f, %s %.0f bytes of heap per idle connection", off.heap, kind, on.heap)
+				t.Logf("bare: %.0f, %s: %.0f bytes of heap per idle connection", off.heap, kind, on.heap)
 				if on.heap > off.heap+maxExtraHeap {
-					t.Errorf("%s: %.0f bytes of heap more than a bare server, want at most %d", kind, on.heap-off.heap, maxExtraHeap)
+					t.Errorf("%s: got %.0f bytes of heap more than a bare server, want at most %d", kind, on.heap-off.heap, maxExtraHeap)
 				}
 			}
 		})
@@ -61,7 +61,7 @@ func BenchmarkIdleHeap(b *testing.B) {
 					b.ReportMetric(m.heap, "heap-B/conn")
 					b.ReportMetric(m.stack, "stack-B/conn")
 				}
-				b.ReportMetric(0, "ns/op") // of the herd: says nothing
+				b.ReportMetric(0, "ns/op") // meaningless: the time of the herd
 			})
 		}
 	}
@@ -70,7 +70,7 @@ func BenchmarkIdleHeap(b *testing.B) {
 // perConn is the memory of one connection, in bytes.
 type perConn struct{ heap, stack float64 }
 
-// medianIdle is that of three measurements by their heap.
+// medianIdle returns the measurement with the median heap of three.
 func medianIdle(t *testing.T, kind serverKind, c idleCase, n int) perConn {
 	t.Helper()
 	addr := idleServer(t, kind, c)
@@ -82,7 +82,7 @@ func medianIdle(t *testing.T, kind serverKind, c idleCase, n int) perConn {
 	return ms[1]
 }
 
-// idleServer returns the address of a new server that has had clients.
+// idleServer returns the address of a new server that has had clients before.
 func idleServer(tb testing.TB, kind serverKind, c idleCase) string {
 	tb.Helper()
 	addr, _ := listen(tb, newServer(tb, kind, c.wire), c.wire)
@@ -90,23 +90,23 @@ func idleServer(tb testing.TB, kind serverKind, c idleCase) string {
 	return addr
 }
 
-// idle connects n clients of another process, waits until they are idle and
-// returns what each costs the server.
+// idle connects n clients from another process, waits until they are idle and returns the
+// server's memory per connection.
 func idle(tb testing.TB, addr string, c idleCase, n int) perConn {
 	tb.Helper()
 	growGoroutines(8 * n)
 	before := settled()
-	leave := herd(tb, addr, c, n)
+	end := herd(tb, addr, c, n)
 	after := settled()
-	leave()
+	end()
 	return perConn{
 		heap:  (float64(after.HeapAlloc) - float64(before.HeapAlloc)) / float64(n),
 		stack: (float64(after.StackInuse) - float64(before.StackInuse)) / float64(n),
 	}
 }
 
-// growGoroutines leaves the runtime with so many dead goroutines. It never frees
-// them, so that whoever came first would pay for those of all the others.
+// growGoroutines leaves the runtime with n dead goroutines. The runtime reuses but never frees
+// them, so the first measurement would otherwise pay for those of all others.
 func growGoroutines(n int) {
 	var wg sync.WaitGroup
 	hold := make(chan struct{})
@@ -117,8 +117,8 @@ func growGoroutines(n int) {
 	wg.Wait()
 }
 
-// settled collects until the heap stays the same: the last frames of the herd may
-// still be on their way. Two collections empty a sync.Pool.
+// settled runs the garbage collector until the heap stays the same, since the last frames of the
+// herd may still be in flight. Two collections empty a sync.Pool.
 func settled() runtime.MemStats {
 	const most, same = 200, 4096
 	var m runtime.MemStats
@@ -135,14 +135,15 @@ func settled() runtime.MemStats {
 	return m
 }
 
-// herdEnv tells a child of this test binary that it is a herd of clients.
+// herdEnv makes a child of this test binary run as a herd of clients.
 const herdEnv = "EVENKEEL_BENCH_HERD"
 
-// herd starts a process with n connections that have become idle: in a process
-// of their own, so that the heap here is the server's alone. The function returned
-// ends it, and waits until the server's goroutines for it have ended, too: on a busy
-// machine that takes a while, and the next measurement would begin with its memory.
-func herd(tb testing.TB, addr string, c idleCase, n int) (leave func()) {
+// herd starts a process with n clients and waits until their connections are idle. It is another
+// process so that the heap of this one is the server's alone.
+//
+// end ends that process and waits until the server's goroutines for its connections have ended.
+// On a busy machine that takes a while, and their memory would spoil the next measurement.
+func herd(tb testing.TB, addr string, c idleCase, n int) (end func()) {
 	tb.Helper()
 	goroutines := runtime.NumGoroutine()
 	cmd := exec.Command(os.Args[0])
@@ -156,15 +157,15 @@ func herd(tb testing.TB, addr string, c idleCase, n int) (leave func()) {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil || strings.TrimSpace(line) != herdReady {
 		_ = in.Close()
-		tb.Fatalf("the clients said %q: %v, %v", line, err, cmd.Wait())
+		tb.Fatalf("the herd printed %q, want %q: %v, %v", line, herdReady, err, cmd.Wait())
 	}
 	return func() {
 		must(tb, in.Close())
 		_, _ = io.Copy(io.Discard, out)
 		must(tb, cmd.Wait())
-		for end := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines; runtime.GC() {
-			if time.Now().After(end) {
-				tb.Fatalf("%d goroutines, %d before the clients came", runtime.NumGoroutine(), goroutines)
+		for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines; runtime.GC() {
+			if time.Now().After(deadline) {
+				tb.Fatalf("got %d goroutines, want at most %d as before the herd", runtime.NumGoroutine(), goroutines)
 			}
 		}
 	}

@@ -11,12 +11,12 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// load is one kind of traffic; run does n of its operations. block of them take about
-// a millisecond.
+// load is one kind of traffic.
 type load struct {
 	name  string
-	block int
-	run   func(ctx context.Context, c hellov1.HelloServiceClient, n int) error
+	block int // the number of operations that take about a millisecond
+	// run does n operations.
+	run func(ctx context.Context, c hellov1.HelloServiceClient, n int) error
 }
 
 func loads() []load {
@@ -29,7 +29,7 @@ func loads() []load {
 	}
 }
 
-// findLoad is for the benchmarks, each of which has one.
+// findLoad returns the load of one benchmark.
 func findLoad(name string) load {
 	for _, l := range loads() {
 		if l.name == name {
@@ -43,7 +43,7 @@ func request() *hellov1.HiRequest {
 	return &hellov1.HiRequest{ToWho: "somebody", Message: "a small message"}
 }
 
-// unary does n small calls, one after the other.
+// unary makes n small calls, one after the other.
 func unary(ctx context.Context, c hellov1.HelloServiceClient, n int) error {
 	req := request()
 	for range n {
@@ -57,7 +57,7 @@ func unary(ctx context.Context, c hellov1.HelloServiceClient, n int) error {
 // callers is how many calls unaryParallel keeps in flight on its one connection.
 const callers = 16
 
-// unaryParallel does n small calls, many at a time.
+// unaryParallel makes n small calls, callers at a time.
 func unaryParallel(ctx context.Context, c hellov1.HelloServiceClient, n int) error {
 	errs := make([]error, callers)
 	var wg sync.WaitGroup
@@ -72,7 +72,7 @@ func unaryParallel(ctx context.Context, c hellov1.HelloServiceClient, n int) err
 	return errors.Join(errs...)
 }
 
-// serverStream is one RPC with n answers.
+// serverStream makes one RPC with n answers.
 func serverStream(ctx context.Context, c hellov1.HelloServiceClient, n int) error {
 	stream, err := c.Watch(ctx, &hellov1.HiRequest{ToWho: "somebody", Message: strconv.Itoa(n)})
 	if err != nil {
@@ -89,7 +89,7 @@ func serverStream(ctx context.Context, c hellov1.HelloServiceClient, n int) erro
 	}
 }
 
-// bidi is one RPC with n messages back and forth, one after the other.
+// bidi makes one RPC with n messages back and forth, one after the other.
 func bidi(ctx context.Context, c hellov1.HelloServiceClient, n int) error {
 	stream, err := c.Chat(ctx)
 	if err != nil {
@@ -113,7 +113,7 @@ func bidi(ctx context.Context, c hellov1.HelloServiceClient, n int) error {
 	return nil
 }
 
-// bidiRPCs is n streams of two messages each.
+// bidiRPCs makes n RPCs of two messages each.
 func bidiRPCs(ctx context.Context, c hellov1.HelloServiceClient, n int) error {
 	for range n {
 		if err := bidi(ctx, c, 2); err != nil {

@@ -9,13 +9,11 @@ import (
 	"testing"
 )
 
-// TestMain makes -count of benchmarks go round by round, each in a process of its
-// own. The testing package would run one server ten times and then the other,
-// so that whatever drifts in those minutes would look like a difference; and
-// the accidents of one process, such as where its memory lies, would be in
-// all ten runs.
+// TestMain runs -count benchmarks in rounds, each in a process of its own. The testing package
+// would run one server ten times and then the other, so any drift would look like a difference.
+// All ten runs would also share the accidents of one process, such as its memory layout.
 //
-// The test binary is its own herd of clients, too: see herd.
+// The test binary also serves as a herd of clients, see herd.
 func TestMain(m *testing.M) {
 	if spec := os.Getenv(herdEnv); spec != "" {
 		os.Exit(herdMain(spec))
@@ -28,14 +26,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// roundEnv tells a child of this test binary which repetition it is.
+// roundEnv is the number of the round, set for child processes of this test binary.
 const roundEnv = "EVENKEEL_BENCH_ROUND"
 
-// round is which repetition this is; every other one goes through the servers
-// in the opposite order.
+// round is the number of this round. Odd rounds take the servers in the opposite order.
 var round int
 
-// benchRounds is -count if there is a -bench.
+// benchRounds is -count if -bench is set, else 1.
 func benchRounds() int {
 	if flag.Lookup("test.bench").Value.String() == "" {
 		return 1
@@ -47,7 +44,8 @@ func benchRounds() int {
 	return n
 }
 
-// benchAll runs the benchmarks n times; of two flags the later one counts.
+// benchAll runs the benchmarks n times. The last of repeated flags counts, so it can append
+// -test.count=1.
 func benchAll(n int) int {
 	for i := range n {
 		cmd := exec.Command(os.Args[0], append(os.Args[1:], "-test.count=1")...)

@@ -15,13 +15,13 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// Fleet sizes: what one pod of a large fleet holds, and ten times that.
+// registrySizes are the connections of one pod in a large fleet, and ten times as many.
 var registrySizes = []int{10_000, 100_000}
 
-// connsPerKey is how many connections each client has.
+// connsPerKey is the number of connections of each client.
 const connsPerKey = 4
 
-// silent is a connection on which nothing ever passes.
+// silent is a connection that never carries data.
 type silent struct {
 	net.Conn
 	remote net.TCPAddr
@@ -35,11 +35,11 @@ func (s *silent) RemoteAddr() net.Addr { return &s.remote }
 func (s *silent) LocalAddr() net.Addr  { return &s.remote }
 func (*silent) Close() error           { return nil }
 
-// keyOf is the client of connection i.
+// keyOf is the key of connection i.
 func keyOf(i int) string { return fmt.Sprintf("10.0.%d.%d", i/connsPerKey>>8, i/connsPerKey&0xff) }
 
-// fullRegistry returns one with n connections. They are closed at the end, since the
-// index of addresses is the whole process's.
+// fullRegistry returns a registry with n connections. It closes them at the end of the test,
+// since the index of addresses is shared by the whole process.
 func fullRegistry(tb testing.TB, n int) (*conns.Registry, []net.Conn) {
 	tb.Helper()
 	reg := conns.NewRegistry(time.Second)
@@ -57,25 +57,25 @@ func fullRegistry(tb testing.TB, n int) (*conns.Registry, []net.Conn) {
 	return reg, all
 }
 
-// rpcContext is that of a handler whose RPC came over nc.
+// rpcContext is the context of a handler whose RPC arrived on nc.
 func rpcContext(nc net.Conn) context.Context {
 	return peer.NewContext(context.Background(), &peer.Peer{Addr: nc.RemoteAddr()})
 }
 
-// TestFromContextDoesNotAllocate: a handler may look its connection up with each call.
+// A handler may look up its connection in every call, so the lookup must not allocate.
 func TestFromContextDoesNotAllocate(t *testing.T) {
 	_, all := fullRegistry(t, 1000)
 	ctx := rpcContext(all[500])
-	if rebalance.Draining(ctx) == nil { // makes the channel, once per connection
-		t.Fatal("the connection is not found")
+	if rebalance.Draining(ctx) == nil { // creates the channel, once per connection
+		t.Fatal("the connection was not found")
 	}
 	look := func() {
 		if c, ok := conns.FromContext(ctx); c == nil || !ok || rebalance.Draining(ctx) == nil {
-			t.Error("the connection is not found")
+			t.Error("the connection was not found")
 		}
 	}
 	if n := testing.AllocsPerRun(1000, look); n != 0 {
-		t.Errorf("%v allocations per look-up", n)
+		t.Errorf("got %v allocations per lookup, want 0", n)
 	}
 }
 
@@ -85,14 +85,14 @@ func BenchmarkFromContext(b *testing.B) {
 			_, all := fullRegistry(b, n)
 			ctxs := make([]context.Context, 1024)
 			for i := range ctxs {
-				ctxs[i] = rpcContext(all[i*7919%n]) //nolint:fatcontext // each its own
+				ctxs[i] = rpcContext(all[i*7919%n]) //nolint:fatcontext // the contexts are independent
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
 					if c, _ := conns.FromContext(ctxs[i%len(ctxs)]); c == nil {
-						b.Error("not found")
+						b.Error("the connection was not found")
 						return
 					}
 				}
@@ -101,8 +101,8 @@ func BenchmarkFromContext(b *testing.B) {
 	}
 }
 
-// BenchmarkAddAndClose is what accepting and losing a connection costs beyond the
-// handshake, among n others.
+// BenchmarkAddAndClose measures the cost of opening and closing a connection among n others,
+// without its handshake.
 func BenchmarkAddAndClose(b *testing.B) {
 	for _, n := range registrySizes {
 		b.Run(fmt.Sprintf("conns=%d", n), func(b *testing.B) {
@@ -118,37 +118,37 @@ func BenchmarkAddAndClose(b *testing.B) {
 	}
 }
 
-// BenchmarkEach is one look at every connection, as before each plan: the lock is
-// held as long.
+// BenchmarkEach measures one pass over all connections, as before each plan. The lock is held
+// all the time.
 func BenchmarkEach(b *testing.B) {
 	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
 		seen := 0
 		reg.Each(func(*conns.Info) { seen++ })
 		if seen != n {
-			b.Fatalf("%d of %d", seen, n)
+			b.Fatalf("got %d connections, want %d", seen, n)
 		}
 	})
 }
 
-// BenchmarkTotals is what a peer's poll and a scrape of the metrics cost.
+// BenchmarkTotals measures the cost of a scrape of the metrics.
 func BenchmarkTotals(b *testing.B) {
 	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
 		if t := reg.Totals(); t.Connections != n {
-			b.Fatalf("%d of %d", t.Connections, n)
+			b.Fatalf("got %d connections, want %d", t.Connections, n)
 		}
 	})
 }
 
-// BenchmarkBrief is what a peer's poll costs.
+// BenchmarkBrief measures the cost of a peer's poll.
 func BenchmarkBrief(b *testing.B) {
 	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
 		if t := reg.Brief(); t.Connections != n {
-			b.Fatalf("%d of %d", t.Connections, n)
+			b.Fatalf("got %d connections, want %d", t.Connections, n)
 		}
 	})
 }
 
-// BenchmarkSample is what happens once a second.
+// BenchmarkSample measures the work that is done once a second.
 func BenchmarkSample(b *testing.B) {
 	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
 		reg.Sample(func(i *conns.Info) float64 { return 1 + i.RequestRate })
@@ -158,7 +158,7 @@ func BenchmarkSample(b *testing.B) {
 	})
 }
 
-// BenchmarkLoads is the sums alone.
+// BenchmarkLoads measures the sums alone.
 func BenchmarkLoads(b *testing.B) {
 	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
 		if l := reg.Loads(); l.Connections != n {
@@ -167,11 +167,11 @@ func BenchmarkLoads(b *testing.B) {
 	})
 }
 
-// BenchmarkPick is one move.
+// BenchmarkPick measures one drain.
 func BenchmarkPick(b *testing.B) {
 	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
 		if got := reg.Pick([]uint64{uint64(n)}); len(got) != 1 {
-			b.Fatal("not found")
+			b.Fatal("the connection was not found")
 		}
 	})
 }
@@ -188,20 +188,20 @@ func overRegistry(b *testing.B, f func(b *testing.B, reg *conns.Registry, n int)
 	}
 }
 
-// BenchmarkStatus is /statusz without its JSON.
+// BenchmarkStatus measures /statusz without its JSON.
 func BenchmarkStatus(b *testing.B) {
 	overBalancer(b, func(b *testing.B, bal *rebalance.Balancer, n int) {
 		if s := bal.Status(); s.Connections != n {
-			b.Fatalf("%d of %d", s.Connections, n)
+			b.Fatalf("got %d connections, want %d", s.Connections, n)
 		}
 	})
 }
 
-// BenchmarkReport is the answer to one peer's poll.
+// BenchmarkReport measures the answer to one peer's poll.
 func BenchmarkReport(b *testing.B) {
 	overBalancer(b, func(b *testing.B, bal *rebalance.Balancer, n int) {
 		if r := inside.Of(bal).Report(nil); r.Connections != n {
-			b.Fatalf("%d of %d", r.Connections, n)
+			b.Fatalf("got %d connections, want %d", r.Connections, n)
 		}
 	})
 }
@@ -218,7 +218,7 @@ func overBalancer(b *testing.B, f func(b *testing.B, bal *rebalance.Balancer, n 
 	}
 }
 
-// fullBalancer returns one that tracks n connections and does not run.
+// fullBalancer returns a Balancer that tracks n connections and does not run.
 func fullBalancer(b *testing.B, n int) *rebalance.Balancer {
 	b.Helper()
 	bal, err := rebalance.New(config.Default(), rebalance.WithSelf("pod-a", "10.255.0.1"))

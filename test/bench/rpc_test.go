@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Client and server are one process here: allocs/op and ns/op include the client,
-// which is the same on both sides.
+// Client and server share one process here, so allocs/op and ns/op include the client. It is the
+// same in both cases.
 
 func BenchmarkUnary(b *testing.B)               { compare(b, findLoad("Unary"), wires()) }
 func BenchmarkUnaryParallel(b *testing.B)       { compare(b, findLoad("UnaryParallel"), wires()) }
@@ -42,16 +42,17 @@ func must(tb testing.TB, err error) {
 	}
 }
 
-// BenchmarkTimeRatio is the time with evenkeel over the time without; the bar is
-// 1.02. Both servers run, and blocks of about a millisecond alternate between
-// them, so that both meet the same noise. Collections happen between the
-// blocks only: allocations are equal, and a collection would hit one or the
-// other by chance. Three views of the same blocks:
+// BenchmarkTimeRatio measures the time with evenkeel over the time without. The limit is 1.02.
+// Both servers run at the same time, and blocks of about a millisecond alternate between them, so
+// that both meet the same noise. Garbage collections happen only between blocks: the allocations
+// are equal, and a collection would hit one server or the other by chance.
 //
-//   - quiet-ratio: the first decile of one over that of the other, which on a busy
-//     machine are the blocks that nobody disturbed
-//   - wall-ratio: the median over the pairs of blocks
-//   - cpu-ratio: all CPU time, client included, that of the kernel, too
+// It reports three views of the same blocks:
+//
+//   - quiet-ratio: the ratio of the first deciles, which on a busy machine are the undisturbed
+//     blocks
+//   - wall-ratio: the median ratio of pairs of blocks
+//   - cpu-ratio: the ratio of all CPU time, client and kernel included
 func BenchmarkTimeRatio(b *testing.B) {
 	for _, l := range loads() {
 		for _, w := range wires() {
@@ -60,8 +61,8 @@ func BenchmarkTimeRatio(b *testing.B) {
 	}
 }
 
-// collectEvery is how many pairs of blocks pass between two collections: some tens
-// of megabytes.
+// collectEvery is the number of pairs of blocks between two garbage collections. They allocate
+// some tens of megabytes.
 const collectEvery = 50
 
 func ratio(b *testing.B, l load, w wire) {
@@ -85,10 +86,10 @@ func ratio(b *testing.B, l load, w wire) {
 	b.ReportMetric(quantile(on.walls, 0.1)/quantile(off.walls, 0.1), "quiet-ratio")
 	b.ReportMetric(quantile(ratios, 0.5), "wall-ratio")
 	b.ReportMetric(on.cpu.Seconds()/off.cpu.Seconds(), "cpu-ratio")
-	b.ReportMetric(0, "ns/op") // of a pair of blocks: says nothing
+	b.ReportMetric(0, "ns/op") // meaningless: the time of a pair of blocks
 }
 
-// side is one of two servers that take turns.
+// side is one of the two servers that alternate.
 type side struct {
 	block func()
 	walls []float64 // seconds of each block
@@ -108,7 +109,7 @@ func (s *side) measure() {
 	s.cpu += cpuTime() - cpu
 }
 
-// quantile sorts v.
+// quantile returns a quantile of v and sorts v.
 func quantile(v []float64, q float64) float64 {
 	slices.Sort(v)
 	return v[int(q*float64(len(v)-1))]

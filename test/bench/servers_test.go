@@ -28,21 +28,20 @@ import (
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
 
-// serverKind is what is compared.
+// serverKind is a kind of server to compare.
 type serverKind string
 
 const (
 	bare     serverKind = "bare"
 	evenkeel serverKind = "evenkeel"
-	// ownKeys is evenkeel where every connection has a client, and so a key, of
-	// its own. The clients here share one address, which is the cheaper case.
+	// ownKeys is evenkeel with a key for each connection. Otherwise the clients here share one
+	// address, and so one key, which is cheaper.
 	ownKeys serverKind = "evenkeel-own-keys"
-	// intercepted is bare with an interceptor that does nothing: what the tests
-	// here must notice.
+	// intercepted is bare with an interceptor that does nothing. The tests must notice its cost.
 	intercepted serverKind = "intercepted"
 )
 
-// compared are the two servers of a benchmark in the order of this round.
+// compared returns the two servers of a benchmark in the order of this round.
 func compared() []serverKind {
 	kinds := []serverKind{bare, evenkeel}
 	if round%2 == 1 {
@@ -51,7 +50,7 @@ func compared() []serverKind {
 	return kinds
 }
 
-// wire is what the bytes go over.
+// wire is the transport of a connection.
 type wire string
 
 const (
@@ -62,7 +61,7 @@ const (
 
 func wires() []wire { return []wire{tcp, overTLS, inMemory} }
 
-// newServer returns a server of the given kind as its user would make it.
+// newServer returns a server of the given kind, made as a user would make it.
 func newServer(tb testing.TB, kind serverKind, w wire) *grpc.Server {
 	tb.Helper()
 	var opts []grpc.ServerOption
@@ -87,7 +86,7 @@ func newServer(tb testing.TB, kind serverKind, w wire) *grpc.Server {
 	return srv
 }
 
-// newBalancer returns one that runs, as it would in a pod.
+// newBalancer returns a Balancer that runs, as in a pod.
 func newBalancer(tb testing.TB, kind serverKind) *rebalance.Balancer {
 	tb.Helper()
 	opts := []rebalance.Option{rebalance.WithSelf("pod-a", "127.0.0.1")}
@@ -118,11 +117,10 @@ func passStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.
 	return h(srv, ss)
 }
 
-// dialer reaches a listener.
+// dialer connects to a listener.
 type dialer func(context.Context, string) (net.Conn, error)
 
-// listen serves srv and returns the address, and how to reach it where that is
-// not plain TCP.
+// listen serves srv and returns its address, and a dialer if the transport is not TCP.
 func listen(tb testing.TB, srv *grpc.Server, w wire) (string, dialer) {
 	tb.Helper()
 	var lis net.Listener
@@ -169,7 +167,7 @@ func dial(tb testing.TB, kind serverKind, w wire) hellov1.HelloServiceClient {
 	return hellov1.NewHelloServiceClient(cc)
 }
 
-// clientCreds trusts anybody: nothing is at stake on loopback.
+// clientCreds accept any certificate, since the server is on loopback.
 func clientCreds(w wire) credentials.TransportCredentials {
 	if w == overTLS {
 		return credentials.NewTLS(&tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
@@ -202,7 +200,7 @@ var certificate = sync.OnceValues(func() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 })
 
-// hello answers without work of its own, so that the way to it is what counts.
+// hello answers without any work, so that only the path to the handler is measured.
 type hello struct {
 	hellov1.UnimplementedHelloServiceServer
 }
@@ -215,7 +213,7 @@ func (*hello) Hi(_ context.Context, req *hellov1.HiRequest) (*hellov1.HiResponse
 	return answer(req), nil
 }
 
-// Watch sends as many answers as the message says.
+// Watch sends as many answers as the number in the message.
 func (*hello) Watch(req *hellov1.HiRequest, stream grpc.ServerStreamingServer[hellov1.HiResponse]) error {
 	n, err := strconv.Atoi(req.GetMessage())
 	if err != nil {

@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// lanes is how many scenarios run side by side: most of a scenario is waiting for the
-// 30 s of the clients' resolvers, and two cores carry two of them.
+// lanes is the number of scenarios that run at the same time. They mostly wait for the clients'
+// resolvers, for 30 s each, so two cores are enough for two.
 const lanes = 2
 
-// The demo judges by itself and exits 1 if a promise broke; the patterns make sure
-// that it did what the scenario is about.
+// The demo exits with status 1 if a promise is broken. The patterns only check that it ran the
+// scenario.
 func TestDemo(t *testing.T) {
 	if testing.Short() {
-		t.Skip("minutes of real time")
+		t.Skip("takes minutes")
 	}
 	bin := build(t)
 	slots := make(chan struct{}, lanes)
@@ -29,7 +29,7 @@ func TestDemo(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"beside the alternatives": {
+		"compared with the alternatives": {
 			[]string{},
 			[]string{`2 to 5 +even after`, `GOAWAYs +20 +\d+ +0\n`, `never even`},
 		},
@@ -37,7 +37,7 @@ func TestDemo(t *testing.T) {
 			[]string{"-full", "-only", "evenkeel"},
 			[]string{`2 to 5`, `5 to 2`, `(?i)kill`},
 		},
-		"DNS lags": {
+		"DNS lags behind": {
 			[]string{"-dns-lag", "20s", "-only", "evenkeel"},
 			[]string{`2 to 5 +even after`, `GOAWAYs +20\n`},
 		},
@@ -57,7 +57,7 @@ func TestDemo(t *testing.T) {
 			out := run(t, bin, tc.args)
 			for _, want := range tc.want {
 				if !regexp.MustCompile(want).MatchString(out) {
-					t.Errorf("no %q in the output:\n%s", want, out)
+					t.Errorf("the output does not match %q:\n%s", want, out)
 				}
 			}
 		})
@@ -79,7 +79,7 @@ func run(t *testing.T, bin string, args []string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, append([]string{"-headless", "-page", ""}, args...)...)
-	// Asked first, so that it takes its own processes with it.
+	// SIGTERM comes first, so that the demo can end its child processes.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
 	cmd.Env = os.Environ()

@@ -1,3 +1,3 @@
-// Package demo runs the main job as a user would: the demo's own program, with
-// real server and client processes, in each scenario that promises something.
+// Package demo runs the demo program as a user would, with real server and client processes. It
+// covers each scenario that the demo makes a promise about.
 package demo

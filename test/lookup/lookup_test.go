@@ -20,13 +20,13 @@ import (
 
 const name = "hello.test."
 
-// zone is a DNS server with records that change while it runs.
+// zone is a DNS server whose records can change while it runs.
 type zone struct {
 	addr string
 
 	mu      sync.Mutex
-	records map[string][]string // by owner, in the form of a zone file
-	code    int                 // what all questions are answered with, if not 0
+	records map[string][]string // by owner, as in a zone file
+	code    int                 // the response code of all answers, if not 0
 }
 
 // serve starts a zone on loopback, UDP and TCP.
@@ -38,7 +38,7 @@ func serve(t *testing.T) *zone {
 	}
 	udp, err := net.ListenPacket("udp", tcp.Addr().String())
 	if err != nil {
-		t.Skip("the port is taken for UDP:", err)
+		t.Skip("the UDP port is in use:", err)
 	}
 	z := &zone{addr: tcp.Addr().String(), records: make(map[string][]string)}
 	for _, s := range []*mdns.Server{{Listener: tcp, Handler: z}, {PacketConn: udp, Handler: z}} {
@@ -76,7 +76,7 @@ func (z *zone) ServeDNS(w mdns.ResponseWriter, q *mdns.Msg) {
 	_ = w.WriteMsg(m)
 }
 
-// fill reports whether the name exists.
+// fill adds the answers for a name and reports whether the name exists.
 func (z *zone) fill(m *mdns.Msg, owner string, qtype uint16) bool {
 	records, exists := z.records[strings.ToLower(owner)]
 	for _, rec := range records {
@@ -131,13 +131,13 @@ func TestLookups(t *testing.T) {
 	} {
 		for _, r := range []*lookup.Resolver{r, r.Strict()} {
 			if got, err := r.Addrs(t.Context(), host); err != nil || !slices.Equal(got, want) {
-				t.Errorf("%s: got %d, %v, want %d addresses", host, len(got), err, len(want))
+				t.Errorf("%s: got %d addresses and error %v, want %d addresses", host, len(got), err, len(want))
 			}
 		}
 	}
 }
 
-// A name of the fleet: pods come, the DNS is late, fails, and comes back.
+// A pod is added while DNS lags behind. Then DNS fails and recovers.
 func TestGateFollowsTheDNS(t *testing.T) {
 	z := serve(t)
 	r, err := lookup.New(z.addr)
@@ -155,14 +155,14 @@ func TestGateFollowsTheDNS(t *testing.T) {
 	g.Want([][]netip.Addr{{before}, {added, netip.MustParseAddr("fd00::2")}})
 	s := await(t, g, func(s lookup.Status) bool { return slices.Equal(s.Missing, []netip.Addr{added}) })
 	if s.Open {
-		t.Fatal("open without the new pod")
+		t.Fatal("the gate is open although DNS lacks the new pod")
 	}
-	z.set(name, "A 10.0.0.1", "AAAA fd00::2") // one family of it is enough
+	z.set(name, "A 10.0.0.1", "AAAA fd00::2") // one address family is enough
 	await(t, g, func(s lookup.Status) bool { return s.Open && s.FullInARow >= 3 })
 	z.fail(mdns.RcodeServerFailure)
 	s = await(t, g, func(s lookup.Status) bool { return !s.Open })
 	if s.Err == nil || !strings.Contains(s.Err.Error(), z.addr) {
-		t.Errorf("closed for %v", s.Err)
+		t.Errorf("got the error %v, want one that names the server", s.Err)
 	}
 	z.fail(0)
 	await(t, g, func(s lookup.Status) bool { return s.Open && s.Err == nil })
@@ -170,7 +170,7 @@ func TestGateFollowsTheDNS(t *testing.T) {
 	await(t, g, func(s lookup.Status) bool { return !s.Open && slices.Equal(s.Missing, []netip.Addr{before}) })
 }
 
-// await waits for a status, by way of the notifications alone.
+// await waits for a status. It relies on the gate's notifications.
 func await(t *testing.T, g *lookup.Gate, ok func(lookup.Status) bool) lookup.Status {
 	t.Helper()
 	for {
@@ -180,14 +180,14 @@ func await(t *testing.T, g *lookup.Gate, ok func(lookup.Status) bool) lookup.Sta
 		select {
 		case <-g.Changed():
 		case <-t.Context().Done():
-			t.Fatal("the test is over")
+			t.Fatal("the test ended")
 		case <-time.After(30 * time.Second):
-			t.Fatalf("still %+v", g.Status())
+			t.Fatalf("timeout after 30 s, last status %+v", g.Status())
 		}
 	}
 }
 
-// source runs a source and hands out its views.
+// source runs a source and returns a channel of its views.
 func source(t *testing.T, opts dns.Options) <-chan peers.Membership {
 	t.Helper()
 	opts.Interval = dns.MinInterval
@@ -211,7 +211,8 @@ func source(t *testing.T, opts dns.Options) <-chan peers.Membership {
 	return views
 }
 
-// until returns the first view that is ok; a lookup under way may still be of before.
+// until waits for a view that is ok. Earlier views may come from a lookup that began before the
+// latest change.
 func until(t *testing.T, views <-chan peers.Membership, what string, ok func(peers.Membership) bool) {
 	t.Helper()
 	var last peers.Membership
@@ -220,9 +221,10 @@ func until(t *testing.T, views <-chan peers.Membership, what string, ok func(pee
 			return
 		}
 	}
-	t.Fatalf("%s: still %+v", what, last)
+	t.Fatalf("%s: not reported within 50 views, last view %+v", what, last)
 }
 
+// shape formats the addresses of all members.
 func shape(m peers.Membership) string {
 	var parts []string
 	for _, one := range m.Members {
