@@ -18,16 +18,16 @@ var (
 	h2loadLine    = regexp.MustCompile(`requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded, \d+ failed, \d+ errored`)
 )
 
-// h2loadRun is how long one h2load lives: long enough for one GOAWAY on each of
-// its connections, after which it only waits, since it never connects again.
+// h2loadRun is how long one h2load runs: long enough for one GOAWAY on each of its connections.
+// After that it only waits, since it never reconnects.
 const h2loadRun = 4 * time.Second
 
-// h2load runs h2load again and again, against the servers in turn. A call that
-// was begun and did not succeed has failed.
+// h2load runs h2load several times, against one server after the other. A call that was started
+// and did not succeed has failed.
 func h2load(t *testing.T, s *server) result {
 	r := result{Client: "h2load", Version: h2loadVersion.FindStringSubmatch(h2loadOut(t, "--version"))[1], Errors: map[string]int{}}
 	body := filepath.Join(t.TempDir(), "body")
-	// HiRequest{to_who: "you", message: "hello"} behind gRPC's five bytes.
+	// HiRequest{to_who: "you", message: "hello"} after gRPC's prefix of five bytes.
 	if err := os.WriteFile(body, []byte("\x00\x00\x00\x00\x0c\x0a\x03you\x12\x05hello"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func h2load(t *testing.T, s *server) result {
 			"http://"+s.GRPC[i%len(s.GRPC)]+"/hello.v1.HelloService/Hi")
 		m := h2loadLine.FindStringSubmatch(out)
 		if m == nil {
-			t.Fatalf("h2load said:\n%s", out)
+			t.Fatalf("h2load printed no summary:\n%s", out)
 		}
 		started, _ := strconv.Atoi(m[2])
 		succeeded, _ := strconv.Atoi(m[4])

@@ -35,24 +35,27 @@ func seconds(t testing.TB) int {
 // row is one client of the table.
 type row struct {
 	name string
-	// client runs it until its calls are over; nil where drive is set.
+	// argv starts the client; nil if drive is set.
 	argv []string
-	// drive does the calls in another way than by a client that knows our arguments.
+	// drive makes the calls of a client that does not take our arguments.
 	drive func(t *testing.T, s *server) result
-	// policy is what its channel is told; single: it knows the first server only.
+	// policy is the balancing policy of the channel.
 	policy string
+	// single is set if the client gets only the first server's address.
 	single bool
 	tls    bool
-	// proxy stands between, if set.
+	// proxy, if set, starts a proxy between the client and the servers.
 	proxy func(t *testing.T, s *server) *proxy
-	// perGoAway is how many calls may fail for each GOAWAY, rounded up, if each of them
-	// failed with an error that the regular expression failing matches; why says why it
-	// cannot be none.
-	perGoAway    float64
-	failing, why string
+	// failuresPerGoAway is how many calls may fail per GOAWAY. The product is rounded up. Each
+	// error must match failing.
+	failuresPerGoAway float64
+	// failing is a regular expression for the errors that are allowed.
+	failing string
+	// why is the reason why the server cannot prevent them.
+	why string
 }
 
-// result is what a client says of itself.
+// result is the line that a client prints.
 type result struct {
 	Client  string         `json:"client"`
 	Version string         `json:"version"`
@@ -66,7 +69,7 @@ type outcome struct {
 	name string
 	result
 	totals
-	left int
+	leftOpen int
 }
 
 func TestInterop(t *testing.T) {
@@ -90,14 +93,14 @@ func TestInterop(t *testing.T) {
 	all := rows()
 	i := slices.IndexFunc(all, func(r row) bool { return r.drive != nil })
 	t.Run("clients", each(slices.Concat(all[:i], all[i+1:]), true))
-	// h2load counts what is begun when its time is over as failed, so it must have got its
-	// GOAWAYs by then: nothing runs beside it.
+	// h2load counts calls that are in flight at its end as failed, so it must have got its GOAWAYs
+	// by then. It runs alone, since another row could delay them.
 	t.Run("alone", each(all[i:i+1], false))
 	show(t, table)
 }
 
-// run does all of a row: calls, the sockets of the idle client, the sockets
-// after it, and the bars.
+// run runs one row: the calls, the sockets of the idle client, the sockets after its end, and
+// the limits.
 func (r row) run(t *testing.T) outcome {
 	s := startServer(t, r.tls)
 	var p *proxy
@@ -110,7 +113,7 @@ func (r row) run(t *testing.T) outcome {
 	} else {
 		c := startClient(t, r.argv, r.args(t, s, p))
 		o.result = c.result(t, time.Duration(seconds(t))*time.Second)
-		o.left = s.leftOpen(t)
+		o.leftOpen = s.leftOpen(t)
 		c.end(t)
 	}
 	if p != nil {
@@ -137,53 +140,53 @@ func (r row) args(t *testing.T, s *server, p *proxy) []string {
 	return args
 }
 
-// check holds an outcome against its bars. Too few calls or GOAWAYs fail, too:
-// such a run would prove nothing.
+// check compares an outcome with its limits. Too few calls or GOAWAYs fail too, since such a run
+// would prove nothing.
 func (r row) check(t *testing.T, o outcome) {
-	if allowed := int(math.Ceil(r.perGoAway * float64(o.GoAways))); o.Failed > allowed {
-		t.Errorf("%d of %d calls failed, at most %d may: %v", o.Failed, o.Calls, allowed, o.Errors)
+	if allowed := int(math.Ceil(r.failuresPerGoAway * float64(o.GoAways))); o.Failed > allowed {
+		t.Errorf("%d of %d calls failed, want at most %d: %v", o.Failed, o.Calls, allowed, o.Errors)
 	} else if o.Failed > 0 {
-		t.Logf("%d of %d calls failed, as may be (%s): %v", o.Failed, o.Calls, r.why, o.Errors)
+		t.Logf("%d of %d calls failed, as allowed (%s): %v", o.Failed, o.Calls, r.why, o.Errors)
 	}
 	known := regexp.MustCompile(r.failing)
 	for text := range o.Errors {
-		if r.perGoAway > 0 && !known.MatchString(text) {
-			t.Errorf("a call failed in another way than by %q: %s", r.failing, text)
+		if r.failuresPerGoAway > 0 && !known.MatchString(text) {
+			t.Errorf("a call failed with %q, want an error that matches %q", text, r.failing)
 		}
 	}
-	// Nothing was done twice, and no call that failed had been begun.
+	// No call was served twice, and no failed call had reached a handler.
 	if o.Served != o.Calls-o.Failed {
-		t.Errorf("the servers served %d calls, the client had %d without an error", o.Served, o.Calls-o.Failed)
+		t.Errorf("the servers served %d calls, want the client's %d successful ones", o.Served, o.Calls-o.Failed)
 	}
-	if o.left != 0 {
-		t.Errorf("%d sockets left open beside the connections in use", o.left)
+	if o.leftOpen != 0 {
+		t.Errorf("got %d open sockets besides the connections in use, want 0", o.leftOpen)
 	}
 	if o.Forced != 0 {
-		t.Errorf("%d connections were closed by force, though every stream came to its end", o.Forced)
+		t.Errorf("got %d connections closed by force although every stream ended, want 0", o.Forced)
 	}
 	if least := 20 * seconds(t); o.Calls < least {
-		t.Errorf("%d calls, want at least %d", o.Calls, least)
+		t.Errorf("got %d calls, want at least %d", o.Calls, least)
 	}
-	// Each server asks every two seconds; half of that leaves room for a slow machine.
+	// Each server drains every two seconds. Half of the GOAWAYs are enough on a slow machine.
 	least := seconds(t) / 4
 	if !r.single && r.drive == nil && r.proxy == nil {
 		least *= 3
 	}
 	if o.GoAways < least {
-		t.Errorf("%d GOAWAYs, want at least %d", o.GoAways, least)
+		t.Errorf("got %d GOAWAYs, want at least %d", o.GoAways, least)
 	}
 }
 
-// show prints the table and keeps it for the README.
+// show prints the table and writes it to table.md for the README.
 func show(t *testing.T, table []outcome) {
 	var b strings.Builder
-	b.WriteString("| client | version | calls | failed | GOAWAYs | connections | forced | sockets left |\n")
+	b.WriteString("| client | version | calls | failed | GOAWAYs | connections | forced | sockets left open |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows() {
 		for _, o := range table {
 			if o.name == r.name {
 				fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %d |\n",
-					o.name, o.Version, o.Calls, o.Failed, o.GoAways, o.Opened, o.Forced, o.left)
+					o.name, o.Version, o.Calls, o.Failed, o.GoAways, o.Opened, o.Forced, o.leftOpen)
 			}
 		}
 	}
@@ -195,7 +198,7 @@ func show(t *testing.T, table []outcome) {
 	}
 }
 
-// built is the path of something that run.sh has built.
+// built returns the path of a file that run.sh has built.
 func built(parts ...string) string {
 	dir, err := filepath.Abs(".tmp")
 	if err != nil {
@@ -204,8 +207,8 @@ func built(parts ...string) string {
 	return filepath.Join(append([]string{dir}, parts...)...)
 }
 
-// eventually waits for a state, not for a time: it polls until ok says yes and
-// gives up only after a time far beyond any that is needed.
+// eventually polls until ok is true. limit must be far longer than needed, so that it only ends a
+// test that has failed. what describes the failure.
 func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -219,7 +222,7 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Errorf("gave up after %v: %s", limit, what)
+			t.Errorf("timeout after %v: %s", limit, what)
 			return false
 		}
 	}
@@ -228,6 +231,6 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 func decodeLine(t *testing.T, line string, into any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(line), into); err != nil {
-		t.Fatalf("not the JSON that was expected: %q: %v", line, err)
+		t.Fatalf("cannot parse %q as JSON: %v", line, err)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// process is a program that says one line when it is ready or done, and has a
-// standard input whose end may mean something to it.
+// process is a program that prints one line when it is ready or done. Some programs exit when
+// their standard input ends.
 type process struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
@@ -25,7 +25,7 @@ type process struct {
 	err   error
 }
 
-// lockedBuffer keeps what a process says, for the report of a failed test.
+// lockedBuffer keeps the output of a process, for the log of a failed test.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -48,7 +48,7 @@ func start(t *testing.T, argv, env []string) *process {
 	p := &process{cmd: exec.Command(argv[0], argv[1:]...), lines: make(chan string, 16), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = &p.log
-	// Whatever becomes of this test, nothing stays behind.
+	// The process must not outlive this test, however it ends.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -66,7 +66,7 @@ func start(t *testing.T, argv, env []string) *process {
 	return p
 }
 
-// follow passes the lines on and waits for the end.
+// follow passes on the lines and waits for the process to exit.
 func (p *process) follow(stdout io.Reader) {
 	in := bufio.NewScanner(stdout)
 	in.Buffer(nil, 1<<20)
@@ -84,12 +84,12 @@ func (p *process) kill(t *testing.T, argv []string) {
 	default:
 		p.cmd.Process.Kill()
 		for range p.lines {
-			// To the end, so that follow can go on to Wait.
+			// Read to the end, so that follow can call Wait.
 		}
 		<-p.done
 	}
 	if t.Failed() && p.log.String() != "" {
-		t.Logf("%s said:\n%s", argv[0], p.log.String())
+		t.Logf("%s printed:\n%s", argv[0], p.log.String())
 	}
 }
 
@@ -102,16 +102,16 @@ func (p *process) line(t *testing.T, limit time.Duration) string {
 	case line, ok := <-p.lines:
 		if !ok {
 			<-p.done
-			t.Fatalf("%s ended without a word: %v\n%s", p.cmd.Path, p.err, p.log.String())
+			t.Fatalf("%s exited without printing a line: %v\n%s", p.cmd.Path, p.err, p.log.String())
 		}
 		return line
 	case <-timer.C:
-		t.Fatalf("%s said nothing within %v\n%s", p.cmd.Path, limit, p.log.String())
+		t.Fatalf("%s printed nothing within %v\n%s", p.cmd.Path, limit, p.log.String())
 	}
 	return ""
 }
 
-// exit waits for a clean end.
+// exit waits for the process to exit with status 0.
 func (p *process) exit(t *testing.T) {
 	t.Helper()
 	timer := time.NewTimer(30 * time.Second)
@@ -122,11 +122,11 @@ func (p *process) exit(t *testing.T) {
 			t.Errorf("%s: %v\n%s", p.cmd.Path, p.err, p.log.String())
 		}
 	case <-timer.C:
-		t.Errorf("%s does not end", p.cmd.Path)
+		t.Errorf("%s did not exit within 30 s", p.cmd.Path)
 	}
 }
 
-// client is a process that knows our arguments.
+// client is a process that takes our arguments.
 type client struct{ *process }
 
 func startClient(t *testing.T, argv, args []string) *client {
@@ -137,8 +137,8 @@ func startClient(t *testing.T, argv, args []string) *client {
 	return &client{start(t, append(append([]string{}, argv...), args...), env)}
 }
 
-// result waits until the calls are over. The limit is there to end, not to
-// judge: a call has a deadline of 10 s of its own.
+// result waits until the calls are over. The limit only ends a hanging test; each call has its
+// own deadline of 10 s.
 func (c *client) result(t *testing.T, calling time.Duration) result {
 	t.Helper()
 	var r result
@@ -146,7 +146,7 @@ func (c *client) result(t *testing.T, calling time.Duration) result {
 	return r
 }
 
-// end lets the client go.
+// end makes the client exit.
 func (c *client) end(t *testing.T) {
 	t.Helper()
 	c.stdin.Close()

@@ -23,7 +23,7 @@ var nginxConf string
 //go:embed proxies/haproxy.cfg
 var haproxyConf string
 
-// proxy stands between a client and the servers.
+// proxy is a proxy between a client and the servers.
 type proxy struct {
 	*process
 	addr, version string
@@ -45,7 +45,7 @@ func haproxy(t *testing.T, s *server) *proxy {
 
 func startProxy(t *testing.T, s *server, conf string, argv func(dir, conf string) []string) *proxy {
 	t.Helper()
-	// Not t.TempDir(): a socket's path must be short.
+	// The path of a socket must be short, so t.TempDir would not do.
 	dir, err := os.MkdirTemp("", "ip")
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func startProxy(t *testing.T, s *server, conf string, argv func(dir, conf string
 	}
 	p := &proxy{process: start(t, argv(dir, path), nil), addr: "unix:" + sock}
 	p.version = versionOf(t, p.cmd.Path)
-	if !eventually(t, 20*time.Second, "the proxy does not listen", func() bool { return listens(sock) }) {
+	if !eventually(t, 20*time.Second, "the proxy is not listening", func() bool { return listens(sock) }) {
 		t.FailNow()
 	}
 	return p
@@ -88,13 +88,13 @@ func listens(sock string) bool {
 	return true
 }
 
-// stop ends the proxy, whose idle connections to the servers would stay.
+// stop ends the proxy, since its idle connections to the servers would stay open.
 func (p *proxy) stop(t *testing.T) {
 	t.Helper()
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-p.done: // haproxy says 143, nginx 0
+	case <-p.done: // haproxy exits with status 143, nginx with 0
 	case <-time.After(30 * time.Second):
-		t.Error("the proxy does not end")
+		t.Error("the proxy did not exit within 30 s")
 	}
 }

@@ -10,26 +10,26 @@ const (
 )
 
 const (
-	// h2loadInFlight is how many calls it has on one connection.
+	// h2loadInFlight is the number of calls in flight on each connection of h2load.
 	h2loadInFlight = 4
-	// rubyChat is what a bidirectional call of ruby-grpc fails with, never another one.
+	// rubyChat matches the errors of bidirectional calls of ruby-grpc. Other calls do not fail.
 	rubyChat = "^chat: 14:GOAWAY received"
-	// cppStream is what a streaming call of grpc++ fails with, never a unary one.
+	// cppStream matches the errors of streaming calls of grpc++. Unary calls do not fail.
 	cppStream = "^(chat|watch|long watch): .*14 GOAWAY received$"
-	// otherAnswer was seen on the wire. The GOAWAY of a bare server's
-	// MaxConnectionAge costs more, see README.md.
-	otherAnswer = "a call that is begun on this connection while an answer from another one is handled is refused, " +
-		"by the client itself, if the GOAWAY is read in the same round of the event loop; " +
-		"grpc-js tries such a call again, connect-node does not"
-	// unstarted was seen in the client's own trace, and with MaxConnectionAge on bare servers.
-	unstarted = "a streaming call whose connection gets the GOAWAY before the call has an id is given up by C-core " +
-		"without the second try that it gives to unary calls"
-	// late is the likely reason for what was seen once, on a machine with far more
-	// to do than two cores can.
-	late = "a client that is not run for 100 ms gets the GOAWAY behind what it has not read yet"
+	// sameRound was observed on the wire. The GOAWAY of a bare server's MaxConnectionAge costs
+	// more calls, see README.md.
+	sameRound = "the client refuses a call that begins on this connection while it handles an answer from another one, " +
+		"if it reads the GOAWAY in the same round of its event loop; " +
+		"grpc-js retries such a call, connect-node does not"
+	// unstarted was observed in the client's trace, also with MaxConnectionAge on bare servers.
+	unstarted = "C-core gives up a streaming call if its connection gets the GOAWAY before the call has an id; " +
+		"it retries only unary calls"
+	// late is the likely reason for failures that occurred once, on an overloaded machine with
+	// two cores.
+	late = "a client that does not run for 100 ms gets the GOAWAY behind data that it has not read yet"
 )
 
-// rows is the table: who calls, and what may fail.
+// rows are the clients of the table, with the failures that are allowed.
 func rows() []row {
 	var (
 		grpcGo      = []string{built("golang"), "grpc-go"}
@@ -53,25 +53,25 @@ func rows() []row {
 		{name: "grpc-js round_robin TLS", argv: grpcJS, policy: roundRobin, tls: true},
 		{
 			name: "connect-node", argv: connectNode,
-			perGoAway: 1, failing: "NGHTTP2_REFUSED_STREAM", why: otherAnswer,
+			failuresPerGoAway: 1, failing: "NGHTTP2_REFUSED_STREAM", why: sameRound,
 		},
 		{
 			name: "connect-node one server", argv: connectNode, single: true,
-			perGoAway: 1, failing: "NGHTTP2_REFUSED_STREAM", why: late,
+			failuresPerGoAway: 1, failing: "NGHTTP2_REFUSED_STREAM", why: late,
 		},
 		{name: "Python round_robin", argv: python, policy: roundRobin},
 		{name: "Python pick_first", argv: python, policy: pickFirst, single: true},
 		{
 			name: "Ruby round_robin", argv: ruby, policy: roundRobin,
-			perGoAway: 0.1, failing: rubyChat, why: unstarted,
+			failuresPerGoAway: 0.1, failing: rubyChat, why: unstarted,
 		},
 		{
 			name: "C++ round_robin", argv: cpp, policy: roundRobin,
-			perGoAway: 0.1, failing: cppStream, why: unstarted,
+			failuresPerGoAway: 0.1, failing: cppStream, why: unstarted,
 		},
 		{
 			name: "C++ pick_first", argv: cpp, policy: pickFirst, single: true,
-			perGoAway: 0.1, failing: cppStream, why: unstarted,
+			failuresPerGoAway: 0.1, failing: cppStream, why: unstarted,
 		},
 		{name: "Java round_robin", argv: java, policy: roundRobin},
 		{name: "Java pick_first", argv: java, policy: pickFirst, single: true},
@@ -81,8 +81,8 @@ func rows() []row {
 	}
 }
 
-// classpath is what grpc-java's netty transport needs of Debian's jars. Not all
-// of /usr/share/java: there may be anything in it.
+// classpath lists the Debian jars that grpc-java's netty transport needs. It does not use all of
+// /usr/share/java, since that may contain anything.
 func classpath() string {
 	paths := []string{built("java", "classes")}
 	for _, jar := range []string{

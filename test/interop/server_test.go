@@ -16,7 +16,7 @@ import (
 
 const helloProto = "../../example/proto/hello/v1/hello.proto"
 
-// server is the process with the three servers of one row.
+// server is the process that runs the three servers of one row.
 type server struct {
 	*process
 	GRPC []string `json:"grpc"`
@@ -24,7 +24,7 @@ type server struct {
 	ca   string
 }
 
-// status is the part of /statusz that is looked at here.
+// status is the part of /statusz that these tests need.
 type status struct {
 	Connections int            `json:"connections"`
 	Draining    int            `json:"draining"`
@@ -34,10 +34,10 @@ type status struct {
 	Untracked   int            `json:"untracked"`
 }
 
-// totals are the counts of the three servers together, at the end.
+// totals are the final counts of all three servers.
 type totals struct {
 	GoAways, Opened, Forced int
-	// Served is how many calls reached a handler.
+	// Served is the number of calls that reached a handler.
 	Served int
 }
 
@@ -54,7 +54,7 @@ func startServer(t *testing.T, tls bool) *server {
 	return s
 }
 
-// statuses asks the health endpoint of each server, as a person would.
+// statuses reads /statusz of each server.
 func (s *server) statuses(t *testing.T) []status {
 	t.Helper()
 	var all []status
@@ -100,10 +100,10 @@ func (s *server) served(t *testing.T) int {
 func draining(st status) int    { return st.Draining }
 func connections(st status) int { return st.Connections }
 
-// calm ends the asking and waits until nobody is on the way out any more.
-func (s *server) calm(t *testing.T) {
+// stopDraining ends the drains and waits until no connection is draining.
+func (s *server) stopDraining(t *testing.T) {
 	t.Helper()
-	res, err := http.Post("http://"+s.HTTP[0]+"/calm", "", nil)
+	res, err := http.Post("http://"+s.HTTP[0]+"/stop-draining", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,26 +113,25 @@ func (s *server) calm(t *testing.T) {
 	})
 }
 
-// leftOpen returns how many sockets there are beside the connections that are
-// in use, while the client is idle with its channel open: those that it was
-// asked to leave and that neither side has closed.
+// leftOpen returns the number of open sockets besides the connections in use, while the client is
+// idle with its channel open. These are drained connections that neither side has closed.
 func (s *server) leftOpen(t *testing.T) int {
 	t.Helper()
-	s.calm(t)
-	left := 0
-	eventually(t, 20*time.Second, "sockets are left open", func() bool {
+	s.stopDraining(t)
+	open := 0
+	eventually(t, 20*time.Second, "drained sockets are still open", func() bool {
 		ours, theirs := s.sockets(t)
-		left = max(ours, theirs) - s.sum(t, connections)
-		return left == 0
+		open = max(ours, theirs) - s.sum(t, connections)
+		return open == 0
 	})
-	return left
+	return open
 }
 
-// end waits until no connection is left, ends the servers and returns the counts.
+// end waits until all connections are closed, ends the servers and returns their totals.
 func (s *server) end(t *testing.T) totals {
 	t.Helper()
-	s.calm(t)
-	eventually(t, 20*time.Second, "connections are left though the client is gone", func() bool {
+	s.stopDraining(t)
+	eventually(t, 20*time.Second, "connections are still open although the client has exited", func() bool {
 		ours, theirs := s.sockets(t)
 		return s.sum(t, connections) == 0 && ours == 0 && theirs == 0
 	})
@@ -148,18 +147,18 @@ func (s *server) end(t *testing.T) totals {
 		untracked += st.Untracked
 	}
 	if closed != sum.Opened {
-		t.Errorf("%d connections opened, %d closed", sum.Opened, closed)
+		t.Errorf("got %d closed connections, want all %d opened ones", closed, sum.Opened)
 	}
 	if untracked != 0 {
-		t.Errorf("%d RPCs on connections that were not tracked", untracked)
+		t.Errorf("got %d RPCs on untracked connections, want 0", untracked)
 	}
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	s.exit(t)
 	return sum
 }
 
-// sockets counts, from outside, the sockets at the servers' ends and at the
-// clients' ends. One in TIME-WAIT is closed: only the kernel remembers it.
+// sockets counts the sockets at the servers' ends and at the client's ends, as ss reports them.
+// Sockets in TIME-WAIT are closed; only the kernel still remembers them.
 func (s *server) sockets(t *testing.T) (ours, theirs int) {
 	t.Helper()
 	out, err := exec.Command("ss", "-Htan").Output()

@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// certificate makes a certificate for hello.test, its own authority, and
-// returns the paths of it and its key.
+// certificate creates a self-signed certificate for hello.test and returns the paths of its files.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -12,13 +12,13 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// hello is the service. It works with the contexts of its calls, as a real one
-// does, so that a call which loses its connection ends at once and is seen.
+// hello is the service. Its handlers obey the contexts of their calls, as in a real service. A
+// call that loses its connection so ends at once and is noticed.
 type hello struct {
 	hellov1.UnimplementedHelloServiceServer
 	name         string
 	work, period time.Duration
-	// served counts the calls that reached a handler.
+	// served is the number of calls that reached a handler.
 	served *atomic.Int64
 }
 

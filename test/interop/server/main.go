@@ -1,10 +1,10 @@
-// Command server is three servers of the hello service, each on its own
-// loopback address and built the way a user builds one, which ask all their
-// connections to leave again and again, one server after the other.
+// Command server runs three servers of the hello service, each on its own loopback address and
+// built as a user would build it. They drain all their connections again and again, one server
+// after the other.
 //
-// It prints one line of JSON once it serves: where its health endpoints are. On
-// each of these, POST /calm ends the asking and GET /served tells how many calls
-// the three have served. SIGTERM ends the servers.
+// Once it serves it prints one line of JSON with its addresses. On each health endpoint,
+// POST /stop-draining ends the drains, and GET /served returns the number of calls that the
+// three servers have served. SIGTERM ends the servers.
 package main
 
 import (
@@ -44,11 +44,11 @@ type flags struct {
 func main() {
 	var f flags
 	flag.StringVar(&f.addrs, "addrs", "127.0.4.1:0,127.0.4.2:0,127.0.4.3:0", "addresses to serve gRPC on")
-	flag.DurationVar(&f.every, "every", 2*time.Second, "how often each server asks its connections to leave")
+	flag.DurationVar(&f.every, "every", 2*time.Second, "how often each server drains its connections")
 	flag.DurationVar(&f.work, "work", 4*time.Millisecond, "how long a unary call takes")
 	flag.DurationVar(&f.watchPeriod, "watch-period", time.Second, "time between the messages of Watch")
-	flag.StringVar(&f.cert, "tls-cert", "", "certificate; empty: plaintext")
-	flag.StringVar(&f.key, "tls-key", "", "key of the certificate")
+	flag.StringVar(&f.cert, "tls-cert", "", "certificate `file`; empty for plaintext")
+	flag.StringVar(&f.key, "tls-key", "", "key `file` of the certificate")
 	flag.Parse()
 	if err := run(f); err != nil {
 		fmt.Fprintln(os.Stderr, "server:", err)
@@ -69,7 +69,7 @@ func run(f flags) error {
 		pods = append(pods, p)
 	}
 	var wg sync.WaitGroup
-	// Run and health live longer than ctx: Shutdown still needs them.
+	// Run and the health endpoint outlive ctx, since Shutdown still needs them.
 	background, cancel := context.WithCancel(context.Background())
 	for _, p := range pods {
 		wg.Go(func() { p.serve(background, &st) })
@@ -78,7 +78,7 @@ func run(f flags) error {
 		cancel()
 		return err
 	}
-	askInTurn(ctx, f.every, pods, &st.calm)
+	drainAlternately(ctx, f.every, pods, &st.stopped)
 	<-ctx.Done()
 	err := shutdown(pods)
 	cancel()
@@ -86,10 +86,10 @@ func run(f flags) error {
 	return err
 }
 
-// state is what the three have in common.
+// state is shared by the three servers.
 type state struct {
-	calm   atomic.Bool
-	served atomic.Int64
+	stopped atomic.Bool
+	served  atomic.Int64
 }
 
 // pod is one server as a user would build it.
@@ -135,29 +135,29 @@ func serverOptions(f flags, bal *rebalance.Balancer) ([]grpc.ServerOption, error
 	return serveropts.Options(bal, creds), nil
 }
 
-// serve runs all that belongs to a pod until ctx is done.
+// serve runs the servers of a pod until ctx is done.
 func (p *pod) serve(ctx context.Context, st *state) {
 	mux := http.NewServeMux()
 	mux.Handle("/", health.Handler(p.bal))
-	mux.HandleFunc("POST /calm", func(http.ResponseWriter, *http.Request) { st.calm.Store(true) })
+	mux.HandleFunc("POST /stop-draining", func(http.ResponseWriter, *http.Request) { st.stopped.Store(true) })
 	mux.HandleFunc("GET /served", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, st.served.Load()) })
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	var wg sync.WaitGroup
-	wg.Go(func() { complain("run", p.bal.Run(ctx)) })
-	wg.Go(func() { complain("grpc", p.srv.Serve(p.grpc)) })
-	wg.Go(func() { complain("http", web.Serve(p.http)) })
+	wg.Go(func() { logError("run", p.bal.Run(ctx)) })
+	wg.Go(func() { logError("grpc", p.srv.Serve(p.grpc)) })
+	wg.Go(func() { logError("http", web.Serve(p.http)) })
 	<-ctx.Done()
-	complain("http close", web.Close())
+	logError("http close", web.Close())
 	wg.Wait()
 }
 
-func complain(what string, err error) {
+func logError(what string, err error) {
 	if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "server:", what, err)
 	}
 }
 
-// Ready is the line that the server prints once it serves.
+// Ready is the line that the process prints once it serves.
 type Ready struct {
 	GRPC []string `json:"grpc"`
 	HTTP []string `json:"http"`
@@ -172,13 +172,12 @@ func announce(pods []*pod) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// askInTurn lets one server after the other ask all its connections to leave.
-// They take turns since two GOAWAYs at the same moment can cost a client its
-// single transparent retry.
-func askInTurn(ctx context.Context, every time.Duration, pods []*pod, calm *atomic.Bool) {
+// drainAlternately drains all connections of one server after the other. The servers alternate,
+// since two GOAWAYs at the same time can use up a client's single transparent retry.
+func drainAlternately(ctx context.Context, every time.Duration, pods []*pod, stopped *atomic.Bool) {
 	tick := time.NewTicker(every / time.Duration(len(pods)))
 	defer tick.Stop()
-	for i := 0; !calm.Load(); i++ {
+	for i := 0; !stopped.Load(); i++ {
 		select {
 		case <-tick.C:
 			pods[i%len(pods)].bal.DrainAll(ctx)

@@ -1,4 +1,4 @@
-// grpc++: client TARGETS POLICY SECONDS. See ../README.md.
+// The client for grpc++: client TARGETS POLICY SECONDS. See ../README.md.
 
 #include <grpcpp/grpcpp.h>
 
@@ -29,10 +29,10 @@ constexpr int kWatchWorkers = 2;
 constexpr int kWatchMessages = 3;
 constexpr int kChatMessages = 10;
 
-// Result is what happened, counted by all workers.
+// Result counts the calls and errors of all workers.
 class Result {
  public:
-  // Add counts a call; an empty error is success.
+  // Add counts a call. An empty error means success.
   void Add(const std::string& what, const std::string& error) {
     std::lock_guard<std::mutex> lock(mu_);
     calls_++;
@@ -149,7 +149,7 @@ int main(int argc, char** argv) {
   start(kUnaryWorkers, "hi", [&] { return Hi(stub.get()); });
   start(kWatchWorkers, "watch", [&] { return Watch(stub.get(), kWatchMessages); });
   start(1, "chat", [&] { return Chat(stub.get()); });
-  // One message a second: it outlasts the others by a moment.
+  // At one message a second, this stream ends shortly after the other calls.
   start(1, "long watch", [&] { return Watch(stub.get(), seconds + 1); });
   for (auto& t : threads) t.join();
   std::cout << result.Line() << std::endl;

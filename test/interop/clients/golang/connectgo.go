@@ -13,11 +13,11 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// connectGo speaks gRPC with connect-go over the standard library's HTTP/2.
-// It knows no balancing: one client for each server, taken in turn.
+// connectGo speaks gRPC with connect-go over the standard library's HTTP/2. connect-go has no
+// load balancing, so there is one client per server, used round robin.
 type connectGo struct {
 	clients []connectClient
-	turn    atomic.Uint32
+	calls   atomic.Uint32
 }
 
 type connectClient struct {
@@ -43,7 +43,7 @@ func newConnect(targets []string) caller {
 }
 
 func (c *connectGo) next() connectClient {
-	return c.clients[int(c.turn.Add(1))%len(c.clients)]
+	return c.clients[int(c.calls.Add(1))%len(c.clients)]
 }
 
 func (c *connectGo) Hi(ctx context.Context, req *hellov1.HiRequest) (*hellov1.HiResponse, error) {
@@ -61,7 +61,7 @@ func (c *connectGo) Watch(ctx context.Context, req *hellov1.HiRequest, each func
 	if err != nil {
 		return err
 	}
-	// Cancelled first: Close alone would wait for the end of an endless stream.
+	// cancel runs before Close, which alone would wait for the end of an endless stream.
 	defer s.Close()
 	defer cancel()
 	for s.Receive() {

@@ -70,7 +70,7 @@ func (g *grpcGo) Chat(ctx context.Context, n int) error {
 		return err
 	}
 	for i := range n {
-		// An error of Send only says that Recv knows more.
+		// After io.EOF from Send, Recv returns the actual error.
 		if err := s.Send(&hellov1.HiRequest{Message: fmt.Sprint(i)}); err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}

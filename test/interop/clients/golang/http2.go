@@ -18,12 +18,11 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// handmade is gRPC by hand over x/net's HTTP/2 transport: what the plainest of
-// HTTP/2 clients sees.
+// handmade is gRPC by hand over x/net's HTTP/2 transport, the plainest of HTTP/2 clients.
 type handmade struct {
 	web     *http.Client
 	targets []string
-	turn    atomic.Uint32
+	calls   atomic.Uint32
 }
 
 func newHTTP2(targets []string) caller {
@@ -38,10 +37,10 @@ func newHTTP2(targets []string) caller {
 	}
 }
 
-// post starts a call. A *bytes.Reader as body gives the request a GetBody, so
-// that the transport may send it again if the server never took it up.
+// post starts a call. A *bytes.Reader as body gives the request a GetBody, so that the transport
+// may send it again if the server has not processed it.
 func (h *handmade) post(ctx context.Context, method string, body io.Reader) (*http.Response, error) {
-	target := h.targets[int(h.turn.Add(1))%len(h.targets)]
+	target := h.targets[int(h.calls.Add(1))%len(h.targets)]
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+target+"/hello.v1.HelloService/"+method, body)
 	if err != nil {
 		return nil, err
@@ -123,7 +122,7 @@ func (h *handmade) Chat(ctx context.Context, n int) error {
 	return <-done
 }
 
-// answers runs one Chat: it tells of each answer and returns how it ended.
+// answers runs one Chat. It sends to answers after each answer and returns the final error.
 func (h *handmade) answers(ctx context.Context, body io.ReadCloser, answers chan<- struct{}) error {
 	defer body.Close()
 	res, err := h.post(ctx, "Chat", body)
@@ -141,7 +140,7 @@ func (h *handmade) answers(ctx context.Context, body io.ReadCloser, answers chan
 	}
 }
 
-// encode puts a message behind gRPC's prefix: one byte of flags, four of length.
+// encode adds gRPC's prefix to a message: one byte of flags and four of length.
 func encode(msg proto.Message) ([]byte, error) {
 	data, err := proto.Marshal(msg)
 	if err != nil {
@@ -163,7 +162,7 @@ func decode(r io.Reader) (*hellov1.HiResponse, error) {
 	return msg, proto.Unmarshal(data, msg)
 }
 
-// status is the call's status, known once its body has been read to the end.
+// status returns the status of a call as an error. The body must have been read to its end.
 func status(res *http.Response) error {
 	code := res.Trailer.Get("Grpc-Status")
 	if code == "" {

@@ -1,5 +1,4 @@
-// Command golang is the clients that are written in Go: grpc-go, connect-go
-// and gRPC written by hand over net/http2.
+// Command golang contains the clients in Go: grpc-go, connect-go, and gRPC by hand over net/http2.
 package main
 
 import (
@@ -17,9 +16,9 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// caller is what each kind of client can do.
+// caller is implemented by each kind of client.
 type caller interface {
-	// Hi does one unary call.
+	// Hi makes one unary call.
 	Hi(ctx context.Context, req *hellov1.HiRequest) (*hellov1.HiResponse, error)
 	// Watch calls each for every message until it returns false.
 	Watch(ctx context.Context, req *hellov1.HiRequest, each func(*hellov1.HiResponse) bool) error
@@ -78,7 +77,7 @@ func newCaller(kind string, targets []string, policy, ca string) (caller, string
 	case "net/http2":
 		return newHTTP2(targets), "golang.org/x/net", nil
 	}
-	return nil, "", fmt.Errorf("no client %q", kind)
+	return nil, "", fmt.Errorf("unknown client %q", kind)
 }
 
 func version(module string) string {
@@ -91,7 +90,7 @@ func version(module string) string {
 	return "?"
 }
 
-// result is the line at the end.
+// result is the line that is printed at the end.
 type result struct {
 	Client  string         `json:"client"`
 	Version string         `json:"version"`
@@ -112,7 +111,7 @@ func (r *result) add(what string, err error) {
 	}
 }
 
-// work does calls for so many seconds and returns when the last has ended.
+// work makes calls for the given seconds and returns when the last one has ended.
 func work(c caller, r *result, seconds int) {
 	var wg sync.WaitGroup
 	end := time.Now().Add(time.Duration(seconds) * time.Second)
@@ -128,7 +127,7 @@ func work(c caller, r *result, seconds int) {
 	loop("hi", unaryWorkers, func() error { return hi(c) })
 	loop("watch", watchWorkers, func() error { return watch(c, watchMessages) })
 	loop("chat", 1, func() error { return chat(c) })
-	// One message a second: it outlasts the others by a moment.
+	// At one message a second, this stream ends shortly after the other calls.
 	wg.Go(func() { r.add("long watch", watch(c, seconds+1)) })
 	wg.Wait()
 }

@@ -1,4 +1,4 @@
-// grpc-java (netty): Client TARGETS POLICY SECONDS. See ../README.md.
+// The client for grpc-java (netty): Client TARGETS POLICY SECONDS. See ../README.md.
 
 import hello.v1.Hello.HiRequest;
 import hello.v1.Hello.HiResponse;
@@ -35,7 +35,7 @@ final class Client {
     void run() throws Exception;
   }
 
-  /** What happened, counted by all workers. */
+  /** Counts the calls and errors of all workers. */
   static final class Result {
     private int calls;
     private int failed;
@@ -63,7 +63,7 @@ final class Client {
     }
   }
 
-  /** static:///host:port,host:port resolves to just these. */
+  /** Resolves static:///host:port,host:port to these addresses. */
   static final class StaticResolver extends NameResolverProvider {
     @Override
     public NameResolver newNameResolver(URI target, NameResolver.Args args) {
@@ -139,7 +139,7 @@ final class Client {
     }
   }
 
-  /** One bidirectional stream: an answer brings the next message. */
+  /** One bidirectional stream that sends the next message after each answer. */
   static final class Chat implements StreamObserver<HiResponse> {
     final CompletableFuture<Integer> done = new CompletableFuture<>();
     StreamObserver<HiRequest> out;
@@ -213,7 +213,7 @@ final class Client {
       threads.add(worker(result, end, "watch", () -> client.watch(WATCH_MESSAGES)));
     }
     threads.add(worker(result, end, "chat", client::chat));
-    // One message a second: it outlasts the others by a moment.
+    // At one message a second, this stream ends shortly after the other calls.
     threads.add(worker(result, end, "long watch", () -> client.watch(seconds + 1)));
     for (Thread t : threads) {
       t.join();
@@ -221,7 +221,7 @@ final class Client {
     System.out.println(result.line());
     System.out.flush();
     while (System.in.read() >= 0) {
-      // Idle, the channel open, until standard input ends.
+      // Stay idle with the channel open until standard input ends.
     }
     System.exit(0);
   }

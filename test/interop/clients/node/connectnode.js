@@ -1,5 +1,6 @@
-// connect-node, speaking gRPC: node connectnode.js TARGETS POLICY SECONDS
-// It knows no balancing: one transport for each server, taken in turn.
+// The client for connect-node with gRPC: node connectnode.js TARGETS POLICY SECONDS. See
+// ../README.md. connect-node has no load balancing, so there is one transport per server, used
+// round robin.
 'use strict';
 
 const fs = require('node:fs');
@@ -13,8 +14,8 @@ const [targets, , seconds] = process.argv.slice(2);
 const files = fromBinary(FileDescriptorSetSchema, fs.readFileSync(process.env.HELLO_DESCRIPTOR));
 const service = createFileRegistry(files).getService('hello.v1.HelloService');
 const clients = targets.split(',').map((t) => createClient(service, createGrpcTransport({ baseUrl: `http://${t}` })));
-let turn = 0;
-const next = () => clients[turn++ % clients.length];
+let calls = 0;
+const next = () => clients[calls++ % clients.length];
 
 async function hi(deadline) {
   const res = await next().hi({ toWho: 'you', message: 'hello' }, { timeoutMs: deadline });

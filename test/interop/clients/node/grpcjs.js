@@ -1,4 +1,4 @@
-// grpc-js: node grpcjs.js TARGETS POLICY SECONDS [CA.pem]
+// The client for grpc-js: node grpcjs.js TARGETS POLICY SECONDS [CA.pem]. See ../README.md.
 'use strict';
 
 const fs = require('node:fs');
@@ -41,7 +41,7 @@ function watch(want) {
         call.cancel();
       }
     });
-    call.on('error', reject); // after resolve it changes nothing
+    call.on('error', reject); // has no effect after resolve
     call.on('end', () => reject(new Error('ended early')));
   });
 }

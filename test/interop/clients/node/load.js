@@ -1,4 +1,4 @@
-// The work that all clients do, for the two of Node. See ../README.md.
+// The calls of all clients, for the two clients in Node. See ../README.md.
 'use strict';
 
 const DEADLINE = 10_000;
@@ -7,8 +7,8 @@ const WATCH_WORKERS = 2;
 const WATCH_MESSAGES = 3;
 const CHAT_MESSAGES = 10;
 
-// run does the work with caller {hi, watch, chat} until the time is over,
-// prints the result, and ends when standard input does.
+// run makes calls with caller {hi, watch, chat} for the given seconds and prints the result. The
+// process exits when standard input ends.
 async function run(client, version, caller, seconds) {
   const result = { client, version, calls: 0, failed: 0, errors: {} };
   const end = Date.now() + seconds * 1000;
@@ -28,7 +28,7 @@ async function run(client, version, caller, seconds) {
   for (let i = 0; i < UNARY_WORKERS; i++) workers.push(loop('hi', () => caller.hi(DEADLINE)));
   for (let i = 0; i < WATCH_WORKERS; i++) workers.push(loop('watch', () => caller.watch(WATCH_MESSAGES)));
   workers.push(loop('chat', () => caller.chat(CHAT_MESSAGES, DEADLINE)));
-  // One message a second: it outlasts the others by a moment.
+  // At one message a second, this stream ends shortly after the other calls.
   workers.push(loop('long watch', () => caller.watch(seconds + 1)));
   await Promise.all(workers);
   console.log(JSON.stringify(result));

@@ -1,4 +1,4 @@
-"""grpcio: client.py TARGETS POLICY SECONDS. See ../README.md."""
+"""The client for grpcio: client.py TARGETS POLICY SECONDS. See ../README.md."""
 
 import collections
 import json
@@ -18,7 +18,7 @@ CHAT_MESSAGES = 10
 
 
 class Result:
-    """What happened, counted by all workers."""
+    """Counts the calls and errors of all workers."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -53,7 +53,7 @@ def chat(stub):
 
     def requests():
         for i in range(CHAT_MESSAGES):
-            # Bounded: a stream that broke must not keep this thread.
+            # The timeout keeps a broken stream from blocking this thread forever.
             if not answered.acquire(timeout=DEADLINE):
                 return
             yield hello_pb2.HiRequest(message=str(i))
@@ -89,7 +89,7 @@ def main():
     workers = [("hi", lambda: hi(stub))] * UNARY_WORKERS
     workers += [("watch", lambda: watch(stub, WATCH_MESSAGES))] * WATCH_WORKERS
     workers += [("chat", lambda: chat(stub))]
-    # One message a second: it outlasts the others by a moment.
+    # At one message a second, this stream ends shortly after the other calls.
     workers += [("long watch", lambda: watch(stub, seconds + 1))]
     threads = [threading.Thread(target=loop, args=(result, end, *w)) for w in workers]
     for t in threads:

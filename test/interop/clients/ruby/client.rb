@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# ruby-grpc: client.rb TARGETS POLICY SECONDS. See ../README.md.
+# The client for ruby-grpc: client.rb TARGETS POLICY SECONDS. See ../README.md.
 
 require 'grpc'
 require 'json'
@@ -12,7 +12,7 @@ WATCH_WORKERS = 2
 WATCH_MESSAGES = 3
 CHAT_MESSAGES = 10
 
-# Result is what happened, counted by all workers.
+# Result counts the calls and errors of all workers.
 class Result
   def initialize
     @lock = Mutex.new
@@ -99,7 +99,7 @@ finish = now + seconds.to_i
 threads = Array.new(UNARY_WORKERS) { worker(result, finish, 'hi') { hi(stub) } }
 threads += Array.new(WATCH_WORKERS) { worker(result, finish, 'watch') { watch(stub, WATCH_MESSAGES) } }
 threads << worker(result, finish, 'chat') { chat(stub) }
-# One message a second: it outlasts the others by a moment.
+# At one message a second, this stream ends shortly after the other calls.
 threads << worker(result, finish, 'long watch') { watch(stub, seconds.to_i + 1) }
 threads.each(&:join)
 puts result.line
