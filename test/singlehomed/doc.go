@@ -1,6 +1,6 @@
 // Package singlehomed tests single-homed clients (pick_first, a ClusterIP) with real processes.
 // They must spread evenly over the pods and then be left alone: behind a balancer that picks
-// pods at random, beside round_robin clients of several implementations, and while pods cannot
+// pods at random, together with round_robin clients of several implementations, and while pods cannot
 // reach each other.
 //
 // Tests that need only Go and loopback run with go test. The build tag interop adds those with

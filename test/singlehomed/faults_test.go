@@ -198,7 +198,7 @@ func TestFakePod(t *testing.T) {
 	start := time.Now()
 	even := s.settle(t, evenWithin, c.counts)
 	n := rebalanced(s.statuses(t)) - before
-	t.Logf("beside a fake pod: even after %v: %s, %d GOAWAYs", even.Sub(start).Round(100*time.Millisecond), show(c.perPod()), n)
+	t.Logf("with a fake pod: even after %v: %s, %d GOAWAYs", even.Sub(start).Round(100*time.Millisecond), show(c.perPod()), n)
 	if n == 0 {
 		t.Error("got no GOAWAYs although pod 1 was over-loaded")
 	}
