@@ -77,7 +77,7 @@ func (h *clients) one(ctx context.Context) (*grpc.ClientConn, error) {
 			return nil, ctx.Err()
 		}
 	}
-	// The calls have no deadline: the runtime removes stopped timers at some later time, and
-	// until then each would keep a stream of the server alive.
+	// The calls have no deadline. The runtime removes stopped timers only later, and until then
+	// each would keep a stream of the server alive.
 	return cc, unary(context.WithoutCancel(ctx), hellov1.NewHelloServiceClient(cc), h.rpcs)
 }

@@ -1,7 +1,6 @@
 // Package singlehomed tests single-homed clients (pick_first, a ClusterIP) with real processes.
-// They must spread evenly over the pods and then be left alone: behind a balancer that picks
-// pods at random, together with round_robin clients of several implementations, and while pods cannot
-// reach each other.
+// They must spread evenly over the pods and then be left alone. The tests cover a balancer that
+// picks pods at random, round_robin clients beside them, and pods that cannot reach each other.
 //
 // Tests that need only Go and loopback run with go test. The build tag interop adds those with
 // the kernel's own balancing (nftables in a network namespace), haproxy, Node and Python.

@@ -142,8 +142,8 @@ func gateHealth(t *testing.T, s *service, n int) gates {
 	return all
 }
 
-// listenAll listens at the first port that is free on all hosts. It keeps the listeners open:
-// a port that was probed and closed can stay taken for a moment, since a process that is just
+// listenAll listens at the first port that is free on all hosts. It keeps the listeners open,
+// since a port that is probed and closed can stay taken for a moment: a process that is just
 // being started inherits it.
 func listenAll(t *testing.T, hosts []string) (port int, lns map[string]net.Listener) {
 	t.Helper()

@@ -65,7 +65,7 @@ func newService(t *testing.T, at place) *service {
 	t.Helper()
 	s := &service{place: at, flags: func(int) []string { return nil }}
 	// No other test uses these addresses, so a port held at guard is free on all of them.
-	// Probing each address would fail at times: a port that was probed and closed can stay
+	// Probing each address would fail at times. A port that is probed and closed can stay
 	// taken for a moment, since a process that is just being started inherits it.
 	var taken []int
 	for _, port := range []*int{&s.ports.grpc, &s.ports.http} {

@@ -20,7 +20,7 @@ const (
 	// askTimeout is how long a query takes if a pod does not answer.
 	askTimeout = time.Second
 	// manyPods is the number of members above which a pod builds its map of uptimes only
-	// during a growth, and at most every 5 s: it costs more than planning.
+	// during a growth, and at most every 5 s. The map costs more than planning.
 	manyPods = 100
 )
 
