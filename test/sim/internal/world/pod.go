@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/lookup"
+	"github.com/evenkeel-go/evenkeel/internal/peerview"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
@@ -11,27 +13,10 @@ import (
 const (
 	// maxPause is the longest pause between two plans of a pod.
 	maxPause = time.Second
-	// pollEvery is the interval of a pod's polls.
-	pollEvery = time.Second
-	// reportFresh is how long a report decides whether its pod is ready.
-	reportFresh = 5 * time.Second
-	// reportKept is how long a report is passed on to planning.
-	reportKept = time.Minute
-	// askTimeout is how long a query takes if a pod does not answer.
-	askTimeout = time.Second
 	// manyPods is the number of members above which a pod builds its map of uptimes only
 	// during a growth, and at most every 5 s. The map costs more than planning.
 	manyPods = 100
 )
-
-// report is the latest report of a pod.
-type report struct {
-	at         time.Duration // 0: none yet
-	load       float64
-	ready      bool
-	reaching   bool
-	overloaded bool
-}
 
 // pod runs the planning code as rebalance.Balancer does.
 type pod struct {
@@ -58,11 +43,11 @@ type pod struct {
 	lastTick time.Duration
 	resting  bool
 
-	version int32 // of the membership; -1: none yet
-	reports []report
-	unready int // the number of reports of unready pods
+	version int32              // of the membership; -1: none yet
+	reports []peerview.Summary // by pod; the latest of each
+	unready int                // the number of reports of unready pods
 	polls   []polledReport
-	queue   []int32  // in a large fleet, the pods still to be polled in this cycle
+	rota    peerview.Rota[int32]
 	members []string // a buffer for the ready pods of version, if some are not ready
 
 	uptime    map[string]time.Duration
@@ -77,30 +62,27 @@ type pod struct {
 }
 
 type polledReport struct {
-	pod int32
-	r   report
+	pod int32 // -1: no answer
+	r   peerview.Summary
 }
 
 func (p *pod) alive() bool { return !p.stopping && !p.dead }
 
-// gate is the DNS gate: it opens after three full answers in a row.
+// gate is a pod's look at DNS: the state that ships, and the pods that it waits for.
 type gate struct {
+	lookup.GateState
+
 	set    int32 // counts the changes of wanted
 	wanted []string
-	full   int
-	open   bool
-	since  time.Duration
-	began  time.Duration
 }
 
-const (
-	gateEvery     = 250 * time.Millisecond
-	gateSlow      = time.Second
-	gateSlowAfter = 30 * time.Second
-	gateOpenEvery = 2 * time.Second
-	gateFull      = 3
-	dnsTrip       = 2 * time.Millisecond
-)
+// dnsTrip is the time from a lookup to its answer.
+const dnsTrip = 2 * time.Millisecond
+
+// The code that ships takes times of day, and the simulation counts from an epoch.
+var epoch = time.Unix(0, 0)
+
+func (w *World) clock() time.Time { return epoch.Add(w.now) }
 
 func (w *World) newPod(begun time.Duration) *pod {
 	i := len(w.pods)
@@ -111,7 +93,7 @@ func (w *World) newPod(begun time.Duration) *pod {
 
 // startLoops starts the pod's loops for membership, polls and plans, each at a random phase.
 func (w *World) startLoops(p *pod, at time.Duration) {
-	w.push(evPoll, at+w.upTo(pollEvery), p.idx, 0)
+	w.push(evPoll, at+w.upTo(peerview.PollEvery), p.idx, 0)
 	if w.cfg.Net.ViewEvery > 0 {
 		w.push(evLook, at+w.upTo(w.cfg.Net.ViewEvery), p.idx, 0)
 	} else {
@@ -218,19 +200,19 @@ func (w *World) membersOf(p *pod) (members []string, stale string) {
 	}
 	p.members = p.members[:0]
 	for i, other := range v.pods {
-		if !w.toldUnready(p, other) {
+		if !w.reportedUnready(p, other) {
 			p.members = append(p.members, v.ids[i])
 		}
 	}
 	return p.members, ""
 }
 
-func (w *World) toldUnready(p *pod, other int32) bool {
+func (w *World) reportedUnready(p *pod, other int32) bool {
 	if int(other) >= len(p.reports) || other == p.idx {
 		return false
 	}
 	r := &p.reports[other]
-	return r.at > 0 && !r.ready && w.now-r.at < reportFresh
+	return !r.Ready && r.Fresh(w.now, peerview.ProvenFor(len(w.versions[p.version].pods), false))
 }
 
 // uptimes returns how long each pod has served, for the pods that have reported.
@@ -243,7 +225,7 @@ func (w *World) uptimes(p *pod) map[string]time.Duration {
 	p.uptimeAt, p.uptimeFor = w.now, p.version
 	p.uptime[p.id] = w.now - p.begun
 	for i, other := range v.pods {
-		if int(other) < len(p.reports) && p.reports[other].at > 0 {
+		if int(other) < len(p.reports) && p.reports[other].At > 0 {
 			p.uptime[v.ids[i]] = w.now - w.pods[other].begun
 		}
 	}
@@ -263,9 +245,8 @@ func (w *World) peersOf(p *pod, members []string) []plan.Peer {
 		if other == p.idx || int(other) >= len(p.reports) {
 			continue
 		}
-		r := &p.reports[other]
-		if age := w.now - r.at; r.at > 0 && age <= reportKept && r.ready {
-			w.peers = append(w.peers, plan.Peer{Pod: v.ids[i], Age: age, Load: r.load, Reaching: r.reaching, Overloaded: r.overloaded})
+		if peer, ok := p.reports[other].Peer(v.ids[i], w.now); ok {
+			w.peers = append(w.peers, peer)
 		}
 	}
 	return w.peers
@@ -295,10 +276,14 @@ func (w *World) lookAtDNS(p *pod, v *plan.View, busy bool) {
 		return
 	}
 	if !slices.Equal(g.wanted, v.Members) {
-		*g = gate{set: g.set + 1, wanted: w.kept(p, v.Members), began: w.now}
+		g.set, g.wanted = g.set+1, w.kept(p, v.Members)
+		g.Reset(len(g.wanted), w.clock())
 		w.push(evGate, w.now+dnsTrip, p.idx, g.set)
 	}
-	v.Gate = plan.Gate{Needed: true, Open: g.open, OpenSince: g.since, Why: "DNS lacks pods"}
+	v.Gate = plan.Gate{Needed: true, Open: g.Open(), Why: "DNS lacks pods"}
+	if g.Open() {
+		v.Gate.OpenSince = g.OpenSince().Sub(epoch)
+	}
 }
 
 // kept returns members in memory that outlasts this tick.
@@ -314,25 +299,10 @@ func (w *World) gateLooks(p *pod, set int32) {
 	if set != g.set || g.wanted == nil || p.dead {
 		return
 	}
-	was := g.open
-	if containsAll(w.authoritative().ids, g.wanted) {
-		g.full++
-	} else {
-		g.full = 0
-	}
-	g.open = g.full >= gateFull
-	if g.open != was {
-		g.since = w.now
+	if g.Record(containsAll(w.authoritative().ids, g.wanted), w.clock()) {
 		w.poke(p)
 	}
-	next := gateEvery
-	switch {
-	case g.open:
-		next = gateOpenEvery
-	case w.now-g.began > gateSlowAfter:
-		next = gateSlow
-	}
-	w.push(evGate, w.now+next, p.idx, set)
+	w.push(evGate, w.now+g.Pace(w.clock()), p.idx, set)
 }
 
 // containsAll reports whether all contains every element of some. Both are sorted.
@@ -354,7 +324,7 @@ func (w *World) poll(p *pod) {
 	if p.dead {
 		return
 	}
-	every := pollEvery
+	every := peerview.PollEvery
 	if w.rests() && p.resting {
 		every = w.cfg.RestTick
 	}
@@ -377,41 +347,26 @@ func (w *World) askTotals(p *pod) {
 		return
 	}
 	for len(p.reports) < len(w.pods) {
-		p.reports = append(p.reports, report{})
+		p.reports = append(p.reports, peerview.Summary{})
 	}
 	pods := w.versions[p.version].pods
-	if len(pods) <= plan.PollAll+1 {
-		p.queue = nil
-		for _, other := range pods {
-			w.askTotal(p, other)
+	p.rota.Next(pods, len(pods)-1, w.rng.Shuffle, func(other int32) bool {
+		member := other != p.idx && w.versions[p.version].has(other)
+		if member {
+			w.askTotal(p, w.pods[other])
 		}
-		return
-	}
-	if len(p.queue) == 0 {
-		p.queue = append(p.queue, pods...)
-		w.rng.Shuffle(len(p.queue), func(i, j int) { p.queue[i], p.queue[j] = p.queue[j], p.queue[i] })
-	}
-	for len(p.queue) > 0 && len(p.polls) < plan.PollHandful {
-		other := p.queue[len(p.queue)-1]
-		p.queue = p.queue[:len(p.queue)-1]
-		if w.versions[p.version].has(other) {
-			w.askTotal(p, other)
-		}
-	}
+		return member
+	})
 }
 
-func (w *World) askTotal(p *pod, other int32) {
-	q := w.pods[other]
-	if q == p {
-		return
-	}
+func (w *World) askTotal(p, q *pod) {
 	w.m.polled(p, q)
 	if q.dead || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss {
 		p.polls = append(p.polls, polledReport{pod: -1})
 		return
 	}
-	p.polls = append(p.polls, polledReport{other, report{
-		load: w.load(q), ready: !q.stopping, reaching: q.state.Reaching(),
+	p.polls = append(p.polls, polledReport{q.idx, peerview.Summary{
+		Load: w.load(q), Ready: !q.stopping, Reaching: q.state.Reaching(),
 	}})
 }
 
@@ -425,14 +380,14 @@ func (w *World) polled(p *pod) {
 			continue
 		}
 		old := &p.reports[got.pod]
-		if old.at > 0 && !old.ready {
+		if old.At > 0 && !old.Ready {
 			p.unready--
 		}
-		if !got.r.ready {
+		if !got.r.Ready {
 			p.unready++
 		}
 		*old = got.r
-		old.at = w.now
+		old.At = w.now
 	}
 	p.polls = p.polls[:0]
 }
@@ -446,7 +401,7 @@ func (w *World) sendQuery(p *pod, q *plan.Query) {
 	took := w.between(2*time.Millisecond, 10*time.Millisecond) + w.cfg.Net.ReportDelay
 	for _, pod := range sortedPods(q) {
 		if other := w.byID(p, pod); other == nil || other.dead {
-			took = askTimeout
+			took = peerview.QueryTimeout
 		}
 	}
 	w.push(evAnswers, w.now+took, p.idx, int32(q.ID))

@@ -66,16 +66,16 @@ func TestGateNeedsThreeFullAnswers(t *testing.T) {
 	v := plan.View{Members: w.authoritative().ids}
 	w.lookAtDNS(p, &v, true)
 	w.RunTo(10*time.Second + 500*time.Millisecond)
-	if p.gate.open {
+	if p.gate.Open() {
 		t.Error("the gate is open after two answers")
 	}
 	w.RunTo(10*time.Second + 600*time.Millisecond)
-	if !p.gate.open {
+	if !p.gate.Open() {
 		t.Error("the gate is closed after three full answers")
 	}
 	w.lookAtDNS(p, &plan.View{Members: []string{v.Members[0], "zzz"}}, true)
 	w.RunTo(20 * time.Second)
-	if p.gate.open {
+	if p.gate.Open() {
 		t.Error("the gate is open although DNS lacks a member")
 	}
 }
@@ -110,7 +110,7 @@ func TestManyPodsPollAHandful(t *testing.T) {
 		t.Errorf("got %.1f polls sent and answered per second and pod, want about 15", got)
 	}
 	for i, r := range w.pods[0].reports {
-		if i != 0 && r.at == 0 {
+		if i != 0 && r.At == 0 {
 			t.Errorf("pod %d was never polled", i)
 		}
 	}
