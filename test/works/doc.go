@@ -5,4 +5,5 @@
 //
 // Servers of net/http are not covered: connect-go and gRPC through ServeHTTP handle
 // connections that evenkeel never sees. TestServeHTTP shows what happens then.
+// xds.NewGRPCServer is not tried, since it needs a control plane.
 package works
