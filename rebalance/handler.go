@@ -65,7 +65,8 @@ func (b *Balancer) seen(ctx context.Context) bool {
 	}
 	if b.untracked.Add(1) == 1 {
 		b.conds.set(untracked, "RPCs arrive on connections that are not tracked, so none of them can be drained: a grpc.Creds option after "+
-			"serveropts.Options replaced its credentials. Pass yours as serveropts.Options(bal, creds) and drop grpc.Creds")
+			"serveropts.Options replaced its credentials, or they come through ServeHTTP. "+
+			"Pass your credentials as serveropts.Options(bal, creds) and drop grpc.Creds; ServeHTTP is not supported yet")
 	}
 	return false
 }

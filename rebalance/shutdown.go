@@ -62,6 +62,9 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 // that does not return. A second call waits for the first and returns its result, or ctx's
 // error if ctx ends earlier; its servers are not stopped, so pass all servers to one call.
 //
+// Stop a server that serves through ServeHTTP yourself, after its web server: grpc-go cuts off
+// its RPCs at once.
+//
 // Do not cancel the context of Run or of the health endpoint before Shutdown has
 // returned: peers and people follow it there.
 func (b *Balancer) Shutdown(ctx context.Context, srv ...Server) error {

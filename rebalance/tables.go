@@ -46,8 +46,8 @@ func ConditionTable() []ConditionInfo { return slices.Clone(conditionTable) }
 var conditionTable = []ConditionInfo{
 	{
 		Code: untracked, Severity: Error, Title: "connections are not tracked",
-		Meaning: "An RPC came on a connection that is not tracked: a `grpc.Creds` after `serveropts.Options` replaced its credentials. The handlers of grpc.health.v1 notice it.",
-		Cure:    "Pass the credentials to `serveropts.Options`, and drop `grpc.Creds`.",
+		Meaning: "An RPC came on a connection that is not tracked: a `grpc.Creds` after `serveropts.Options` replaced its credentials, or the server serves through ServeHTTP. The handlers of grpc.health.v1 notice it.",
+		Cure:    "Pass the credentials to `serveropts.Options`, and drop `grpc.Creds`. ServeHTTP is not supported yet.",
 	},
 	{
 		Code: notRunning, Severity: Error, Title: "Run was not called",

@@ -23,9 +23,11 @@ type tracked struct {
 
 // ServerHandshake runs the handshake below and has its connection tracked.
 func (t *tracked) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	done := t.bal.Handshake(raw)
+	// Until it is tracked: RemoteAddr of a PROXY-protocol listener's connection waits for the
+	// header, and Shutdown must be able to close a connection that sends none.
+	defer t.bal.Handshake(raw)()
 	conn, info, err := t.creds.ServerHandshake(raw)
-	if done(); err != nil {
+	if err != nil {
 		return conn, info, err
 	}
 	return t.bal.Track(conn, info), info, nil
