@@ -101,6 +101,7 @@ func (f *fleet) step(d time.Duration) {
 func (f *fleet) plan(pod string) {
 	v := f.view(pod)
 	s, st := Next(f.states[pod], v, &f.policy)
+	hear(&st)
 	f.states[pod], f.verdicts[pod] = s, st.Verdict
 	for _, m := range st.Drains {
 		f.goaway(pod, m)
