@@ -15,7 +15,10 @@ OLDEST_GO     := go1.25.14
 # race detector (https://go.dev/issue/78156).
 NEWEST_GO     := go1.27.4
 BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
-MODULES       := . example test
+# The library: what adopters import, each a module of its own, so that only those who use
+# Prometheus or Kubernetes depend on their clients.
+LIBRARY       := . health/metrics peers/kube
+MODULES       := $(LIBRARY) example test
 FUZZTIME      ?= 30s
 BENCHCOUNT    ?= 10
 
@@ -38,15 +41,17 @@ vet: ## go vet in every module
 # need all processors to stay within the limits. Results are not cached (-count=1), because
 # the go command does not see changes in the programs that some tests build and run.
 .PHONY: test-newest
-test-newest: ## Tests of all modules with -race, on the newest Go and the dependencies of go.work
-	@for m in . example; do (cd $$m && $(GO) test -race -timeout 10m ./...) || exit 1; done
+test-newest: ## The tests of all modules, -race, with the newest Go and the newest dependencies that go.work selects
+	@for m in $(LIBRARY) example; do (cd $$m && $(GO) test -race -timeout 10m ./...) || exit 1; done
 	cd test && $(GO) test -race -p 1 -count=1 -timeout 10m ./...
 
 .PHONY: test-oldest
-test-oldest: ## Tests of the library on the oldest Go and dependencies that its go.mod allows
-	@case "$(OLDEST_GO)." in go$$(GOWORK=off $(GO) list -m -f '{{.GoVersion}}' | cut -d. -f1,2).*) ;; \
-		*) echo "test-oldest: go.mod and OLDEST_GO ($(OLDEST_GO)) name different versions of Go: change OLDEST_GO"; exit 1;; esac
-	GOWORK=off GOTOOLCHAIN=$(OLDEST_GO) $(GO) test -timeout 10m ./...
+test-oldest: export GOWORK = off
+test-oldest: ## The library's tests on the oldest Go and the oldest dependencies it supports (each module's own go.mod)
+	@for m in $(LIBRARY); do \
+		case "$(OLDEST_GO)." in go$$(cd $$m && $(GO) list -m -f '{{.GoVersion}}' | cut -d. -f1,2).*) ;; \
+			*) echo "test-oldest: $$m/go.mod and OLDEST_GO ($(OLDEST_GO)) name different Go versions: change one of them"; exit 1;; esac; \
+		(cd $$m && GOTOOLCHAIN=$(OLDEST_GO) $(GO) test -timeout 10m ./...) || exit 1; done
 
 .PHONY: test-cost
 test-cost: ## Allocations and heap compared with a bare server (without -race, which distorts them)

@@ -7,6 +7,8 @@ require (
 	charm.land/lipgloss/v2 v2.0.6
 	github.com/charmbracelet/x/term v0.2.2
 	github.com/evenkeel-go/evenkeel v0.0.0
+	github.com/evenkeel-go/evenkeel/health/metrics v0.0.0
+	github.com/evenkeel-go/evenkeel/peers/kube v0.0.0
 	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.3
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.33.0
 	github.com/miekg/dns v1.1.73
@@ -68,4 +70,8 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-replace github.com/evenkeel-go/evenkeel => ../
+replace (
+	github.com/evenkeel-go/evenkeel => ../
+	github.com/evenkeel-go/evenkeel/health/metrics => ../health/metrics
+	github.com/evenkeel-go/evenkeel/peers/kube => ../peers/kube
+)

@@ -11,7 +11,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// fake is a source whose Status a test writes itself.
+// fake is a source with a Status that the test sets.
 type fake struct {
 	mu       sync.Mutex
 	st       rebalance.Status
@@ -21,7 +21,7 @@ type fake struct {
 	port     atomic.Int64
 	failed   atomic.Pointer[error] // the last HealthFailed
 	tls      *tls.Config           // of peers.tls
-	refuse   error                 // why nobody may ask /peerz
+	refuse   error                 // what CheckPeer returns
 }
 
 var _ source = (*fake)(nil)
@@ -74,10 +74,10 @@ func (f *fake) PeersTLS() *tls.Config { return f.tls }
 
 func (f *fake) CheckPeer(*tls.ConnectionState) error { return f.refuse }
 
-// epoch is a time like any other.
+// epoch is an arbitrary time.
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// carries is a PeerStatus.Load.
+// carries returns a PeerStatus.Load.
 func carries(load float64) *float64 { return &load }
 
 // sampleStatus is a fleet of five, two of them new.
@@ -99,13 +99,13 @@ func sampleStatus(now time.Time) rebalance.Status {
 		Verdict:    rebalance.Moving,
 		Why:        "12 of 112 connections are moving to 2 new pods; the pods' reports are read again in 30 s.",
 		Conditions: []rebalance.Condition{
-			{Code: "untracked", Severity: rebalance.Error, Since: now.Add(-90 * time.Second), Text: "RPCs arrive on connections that are not tracked: another grpc.Creds replaced serveropts.Credentials. Pass your credentials to serveropts.Credentials and remove your own grpc.Creds option."},
+			{Code: "untracked", Severity: rebalance.Error, Since: now.Add(-90 * time.Second), Text: "RPCs arrive on connections that are not tracked: another grpc.Creds replaced those of serveropts.Options. Pass your credentials to serveropts.Options(bal, creds) and remove your own grpc.Creds option."},
 			{Code: "peer-unreachable", Severity: rebalance.Warning, Since: now.Add(-12 * time.Minute), Text: "hello-7d4b9c6f5-uvwxy does not answer on port 8080. Check that a NetworkPolicy lets pods of the Service reach each other there."},
-			{Code: "dns-behind", Severity: rebalance.Info, Since: now.Add(-4 * time.Second), Text: "DNS does not answer with all pods yet."},
+			{Code: "dns-behind", Severity: rebalance.Info, Since: now.Add(-4 * time.Second), Text: "DNS does not list all pods yet."},
 		},
 		Decisions: []rebalance.Decision{
-			{At: now.Add(-3 * time.Second), Action: "reach", Count: 12, Why: "owner of 12 channels of spread clients; DNS answered in full 3 times in a row"},
-			{At: now.Add(-33 * time.Second), Action: "wait", Why: "DNS answers with 3 of 5 pods"},
+			{At: now.Add(-3 * time.Second), Action: "reach", Count: 12, Why: "owner of 12 channels of multi-homed clients; DNS listed all pods 3 times in a row"},
+			{At: now.Add(-33 * time.Second), Action: "wait", Why: "DNS lists 3 of 5 pods"},
 			{At: now.Add(-43 * time.Second), Action: "wait", Why: "membership changed 1 s ago, settling for 10 s"},
 			{At: now.Add(-3 * time.Hour), Action: "none", Why: "balanced: all pods are within 10 % of the mean"},
 		},

@@ -10,19 +10,17 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// Register registers grpc.health.v1 (Check, List and Watch) on srv and returns
-// the server behind it, on which the status of single services can be set. The
-// overall status, service "", starts as SERVING. Once bal is shutting down every
-// service is NOT_SERVING, streams of Watch are told so at once, and what is set
-// from then on is ignored.
+// Register registers grpc.health.v1 (Check, List and Watch) on srv. It returns the server
+// behind it, on which you can set the status of single services. The overall status,
+// service "", starts as SERVING. Once bal is shutting down, every service is NOT_SERVING,
+// open Watch streams are notified at once, and statuses set from then on are ignored.
 //
-// Each call also lets bal check that its connection is tracked
-// ([rebalance.Balancer.Seen]): kubelets and clients that watch health thus give
-// away a server whose own grpc.Creds replaced those of evenkeel, even before the
-// first real call.
+// Each call also lets bal check that the call's connection is tracked. A server whose own
+// grpc.Creds replaced those of evenkeel therefore shows the condition untracked after the
+// first probe, before the first real call.
 //
-// Like every registration it must come before srv.Serve, and it panics if srv
-// has a health service already.
+// As with every registration, call it before srv.Serve. It panics if srv already has a
+// health service.
 func Register(srv grpc.ServiceRegistrar, bal *rebalance.Balancer) *grpchealth.Server {
 	return register(srv, sourceOf(bal))
 }
@@ -33,16 +31,16 @@ func register(srv grpc.ServiceRegistrar, src source) *grpchealth.Server {
 	return s.Server
 }
 
-// service ties grpc's own health server to the end of a Balancer. Check and List
-// look whether it has come. Only a Watch must be told, so one goroutine waits
-// for it while there is any Watch, and none otherwise: there is no goroutine that
-// somebody would have to stop, nor one more for each stream.
+// service ties grpc's own health server to the shutdown of a Balancer. Check and List test
+// for it on each call, but a Watch must be notified. One goroutine waits for the shutdown
+// while any Watch is open, and none otherwise. So there is no goroutine that somebody has
+// to stop, and not one for each stream.
 type service struct {
 	*grpchealth.Server
 	src source
 
 	mu      sync.Mutex
-	watches int           // streams of Watch that are open
+	watches int           // open Watch streams
 	idle    chan struct{} // closed when the last of them has ended
 }
 
@@ -60,14 +58,14 @@ func (s *service) List(ctx context.Context, in *healthpb.HealthListRequest) (*he
 
 // Watch implements grpc.health.v1.
 func (s *service) Watch(in *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
-	s.enter()
-	defer s.leave()
+	s.beginWatch()
+	defer s.endWatch()
 	s.called(stream.Context())
 	return s.Server.Watch(in, stream)
 }
 
-// called is the beginning of every call. Shutdown is repeated with each: it costs
-// next to nothing, and a Resume of the user's cannot bring a stopping pod back.
+// called begins every call. It repeats Shutdown each time: that costs next to nothing, and
+// a Resume by the user cannot bring a stopping pod back.
 func (s *service) called(ctx context.Context) {
 	s.src.Seen(ctx)
 	if stopping(s.src) {
@@ -75,19 +73,19 @@ func (s *service) called(ctx context.Context) {
 	}
 }
 
-// enter counts a Watch; the first one starts the wait.
-func (s *service) enter() {
+// beginWatch counts a Watch and starts the goroutine with the first one.
+func (s *service) beginWatch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watches++
 	if s.watches == 1 {
 		s.idle = make(chan struct{})
-		go s.await(s.idle)
+		go s.awaitStop(s.idle)
 	}
 }
 
-// leave ends the wait with the last Watch.
-func (s *service) leave() {
+// endWatch ends the goroutine with the last Watch.
+func (s *service) endWatch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watches--
@@ -96,7 +94,7 @@ func (s *service) leave() {
 	}
 }
 
-func (s *service) await(idle <-chan struct{}) {
+func (s *service) awaitStop(idle <-chan struct{}) {
 	select {
 	case <-s.src.Stopping():
 		s.Shutdown()

@@ -21,15 +21,15 @@ const (
 	notServing = healthpb.HealthCheckResponse_NOT_SERVING
 )
 
-// rig is a real gRPC server over memory with nothing but the health service.
+// rig is a real gRPC server in memory with only the health service.
 type rig struct {
 	src      *fake
 	statuses *grpchealth.Server
 	client   healthpb.HealthClient
 }
 
-// inBubble runs a test against a rig. At its end the bubble itself fails the
-// test if any goroutine is left, those of this package among them.
+// inBubble runs a test against a rig. The bubble fails the test if any goroutine is left at
+// its end, including those of this package.
 func inBubble(t *testing.T, test func(t *testing.T, r rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +65,7 @@ func (r rig) check(t *testing.T, service string, want healthpb.HealthCheckRespon
 	t.Helper()
 	got, err := r.client.Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
 	if err != nil || got.GetStatus() != want {
-		t.Errorf("Check(%q) = %v, %v; want %v", service, got.GetStatus(), err, want)
+		t.Errorf("Check(%q): got %v, %v; want %v", service, got.GetStatus(), err, want)
 	}
 }
 
@@ -83,7 +83,7 @@ func wantNext(t *testing.T, stream healthpb.Health_WatchClient, want healthpb.He
 	t.Helper()
 	got, err := stream.Recv()
 	if err != nil || got.GetStatus() != want {
-		t.Fatalf("Watch sent %v, %v; want %v", got.GetStatus(), err, want)
+		t.Fatalf("Watch: got %v, %v; want %v", got.GetStatus(), err, want)
 	}
 }
 
@@ -95,11 +95,11 @@ func TestCheckAndListFollowTheBalancer(t *testing.T) {
 		r.src.stop()
 		list, err := r.client.List(t.Context(), &healthpb.HealthListRequest{})
 		if err != nil || len(list.GetStatuses()) != 2 {
-			t.Fatalf("List = %v, %v; want 2 services", list, err)
+			t.Fatalf("List: got %v, %v; want 2 services", list, err)
 		}
 		for name, s := range list.GetStatuses() {
 			if s.GetStatus() != notServing {
-				t.Errorf("List: %q is %v after the stop", name, s.GetStatus())
+				t.Errorf("List after the stop: got %v for %q, want NOT_SERVING", s.GetStatus(), name)
 			}
 		}
 		r.check(t, "", notServing)
@@ -109,10 +109,10 @@ func TestCheckAndListFollowTheBalancer(t *testing.T) {
 
 func TestUnknownServiceIsNotFound(t *testing.T) {
 	inBubble(t, func(t *testing.T, r rig) {
-		for range 2 { // serving, and stopping
+		for range 2 { // first serving, then stopping
 			_, err := r.client.Check(t.Context(), &healthpb.HealthCheckRequest{Service: "nobody"})
 			if status.Code(err) != codes.NotFound {
-				t.Errorf("Check of an unknown service: %v, want NotFound", err)
+				t.Errorf("Check of an unknown service: got %v, want NotFound", err)
 			}
 			r.src.stop()
 		}
@@ -130,8 +130,8 @@ func TestNothingBringsAStoppingPodBack(t *testing.T) {
 	})
 }
 
-// The streams are told while nobody calls anything.
-func TestWatchIsToldWhenThePodStops(t *testing.T) {
+// Open streams are notified although no call comes in.
+func TestWatchIsNotifiedWhenThePodStops(t *testing.T) {
 	inBubble(t, func(t *testing.T, r rig) {
 		r.statuses.SetServingStatus("hello", serving)
 		var streams []healthpb.Health_WatchClient
@@ -151,8 +151,8 @@ func TestWatchIsToldWhenThePodStops(t *testing.T) {
 	})
 }
 
-// The waiting ends with the last Watch and begins again with the next one.
-func TestWatchAgainAfterTheLastHasGone(t *testing.T) {
+// The goroutine ends with the last Watch; the next one starts it again.
+func TestWatchAfterTheLastHasEnded(t *testing.T) {
 	inBubble(t, func(t *testing.T, r rig) {
 		for range 3 {
 			stream, cancel := r.watch(t, "")
@@ -168,7 +168,7 @@ func TestWatchAgainAfterTheLastHasGone(t *testing.T) {
 	})
 }
 
-func TestWatchPassesOnWhatTheUserSets(t *testing.T) {
+func TestWatchReportsStatusesOfTheUser(t *testing.T) {
 	inBubble(t, func(t *testing.T, r rig) {
 		stream, cancel := r.watch(t, "hello")
 		defer cancel()
@@ -178,7 +178,7 @@ func TestWatchPassesOnWhatTheUserSets(t *testing.T) {
 	})
 }
 
-func TestEveryCallIsSeen(t *testing.T) {
+func TestEveryCallIsChecked(t *testing.T) {
 	inBubble(t, func(t *testing.T, r rig) {
 		r.check(t, "", serving)
 		if _, err := r.client.List(t.Context(), &healthpb.HealthListRequest{}); err != nil {
@@ -188,7 +188,7 @@ func TestEveryCallIsSeen(t *testing.T) {
 		defer cancel()
 		wantNext(t, stream, serving)
 		if got := r.src.seen.Load(); got != 3 {
-			t.Errorf("Seen was called %d times for Check, List and Watch, want 3", got)
+			t.Errorf("got %d calls of Seen for Check, List and Watch, want 3", got)
 		}
 	})
 }
@@ -196,23 +196,23 @@ func TestEveryCallIsSeen(t *testing.T) {
 // One goroutine waits, however many streams are open.
 func TestOneGoroutineForAllWatches(t *testing.T) {
 	s := &service{Server: grpchealth.NewServer(), src: newFake(sampleStatus(epoch))}
-	s.enter()
+	s.beginWatch()
 	first := s.idle
 	for range 100 {
-		s.enter()
+		s.beginWatch()
 	}
 	if s.idle != first {
-		t.Error("a second wait was started while the first was on")
+		t.Error("a second goroutine started while the first was waiting")
 	}
 	for range 100 {
-		s.leave()
+		s.endWatch()
 	}
 	select {
 	case <-first:
-		t.Error("the wait ended with a Watch still open")
+		t.Error("the goroutine ended while a Watch was open")
 	default:
 	}
-	s.leave()
+	s.endWatch()
 	<-first
 }
 
@@ -222,7 +222,7 @@ func TestCheckAllocatesNoMoreThanGRPCsOwn(t *testing.T) {
 	ours := testing.AllocsPerRun(100, func() { _, _ = s.Check(t.Context(), in) })
 	bare := testing.AllocsPerRun(100, func() { _, _ = s.Server.Check(t.Context(), in) })
 	if ours > bare {
-		t.Errorf("Check allocates %v times, grpc's own %v", ours, bare)
+		t.Errorf("Check: got %v allocations, want at most grpc's own %v", ours, bare)
 	}
 }
 
@@ -235,6 +235,6 @@ func TestRegisterOffersTheWholeService(t *testing.T) {
 	}
 	slices.Sort(methods)
 	if !slices.Equal(methods, []string{"Check", "List", "Watch"}) {
-		t.Errorf("methods = %v", methods)
+		t.Errorf("got methods %v, want Check, List and Watch", methods)
 	}
 }

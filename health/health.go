@@ -27,13 +27,16 @@ func (b balancer) Status() rebalance.Status  { return b.bal.Status() }
 func (b balancer) Stopping() <-chan struct{} { return b.bal.Stopping() }
 
 // TLSConfig returns the configuration with which the health endpoint must serve under
-// peers.tls, nil without. [Serve] uses it by itself; it is for who serves [Handler] on a
-// server of their own. It asks clients for a certificate and lets in those without one:
-// [Handler] refuses /peerz to them. Changed files take effect with the next handshake.
+// peers.tls, or nil if peers.tls is not set. [Serve] uses it by itself; you need it only to
+// serve [Handler] on a server of your own.
+//
+// The configuration requests a client certificate and accepts clients without one, since
+// kubelets have none; [Handler] refuses /peerz to those. Changed files take effect with the
+// next handshake.
 func TLSConfig(bal *rebalance.Balancer) *tls.Config { return inside.Of(bal).PeersTLS() }
 
-// stopping reports whether the lame duck has begun. Either sign will do: which
-// of the two a Balancer sets first is its own affair.
+// stopping reports whether the lame duck has begun. Either sign will do: the order in
+// which a Balancer sets them is its own affair.
 func stopping(src source) bool {
 	select {
 	case <-src.Stopping():

@@ -8,67 +8,72 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/rebalance"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// maxScrapes bounds the scrapes of /metrics at one time; more get 503. Two
-// Prometheus servers and a person with curl fit, a loop gone wild does not.
-const maxScrapes = 8
-
-// Handler serves /livez, /readyz, /metrics, /statusz, /peerz and the page at /,
-// for a server of your own; [ListenAndServe] needs less. Only GET and HEAD are
-// allowed. The paths are absolute: under a prefix use [http.StripPrefix], and mount it at
-// /peerz, too, where the other pods ask.
+// Handler serves /livez, /readyz, /metrics, /statusz, /peerz and the page at /, for a
+// server of your own; [ListenAndServe] needs less code. Only GET and HEAD are allowed. The
+// paths are absolute: below a prefix use [http.StripPrefix], and mount the handler at /peerz
+// as well, where the other pods read it.
 //
-// Peers look for /peerz on the port that [rebalance.Balancer.SetHealthPort] was
-// told, which Serve does by itself; with Handler it is up to you. With peers.tls,
-// your server must ask for client certificates as [rebalance.Balancer.PeersTLS] does,
-// or /peerz answers 403 to everybody.
+// Use [WithPort] unless peers.port is set, so that this pod knows where to poll its peers.
+// With peers.tls, your server must serve with [TLSConfig]; otherwise /peerz answers 403 to
+// every peer.
 //
-// Handler panics if [WithRegisterer] names a registry that refuses the metrics.
+// Handler panics if an option is invalid.
 func Handler(bal *rebalance.Balancer, opts ...Option) http.Handler {
-	h, err := newHandler(sourceOf(bal), newOptions(opts))
+	h, err := handlerWithPort(sourceOf(bal), newOptions(opts))
 	if err != nil {
 		panic(err)
 	}
 	return h
 }
 
-func newHandler(src source, o options) (http.Handler, error) {
-	gatherer, err := o.gatherer(src)
-	if err != nil {
+func handlerWithPort(src source, o options) (http.Handler, error) {
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	if o.port != 0 {
+		src.SetHealthPort(o.port)
+	}
+	return newHandler(src, o), nil
+}
+
+func newHandler(src source, o options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", livez)
 	mux.Handle("GET /readyz", readyz(src))
-	mux.Handle("GET /metrics", metricsHandler(gatherer))
+	mux.Handle("GET /metrics", o.metrics)
 	mux.Handle("GET /statusz", statusz(src))
 	mux.Handle("GET /{$}", page(src))
 	all := http.NewServeMux()
 	all.Handle("/peerz", peersOnly(src, peerz.Handler(src.Report)))
 	all.Handle("/", secure(mux))
-	return all, nil
+	return all
 }
 
-// peersOnly refuses who shows no certificate that peers.tls asks for.
+// noMetrics answers /metrics without WithMetrics.
+func noMetrics(w http.ResponseWriter, _ *http.Request) {
+	plain(w, http.StatusNotImplemented, "This program exports no metrics here: "+
+		"import github.com/evenkeel-go/evenkeel/health/metrics and pass health.WithMetrics(metrics.Handler(bal)).\n")
+}
+
+// peersOnly refuses clients without the certificate that peers.tls requires.
 func peersOnly(src source, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := src.CheckPeer(r.TLS); err != nil {
 			w.Header().Set("Cache-Control", "no-store")
-			w.Header().Set("Connection", "close") // the next question may come with a better one
-			http.Error(w, "/peerz answers only to a client certificate signed by peers.tls.ca: "+err.Error(), http.StatusForbidden)
+			w.Header().Set("Connection", "close") // the next request may come with a better certificate
+			http.Error(w, "/peerz requires a client certificate signed by peers.tls.ca: "+err.Error(), http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// secure sets the headers of every answer that a person may look at, errors too.
-// Nothing here may be framed, cached, sniffed, or load anything; the page alone widens
-// the policy, by the hash of its own style. /peerz is for pods, and every byte of it
-// is sent by every pod many times a second: it forbids caching and sniffing only.
+// secure sets the headers of every answer that a browser may show, errors included. No
+// answer may be framed, cached, sniffed, or load anything. Only the page widens the policy,
+// by the hash of its own style sheet. /peerz is not behind it: every pod sends that answer
+// many times a second, so it only forbids caching and sniffing.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -83,23 +88,13 @@ func secure(next http.Handler) http.Handler {
 
 const basePolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// metricsHandler shows what can be gathered even when a collector of the user's
-// fails: half a scrape tells more than none.
-func metricsHandler(g prometheus.Gatherer) http.Handler {
-	return promhttp.HandlerFor(g, promhttp.HandlerOpts{
-		ErrorHandling:       promhttp.ContinueOnError,
-		MaxRequestsInFlight: maxScrapes,
-		EnableOpenMetrics:   true,
-	})
-}
-
-// livez depends on nothing: a restart mends none of what could be asked here.
+// livez depends on nothing: a restart would not mend anything that it could check.
 func livez(w http.ResponseWriter, _ *http.Request) {
 	plain(w, http.StatusOK, "ok")
 }
 
-// readyz answers as Kubernetes' own components do: one word, or with ?verbose
-// one line for each check. A pod that is not ready always says why.
+// readyz answers as Kubernetes' own components do: with one word, or with ?verbose one line
+// for each check. The answer of a pod that is not ready always has the reason.
 func readyz(src source) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		stop := stopping(src)
@@ -117,12 +112,12 @@ func readyz(src source) http.Handler {
 	})
 }
 
-// writeChecks lists what was checked, [+] for good and [-] for bad. Only "serving"
-// decides on the answer: taking a pod out of its Service because it cannot see
-// its peers would turn a blind fleet into a dead one.
+// writeChecks lists the checks, [+] for good and [-] for bad. Only "serving" decides the
+// status code. If a pod left its Service because it cannot see its peers, a fleet without a
+// view would become a fleet without pods.
 func writeChecks(w io.Writer, st rebalance.Status, stop bool) {
 	if stop {
-		fmt.Fprintf(w, "[-]serving failed: stopping, %d connections left\n", st.Connections)
+		fmt.Fprintf(w, "[-]serving failed: stopping, %d connections still open\n", st.Connections)
 	} else {
 		fmt.Fprintln(w, "[+]serving ok")
 	}
@@ -148,5 +143,5 @@ func sign(good bool) string {
 func plain(w http.ResponseWriter, code int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = io.WriteString(w, body) // the client is gone: nobody is left to tell
+	_, _ = io.WriteString(w, body) // an error means that the client is gone
 }

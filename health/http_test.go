@@ -2,6 +2,7 @@ package health
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,13 +12,14 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-func handler(t testing.TB, src source, opts ...Option) http.Handler {
+// stubMetrics stands for the handler of package metrics, which is another module.
+var stubMetrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, "metrics\n")
+})
+
+func handler(t testing.TB, src source) http.Handler {
 	t.Helper()
-	h, err := newHandler(src, newOptions(opts))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
+	return newHandler(src, newOptions([]Option{WithMetrics(stubMetrics)}))
 }
 
 func get(t testing.TB, h http.Handler, path string) *httptest.ResponseRecorder {
@@ -45,16 +47,16 @@ func TestEveryPathAnswers(t *testing.T) {
 	h := handler(t, newFake(sampleStatus(epoch)))
 	for _, path := range paths {
 		if w := get(t, h, path); w.Code != http.StatusOK || w.Body.Len() == 0 {
-			t.Errorf("GET %s: %d with %d bytes", path, w.Code, w.Body.Len())
+			t.Errorf("GET %s: got %d with %d bytes, want 200 with a body", path, w.Code, w.Body.Len())
 		}
 	}
 }
 
-func TestNothingElseIsThere(t *testing.T) {
+func TestUnknownPathsAreNotFound(t *testing.T) {
 	h := handler(t, newFake(sampleStatus(epoch)))
 	for _, path := range []string{"/nothing", "/livez/", "/index.html", "/debug/pprof/", "/debug/vars", "/metrics/x"} {
 		if w := get(t, h, path); w.Code != http.StatusNotFound {
-			t.Errorf("GET %s: %d, want 404", path, w.Code)
+			t.Errorf("GET %s: got %d, want 404", path, w.Code)
 		}
 	}
 }
@@ -65,13 +67,13 @@ func TestOnlyReadingIsAllowed(t *testing.T) {
 		for _, path := range paths {
 			w := request(t, h, method, path)
 			if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") == "" {
-				t.Errorf("%s %s: %d, Allow %q; want 405", method, path, w.Code, w.Header().Get("Allow"))
+				t.Errorf("%s %s: got %d and Allow %q, want 405", method, path, w.Code, w.Header().Get("Allow"))
 			}
 		}
 	}
 }
 
-func TestHeadersOfEveryAnswer(t *testing.T) {
+func TestEveryAnswerHasSecurityHeaders(t *testing.T) {
 	h := handler(t, newFake(sampleStatus(epoch)))
 	for _, path := range append([]string{"/nothing"}, paths...) {
 		hdr := get(t, h, path).Header()
@@ -84,12 +86,12 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 			"Referrer-Policy":        "no-referrer",
 			"Cache-Control":          "no-store",
 		} {
-			// What browsers alone understand is not sent to pods, which ask often.
+			// Only browsers understand these, and pods read /peerz often.
 			if path == "/peerz" && (name == "X-Frame-Options" || name == "Referrer-Policy") {
 				want = ""
 			}
 			if got := hdr.Get(name); got != want {
-				t.Errorf("%s: %s is %q, want %q", path, name, got, want)
+				t.Errorf("%s: got %s %q, want %q", path, name, got, want)
 			}
 		}
 		policy := hdr.Get("Content-Security-Policy")
@@ -97,8 +99,59 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 			continue
 		}
 		if !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "script-src") {
-			t.Errorf("%s: policy %q", path, policy)
+			t.Errorf("%s: got the policy %q, want default-src 'none' and no scripts", path, policy)
 		}
+	}
+}
+
+// Without WithMetrics, /metrics answers with what to do.
+func TestMetricsNeedAHandler(t *testing.T) {
+	for name, opts := range map[string][]Option{"default": nil, "nil": {WithMetrics(nil)}} {
+		w := get(t, newHandler(newFake(sampleStatus(epoch)), newOptions(opts)), "/metrics")
+		if w.Code != http.StatusNotImplemented || !strings.Contains(w.Body.String(), "health.WithMetrics(metrics.Handler(bal))") {
+			t.Errorf("%s: got %d %q, want 501 and the cure", name, w.Code, w.Body)
+		}
+		if w.Header().Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: the answer lacks the security headers", name)
+		}
+	}
+}
+
+func TestHandlerWithPort(t *testing.T) {
+	src := newFake(sampleStatus(epoch))
+	src.SetHealthPort(7)
+	for _, tc := range []struct {
+		opts []Option
+		want int64
+	}{
+		{nil, 7}, // unknown: as it was
+		{[]Option{WithPort(8080)}, 8080},
+	} {
+		if _, err := handlerWithPort(src, newOptions(tc.opts)); err != nil {
+			t.Fatal(err)
+		}
+		if got := src.port.Load(); got != tc.want {
+			t.Errorf("got port %d, want %d", got, tc.want)
+		}
+	}
+}
+
+func TestHandlerPanicsOnABadPort(t *testing.T) {
+	for _, port := range []int{-1, 65536} {
+		func() {
+			defer func() {
+				if err, ok := recover().(error); !ok || !strings.Contains(err.Error(), "WithPort") {
+					t.Errorf("WithPort(%d): got panic %v, want an error that names the option", port, err)
+				}
+			}()
+			Handler(newBalancer(t), WithPort(port))
+		}()
+	}
+}
+
+func TestWithLoggerNilKeepsTheDefault(t *testing.T) {
+	if got := newOptions([]Option{WithLogger(nil)}).logger; got != slog.Default() {
+		t.Errorf("got %v, want slog.Default()", got)
 	}
 }
 
@@ -116,19 +169,19 @@ func TestReadyz(t *testing.T) {
 	wantBody(t, get(t, h, "/readyz"), 200, "ok")
 	wantBody(t, get(t, h, "/readyz?verbose"), 200, `[+]serving ok
 [+]balance moving: 12 of 112 connections are moving to 2 new pods; the pods' reports are read again in 30 s.
-[-]untracked error: RPCs arrive on connections that are not tracked: another grpc.Creds replaced serveropts.Credentials. Pass your credentials to serveropts.Credentials and remove your own grpc.Creds option.
+[-]untracked error: RPCs arrive on connections that are not tracked: another grpc.Creds replaced those of serveropts.Options. Pass your credentials to serveropts.Options(bal, creds) and remove your own grpc.Creds option.
 [-]peer-unreachable warning: hello-7d4b9c6f5-uvwxy does not answer on port 8080. Check that a NetworkPolicy lets pods of the Service reach each other there.
-[+]dns-behind info: DNS does not answer with all pods yet.
+[+]dns-behind info: DNS does not list all pods yet.
 readyz check passed
 `)
 }
 
-func TestReadyzOfAStoppingPodSaysWhy(t *testing.T) {
+func TestReadyzOfAStoppingPodGivesTheReason(t *testing.T) {
 	src := newFake(rebalance.Status{Connections: 7, Verdict: rebalance.Balanced})
 	h := handler(t, src)
 	src.stop()
 	for _, path := range []string{"/readyz", "/readyz?verbose"} {
-		wantBody(t, get(t, h, path), 503, "[-]serving failed: stopping, 7 connections left\n[+]balance balanced\nreadyz check failed\n")
+		wantBody(t, get(t, h, path), 503, "[-]serving failed: stopping, 7 connections still open\n[+]balance balanced\nreadyz check failed\n")
 	}
 }
 
@@ -139,17 +192,17 @@ func TestReadyzDoesNotDependOnTheBalance(t *testing.T) {
 		st.Verdict = v
 		w := get(t, handler(t, newFake(st)), "/readyz?verbose")
 		if w.Code != http.StatusOK {
-			t.Errorf("verdict %q: %d, want 200", v, w.Code)
+			t.Errorf("verdict %q: got %d, want 200", v, w.Code)
 		}
 		bad := strings.Contains(w.Body.String(), "[-]balance")
 		if want := v == rebalance.Stale || v == rebalance.Unbalanceable || v == rebalance.Overloaded; bad != want {
-			t.Errorf("verdict %q is shown as bad: %v, want %v", v, bad, want)
+			t.Errorf("verdict %q shows as bad: got %v, want %v", v, bad, want)
 		}
 	}
 }
 
-// Everything is asked at once while the Status changes and the pod stops; the race
-// detector is the judge, and every answer is whole.
+// All paths answer at once while the Status changes and the pod stops. The race detector
+// checks the rest.
 func TestConcurrentRequests(t *testing.T) {
 	src := newFake(sampleStatus(epoch))
 	srv := httptest.NewServer(handler(t, src))

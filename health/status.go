@@ -17,63 +17,15 @@ import (
 	"unicode"
 
 	"github.com/evenkeel-go/evenkeel/config"
-	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/internal/shown"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// The labels that counters have from the start, at 0: rate() and increase() miss
-// the first event of a series that appears together with it.
-var (
-	goAwayReasons = []string{"reach", "even", "age", "overload", "shutdown", "manual", "server"}
-	closedHows    = []string{"clean", "forced", "client", "server"}
-)
+// look returns the source's Status made fit to be shown.
+func look(src source) rebalance.Status { return shown.Status(src.Status()) }
 
-// look returns the source's Status made fit to be shown: every known reason is
-// there, lists are not null in JSON, and all text is valid UTF-8 (names may come
-// from other pods). The source's own slices and maps stay as they are.
-func look(src source) rebalance.Status {
-	st := src.Status()
-	st.Pod, st.Source, st.Uptime, st.Why = valid(st.Pod), valid(st.Source), valid(st.Uptime), valid(st.Why)
-	st.Verdict, st.Weight = valid(st.Verdict), valid(st.Weight)
-	st.GoAways = counts(st.GoAways, goAwayReasons)
-	st.Closed = counts(st.Closed, closedHows)
-	st.PeerErrors = counts(st.PeerErrors, peerz.Classes())
-	st.Peers = each(st.Peers, func(p *rebalance.PeerStatus) {
-		p.Pod, p.Address, p.Error = valid(p.Pod), valid(p.Address), valid(p.Error)
-	})
-	st.Conditions = each(st.Conditions, func(c *rebalance.Condition) {
-		c.Code, c.Severity, c.Text = valid(c.Code), valid(c.Severity), valid(c.Text)
-	})
-	st.Decisions = each(st.Decisions, func(d *rebalance.Decision) {
-		d.Action, d.Why = valid(d.Action), valid(d.Why)
-	})
-	return st
-}
-
-// each returns a copy of list, never nil, with fix applied to its elements.
-func each[T any](list []T, fix func(*T)) []T {
-	out := append(make([]T, 0, len(list)), list...)
-	for i := range out {
-		fix(&out[i])
-	}
-	return out
-}
-
-// counts returns a copy of by, never nil, with every known label.
-func counts(by map[string]uint64, known []string) map[string]uint64 {
-	out := make(map[string]uint64, len(by)+len(known))
-	for _, label := range known {
-		out[label] = 0
-	}
-	for label, n := range by {
-		out[valid(label)] += n // two labels may become one
-	}
-	return out
-}
-
-func valid[S ~string](s S) S { return S(strings.ToValidUTF8(string(s), "\uFFFD")) }
-
-// oneLine keeps text from other places from forging lines or steering a terminal.
+// oneLine replaces characters with which text from elsewhere could forge lines or control a
+// terminal.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
@@ -83,7 +35,7 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// goodVerdict reports whether nothing is wrong with the balance or the way to it.
+// goodVerdict reports whether v needs no attention.
 func goodVerdict(v rebalance.Verdict) bool {
 	switch v {
 	case rebalance.Unbalanceable, rebalance.Stale, rebalance.Overloaded:
@@ -93,7 +45,7 @@ func goodVerdict(v rebalance.Verdict) bool {
 	}
 }
 
-// verdictWord is the verdict, or what stands for it before the first plan.
+// verdictWord returns the verdict, or a word in its place before the first plan.
 func verdictWord(st rebalance.Status) string { return cmp.Or(string(st.Verdict), "starting") }
 
 func verdictLine(st rebalance.Status) string {
@@ -103,17 +55,7 @@ func verdictLine(st rebalance.Status) string {
 	return verdictWord(st) + ": " + st.Why
 }
 
-func readyPeers(peers []rebalance.PeerStatus) int {
-	n := 0
-	for _, p := range peers {
-		if p.Ready {
-			n++
-		}
-	}
-	return n
-}
-
-// statusz serves the Status as JSON, or with ?text for a terminal.
+// statusz serves the Status as JSON, or as text with ?text.
 func statusz(src source) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		st := look(src)
@@ -126,7 +68,7 @@ func statusz(src source) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		_ = enc.Encode(st) // fails only if the client is gone
+		_ = enc.Encode(st) // an error means that the client is gone
 	})
 }
 
@@ -136,7 +78,7 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	defer t.w.Flush()
 	t.row("pod", fmt.Sprintf("%s, up %s, %s", st.Pod, st.Uptime, readyWord(st.Ready)))
 	t.row("verdict", verdictLine(st))
-	t.row("connections", fmt.Sprintf("%d, %d of them draining; %d ever", st.Connections, st.Draining, st.Tracked))
+	t.row("connections", fmt.Sprintf("%d, %d of them draining; %d since the start", st.Connections, st.Draining, st.Tracked))
 	t.row("streams", strconv.Itoa(st.Streams))
 	t.row("load", loadLine(st))
 	t.row("clients", strconv.Itoa(st.Keys))
@@ -152,13 +94,13 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	for _, p := range st.Peers {
 		t.row(p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p))
 	}
-	t.head("DECIDED", "ACTION", "COUNT", "WHY")
+	t.head("WHEN", "ACTION", "COUNT", "WHY")
 	for _, d := range st.Decisions {
 		t.row(ago(now, d.At), d.Action, strconv.Itoa(d.Count), d.Why)
 	}
 }
 
-// table writes rows whose columns line up.
+// table aligns the columns of its rows.
 type table struct{ w *tabwriter.Writer }
 
 func (t table) row(cells ...string) {
@@ -204,7 +146,7 @@ func peerState(p rebalance.PeerStatus) string {
 	}
 }
 
-// peerCount is "?" where a 0 would claim to know.
+// peerCount is "?" if the number of connections is unknown.
 func peerCount(p rebalance.PeerStatus) string {
 	if p.Error != "" {
 		return "?"
@@ -212,7 +154,7 @@ func peerCount(p rebalance.PeerStatus) string {
 	return strconv.Itoa(p.Connections)
 }
 
-// peerLoad is "?" where the pod has not told, and says how old it is where that matters.
+// peerLoad is "?" if the load is unknown. It adds the age of a report that is not fresh.
 func peerLoad(p rebalance.PeerStatus) string {
 	switch {
 	case p.Load == nil:
@@ -223,7 +165,7 @@ func peerLoad(p rebalance.PeerStatus) string {
 	return figure(*p.Load)
 }
 
-// figure is a load in as many digits as a person compares.
+// figure formats a load with as many digits as a person compares.
 func figure(x float64) string {
 	switch abs := math.Abs(x); {
 	case abs >= 1e9:
@@ -246,23 +188,23 @@ var weightUnits = map[string]string{
 	config.WeightConnections: "connections",
 	config.WeightRequests:    "requests per second",
 	config.WeightStreams:     "streams in flight",
-	"custom":                 "a weight of your own",
+	"custom":                 "custom weight",
 }
 
-// weightUnit says in what loads are counted.
+// weightUnit names the unit of the loads.
 func weightUnit(st rebalance.Status) string {
 	return cmp.Or(weightUnits[st.Weight], st.Weight, config.WeightConnections)
 }
 
-// loadLine is this pod's load beside the others'.
+// loadLine shows this pod's load beside the mean and the band.
 func loadLine(st rebalance.Status) string {
 	return fmt.Sprintf("%s (%s); %s", figure(st.Load), weightUnit(st), bandLine(st))
 }
 
-// bandLine says between which loads a pod is left alone.
+// bandLine shows the loads between which a pod is left alone.
 func bandLine(st rebalance.Status) string {
 	if st.MeanLoad == 0 {
-		return "no mean: too few pods have told, or none carries anything"
+		return "no mean: too few pods have reported, or none has any load"
 	}
 	line := fmt.Sprintf("mean %s, over-loaded above %s", figure(st.MeanLoad), figure(st.Band.Over))
 	if st.Band.Under > 0 {
@@ -271,7 +213,7 @@ func bandLine(st rebalance.Status) string {
 	return line
 }
 
-// ago says how long before now t was, in the coarsest words that still tell.
+// ago returns how long before now t was, to two units at most.
 func ago(now, t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -9,7 +9,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-func TestStatuszForATerminal(t *testing.T) {
+func TestStatuszText(t *testing.T) {
 	st := look(newFake(rebalance.Status{
 		Pod: "pod-a", Uptime: "3m2s", Connections: 12, Draining: 2, Streams: 3, Keys: 5, Source: "dns hello.test",
 		GoAways: map[string]uint64{"even": 2}, Verdict: rebalance.Balanced, Why: "all pods are within 10 %", Tracked: 20,
@@ -22,7 +22,7 @@ func TestStatuszForATerminal(t *testing.T) {
 	writeText(&b, st, epoch)
 	const want = `pod          pod-a, up 3m2s, ready
 verdict      balanced: all pods are within 10 %
-connections  12, 2 of them draining; 20 ever
+connections  12, 2 of them draining; 20 since the start
 streams      3
 load         2.5 (streams in flight); mean 3, over-loaded above 3.3, under-loaded below 2.1
 clients      5
@@ -38,7 +38,7 @@ PEER   ADDRESS   STATE    CONNECTIONS  LOAD
 pod-a  10.0.0.1  ready    12           2.5
 pod-b  10.0.0.2  timeout  ?            ?
 
-DECIDED    ACTION  COUNT  WHY
+WHEN       ACTION  COUNT  WHY
 3h 0m ago  even    2      over the band
 `
 	if b.String() != want {
@@ -46,30 +46,30 @@ DECIDED    ACTION  COUNT  WHY
 	}
 }
 
-func TestFiguresAsPeopleCompareThem(t *testing.T) {
+func TestFigure(t *testing.T) {
 	for x, want := range map[float64]string{
 		0: "0", 12: "12", 12.34: "12.3", 999.96: "1000.0", 1234.5: "1234", 0.01234: "0.012", 1e12: "1e+12", -2.5: "-2.5",
 	} {
 		if got := figure(x); got != want {
-			t.Errorf("%v: %q, want %q", x, got, want)
+			t.Errorf("figure(%v): got %q, want %q", x, got, want)
 		}
 	}
 }
 
-// What is not known is not shown as a figure.
+// An unknown mean is not shown as 0.
 func TestBandLine(t *testing.T) {
 	for want, st := range map[string]rebalance.Status{
-		"no mean: too few pods have told, or none carries anything": {},
+		"no mean: too few pods have reported, or none has any load": {},
 		"mean 10, over-loaded above 11":                             {MeanLoad: 10, Band: rebalance.Band{Over: 11}},
 		"mean 10, over-loaded above 11, under-loaded below 7":       {MeanLoad: 10, Band: rebalance.Band{Over: 11, Under: 7}},
 	} {
 		if got := bandLine(st); got != want {
-			t.Errorf("%q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-// What is shown is a copy: the source may keep its slices and maps.
+// The shown Status is a copy, since the source may keep its slices and maps.
 func TestLookLeavesTheSourceAlone(t *testing.T) {
 	src := newFake(everywhere("bad\xff"))
 	before := everywhere("bad\xff")
@@ -77,7 +77,7 @@ func TestLookLeavesTheSourceAlone(t *testing.T) {
 	st := look(src)
 	newPageData(st, epoch, true)
 	if got := src.Status(); !reflect.DeepEqual(got, before) {
-		t.Errorf("the source's Status was changed:\n%+v", got)
+		t.Errorf("the source's Status has changed:\n%+v", got)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestAgo(t *testing.T) {
 		d    time.Duration
 		want string
 	}{
-		{-time.Second, "0s ago"}, // another pod's clock
+		{-time.Second, "0s ago"}, // the clocks of two pods differ
 		{0, "0s ago"},
 		{59 * time.Second, "59s ago"},
 		{61 * time.Second, "1m 1s ago"},
@@ -94,10 +94,10 @@ func TestAgo(t *testing.T) {
 		{49 * time.Hour, "2 days ago"},
 	} {
 		if got := ago(epoch, epoch.Add(-tc.d)); got != tc.want {
-			t.Errorf("%v: %q, want %q", tc.d, got, tc.want)
+			t.Errorf("%v ago: got %q, want %q", tc.d, got, tc.want)
 		}
 	}
 	if got := ago(epoch, time.Time{}); got != "" {
-		t.Errorf("no time: %q", got)
+		t.Errorf("zero time: got %q, want an empty string", got)
 	}
 }

@@ -295,14 +295,14 @@ func ExampleVerdictTable() {
 		}
 	}
 	// Output:
-	// overloaded
 	// unbalanceable
 	// stale
+	// overloaded
 }
 
 func ExampleVerdicts() {
 	fmt.Println(rebalance.Verdicts())
-	// Output: [balanced moving waiting overloaded unbalanceable stale disabled]
+	// Output: [balanced moving waiting unbalanceable stale disabled overloaded]
 }
 
 // quiet keeps the examples' logs out of the way.

@@ -159,10 +159,10 @@ var verdictTable = []VerdictInfo{
 	{Balanced, "No connection needs to move.", true},
 	{Moving, "Connections are being moved, or the pod is checking where they went.", true},
 	{Waiting, "It is too early to move connections: the membership is not quiet yet, or DNS does not list all pods.", true},
-	{Overloaded, "This pod sheds load, or would if the other pods were not overloaded, too.", false},
 	{Unbalanceable, "No move can even out the load; the sentence beside it says what would help.", false},
 	{Stale, "Too little is known of the other pods, so nothing moves.", false},
 	{Disabled, "`rebalance.enabled` is false, there is no source of peers, or the pod is stopping.", true},
+	{Overloaded, "This pod sheds load, or would if the other pods were not overloaded, too.", false},
 }
 
 // Verdicts returns every Verdict.

@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/evenkeel-go/evenkeel v0.0.0
 	github.com/evenkeel-go/evenkeel/example v0.0.0
+	github.com/evenkeel-go/evenkeel/health/metrics v0.0.0
 	google.golang.org/grpc v1.85.0
 )
 
@@ -46,4 +47,6 @@ require (
 replace (
 	github.com/evenkeel-go/evenkeel => ../
 	github.com/evenkeel-go/evenkeel/example => ../example
+	github.com/evenkeel-go/evenkeel/health/metrics => ../health/metrics
+	github.com/evenkeel-go/evenkeel/peers/kube => ../peers/kube
 )

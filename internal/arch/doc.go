@@ -1,2 +1,2 @@
-// Package arch holds no code. Its tests fix which package may import which.
+// Package arch has no code. Its tests enforce which package may import which.
 package arch

@@ -5,6 +5,7 @@ import (
 	"log"
 	"log/slog"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/peers/kube"
 )
 
@@ -21,4 +22,16 @@ func ExampleNew() {
 	}
 	fmt.Println(source)
 	// Output: kubernetes shop/hello-headless
+}
+
+// A program hands FromConfig to its Balancer, which calls it if the configuration asks for
+// this source.
+func ExampleFromConfig() {
+	cfg := config.Default()
+	cfg.Peers.Source = config.SourceKubernetes
+	cfg.Peers.Kubernetes.Namespace = "shop"
+	cfg.Peers.Kubernetes.Service = "hello"
+	source, err := kube.FromConfig(cfg, slog.Default())
+	fmt.Println(source, err)
+	// Output: kubernetes shop/hello <nil>
 }

@@ -173,7 +173,7 @@ func normal(labels string) string {
 
 // Alerts may use only metrics that the server exports.
 func TestRulesUseExportedMetrics(t *testing.T) {
-	source := read(t, "../../health/metrics.go")
+	source := read(t, "../../health/metrics/collector.go")
 	for name, expr := range expressions(t) {
 		node, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
 		if err != nil {

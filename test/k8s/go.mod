@@ -41,6 +41,7 @@ require (
 	github.com/emicklei/go-restful/v3 v3.13.0 // indirect
 	github.com/evenkeel-go/evenkeel v0.0.0
 	github.com/evenkeel-go/evenkeel/example v0.0.0
+	github.com/evenkeel-go/evenkeel/peers/kube v0.0.0
 	github.com/fxamacker/cbor/v2 v2.9.0 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-openapi/jsonpointer v1.0.2 // indirect
@@ -77,4 +78,6 @@ require (
 replace (
 	github.com/evenkeel-go/evenkeel => ../..
 	github.com/evenkeel-go/evenkeel/example => ../../example
+	github.com/evenkeel-go/evenkeel/health/metrics => ../../health/metrics
+	github.com/evenkeel-go/evenkeel/peers/kube => ../../peers/kube
 )

@@ -28,6 +28,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 	"github.com/evenkeel-go/evenkeel/health"
+	"github.com/evenkeel-go/evenkeel/health/metrics"
+	"github.com/evenkeel-go/evenkeel/peers/kube"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
@@ -53,7 +55,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if o.printConfig {
 		return printConfig(cfg, stdout, stderr)
 	}
-	a, err := newApp(&o, cfg, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})))
+	a, err := newApp(&o, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})))
 	if err != nil {
 		fmt.Fprintln(stderr, "server:", oneLine(err))
 		return exitUsage
@@ -78,7 +80,6 @@ func printConfig(cfg config.Config, stdout, stderr io.Writer) int {
 // app is a server with everything that it needs.
 type app struct {
 	o    *options
-	cfg  config.Config
 	log  *slog.Logger
 	keys *keyring
 	bal  *rebalance.Balancer
@@ -86,21 +87,15 @@ type app struct {
 }
 
 // newApp assembles the server. All of its errors are caused by settings.
-func newApp(o *options, cfg config.Config, log *slog.Logger) (*app, error) {
+func newApp(o *options, log *slog.Logger) (*app, error) {
 	keys, errKeys := loadKeyring(o, log)
-	peers, errPeers := peersFrom(&cfg.Peers, log)
-	if err := errors.Join(errKeys, errPeers); err != nil {
+	bal, errBal := rebalance.Load(o.config,
+		rebalance.WithLogger(log), rebalance.WithSelf(o.name, o.podIP()),
+		rebalance.WithSource(config.SourceKubernetes, kube.FromConfig))
+	if err := errors.Join(errKeys, errBal); err != nil {
 		return nil, err
 	}
-	opts := []rebalance.Option{rebalance.WithLogger(log), rebalance.WithSelf(o.name, o.podIP())}
-	if peers != nil {
-		opts = append(opts, rebalance.WithPeers(peers))
-	}
-	bal, err := rebalance.New(cfg, opts...)
-	if err != nil {
-		return nil, err
-	}
-	a := &app{o: o, cfg: cfg, log: log, keys: keys, bal: bal}
+	a := &app{o: o, log: log, keys: keys, bal: bal}
 	a.grpc = a.newServer()
 	return a, nil
 }
@@ -214,7 +209,7 @@ func (a *app) serveOn(ctx context.Context, cancel context.CancelCauseFunc, l lis
 	case s := <-signals:
 		a.log.Info("stopping", "signal", s.String())
 		go exitOnSecondSignal(ctx, signals)
-		return a.stop(&stopper{Server: a.grpc, gateway: gw, timeout: a.cfg.Shutdown.Timeout})
+		return a.stop(&stopper{Server: a.grpc, gateway: gw, timeout: a.bal.Config().Shutdown.Timeout})
 	}
 }
 
@@ -239,10 +234,11 @@ func (a *app) waitFor(parts *sync.WaitGroup) {
 // its errors are reported with.
 func (a *app) parts(ctx context.Context, l listeners, gw *gateway) map[string]func() error {
 	parts := map[string]func() error{
-		"rebalance":    func() error { return a.bal.Run(ctx) },
-		"-http":        func() error { return health.Serve(ctx, l.http, a.bal, health.WithLogger(a.log)) },
+		"rebalance": func() error { return a.bal.Run(ctx) },
+		"-http": func() error {
+			return health.Serve(ctx, l.http, a.bal, health.WithLogger(a.log), health.WithMetrics(metrics.Handler(a.bal)))
+		},
 		"-grpc":        func() error { return a.grpc.Serve(l.grpc) },
-		"-config":      func() error { return a.bal.WatchConfig(ctx, a.o.config) },
 		"-drain-every": func() error { return a.drainPeriodically(ctx) },
 	}
 	if gw != nil {

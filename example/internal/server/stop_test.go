@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
@@ -64,14 +63,14 @@ func lastOf(stream interface {
 	return n, err
 }
 
-// newTestApp returns an app with a gateway, and its listeners.
-func newTestApp(t *testing.T, cfg config.Config) (*app, listeners) {
+// newTestApp returns an app with a gateway and these flags, and its listeners.
+func newTestApp(t *testing.T, flags ...string) (*app, listeners) {
 	t.Helper()
-	o, err := parse([]string{"-grpc", "127.0.0.1:0", "-http", "127.0.0.1:0", "-gateway", "127.0.0.1:0"}, io.Discard)
+	o, err := parse(append(flags, "-grpc", "127.0.0.1:0", "-http", "127.0.0.1:0", "-gateway", "127.0.0.1:0"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newApp(&o, cfg, slog.New(slog.DiscardHandler))
+	a, err := newApp(&o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +83,7 @@ func newTestApp(t *testing.T, cfg config.Config) (*app, listeners) {
 
 // A part that fails ends all others, including the gateway, and its error is returned.
 func TestFailedPartEndsAll(t *testing.T) {
-	a, l := newTestApp(t, config.Default())
+	a, l := newTestApp(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stdout, w := io.Pipe()
 	ended := make(chan error, 1)
@@ -140,9 +139,7 @@ func TestStopEndsSlowRequests(t *testing.T) {
 
 // A handler that ignores its context and never returns must not keep the process alive.
 func TestStopDoesNotWaitForHungHandlers(t *testing.T) {
-	cfg := config.Default()
-	cfg.Shutdown.Timeout = time.Second
-	a, l := newTestApp(t, cfg)
+	a, l := newTestApp(t, "-set", "shutdown.timeout=1s")
 	called, release := make(chan struct{}), make(chan struct{})
 	defer close(release)
 	a.grpc.RegisterService(&grpc.ServiceDesc{

@@ -30,6 +30,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 	"github.com/evenkeel-go/evenkeel/health"
+	"github.com/evenkeel-go/evenkeel/health/metrics"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
@@ -138,7 +139,7 @@ func serverOptions(f flags, bal *rebalance.Balancer) ([]grpc.ServerOption, error
 // serve runs the servers of a pod until ctx is done.
 func (p *pod) serve(ctx context.Context, st *state) {
 	mux := http.NewServeMux()
-	mux.Handle("/", health.Handler(p.bal))
+	mux.Handle("/", health.Handler(p.bal, health.WithMetrics(metrics.Handler(p.bal))))
 	mux.HandleFunc("POST /stop-draining", func(http.ResponseWriter, *http.Request) { st.stopped.Store(true) })
 	mux.HandleFunc("GET /served", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, st.served.Load()) })
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}

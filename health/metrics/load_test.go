@@ -1,4 +1,4 @@
-package health
+package metrics
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/health"
 	"github.com/evenkeel-go/evenkeel/peers/static"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
@@ -50,15 +51,15 @@ func listenOn(t *testing.T, addr string) net.Listener {
 	return ln
 }
 
-func runPod(t *testing.T, bal *rebalance.Balancer, calls, looks net.Listener) *realPod {
+func runPod(t *testing.T, bal *rebalance.Balancer, grpcPort, healthPort net.Listener) *realPod {
 	t.Helper()
 	srv := grpc.NewServer(serveropts.Options(bal, insecure.NewCredentials())...)
-	Register(srv, bal)
+	health.Register(srv, bal)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 3)
 	go func() { done <- bal.Run(ctx) }()
-	go func() { done <- Serve(ctx, looks, bal) }()
-	go func() { done <- srv.Serve(calls) }()
+	go func() { done <- health.Serve(ctx, healthPort, bal, health.WithMetrics(Handler(bal))) }()
+	go func() { done <- srv.Serve(grpcPort) }()
 	t.Cleanup(func() {
 		cancel()
 		srv.Stop()
@@ -66,7 +67,7 @@ func runPod(t *testing.T, bal *rebalance.Balancer, calls, looks net.Listener) *r
 			<-done
 		}
 	})
-	return &realPod{http: looks.Addr().String(), grpc: calls.Addr().String()}
+	return &realPod{http: healthPort.Addr().String(), grpc: grpcPort.Addr().String()}
 }
 
 // dial opens n connections.
@@ -101,8 +102,8 @@ func (p *realPod) get(t *testing.T, path string) string {
 	return string(body)
 }
 
-// loadsOf is what /statusz says of loads.
-func (p *realPod) loadsOf(t *testing.T) string {
+// loads summarizes the loads in /statusz.
+func (p *realPod) loads(t *testing.T) string {
 	t.Helper()
 	var st rebalance.Status
 	if err := json.Unmarshal([]byte(p.get(t, "/statusz")), &st); err != nil {
@@ -119,7 +120,7 @@ func (p *realPod) loadsOf(t *testing.T) string {
 	return out
 }
 
-// Loads by a weight of the user's own, from the connections of two pods to what both say.
+// The loads of a custom weight, from the connections of two pods to what both pods show.
 func TestLoadsOfRealPods(t *testing.T) {
 	free := listenOn(t, "127.0.21.1:0")
 	_, port, _ := net.SplitHostPort(free.Addr().String())
@@ -132,12 +133,12 @@ func TestLoadsOfRealPods(t *testing.T) {
 	wantLoads(t, a, "custom 7.5, mean 5, band 3.5 to 5.5: pod-a 7.5 pod-b 2.5")
 	wantLoads(t, b, "custom 2.5, mean 5, band 3.5 to 5.5: pod-a 7.5 pod-b 2.5")
 	for path, want := range map[string]string{
-		"/":             "Load: a weight of your own; mean 5, over-loaded above 5.5, under-loaded below 3.5",
-		"/statusz?text": "7.5 (a weight of your own); mean 5, over-loaded above 5.5, under-loaded below 3.5",
+		"/":             "Load: custom weight; mean 5, over-loaded above 5.5, under-loaded below 3.5",
+		"/statusz?text": "7.5 (custom weight); mean 5, over-loaded above 5.5, under-loaded below 3.5",
 		"/metrics":      "\nevenkeel_load{weight=\"custom\"} 7.5\n",
 	} {
 		if body := a.get(t, path); !strings.Contains(body, want) {
-			t.Errorf("%s does not say %q:\n%s", path, want, body)
+			t.Errorf("%s does not contain %q:\n%s", path, want, body)
 		}
 	}
 	if body := a.get(t, "/metrics"); !strings.Contains(body, "\nevenkeel_load_mean{weight=\"custom\"} 5\n") {
@@ -145,13 +146,14 @@ func TestLoadsOfRealPods(t *testing.T) {
 	}
 }
 
-// wantLoads looks until the pod says so: it samples, and asks the other, once a second.
+// wantLoads waits until the pod shows these loads: it samples its own load, and polls the
+// other pod, once a second.
 func wantLoads(t *testing.T, p *realPod, want string) {
 	t.Helper()
 	tick, end := time.NewTicker(100*time.Millisecond), time.After(20*time.Second)
 	defer tick.Stop()
 	for {
-		got := p.loadsOf(t)
+		got := p.loads(t)
 		if got == want {
 			return
 		}

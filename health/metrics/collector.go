@@ -1,64 +1,69 @@
-package health
+package metrics
 
 import (
 	"runtime"
 	"runtime/debug"
 	"sync"
 
-	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+
+	"github.com/evenkeel-go/evenkeel/internal/shown"
+	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// Collector returns evenkeel's metrics for a registry of yours. It reads
-// [rebalance.Balancer.Status] once for each scrape. Two Balancers in one process
-// need labels to tell them apart: see [prometheus.WrapRegistererWith].
-func Collector(bal *rebalance.Balancer) prometheus.Collector { return newCollector(sourceOf(bal)) }
+// Collector returns evenkeel's metrics for a registry of your own. It reads
+// [rebalance.Balancer.Status] once per scrape. If one process has two Balancers, give each
+// its own labels with [prometheus.WrapRegistererWith].
+func Collector(bal *rebalance.Balancer) prometheus.Collector { return newCollector(bal) }
+
+// source is what the metrics need of a [rebalance.Balancer].
+type source interface{ Status() rebalance.Status }
 
 type collector struct{ src source }
 
 func newCollector(src source) *collector { return &collector{src: src} }
 
-// The metrics. Their names and labels are a promise to dashboards and alerts.
+// The metrics. Dashboards and alerts rely on their names and labels.
 var (
 	descConnections = desc("connections",
-		"Live client connections of this pod, those asked to leave included.")
+		"Live client connections of this pod, including those that are draining.")
 	descDraining = desc("connections_draining",
-		"Live client connections that were asked to leave and have not gone yet.")
+		"Live client connections that were sent a GOAWAY and are not closed yet.")
 	descOpened = desc("connections_opened_total",
-		"Client connections ever opened to this pod, as far as they are tracked.")
+		"Client connections that this pod has accepted and tracked since it started.")
 	descStreams = desc("streams",
 		"Streams (RPCs) in flight on this pod's connections.")
 	descLoad = desc("load",
-		"This pod's load by the weight in force: connections, requests (per second), streams (in flight) or custom; connections that were asked to leave are not in it.", "weight")
+		"This pod's load, without draining connections, by the weight in force: connections, requests (per second), streams (in flight) or custom.", "weight")
 	descLoadMean = desc("load_mean",
-		"Mean load, by the weight in force, over this pod and those that told of theirs within 10 s; 0 while too few did.", "weight")
+		"Mean load, by the weight in force, of this pod and the pods that reported within the last 10 s; 0 while too few have.", "weight")
 	descUntracked = desc("rpcs_untracked_total",
-		"RPCs seen whose connection is not tracked. Above 0 the server was made without evenkeel's credentials, and nothing can be moved.")
+		"RPCs on connections that evenkeel does not track. Above 0, the server lacks the credentials of serveropts.Options and nothing can be moved.")
 	descKeys = desc("keys",
-		"Distinct clients, as told apart by their key, that have connections to this pod.")
+		"Distinct clients, by their key, with connections to this pod.")
 	descPeers = desc("peers",
-		"Pods of the service that this pod knows of, itself included.")
+		"Pods of the service that this pod knows, including itself.")
 	descPeersReady = desc("peers_ready",
-		"Pods of the service that this pod knows to be ready, itself included.")
+		"Pods of the service that this pod knows to be ready, including itself.")
 	descGoAways = desc("goaways_total",
-		"Connections sent a GOAWAY, by reason: reach, even, age, overload, shutdown, manual, or server for those that gRPC sent by itself.", "reason")
+		"Connections that were sent a GOAWAY, by reason: reach, even, age, overload, shutdown, manual, or server where gRPC itself sent it.", "reason")
 	descClosed = desc("connections_closed_total",
-		"Connections that ended, by how: clean (asked to leave, all RPCs finished), forced (their grace was over), client, or server (by gRPC itself).", "how")
+		"Connections that were closed, by how: clean (drained, all RPCs finished), forced (the grace period expired), client, or server (by gRPC itself).", "how")
 	descVerdict = desc("verdict",
-		"1 for the verdict on the balance that holds now, 0 for every other.", "verdict")
+		"1 for the current verdict on the balance, 0 for every other verdict.", "verdict")
 	descConditions = desc("conditions",
-		"1 for each condition that holds now; /readyz?verbose has its text.", "code", "severity")
+		"1 for each current condition; /readyz?verbose shows its text.", "code", "severity")
 	descPlan = desc("plan_seconds",
-		"Seconds that planning took, as sum, and how many times it ran, as count.")
+		"Planning: the seconds it took (sum) and how often it ran (count).")
 	descPeerErrors = desc("peer_errors_total",
-		"Requests to peers that failed or made no sense, by why.", "why")
+		"Requests to peers that failed or got an unusable answer, by why.", "why")
 	descReady = desc("ready",
-		"1 while the pod serves, 0 once it is stopping.")
+		"1 while the pod is serving, 0 once it is stopping.")
 	descBuild = desc("build_info",
 		"Always 1; the labels are the versions of evenkeel, gRPC and Go in this program.", "version", "grpc_version", "goversion")
 
-	descs []*prometheus.Desc // all of the above, by desc
+	descs []*prometheus.Desc // all of the above, added by desc
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -76,9 +81,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	st := look(c.src)
-	m := metrics(ch)
-	m.gauge(descReady, oneIf(!stopping(c.src)))
+	st := shown.Status(c.src.Status())
+	m := collection(ch)
+	m.gauge(descReady, oneIf(st.Ready))
 	m.gauge(descConnections, float64(st.Connections))
 	m.gauge(descDraining, float64(st.Draining))
 	m.gauge(descStreams, float64(st.Streams))
@@ -86,7 +91,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m.gauge(descLoadMean, st.MeanLoad, st.Weight)
 	m.gauge(descKeys, float64(st.Keys))
 	m.gauge(descPeers, float64(len(st.Peers)))
-	m.gauge(descPeersReady, float64(readyPeers(st.Peers)))
+	m.gauge(descPeersReady, float64(shown.ReadyPeers(st.Peers)))
 	m.gauge(descBuild, 1, buildInfo()...)
 	m.counter(descOpened, st.Tracked)
 	m.counter(descUntracked, st.Untracked)
@@ -98,33 +103,33 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m <- prometheus.MustNewConstSummary(descPlan, st.Plans, st.PlanSeconds, nil)
 }
 
-// metrics is where a collection goes. All labels that do not come from constants
-// have been through look, which makes them valid.
-type metrics chan<- prometheus.Metric
+// collection receives the metrics of one scrape. Its constructors panic on labels that are
+// not UTF-8; shown.Status has replaced those.
+type collection chan<- prometheus.Metric
 
-func (m metrics) gauge(d *prometheus.Desc, v float64, labels ...string) {
+func (m collection) gauge(d *prometheus.Desc, v float64, labels ...string) {
 	m <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 }
 
-func (m metrics) counter(d *prometheus.Desc, v uint64, labels ...string) {
+func (m collection) counter(d *prometheus.Desc, v uint64, labels ...string) {
 	m <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 }
 
-func (m metrics) counters(d *prometheus.Desc, by map[string]uint64) {
+func (m collection) counters(d *prometheus.Desc, by map[string]uint64) {
 	for label, n := range by {
 		m.counter(d, n, label)
 	}
 }
 
-func (m metrics) verdict(now rebalance.Verdict) {
+func (m collection) verdict(now rebalance.Verdict) {
 	for _, v := range rebalance.Verdicts() {
 		m.gauge(descVerdict, oneIf(v == now), string(v))
 	}
 }
 
-// conditions shows each code and severity once, since the same series twice would
-// spoil the whole scrape.
-func (m metrics) conditions(cs []rebalance.Condition) {
+// conditions sends each code and severity once: a repeated series would spoil the whole
+// scrape.
+func (m collection) conditions(cs []rebalance.Condition) {
 	type series struct{ code, severity string }
 	seen := make(map[series]bool, len(cs))
 	for _, c := range cs {
@@ -145,8 +150,8 @@ func oneIf(b bool) float64 {
 
 const modulePath = "github.com/evenkeel-go/evenkeel"
 
-// buildInfo returns the values of evenkeel_build_info's labels. Programs built
-// without module support do not know the version of evenkeel.
+// buildInfo returns the values of evenkeel_build_info's labels. The version is unknown in
+// programs that were built without module support.
 var buildInfo = sync.OnceValue(func() []string {
 	version := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
