@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -222,54 +220,3 @@ type addressless struct{ net.Conn }
 
 func (*addressless) RemoteAddr() net.Addr { return nil }
 func (*addressless) LocalAddr() net.Addr  { return nil }
-
-// headerless is what a PROXY-protocol listener accepts before the header has come: its
-// RemoteAddr waits for the header.
-type headerless struct {
-	net.Conn
-
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (c *headerless) RemoteAddr() net.Addr {
-	<-c.closed
-	return nil
-}
-
-func (c *headerless) Close() error {
-	c.once.Do(func() { close(c.closed) })
-	return c.Conn.Close()
-}
-
-// waiting is a server that waits for its handshakes, as grpc-go does.
-type waiting struct{ handshakes chan struct{} }
-
-func (s *waiting) GracefulStop() { <-s.handshakes }
-func (s *waiting) Stop()         {}
-
-// A client that connects through a proxy and sends no header does not delay Shutdown.
-func TestConnectionWithoutAProxyHeaderDoesNotDelayShutdown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		bal := balancer(t)
-		client, server := net.Pipe()
-		defer client.Close()
-		srv := &waiting{handshakes: make(chan struct{})}
-		go func() {
-			defer close(srv.handshakes)
-			conn, _, err := serveropts.TransportCredentials(bal, insecure.NewCredentials()).
-				ServerHandshake(&headerless{Conn: server, closed: make(chan struct{})})
-			if err == nil {
-				_ = conn.Close()
-			}
-		}()
-		synctest.Wait()
-		begun := time.Now()
-		if err := bal.Shutdown(t.Context(), srv); err != nil {
-			t.Errorf("Shutdown: %v", err)
-		}
-		if took := time.Since(begun); took > 2*time.Second {
-			t.Errorf("Shutdown took %v", took)
-		}
-	})
-}

@@ -1,12 +1,16 @@
-package serveropts_test
+package rebalance_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"os"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -16,6 +20,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/certs/certstest"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
@@ -135,7 +140,7 @@ func TestSilentConnectionsDoNotDelayStop(t *testing.T) {
 // grpc waits up to two minutes for connections that have sent nothing before it drains the
 // others.
 func TestSilentConnectionsDoNotDelayShutdown(t *testing.T) {
-	serverTLS, clientTLS := certificates(t)
+	serverTLS, clientTLS := mutualTLS(t)
 	for name, tc := range map[string]struct {
 		server, client credentials.TransportCredentials
 		sends          string
@@ -175,4 +180,75 @@ func TestSilentConnectionsDoNotDelayShutdown(t *testing.T) {
 			}
 		})
 	}
+}
+
+// headerless is what a PROXY-protocol listener accepts before the header has come: its
+// RemoteAddr waits for the header.
+type headerless struct {
+	net.Conn
+
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *headerless) RemoteAddr() net.Addr {
+	<-c.closed
+	return nil
+}
+
+func (c *headerless) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// waiting is a server that waits for its handshakes, as grpc-go does.
+type waiting struct{ handshakes chan struct{} }
+
+func (s *waiting) GracefulStop() { <-s.handshakes }
+func (s *waiting) Stop()         {}
+
+// A client that connects through a proxy and sends no header does not delay Shutdown.
+func TestConnectionWithoutAProxyHeaderDoesNotDelayShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bal, err := rebalance.New(config.Default())
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, server := net.Pipe()
+		defer client.Close()
+		srv := &waiting{handshakes: make(chan struct{})}
+		go func() {
+			defer close(srv.handshakes)
+			conn, _, err := serveropts.TransportCredentials(bal, insecure.NewCredentials()).
+				ServerHandshake(&headerless{Conn: server, closed: make(chan struct{})})
+			if err == nil {
+				_ = conn.Close()
+			}
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		if err := bal.Shutdown(t.Context(), srv); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+	})
+}
+
+// mutualTLS returns credentials of a server that demands a client certificate, and of a client
+// that has one.
+func mutualTLS(t *testing.T) (server, client credentials.TransportCredentials) {
+	t.Helper()
+	ca := certstest.NewCA(t, "test")
+	cert, err := tls.X509KeyPair(ca.Issue("server.test", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca.PEM)
+	certs := []tls.Certificate{cert}
+	server = credentials.NewTLS(&tls.Config{Certificates: certs, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool})
+	client = credentials.NewTLS(&tls.Config{Certificates: certs, RootCAs: pool, ServerName: "server.test"})
+	return server, client
 }
