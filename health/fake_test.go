@@ -63,7 +63,7 @@ func (f *fake) Stopping() <-chan struct{} { return f.stopping }
 func (f *fake) stop()                     { f.stopOnce.Do(func() { close(f.stopping) }) }
 func (f *fake) SetHealthPort(port int)    { f.port.Store(int64(port)) }
 
-func (f *fake) HealthFailed(err error) { f.failed.Store(&err) }
+func (f *fake) HealthFailed(_ string, err error) { f.failed.Store(&err) }
 
 func (f *fake) Seen(context.Context) bool {
 	f.seen.Add(1)

@@ -71,7 +71,7 @@ func bytesPerPoll(t *testing.T, src source, clientTLS func() *tls.Config, n int,
 	ln := &countingListener{Listener: inner}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- serve(ctx, ln, src, newOptions(nil)) }()
+	go func() { done <- serve(ctx, ln, "test", src, newOptions(nil)) }()
 	client := &peerz.Client{TLS: clientTLS, Timeout: time.Minute}
 	for range n {
 		if _, err := client.Ask(ctx, inner.Addr().String(), nil); err != nil {
@@ -266,7 +266,7 @@ func TestConnectionsDoNotOutliveTheirCertificates(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		bal := withPeersTLS(t, podMount(t, ca, nil))
-		go func() { done <- serve(ctx, ln, sourceOf(bal), newOptions(nil)) }()
+		go func() { done <- serve(ctx, ln, "test", sourceOf(bal), newOptions(nil)) }()
 		var dialled atomic.Int32
 		client := &http.Client{Transport: &http.Transport{
 			TLSClientConfig: clientOf(t, ca, nil)(),

@@ -48,7 +48,7 @@ func ListenAndServe(ctx context.Context, addr string, bal *rebalance.Balancer, o
 // that of [WithPort], is where bal polls its peers unless peers.port is set: pods of one fleet
 // serve on the same port.
 func Serve(ctx context.Context, ln net.Listener, bal *rebalance.Balancer, opts ...Option) error {
-	return serve(ctx, ln, sourceOf(bal), newOptions(opts))
+	return serve(ctx, ln, ln.Addr().String(), sourceOf(bal), newOptions(opts))
 }
 
 func listenAndServe(ctx context.Context, addr string, src source, o options) error {
@@ -61,19 +61,20 @@ func listenAndServe(ctx context.Context, addr string, src source, o options) err
 		}
 		return nil
 	case err != nil:
-		return failed(src, err)
+		return failed(src, addr, err)
 	}
-	return serve(ctx, ln, src, o)
+	return serve(ctx, ln, addr, src, o)
 }
 
-func serve(ctx context.Context, ln net.Listener, src source, o options) error {
+// serve serves on ln; addr is what the condition health-port calls it.
+func serve(ctx context.Context, ln net.Listener, addr string, src source, o options) error {
 	srv, err := newServer(src, o)
 	if err != nil {
 		_ = ln.Close()
-		src.HealthFailed(err)
+		src.HealthFailed(addr, err)
 		return err
 	}
-	src.HealthFailed(nil)
+	src.HealthFailed(addr, nil)
 	if port := o.portOn(ln); port != 0 {
 		src.SetHealthPort(port)
 	}
@@ -82,7 +83,7 @@ func serve(ctx context.Context, ln net.Listener, src source, o options) error {
 	select {
 	case err := <-ended:
 		_ = srv.Close() // connections that are kept must not find half a server
-		return failed(src, err)
+		return failed(src, addr, err)
 	case <-ctx.Done():
 		shutdown(ctx, srv)
 		<-ended //nolint:errcheck // http.ErrServerClosed: it was shut down
@@ -99,8 +100,8 @@ func (o *options) portOn(ln net.Listener) int {
 }
 
 // failed shows the condition health-port, for callers that drop the returned error.
-func failed(src source, err error) error {
-	src.HealthFailed(err)
+func failed(src source, addr string, err error) error {
+	src.HealthFailed(addr, err)
 	return fmt.Errorf("health: %w", err)
 }
 

@@ -39,7 +39,7 @@ func run(t *testing.T, scheme string, client *http.Client, opts ...Option) runni
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	r := running{newFake(sampleStatus(epoch)), scheme + ln.Addr().String(), client, cancel, make(chan error, 1)}
-	go func() { r.done <- serve(ctx, ln, r.src, newOptions(opts)) }()
+	go func() { r.done <- serve(ctx, ln, "test", r.src, newOptions(opts)) }()
 	t.Cleanup(func() { cancel(); client.CloseIdleConnections() })
 	return r
 }
@@ -142,7 +142,7 @@ func TestClosedListener(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
-	if err := serve(t.Context(), ln, newFake(sampleStatus(epoch)), newOptions(nil)); !errors.Is(err, net.ErrClosed) {
+	if err := serve(t.Context(), ln, "test", newFake(sampleStatus(epoch)), newOptions(nil)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want net.ErrClosed", err)
 	}
 }
@@ -153,7 +153,7 @@ func TestBadOptionsCloseTheListener(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := serve(t.Context(), ln, newFake(sampleStatus(epoch)), newOptions([]Option{opt})); err == nil {
+		if err := serve(t.Context(), ln, "test", newFake(sampleStatus(epoch)), newOptions([]Option{opt})); err == nil {
 			t.Errorf("%s: got no error", name)
 		}
 		if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -187,7 +187,7 @@ func TestSlowClientDoesNotDelayTheShutdown(t *testing.T) {
 		ln := bufconn.Listen(64) // so that the answer does not fit
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- serve(ctx, ln, newFake(sampleStatus(epoch)), newOptions(nil)) }()
+		go func() { done <- serve(ctx, ln, "test", newFake(sampleStatus(epoch)), newOptions(nil)) }()
 		conn, err := ln.Dial()
 		if err != nil {
 			t.Fatal(err)
@@ -214,7 +214,7 @@ func TestSlowHeaderIsDisconnected(t *testing.T) {
 		ln := bufconn.Listen(1 << 10)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- serve(ctx, ln, newFake(sampleStatus(epoch)), newOptions(nil)) }()
+		go func() { done <- serve(ctx, ln, "test", newFake(sampleStatus(epoch)), newOptions(nil)) }()
 		conn, err := ln.Dial()
 		if err != nil {
 			t.Fatal(err)
@@ -268,7 +268,7 @@ func TestNoConnectionOutlivesABrokenListener(t *testing.T) {
 	}
 	b := &breaking{ln, make(chan struct{})}
 	done := make(chan error, 1)
-	go func() { done <- serve(t.Context(), b, newFake(sampleStatus(epoch)), newOptions(nil)) }()
+	go func() { done <- serve(t.Context(), b, "test", newFake(sampleStatus(epoch)), newOptions(nil)) }()
 	nc, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -37,12 +37,12 @@ func oneLine(s string) string {
 
 // goodVerdict reports whether v needs no attention.
 func goodVerdict(v rebalance.Verdict) bool {
-	switch v {
-	case rebalance.Unbalanceable, rebalance.Stale, rebalance.Overloaded:
-		return false
-	default:
-		return true
+	for _, info := range rebalance.VerdictTable() {
+		if info.Verdict == v {
+			return info.Good
+		}
 	}
+	return true
 }
 
 // verdictWord returns the verdict, or a word in its place before the first plan.

@@ -37,7 +37,7 @@ type Balancer struct {
 	certs     *certs.Store // of peers.tls; nil: plain HTTP
 	keys      keyIndex
 	begun     time.Time
-	layers    *config.Layers // of Load; nil: Run watches no file
+	loaded    *loaded // by Load; nil: Run watches no file
 
 	conds     conditions
 	running   atomic.Bool
@@ -187,8 +187,8 @@ func (b *Balancer) Run(ctx context.Context) error {
 		wg.Go(func() { b.peers.Run(ctx) })
 		wg.Go(func() { b.clientDNS.run(ctx, b.poke) })
 	}
-	if b.layers != nil {
-		wg.Go(func() { _ = b.WatchConfig(ctx, *b.layers) }) // it ends with ctx alone
+	if l := b.loaded; l != nil {
+		wg.Go(func() { _ = b.watch(ctx, l.layers, l.cfg) }) // it ends with ctx alone
 	}
 	b.runLoop(ctx, &wg)
 	return nil

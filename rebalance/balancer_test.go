@@ -423,3 +423,20 @@ func TestLogHandlerMayUseTheBalancer(t *testing.T) {
 		t.Errorf("logged %q, want %q", got, want)
 	}
 }
+
+// The codes of the table are the Balancer's own.
+func TestSetConditionRefusesItsOwnCodes(t *testing.T) {
+	var log bytes.Buffer
+	b, err := New(config.Default(), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.SetCondition("stale-view", Error, "of the user's")
+	b.SetCondition("database", Warning, "behind")
+	if all := b.Status().Conditions; len(all) != 1 || all[0].Code != "database" {
+		t.Errorf("conditions %+v", all)
+	}
+	if !strings.Contains(log.String(), "SetCondition is ignored") {
+		t.Errorf("the log does not say so: %s", log.String())
+	}
+}

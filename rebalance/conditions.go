@@ -136,7 +136,12 @@ func (c *conditions) list() []Condition {
 }
 
 // SetCondition shows a condition of the caller's own, such as a file that cannot be read.
-// code names it and must be none of [ConditionTable]; an empty text clears it.
+// code names it; an empty text clears it. A code of [ConditionTable] is the Balancer's own:
+// the call is ignored, and logged.
 func (b *Balancer) SetCondition(code string, sev Severity, text string) {
+	if _, own := infoOf[code]; own {
+		b.opts.log.Warn("SetCondition is ignored: the code is one of the Balancer's own", "code", code, "text", text)
+		return
+	}
 	b.conds.setAs(code, sev, 0, text)
 }

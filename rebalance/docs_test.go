@@ -117,17 +117,17 @@ func TestConsequenceIsHiddenByItsCause(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	c.set(peersSilent, "peers do not answer")
-	c.held[peersSilent].Since = time.Now().Add(-time.Minute)
-	if got := shown(); got != peersSilent {
+	c.set(staleView, "no view of the peers")
+	c.held[staleView].Since = time.Now().Add(-time.Minute)
+	if got := shown(); got != staleView {
 		t.Errorf("alone: %q", got)
 	}
-	c.set(peersTLS, "expired")
-	if got := shown(); got != peersTLS {
+	c.set(sourceEnded, "it has given up")
+	if got := shown(); got != sourceEnded {
 		t.Errorf("beside its cause: %q", got)
 	}
-	c.set(peersTLS, "")
-	if got := shown(); got != peersSilent {
+	c.set(sourceEnded, "")
+	if got := shown(); got != staleView {
 		t.Errorf("when the cause has gone: %q", got)
 	}
 }

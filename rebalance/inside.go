@@ -3,6 +3,7 @@ package rebalance
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 
 	"google.golang.org/grpc/credentials"
@@ -34,13 +35,15 @@ func (i interior) Report(hashedKeys []string) peerz.Report    { return i.b.repor
 func (i interior) CheckPeer(state *tls.ConnectionState) error { return i.b.checkPeer(state) }
 func (i interior) PeersTLS() *tls.Config                      { return i.b.peersTLS() }
 func (i interior) SetHealthPort(port int)                     { i.b.setHealthPort(port) }
-func (i interior) HealthFailed(err error)                     { i.b.healthFailed(err) }
+func (i interior) HealthFailed(addr string, err error)        { i.b.healthFailed(addr, err) }
 
-// healthFailed shows why the health endpoint does not serve; nil: it does.
-func (b *Balancer) healthFailed(err error) {
+// healthFailed shows why a health endpoint does not serve on an address; nil: it does. An
+// endpoint that serves ends the condition, also if it is not the one that failed: the program
+// has chosen another address.
+func (b *Balancer) healthFailed(addr string, err error) {
 	text := ""
 	if err != nil {
-		text = "the health endpoint does not serve, so peers cannot ask this pod and nothing is moved here: " + err.Error()
+		text = fmt.Sprintf("the health endpoint does not serve on %s, so peers that ask there do not reach this pod: %v", addr, err)
 	}
 	b.conds.set(healthPort, text)
 }

@@ -72,7 +72,9 @@ func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher, singleHomed m
 
 // drop releases the memory of an index that no peer has asked for lately.
 func (x *keyIndex) drop() {
-	x.mu.Lock()
+	if !x.mu.TryLock() {
+		return // a query is being answered, and planning does not wait for it
+	}
 	defer x.mu.Unlock()
 	if time.Since(x.at) >= indexKept {
 		x.index, x.keys = nil, nil

@@ -3,6 +3,7 @@ package rebalance
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/peers"
@@ -32,19 +33,25 @@ func Load(layers config.Layers, opts ...Option) (*Balancer, error) {
 		return nil, err
 	}
 	o := newOptions(opts)
-	if o.source == nil {
+	if !o.hasSource {
 		source, err := o.makeSource(cfg)
 		if err != nil {
 			return nil, err
 		}
-		opts = append(opts, WithPeers(source))
+		opts = append(slices.Clip(opts), WithPeers(source))
 	}
 	b, err := New(cfg, opts...)
 	if err != nil {
 		return nil, err
 	}
-	b.layers = &layers
+	b.loaded = &loaded{layers, cfg}
 	return b, nil
+}
+
+// loaded is what Load has read, and from where.
+type loaded struct {
+	layers config.Layers
+	cfg    config.Config
 }
 
 // makeSource returns nil for the source "none".

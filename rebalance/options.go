@@ -16,14 +16,15 @@ import (
 type Option interface{ apply(*options) }
 
 type options struct {
-	source  peers.Source
-	sources map[string]SourceFunc
-	log     *slog.Logger
-	pod     string
-	addr    string
-	key     func(ConnInfo) string
-	weigh   func(ConnStats) float64
-	shed    func() string
+	source    peers.Source
+	hasSource bool // by WithPeers, which may say that there is none
+	sources   map[string]SourceFunc
+	log       *slog.Logger
+	pod       string
+	addr      string
+	key       func(ConnInfo) string
+	weigh     func(ConnStats) float64
+	shed      func() string
 }
 
 type optionFunc func(*options)
@@ -35,14 +36,17 @@ type ConnInfo struct {
 	// RemoteAddr is the client's address, LocalAddr the server's. A listener of the
 	// user's own may return nil for either.
 	RemoteAddr, LocalAddr net.Addr
-	// AuthInfo is what the handshake of the credentials returned.
+	// AuthInfo is what the handshake of the credentials returned: credentials.TLSInfo for TLS, a
+	// type of the insecure package for plaintext.
 	AuthInfo credentials.AuthInfo
 }
 
 // WithPeers sets the source of peers: one of peers/static, peers/dns or peers/kube, or one
 // of your own. Default, and nil: none; connections are then drained for their age and at
 // shutdown alone. [Load] makes the source that the configuration names.
-func WithPeers(s peers.Source) Option { return optionFunc(func(o *options) { o.source = s }) }
+func WithPeers(s peers.Source) Option {
+	return optionFunc(func(o *options) { o.source, o.hasSource = s, true })
+}
 
 // WithSource tells [Load] how to make the source that peers.source calls name. It is
 // needed for config.SourceKubernetes, whose function is kube.FromConfig, and may replace

@@ -18,7 +18,7 @@ func (b *Balancer) Status() Status {
 		Pod: b.opts.pod, Uptime: time.Since(b.begun).Round(time.Second).String(),
 		Connections: t.Connections, Draining: t.Draining, Streams: t.Streams, Opened: t.Opened, Keys: t.Keys,
 		Weight: loads.weight, Load: loads.own, MeanLoad: loads.mean, Band: loads.band,
-		Source: "none", PeerErrors: b.peers.Errors(),
+		Source: "none", Peers: []PeerStatus{}, PeerErrors: b.peers.Errors(),
 		GoAways: goawayCounts(t), Closed: closedCounts(t),
 		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.untracked.Load(), Ready: b.ready(),
 	}

@@ -77,10 +77,14 @@ func (b *Balancer) Shutdown(ctx context.Context, srv ...Server) error {
 	}
 	select {
 	case <-b.stop.ended:
-		return b.stop.err
 	case <-ctx.Done():
-		return ctx.Err()
+		select {
+		case <-b.stop.ended: // at the same time
+		default:
+			return ctx.Err()
+		}
 	}
+	return b.stop.err
 }
 
 func (b *Balancer) shutdown(ctx context.Context, srv []Server) error {

@@ -79,7 +79,6 @@ var conditionTable = []ConditionInfo{
 		Code: peersSilent, Severity: Warning, After: 10 * time.Second, Title: "peers do not answer",
 		Meaning: "Peers do not answer on their health port.",
 		Cure:    "Check NetworkPolicy, `peers.port` and `peers.tls`; `evenkeel_peer_errors_total` counts by cause.",
-		Causes:  []string{peersTLS},
 	},
 	{
 		Code: peersLimited, Severity: Warning, Title: "the source of peers is limited",

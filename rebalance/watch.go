@@ -16,7 +16,13 @@ import (
 // A bad file changes nothing. The condition "config" shows all that is wrong with it until
 // it is good again. Call WatchConfig once.
 func (b *Balancer) WatchConfig(ctx context.Context, layers config.Layers) error {
-	return config.Watch(ctx, layers, b.Config(), func(cfg config.Config, err error) {
+	return b.watch(ctx, layers, b.Config())
+}
+
+// watch watches the file from what was loaded of it, so that what Apply has changed since then
+// stays in force until the file changes.
+func (b *Balancer) watch(ctx context.Context, layers config.Layers, current config.Config) error {
+	return config.Watch(ctx, layers, current, func(cfg config.Config, err error) {
 		if err == nil {
 			err = b.Apply(cfg)
 		}

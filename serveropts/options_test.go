@@ -220,3 +220,14 @@ type addressless struct{ net.Conn }
 
 func (*addressless) RemoteAddr() net.Addr { return nil }
 func (*addressless) LocalAddr() net.Addr  { return nil }
+
+// A connection belongs to one Balancer.
+func TestWrappingForTwoBalancersPanics(t *testing.T) {
+	creds := serveropts.TransportCredentials(balancer(t), insecure.NewCredentials())
+	defer func() {
+		if text := fmt.Sprint(recover()); !strings.Contains(text, "another Balancer") {
+			t.Errorf("panic %q, want one that names the mistake", text)
+		}
+	}()
+	serveropts.TransportCredentials(balancer(t), creds)
+}

@@ -23,8 +23,8 @@ import (
 //
 // grpc.Creds is among the returned options, and the last grpc.Creds of a server wins. One
 // that stands before Options is replaced by creds; one that stands after Options replaces
-// creds, and with them the tracking: its connections are served as usual and never drained,
-// and the condition "untracked" says so. So pass the credentials here and to nobody else.
+// creds, and with them the tracking: its connections are served as usual and never drained.
+// The condition "untracked" says so once somebody calls grpc.health.v1 (health.Register). So pass the credentials here and to nobody else.
 //
 // grpc.KeepaliveParams and grpc.KeepaliveEnforcementPolicy are returned only if one of
 // their settings is set (see [ServerParameters] and [EnforcementPolicy]); by default
@@ -45,7 +45,8 @@ func Options(bal *rebalance.Balancer, creds credentials.TransportCredentials) []
 // call it for servers that take their credentials elsewhere, such as xds.NewGRPCServer.
 // Wrapping what is already wrapped for bal returns it as it is.
 //
-// TransportCredentials panics if bal or creds is nil; insecure.NewCredentials() is plaintext.
+// TransportCredentials panics if bal or creds is nil (insecure.NewCredentials() is plaintext), and
+// if creds are wrapped for another Balancer.
 func TransportCredentials(bal *rebalance.Balancer, creds credentials.TransportCredentials) credentials.TransportCredentials {
 	switch {
 	case bal == nil:
@@ -53,7 +54,10 @@ func TransportCredentials(bal *rebalance.Balancer, creds credentials.TransportCr
 	case creds == nil:
 		panic("serveropts: the credentials are nil: pass the server's own, or insecure.NewCredentials() to serve plaintext")
 	}
-	if t, ok := creds.(*tracked); ok && t.bal == inside.Of(bal) {
+	if t, ok := creds.(*tracked); ok {
+		if t.bal != inside.Of(bal) {
+			panic("serveropts: the credentials are wrapped for another Balancer, and a connection has one")
+		}
 		return t
 	}
 	return &tracked{creds: creds, bal: inside.Of(bal)}

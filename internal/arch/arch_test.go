@@ -142,7 +142,7 @@ func TestFloors(t *testing.T) {
 			"internal/inside", "internal/reason", "internal/h2conn", "internal/conns", "internal/plan", "internal/peerz",
 			"internal/peerview", "internal/lookup", "internal/certs",
 		},
-		"internal/shown": {"rebalance", "internal/peerz"},
+		"internal/shown": {"rebalance", "internal/peerz", "internal/reason"},
 		"serveropts":     {"rebalance", "config", "internal/inside"},
 		"health":         {"rebalance", "config", "internal/inside", "internal/peerz", "internal/shown"},
 		"health/metrics": {"rebalance", "internal/shown"},

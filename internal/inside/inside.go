@@ -44,8 +44,8 @@ type Health interface {
 	PeersTLS() *tls.Config
 	// SetHealthPort says on which port this pod answers, and so where its peers do.
 	SetHealthPort(port int)
-	// HealthFailed shows why the health endpoint does not serve; nil: it does.
-	HealthFailed(err error)
+	// HealthFailed says why a health endpoint does not serve on an address; nil: it does.
+	HealthFailed(addr string, err error)
 }
 
 // Of returns the inside of a *rebalance.Balancer. Package rebalance sets it.

@@ -3,6 +3,7 @@ package peerview
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,6 +16,8 @@ import (
 // staleAfter is how old the source's last good view may be. Sources renew theirs
 // every few seconds.
 const staleAfter = 30 * time.Second
+
+var errAddressless = errors.New("the source reported a member without an address")
 
 // Member is a pod that serves.
 type Member struct {
@@ -44,6 +47,9 @@ func (b *Book) watch(ctx context.Context) {
 
 // Update takes a report of the source. Run calls it.
 func (b *Book) Update(m peers.Membership) {
+	if m.Err == nil && slices.ContainsFunc(m.Members, func(m peers.Member) bool { return len(m.Addrs) == 0 }) {
+		m.Err = errAddressless
+	}
 	if m.Err != nil {
 		b.mu.Lock()
 		b.err = m.Err

@@ -44,6 +44,7 @@ type fleet struct {
 	goaways map[reason.Reason]int
 	sentAt  []time.Duration // when each GOAWAY was sent
 	tooSoon int             // GOAWAYs to connections in their cooldown
+	heard   map[string]bool // sentences, see hear
 }
 
 func newFleet(pods, channels, keys int) *fleet {
@@ -52,6 +53,7 @@ func newFleet(pods, channels, keys int) *fleet {
 		states: map[string]State{}, verdicts: map[string]Verdict{}, conns: map[string][]Conn{}, counts: map[string]*Counts{},
 		born: map[string]time.Duration{}, starts: map[string]int{}, known: map[string]map[string]int{},
 		singleHomed: map[uint64]*singleClient{}, reports: map[string]Peer{}, returns: map[string]Returns{}, goaways: map[reason.Reason]int{},
+		heard: map[string]bool{},
 		policy: Policy{
 			Enabled: true, Settle: 2 * time.Second, Spread: 2 * time.Second, Cooldown: 30 * time.Second,
 			MaxPerSecond: 100, MaxFractionPerMinute: 1, CheckAfter: DefaultCheckAfter, MaxRounds: DefaultMaxRounds,
@@ -101,7 +103,7 @@ func (f *fleet) step(d time.Duration) {
 func (f *fleet) plan(pod string) {
 	v := f.view(pod)
 	s, st := Next(f.states[pod], v, &f.policy)
-	hear(&st)
+	f.hear(&st)
 	f.states[pod], f.verdicts[pod] = s, st.Verdict
 	for _, m := range st.Drains {
 		f.goaway(pod, m)

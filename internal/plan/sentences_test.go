@@ -13,16 +13,23 @@ import (
 // drained clients read in their GOAWAY.
 var said sync.Map
 
-func hear(st *Step) {
-	if st.Why != "" {
-		said.Store(st.Why, true)
-	}
+func (f *fleet) hear(st *Step) {
+	f.hearOne(st.Why)
 	for _, n := range st.Notes {
-		said.Store(n.Why, true)
+		f.hearOne(n.Why)
 	}
 	for _, d := range st.Drains {
-		said.Store(d.Why, true)
+		f.hearOne(d.Why)
 	}
+}
+
+// hearOne keeps most sentences, which come again and again, away from the shared map.
+func (f *fleet) hearOne(sentence string) {
+	if sentence == "" || f.heard[sentence] {
+		return
+	}
+	f.heard[sentence] = true
+	said.Store(sentence, true)
 }
 
 // verbs are those that planning's sentences use. A sentence without one is a fragment.

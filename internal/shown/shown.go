@@ -6,23 +6,27 @@ import (
 	"strings"
 
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
-// The labels that counters have from the start, at 0: rate() and increase() miss the
+// Counters have all of their labels from the start, at 0: rate() and increase() miss the
 // first event of a series that appears together with it.
-var (
-	goAwayReasons = []string{"reach", "even", "age", "overload", "shutdown", "manual", "server"}
-	closedHows    = []string{"clean", "forced", "client", "server"}
-)
 
 // GoAwayReasons returns the known keys of Status.GoAways in the order in which people read
 // them.
-func GoAwayReasons() []string { return goAwayReasons }
+func GoAwayReasons() []string {
+	all := reason.All()
+	out := make([]string, len(all))
+	for i, r := range all {
+		out[i] = string(r)
+	}
+	return out
+}
 
 // ClosedHows returns the known keys of Status.Closed in the order in which people read
 // them.
-func ClosedHows() []string { return closedHows }
+func ClosedHows() []string { return []string{"clean", "forced", "client", "server"} }
 
 // Status returns a copy of st that is fit to be shown. Every known label is there, no list
 // is null in JSON, and all text is valid UTF-8, since names may come from other pods. The
@@ -30,8 +34,8 @@ func ClosedHows() []string { return closedHows }
 func Status(st rebalance.Status) rebalance.Status {
 	st.Pod, st.Source, st.Uptime, st.Why = Valid(st.Pod), Valid(st.Source), Valid(st.Uptime), Valid(st.Why)
 	st.Verdict, st.Weight = Valid(st.Verdict), Valid(st.Weight)
-	st.GoAways = counts(st.GoAways, goAwayReasons)
-	st.Closed = counts(st.Closed, closedHows)
+	st.GoAways = counts(st.GoAways, GoAwayReasons())
+	st.Closed = counts(st.Closed, ClosedHows())
 	st.PeerErrors = counts(st.PeerErrors, peerz.Classes())
 	st.Peers = each(st.Peers, func(p *rebalance.PeerStatus) {
 		p.Pod, p.Address, p.Error = Valid(p.Pod), Valid(p.Address), Valid(p.Error)

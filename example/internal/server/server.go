@@ -47,13 +47,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	}
-	cfg, cfgErr := config.Load(o.config)
-	if err = errors.Join(err, cfgErr); err != nil {
-		fmt.Fprintln(stderr, "server:", oneLine(err))
-		return exitUsage
-	}
-	if o.printConfig {
-		return printConfig(cfg, stdout, stderr)
+	if err != nil || o.printConfig {
+		return printConfig(&o, err, stdout, stderr)
 	}
 	a, err := newApp(&o, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})))
 	if err != nil {
@@ -67,7 +62,13 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-func printConfig(cfg config.Config, stdout, stderr io.Writer) int {
+// printConfig prints the configuration, or everything that is wrong with the flags and with it.
+func printConfig(o *options, flags error, stdout, stderr io.Writer) int {
+	cfg, err := config.Load(o.config)
+	if err = errors.Join(flags, err); err != nil {
+		fmt.Fprintln(stderr, "server:", oneLine(err))
+		return exitUsage
+	}
 	text, err := cfg.YAML()
 	if err != nil {
 		fmt.Fprintln(stderr, "server:", err)
