@@ -32,19 +32,19 @@ var setups = []setup{
 		serve: onBufconn, keys: []string{"bufconn"}, auth: "insecure",
 	},
 	{
-		name: "cmux-preface", what: "cmux, which matches the HTTP/2 preface", result: "works, with HTTP/1.1 on the same port",
+		name: "cmux-preface", what: "cmux, matching on the HTTP/2 preface", result: "works, with HTTP/1.1 on the same port",
 		serve: behindCmux(byPreface), keys: []string{loopback}, auth: "insecure",
 	},
 	{
-		name: "cmux-header", what: "cmux, which matches `content-type`", result: "works, with HTTP/1.1 on the same port",
+		name: "cmux-header", what: "cmux, matching on `content-type`", result: "works, with HTTP/1.1 on the same port",
 		serve: behindCmux(byHeader), keys: []string{loopback}, auth: "insecure",
 	},
 	{
-		name: "proxy-protocol", what: "PROXY protocol (go-proxyproto), v1 and v2", result: "works; clients count by the address in the header",
+		name: "proxy-protocol", what: "PROXY protocol (go-proxyproto), v1 and v2", result: "works; clients are told apart by the address in the header",
 		serve: behindProxy, keys: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, auth: "insecure",
 	},
 	{
-		name: "limit-spare", what: "`netutil.LimitListener`, places to spare", result: "works",
+		name: "limit-spare", what: "`netutil.LimitListener`, below its limit", result: "works",
 		serve: limitedTo(2 * clients), keys: []string{loopback}, auth: "insecure",
 	},
 	{
