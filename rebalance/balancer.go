@@ -125,7 +125,7 @@ func (b *Balancer) peerOptions(cfg *config.Config, self peerview.Self) peerview.
 			ClientName: b.clientDNS.learn,
 			Warning:    func(text string) { b.conds.set(peersLimited, text) },
 			Ended: func(err error) {
-				b.conds.set(sourceEnded, "the source of peers has ended; mend the cause, then restart this pod: "+err.Error())
+				b.conds.set(sourceEnded, "the source of peers has stopped and will not retry; fix the cause, then restart this pod: "+err.Error())
 			},
 		},
 	}
@@ -165,7 +165,7 @@ func restartText(keys []string) string {
 	if len(keys) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("changed keys take effect only in a new process: %v", keys)
+	return fmt.Sprintf("changed keys take effect only after a restart of this pod: %v", keys)
 }
 
 // Run watches the peers, decides and acts until ctx is done, then returns nil. Call it

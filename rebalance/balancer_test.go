@@ -176,7 +176,7 @@ func TestViewBecomesStaleIfNotRenewed(t *testing.T) {
 		time.Sleep(29 * time.Second)
 		wantVerdict(t, b, Balanced, "2 pods")
 		time.Sleep(3 * time.Second)
-		wantVerdict(t, b, Stale, "no view for more than 30s")
+		wantVerdict(t, b, Stale, "has reported nothing for more than 30s")
 	})
 }
 
@@ -257,7 +257,7 @@ func TestDuplicateNameAndSilentPeers(t *testing.T) {
 		if text := b.peers.Duplicates(); !strings.Contains(text, `2 pods have the name "pod-a" (198.18.0.2, this pod)`) {
 			t.Errorf("duplicate name: %q", text)
 		}
-		if text := b.peers.Silent(); !strings.Contains(text, "1 of 2 peers do not answer on their health port: 198.18.0.3 (connection refused)") {
+		if text := b.peers.Silent(); !strings.Contains(text, "1 of 2 peers do not answer on their health port; check the NetworkPolicy, peers.port and peers.tls: 198.18.0.3 (connection refused)") {
 			t.Errorf("silent: %q", text)
 		}
 	})

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// watchConditions holds the conditions against how things are now.
+// watchConditions sets or clears each condition by the present state.
 func (b *Balancer) watchConditions() {
 	b.mu.Lock()
 	verdict, why := b.verdict, b.why
 	b.mu.Unlock()
-	b.conds.set(staleView, onlyIf(verdict == Stale, "nothing is moved on a stale view of the peers: "+why))
+	b.conds.set(staleView, onlyIf(verdict == Stale, "no connection is moved because the view of the other pods is stale: "+why))
 	b.conds.set(unbalanceable, onlyIf(verdict == Unbalanceable, why))
 	b.conds.set(overloadedPod, onlyIf(verdict == Overloaded, why))
 	b.conds.set(dnsBehind, b.dnsText())
@@ -36,14 +36,14 @@ func (b *Balancer) dnsText() string {
 	if s := gate.Status(); s.Wanted == 0 || s.Open {
 		return ""
 	}
-	return "connections stay where they are until DNS lists all pods: " + gateText(gate) +
+	return "new pods get no connections until DNS lists all pods: " + gateText(gate) +
 		"; check that clients.dns.name is the headless name that clients resolve"
 }
 
 func (b *Balancer) unreachedText() string {
 	n := b.loop.state.Unreached()
-	return onlyIf(n > 0, fmt.Sprintf("the clients of %d connections have not connected to the newest pods: "+
-		"their resolvers may cache for long, or they do not use round_robin", n))
+	return onlyIf(n > 0, fmt.Sprintf("the clients of %d connections have not reached the new pods: "+
+		"check whether their resolvers cache DNS answers for a long time and whether they use round_robin", n))
 }
 
 // slowDrainAfter is how long a drained connection may stay open before it is reported.
@@ -52,10 +52,10 @@ const slowDrainAfter = 5 * time.Minute
 func (b *Balancer) slowText() string {
 	n := b.reg.Slow(slowDrainAfter)
 	return onlyIf(n > 0, fmt.Sprintf("%d connections were drained more than %v ago and still have streams open: "+
-		"set rebalance.grace to close them anyway, or end long streams when rebalance.Draining closes", n, slowDrainAfter))
+		"end long streams when rebalance.Draining closes, or set rebalance.grace to close these connections anyway", n, slowDrainAfter))
 }
 
 func (b *Balancer) framesLostText() string {
 	n := b.reg.Lost()
-	return onlyIf(n > 0, fmt.Sprintf("on %d connections the HTTP/2 frames could not be followed: they are served but cannot be drained", n))
+	return onlyIf(n > 0, fmt.Sprintf("evenkeel lost track of the HTTP/2 frames of %d connections: they are served but cannot be drained; find out which client opens them", n))
 }

@@ -58,7 +58,7 @@ func verdictRows() string {
 
 func conditionRows() string {
 	var b strings.Builder
-	b.WriteString("| code | severity | shows after | what is the case | what to do | hidden by |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| code | severity | shows after | meaning | what to do | hidden by |\n|---|---|---|---|---|---|\n")
 	for _, c := range ConditionTable() {
 		after, causes := "at once", ""
 		if c.After > 0 {

@@ -283,7 +283,7 @@ func ExampleConditionTable() {
 	}
 	// Output:
 	// untracked: connections are not tracked
-	// not-running: Run was not called
+	// not-running: Balancer.Run was not called
 	// health-port: the health endpoint does not serve
 	// source-ended: the source of peers has ended
 }

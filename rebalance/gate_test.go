@@ -91,7 +91,7 @@ func TestNothingMovesBeforeDNSListsAllPods(t *testing.T) {
 				t.Fatalf("%d connections were drained before DNS listed all pods", n)
 			}
 		}
-		wantVerdict(t, b, Waiting, "hello.test lists 1 of 2 pods, without 198.18.0.2")
+		wantVerdict(t, b, Waiting, "hello.test lists 1 of 2 pods (missing: 198.18.0.2)")
 		if hasCondition(b, "dns-behind") {
 			t.Error("the condition shows before its time")
 		}

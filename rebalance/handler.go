@@ -48,7 +48,7 @@ func (b *Balancer) expectRun() {
 			if b.ran.Load() {
 				return
 			}
-			b.conds.set(notRunning, "connections are served but Balancer.Run was not called, so nothing is moved: add `go bal.Run(ctx)`")
+			b.conds.set(notRunning, "connections are served but Balancer.Run was not called, so none is moved: add `go bal.Run(ctx)`")
 			if b.ran.Load() { // it was called in this moment
 				b.conds.set(notRunning, "")
 			}
@@ -64,9 +64,9 @@ func (b *Balancer) seen(ctx context.Context) bool {
 		return true
 	}
 	if b.untracked.Add(1) == 1 {
-		b.conds.set(untracked, "RPCs arrive on connections that are not tracked, so none of them can be drained: a grpc.Creds option after "+
-			"serveropts.Options replaced its credentials, or they come through ServeHTTP. "+
-			"Pass your credentials as serveropts.Options(bal, creds) and drop grpc.Creds; ServeHTTP is not supported yet")
+		b.conds.set(untracked, "RPCs arrive on connections that evenkeel does not track and cannot drain: a grpc.Creds option after "+
+			"serveropts.Options replaced its credentials, or the server serves through ServeHTTP. "+
+			"Pass your credentials as serveropts.Options(bal, creds) and remove grpc.Creds; ServeHTTP is not supported yet")
 	}
 	return false
 }

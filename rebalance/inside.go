@@ -43,7 +43,7 @@ func (i interior) HealthFailed(addr string, err error)        { i.b.healthFailed
 func (b *Balancer) healthFailed(addr string, err error) {
 	text := ""
 	if err != nil {
-		text = fmt.Sprintf("the health endpoint does not serve on %s, so peers that ask there do not reach this pod: %v", addr, err)
+		text = fmt.Sprintf("the health endpoint does not serve on %s, so peers that poll this pod there get no answer: %v", addr, err)
 	}
 	b.conds.set(healthPort, text)
 }

@@ -28,15 +28,16 @@ const (
 
 // ConditionInfo describes a condition that a Balancer can show.
 type ConditionInfo struct {
-	// Code is that of Condition, and the label of evenkeel_conditions.
+	// Code identifies it, in Condition.Code and in the label of evenkeel_conditions.
 	Code     string
 	Severity Severity
-	// After is how long it must have held before it shows. Zero: at once.
+	// After is how long it must have held before it is shown. Zero shows it at once.
 	After time.Duration
-	// Title names it in a few words, Meaning says what is the case, Cure what to do.
+	// Title names the problem in a few words, Meaning describes it, and Cure names what
+	// to do.
 	Title, Meaning, Cure string
-	// Causes are the codes of conditions that explain it: while one of them shows, this
-	// one does not.
+	// Causes are the codes of conditions that explain this one. It is hidden while one of
+	// them is shown.
 	Causes []string
 }
 
@@ -46,94 +47,94 @@ func ConditionTable() []ConditionInfo { return slices.Clone(conditionTable) }
 var conditionTable = []ConditionInfo{
 	{
 		Code: untracked, Severity: Error, Title: "connections are not tracked",
-		Meaning: "An RPC came on a connection that is not tracked: a `grpc.Creds` after `serveropts.Options` replaced its credentials, or the server serves through ServeHTTP. The handlers of grpc.health.v1 notice it.",
-		Cure:    "Pass the credentials to `serveropts.Options`, and drop `grpc.Creds`. ServeHTTP is not supported yet.",
+		Meaning: "An RPC arrived on a connection that evenkeel does not track. Either a `grpc.Creds` after `serveropts.Options` replaced its credentials, or the server serves through ServeHTTP. Calls to grpc.health.v1 reveal it.",
+		Cure:    "Pass the credentials to `serveropts.Options` and remove `grpc.Creds`. ServeHTTP is not supported yet.",
 	},
 	{
-		Code: notRunning, Severity: Error, Title: "Run was not called",
-		Meaning: "Connections are served, and `Balancer.Run` has not been called within 10 s of the first one.",
+		Code: notRunning, Severity: Error, Title: "Balancer.Run was not called",
+		Meaning: "`Balancer.Run` was not called within 10 s of the first connection, so no connection is moved.",
 		Cure:    "Add `go bal.Run(ctx)`.",
 	},
 	{
 		Code: healthPort, Severity: Error, Title: "the health endpoint does not serve",
-		Meaning: "The health endpoint cannot listen, or has failed. Peers cannot ask this pod.",
-		Cure:    "Free the port that the text names, or choose another.",
+		Meaning: "The health endpoint cannot listen, or has failed. Peers cannot poll this pod.",
+		Cure:    "Free the port named in the text, or use another one.",
 	},
 	{
 		Code: sourceEnded, Severity: Error, Title: "the source of peers has ended",
-		Meaning: "The source of peers has given up for good.",
-		Cure:    "Mend what the text names, then restart the pod.",
+		Meaning: "The source of peers has stopped and will not retry.",
+		Cure:    "Fix the cause named in the text, then restart the pod.",
 	},
 	{
-		Code: staleView, Severity: Warning, After: 10 * time.Second, Title: "the view of the peers is stale",
+		Code: staleView, Severity: Warning, After: 10 * time.Second, Title: "the view of the other pods is stale",
 		Meaning: "Too little is known of the other pods, so no connection is drained for balance.",
-		Cure:    "The text has the cause: DNS, the API server, the Role, `$POD_IP`, or peers that do not answer.",
+		Cure:    "Fix the cause named in the text: DNS, the API server, the Role, `$POD_IP`, or peers that do not answer.",
 		Causes:  []string{sourceEnded},
 	},
 	{
-		Code: dnsBehind, Severity: Warning, After: 30 * time.Second, Title: "DNS lacks pods",
+		Code: dnsBehind, Severity: Warning, After: 30 * time.Second, Title: "DNS does not list all pods",
 		Meaning: "The name that clients resolve does not list all pods, so new pods get no connections yet.",
 		Cure:    "Set `clients.dns.name` to the headless name that clients resolve.",
 	},
 	{
 		Code: peersSilent, Severity: Warning, After: 10 * time.Second, Title: "peers do not answer",
 		Meaning: "Peers do not answer on their health port.",
-		Cure:    "Check NetworkPolicy, `peers.port` and `peers.tls`; `evenkeel_peer_errors_total` counts by cause.",
+		Cure:    "Check the NetworkPolicy, `peers.port` and `peers.tls`. `evenkeel_peer_errors_total` counts the failures by cause.",
 	},
 	{
-		Code: peersLimited, Severity: Warning, Title: "the source of peers is limited",
-		Meaning: "The source of peers works, but not as well as it should, such as without the right to watch.",
-		Cure:    "Grant the verb, or change the setting, that the text names.",
+		Code: peersLimited, Severity: Warning, Title: "the source of peers is degraded",
+		Meaning: "The source of peers works, but not as well as it could, for example because the Role lacks the verb `watch`.",
+		Cure:    "Grant the verb or change the setting named in the text.",
 	},
 	{
 		Code: peersTLS, Severity: Warning, Title: "changed certificates cannot be used",
-		Meaning: "The files of `peers.tls` have changed and cannot be used. The certificates of before stay in force.",
-		Cure:    "Mend the files that the text names.",
+		Meaning: "The files of `peers.tls` have changed and cannot be used. The previous certificates stay in force.",
+		Cure:    "Fix the files named in the text.",
 	},
 	{
-		Code: configInvalid, Severity: Warning, Title: "the changed configuration is wrong",
-		Meaning: "The configuration file has changed and is wrong. The configuration of before stays in force.",
-		Cure:    "Mend the keys that the text names; a restart would fail.",
+		Code: configInvalid, Severity: Warning, Title: "the changed configuration is invalid",
+		Meaning: "The configuration file has changed and is invalid. The previous configuration stays in force.",
+		Cure:    "Fix the keys named in the text before the pod restarts: with this file it would not start.",
 	},
 	{
 		Code: unreached, Severity: Warning, Title: "clients have not reached the new pods",
 		Meaning: "After three rounds, some multi-homed clients have not connected to the new pods.",
-		Cure:    "Look for resolvers that cache for long, and for clients without round_robin.",
+		Cure:    "Look for resolvers that cache DNS answers for a long time, and for clients without round_robin.",
 		Causes:  []string{dnsBehind},
 	},
 	{
 		Code: overloadedPod, Severity: Warning, Title: "this pod is overloaded",
-		Meaning: "The verdict is `overloaded`.",
+		Meaning: "The verdict is `overloaded`: more streams are in flight than `rebalance.maxStreams`, or the signal of `rebalance.WithOverload` is on.",
 		Cure:    "Add pods, or raise `rebalance.maxStreams`.",
 	},
 	{
-		Code: duplicateName, Severity: Warning, Title: "two pods have one name",
+		Code: duplicateName, Severity: Warning, Title: "two pods have the same name",
 		Meaning: "Two pods report the same name.",
-		Cure:    "Give each pod its own `$POD_NAME`, or use `rebalance.WithSelf`.",
+		Cure:    "Give each pod its own name, with `$POD_NAME` or `rebalance.WithSelf`.",
 	},
 	{
-		Code: framesLost, Severity: Warning, Title: "HTTP/2 frames were lost",
-		Meaning: "On some connections the HTTP/2 frames could not be followed. They are served and never drained.",
-		Cure:    "Find out which client that is, and report it.",
+		Code: framesLost, Severity: Warning, Title: "connections cannot be drained",
+		Meaning: "evenkeel lost track of the HTTP/2 frames of some connections. They are served as usual but never drained.",
+		Cure:    "Find out which client opens them, and file an issue.",
 	},
 	{
 		Code: unbalanceable, Severity: Info, After: 30 * time.Second, Title: "the load cannot be evened out",
-		Meaning: "The verdict is `unbalanceable`.",
-		Cure:    "The text says what would help.",
+		Meaning: "The verdict is `unbalanceable`: no move can even out the load.",
+		Cure:    "Follow the text: it names what would help.",
 	},
 	{
 		Code: slowDrain, Severity: Info, Title: "drained connections stay open",
 		Meaning: "Connections that were drained more than 5 min ago still have streams open.",
-		Cure:    "End long streams when `rebalance.Draining` closes, or set `rebalance.grace`.",
+		Cure:    "End long streams in their handlers when `rebalance.Draining` closes, or set `rebalance.grace`.",
 	},
 	{
 		Code: restartNeeded, Severity: Info, Title: "a restart is needed",
-		Meaning: "Keys have changed that only a new process takes up.",
-		Cure:    "Restart the pods one after the other.",
+		Meaning: "Some changed keys take effect only after a restart.",
+		Cure:    "Restart the pods one by one (`kubectl rollout restart`).",
 	},
 }
 
-// infoOf is the table by code. A condition of the user's own is not in it.
+// infoOf is the table by code. Conditions of the user's own are not in it.
 var infoOf = func() map[string]ConditionInfo {
 	m := make(map[string]ConditionInfo, len(conditionTable))
 	for _, info := range conditionTable {
@@ -145,9 +146,9 @@ var infoOf = func() map[string]ConditionInfo {
 // VerdictInfo describes a verdict.
 type VerdictInfo struct {
 	Verdict Verdict
-	// Meaning says what is the case.
+	// Meaning describes it in a sentence.
 	Meaning string
-	// Good: nothing is wrong with the balance or the way to it.
+	// Good reports whether nothing is wrong: the load is even, or on its way to be.
 	Good bool
 }
 
@@ -156,12 +157,12 @@ func VerdictTable() []VerdictInfo { return slices.Clone(verdictTable) }
 
 var verdictTable = []VerdictInfo{
 	{Balanced, "No connection needs to move.", true},
-	{Moving, "Connections are being moved, or the pod is checking where they went.", true},
-	{Waiting, "It is too early to move connections: the membership is not quiet yet, or DNS does not list all pods.", true},
-	{Unbalanceable, "No move can even out the load; the sentence beside it says what would help.", false},
-	{Stale, "Too little is known of the other pods, so nothing moves.", false},
+	{Moving, "Connections are being moved, are about to be, or the pod checks where they went.", true},
+	{Waiting, "It is too early to move connections: the membership is still changing, DNS does not list all pods, or a cooldown runs.", true},
+	{Unbalanceable, "No move can even out the load. The sentence beside it names what would help.", false},
+	{Stale, "Too little is known of the other pods, so no connection is moved.", false},
 	{Disabled, "`rebalance.enabled` is false, there is no source of peers, or the pod is stopping.", true},
-	{Overloaded, "This pod sheds load, or would if the other pods were not overloaded, too.", false},
+	{Overloaded, "This pod is overloaded. It sheds load if another pod can take it.", false},
 }
 
 // Verdicts returns every Verdict.

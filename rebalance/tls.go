@@ -21,14 +21,14 @@ func (b *Balancer) prepareTLS(t *config.PeersTLS) error {
 	return nil
 }
 
-// showTLS shows what is wrong with the files of peers.tls, until it is mended.
+// showTLS shows what is wrong with the files of peers.tls, until they are good again.
 func (b *Balancer) showTLS(problem string) {
 	b.conds.set(peersTLS, onlyIf(problem != "",
-		"the changed files of peers.tls cannot be used, so the certificates of before stay in force; mend the files: "+problem))
+		"the changed files of peers.tls cannot be used, so the previous certificates stay in force; fix the files: "+problem))
 }
 
 // peersTLS returns the configuration with which the health endpoint serves, nil for plain
-// HTTP. It asks for a client certificate and also serves clients without one: checkPeer
+// HTTP. It requests a client certificate and also serves clients without one: checkPeer
 // judges them. Changed files take effect with the next handshake.
 func (b *Balancer) peersTLS() *tls.Config {
 	if b.certs == nil {
@@ -37,8 +37,8 @@ func (b *Balancer) peersTLS() *tls.Config {
 	return b.certs.Server()
 }
 
-// checkPeer returns why the other end of a connection may not ask /peerz, nil if it may:
-// if peers.tls is not set, or its CA has signed the client's certificate.
+// checkPeer returns nil if the other end of a connection may read /peerz, otherwise the
+// reason. It may if peers.tls is not set, or if its CA has signed the client's certificate.
 func (b *Balancer) checkPeer(state *tls.ConnectionState) error {
 	if b.certs == nil {
 		return nil

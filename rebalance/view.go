@@ -14,7 +14,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
-// view gathers what planning looks at.
+// view gathers what planning needs to know.
 func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	cfg := b.Config()
 	v := &plan.View{Now: b.reg.Now(), NoPeers: b.noPeers(&cfg), Counts: b.peers.Counts()}
@@ -42,7 +42,7 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	return v, policy
 }
 
-// beginServing notes that this pod is a member.
+// beginServing records when this pod first was a member.
 func (b *Balancer) beginServing() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,8 +51,8 @@ func (b *Balancer) beginServing() {
 	}
 }
 
-// serving is how long this pod has served: since it was first a member, which is when
-// clients could come. A pod that takes long to become ready is young all the same.
+// serving returns how long this pod has served. It counts from when the pod first was a
+// member, since clients could not come before. The time to become ready does not count.
 func (b *Balancer) serving() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -76,7 +76,7 @@ func (b *Balancer) addLoads(v *plan.View, cfg *config.Config) {
 
 func (b *Balancer) noPeers(cfg *config.Config) string {
 	if b.opts.source == nil {
-		return fmt.Sprintf("there is no source of peers (peers.source is %q, and rebalance.WithPeers was not given): nothing is moved",
+		return fmt.Sprintf("no connection is moved because there is no source of peers: peers.source is %q, and rebalance.WithPeers was not given",
 			cfg.Peers.Source)
 	}
 	return ""
@@ -106,8 +106,8 @@ func (b *Balancer) plannedConns() []plan.Conn {
 	return buf
 }
 
-// lookAtDNS asks the gate for these very members before it reads it, so that an answer
-// for others never counts.
+// lookAtDNS tells the gate which members to look for before it reads the gate's state, so
+// that an answer for other members never counts.
 func (b *Balancer) lookAtDNS(v *plan.View, members []peerview.Member, growing bool) {
 	gate := b.clientDNS.gate.Load()
 	if gate == nil {
@@ -115,7 +115,7 @@ func (b *Balancer) lookAtDNS(v *plan.View, members []peerview.Member, growing bo
 	}
 	if !growing {
 		gate.Want(nil)
-		// The gate is closed, not absent: what planning finds in this very step must wait, too.
+		// The gate is closed, not absent, so that a growth found in this very step waits, too.
 		v.Gate = plan.Gate{Needed: true, Why: gate.Name() + " has not been resolved yet"}
 		return
 	}
@@ -131,16 +131,16 @@ func (b *Balancer) lookAtDNS(v *plan.View, members []peerview.Member, growing bo
 	}
 }
 
-// gateText says what DNS still lacks.
+// gateText describes what DNS still lacks.
 func gateText(gate *lookup.Gate) string {
 	s := gate.Status()
 	switch {
 	case s.Err != nil:
 		return fmt.Sprintf("%s cannot be resolved: %v", gate.Name(), s.Err)
 	case len(s.Missing) > 0:
-		return fmt.Sprintf("%s lists %d of %d pods, without %s", gate.Name(), s.Wanted-len(s.Missing), s.Wanted, someAddrs(s.Missing))
+		return fmt.Sprintf("%s lists %d of %d pods (missing: %s)", gate.Name(), s.Wanted-len(s.Missing), s.Wanted, someAddrs(s.Missing))
 	}
-	return gate.Name() + " must list all pods a few times in a row"
+	return gate.Name() + " must list all pods in several answers in a row"
 }
 
 func someAddrs(addrs []netip.Addr) string {

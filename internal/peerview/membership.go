@@ -123,7 +123,7 @@ func (b *Book) Members() (serving []Member, stale string) {
 		}
 	}
 	if !found {
-		return nil, fmt.Sprintf("%v does not list this pod (%s): it is not ready yet, or its own address ($POD_IP) is wrong",
+		return nil, fmt.Sprintf("%v does not list this pod (%s): it is not ready yet, or $POD_IP is wrong",
 			b.opts.Source, cmp.Or(addrText(b.opts.Self.Addr), "address unknown"))
 	}
 	return serving, ""
@@ -139,9 +139,9 @@ func (b *Book) staleLocked() string {
 	case b.seenAt.IsZero():
 		return fmt.Sprintf("%v: %v", source, b.err)
 	case age > staleAfter && b.err != nil:
-		return fmt.Sprintf("%v: no good view for more than %v: %v", source, staleAfter, b.err)
+		return fmt.Sprintf("%v has failed for more than %v: %v", source, staleAfter, b.err)
 	case age > staleAfter:
-		return fmt.Sprintf("%v: no view for more than %v", source, staleAfter)
+		return fmt.Sprintf("%v has reported nothing for more than %v", source, staleAfter)
 	}
 	return ""
 }

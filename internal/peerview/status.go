@@ -13,23 +13,23 @@ import (
 
 // Row is one pod as a person sees it.
 type Row struct {
-	// Pod is its name, by its own report if there is one.
+	// Pod is its name, from its own report if there is one.
 	Pod string
-	// Address is where it is asked: its lowest address with the port, if that is known.
+	// Address is where it is polled: its lowest address, with the port if that is known.
 	Address string
 	Self    bool
-	// Ready: it has reported that it serves, and has answered the latest question.
+	// Ready reports whether its report says that it serves and it answered the latest poll.
 	Ready       bool
 	Connections int
-	// Load is nil if it has not reported for a minute, or does not have the weight.
+	// Load is nil if its report is older than a minute or lacks the weight.
 	Load *float64
-	// Age is how old the report is, where that is more than 5 s; else 0.
+	// Age is how old the report is, or 0 if that is at most 5 s.
 	Age time.Duration
-	// Err is why the latest question had no answer.
+	// Err is why the latest poll failed.
 	Err error
 }
 
-// Rows lists the pods that the source lists, by address, with the loads by a weight.
+// Rows returns the pods that the source lists, sorted by address, with their loads by weight.
 func (b *Book) Rows(weight string) []Row {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -73,7 +73,7 @@ func addressText(a netip.Addr, port int) string {
 	return netip.AddrPortFrom(a, uint16(port)).String()
 }
 
-// Errors returns the questions without a good answer, by class.
+// Errors returns how many polls and queries failed, by class.
 func (b *Book) Errors() map[string]uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -90,7 +90,7 @@ func (b *Book) Silent() string {
 	var silent []string
 	many := len(b.records) > plan.PollAll
 	for id, r := range b.records {
-		// Of many, each is asked again only after minutes: one failure is no news.
+		// In a large fleet each pod is polled only every few minutes, so one failure is no news.
 		if r.err != nil && (r.failures > 1 || !many) {
 			silent = append(silent, fmt.Sprintf("%s (%v)", id, r.err))
 		}
@@ -100,11 +100,11 @@ func (b *Book) Silent() string {
 	}
 	slices.Sort(silent)
 	n := len(silent)
-	return fmt.Sprintf("%d of %d peers do not answer on their health port: %s", n, len(b.records), strings.Join(silent[:min(n, 3)], "; "))
+	return fmt.Sprintf("%d of %d peers do not answer on their health port; check the NetworkPolicy, peers.port and peers.tls: %s", n, len(b.records), strings.Join(silent[:min(n, 3)], "; "))
 }
 
-// Duplicates returns a sentence on pods that have one name, empty if there are none: a
-// person could not tell them apart.
+// Duplicates returns a sentence on pods that share a name, empty if there are none. People
+// could not tell such pods apart.
 func (b *Book) Duplicates() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -117,7 +117,7 @@ func (b *Book) Duplicates() string {
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		if ids := byName[name]; len(ids) > 1 {
 			slices.Sort(ids)
-			return fmt.Sprintf("%d pods have the name %q (%s): give each its own $POD_NAME or -name; until then they are told apart by address",
+			return fmt.Sprintf("%d pods have the name %q (%s): give each its own name with $POD_NAME or rebalance.WithSelf; until then their addresses tell them apart",
 				len(ids), name, strings.Join(ids, ", "))
 		}
 	}
