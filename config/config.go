@@ -95,13 +95,13 @@ type Rebalance struct {
 	// Weight is the measure of a pod's load: WeightConnections (the default),
 	// WeightRequests or WeightStreams.
 	Weight string `json:"weight"`
-	// Tolerance is the distance above the mean, as a share of the mean, from which a pod is
+	// Tolerance is the distance above the mean, as a share of the mean, above which a pod is
 	// over-loaded. Default 0.1. From 0.01 to 1.
 	Tolerance float64 `json:"tolerance"`
 	// Floor is the share of the mean below which a pod is under-loaded. Default 0.7. From
 	// 0, which turns this side off, to 0.95.
 	Floor float64 `json:"floor"`
-	// MaxStreams is the number of streams in flight from which a pod is overloaded. It then
+	// MaxStreams is the number of streams in flight above which a pod is overloaded. It then
 	// sheds connections to pods that are not, even below the mean. Default 0: never. At
 	// most 10000000.
 	MaxStreams int `json:"maxStreams"`
