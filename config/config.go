@@ -95,7 +95,7 @@ type Rebalance struct {
 	// Weight is the measure of a pod's load: WeightConnections (the default),
 	// WeightRequests or WeightStreams.
 	Weight string `json:"weight"`
-	// Tolerance is the distance above the mean, as a share of the mean, above which a pod is
+	// Tolerance is the distance above the mean, as a share of the mean, beyond which a pod is
 	// over-loaded. Default 0.1. From 0.01 to 1.
 	Tolerance float64 `json:"tolerance"`
 	// Floor is the share of the mean below which a pod is under-loaded. Default 0.7. From
