@@ -33,20 +33,20 @@ const (
 // ListenAndServe serves [Handler] on addr, such as ":8080", until ctx is done. It then gives
 // requests in flight up to 2 s and returns nil. With peers.tls it serves HTTPS.
 //
-// If it cannot listen, it returns an error that names the address; for a port in use
-// errors.Is(err, syscall.EADDRINUSE) holds. Callers that start it with go may drop the
-// error: while the endpoint is down, bal shows the condition health-port with the cause. A
-// later call that succeeds clears it.
+// If it cannot listen, it returns an error that names the address; for a port in use,
+// errors.Is(err, syscall.EADDRINUSE) is true. Callers that start it with go may ignore the
+// error, because bal shows the condition health-port with the cause. A later call that
+// succeeds clears it.
 //
-// Let ctx outlive [rebalance.Balancer.Shutdown]: during the lame duck the kubelet must be
-// able to read that the pod is not ready, and peers that it is stopping.
+// ctx must outlive [rebalance.Balancer.Shutdown]. While the pod stops, the kubelet must be
+// able to read that it is not ready, and its peers that it is stopping.
 func ListenAndServe(ctx context.Context, addr string, bal *rebalance.Balancer, opts ...Option) error {
 	return listenAndServe(ctx, addr, sourceOf(bal), newOptions(opts))
 }
 
-// Serve is [ListenAndServe] on a listener of yours, which it closes. The listener's port, or
-// that of [WithPort], is where bal polls its peers unless peers.port is set: pods of one fleet
-// serve on the same port.
+// Serve is [ListenAndServe] on a listener of yours, which it closes. Pods of one fleet serve
+// on the same port. So bal polls its peers on the listener's port, or on that of [WithPort],
+// unless peers.port is set.
 func Serve(ctx context.Context, ln net.Listener, bal *rebalance.Balancer, opts ...Option) error {
 	return serve(ctx, ln, ln.Addr().String(), sourceOf(bal), newOptions(opts))
 }
@@ -82,7 +82,7 @@ func serve(ctx context.Context, ln net.Listener, addr string, src source, o opti
 	go func() { ended <- serveOn(srv, ln) }()
 	select {
 	case err := <-ended:
-		_ = srv.Close() // connections that are kept must not find half a server
+		_ = srv.Close() // connections that are still open must not use half a server
 		return failed(src, addr, err)
 	case <-ctx.Done():
 		shutdown(ctx, srv)
@@ -91,7 +91,7 @@ func serve(ctx context.Context, ln net.Listener, addr string, src source, o opti
 	}
 }
 
-// portOn returns the port for peers of a server on ln, 0 if it is unknown.
+// portOn returns the port on which peers reach a server on ln, 0 if it is unknown.
 func (o *options) portOn(ln net.Listener) int {
 	if tcp, ok := ln.Addr().(*net.TCPAddr); ok && o.port == 0 {
 		return tcp.Port
@@ -115,7 +115,7 @@ func newServer(src source, o options) (*http.Server, error) {
 	}
 	cfg := src.PeersTLS()
 	if o.tls != nil && cfg != nil {
-		return nil, errors.New("health: WithTLSConfig and peers.tls exclude each other: one port has one certificate, remove one of the two")
+		return nil, errors.New("health: WithTLSConfig and peers.tls exclude each other: one port has one certificate, so remove one of the two")
 	}
 	srv := &http.Server{
 		Handler:           newHandler(src, o),

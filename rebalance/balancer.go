@@ -16,12 +16,12 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
-// linger is how long an idle drained connection is left to its client to close. Most
-// clients do so within it, which leaves the port in TIME_WAIT to them.
+// linger is how long a drained, idle connection is left for its client to close. Most
+// clients close it within that time, and TIME_WAIT is then on their side.
 const linger = time.Second
 
-// ErrRunning is returned by Run while another Run of the Balancer goes on: a Balancer has
-// one loop. Call Run once.
+// ErrRunning is returned by Run while another Run of the same Balancer is in progress, since
+// a Balancer has one loop. Call Run once.
 var ErrRunning = errors.New("rebalance: Run is already running")
 
 // Balancer decides which connections of one process are drained, and when. Make it with
@@ -34,14 +34,14 @@ type Balancer struct {
 	reg       *conns.Registry
 	peers     *peerview.Book
 	clientDNS clientDNS
-	certs     *certs.Store // of peers.tls; nil: plain HTTP
+	certs     *certs.Store // of peers.tls; nil for plain HTTP
 	keys      keyIndex
 	begun     time.Time
-	loaded    *loaded // by Load; nil: Run watches no file
+	loaded    *loaded // by Load; if nil, Run watches no file
 
 	conds     conditions
 	running   atomic.Bool
-	ran       atomic.Bool // it is or was
+	ran       atomic.Bool // whether Run was ever called
 	firstConn sync.Once
 	untracked atomic.Uint64
 	wake      chan struct{}
@@ -55,9 +55,9 @@ type Balancer struct {
 	decisions   []Decision
 	plans       uint64
 	planTime    time.Duration
-	overload    string // by which signal this pod is overloaded; only the loop writes it
+	overload    string // the signal by which this pod is overloaded, or empty; only the loop writes it
 	reaching    bool
-	served      time.Time       // when this pod was first a member; zero: not yet
+	served      time.Time       // when this pod was first a member; zero before that
 	singleHomed map[string]bool // see plan.State.SingleHomed
 
 	loop loop // owned by Run
@@ -71,12 +71,12 @@ type loop struct {
 	sampledBy string        // and by which weight
 }
 
-// New returns a Balancer. It checks cfg as [config.Config.Validate] does; nothing runs
-// before Run. New makes no source: [WithPeers] brings one. [Load] makes the one that the
+// New returns a Balancer for cfg, which it validates. Nothing runs before Run. New makes no
+// source of peers: pass one with [WithPeers], or call [Load], which makes the one that the
 // configuration names.
 //
-// Errors are invalid settings, files of peers.tls that cannot be used, and an own address
-// that is none.
+// It fails if a setting is invalid, if the files of peers.tls cannot be used, or if this
+// pod's own address ($POD_IP or [WithSelf]) is not an IP address.
 func New(cfg config.Config, opts ...Option) (*Balancer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func New(cfg config.Config, opts ...Option) (*Balancer, error) {
 	return b, b.clientDNS.prepare(&cfg)
 }
 
-// self is this pod among its peers.
+// self returns the identity of this pod among its peers.
 func (o *options) self() (peerview.Self, error) {
 	self := peerview.Self{Pod: o.pod}
 	if o.addr == "" {
@@ -142,9 +142,9 @@ func (b *Balancer) Config() config.Config {
 	return b.cfg
 }
 
-// Apply puts a changed configuration in force at once; rebalance.enabled false is the kill
-// switch. Keys that only a new process can take up keep their values, and the condition
-// "restart-needed" names them. An invalid cfg changes nothing and is returned as an error.
+// Apply puts a changed configuration in force at once. Setting rebalance.enabled to false is
+// the kill switch. Keys that need a restart keep their values, and the condition
+// "restart-needed" names them. If cfg is invalid, Apply returns an error and changes nothing.
 func (b *Balancer) Apply(cfg config.Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -194,8 +194,8 @@ func (b *Balancer) Run(ctx context.Context) error {
 	return nil
 }
 
-// longestRest is the longest pause between two steps of the loop, so that it notices what
-// changes without a signal, such as a view that ages.
+// longestRest is the longest pause between two steps of the loop. Some changes wake nobody,
+// such as a view that ages.
 const longestRest = time.Second
 
 func (b *Balancer) runLoop(ctx context.Context, wg *sync.WaitGroup) {
@@ -212,7 +212,7 @@ func (b *Balancer) runLoop(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// step looks, decides and acts once, and returns how long the loop may rest.
+// step gathers a view, plans and acts once. It returns how long the loop may rest.
 func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	if !b.ready() {
 		b.publish(Disabled, "this pod is stopping")
@@ -241,7 +241,7 @@ func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	return longestRest
 }
 
-// poke lets the loop take its next step now.
+// poke makes the loop take its next step now.
 func (b *Balancer) poke() {
 	select {
 	case b.wake <- struct{}{}:
@@ -258,7 +258,7 @@ func (b *Balancer) planned(took time.Duration) {
 	b.generation, b.reaching, b.singleHomed = s.Generation, s.Reaching(), s.SingleHomed()
 }
 
-// publish shows the verdict; the log has a line for each change.
+// publish sets the verdict that Status shows, and logs it if it has changed.
 func (b *Balancer) publish(v Verdict, why string) {
 	b.mu.Lock()
 	changed := v != b.verdict
@@ -272,7 +272,7 @@ func (b *Balancer) publish(v Verdict, why string) {
 // keptDecisions is how many decisions /statusz shows.
 const keptDecisions = 64
 
-// decided books one decision, for the log and for /statusz.
+// decided logs a decision and keeps it for /statusz.
 func (b *Balancer) decided(action string, count int, why string) {
 	b.opts.log.Info("decision", "action", action, "count", count, "why", why)
 	b.mu.Lock()

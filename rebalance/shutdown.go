@@ -17,7 +17,7 @@ type Server interface {
 	Stop()
 }
 
-// stop is the one stop of a Balancer.
+// stop is the state of a Balancer's one shutdown.
 type stop struct {
 	once  sync.Once
 	begun chan struct{} // closed when Shutdown begins
@@ -27,7 +27,7 @@ type stop struct {
 
 func newStop() stop { return stop{begun: make(chan struct{}), ended: make(chan struct{})} }
 
-// ready reports whether the pod serves: until Shutdown begins.
+// ready reports whether the pod serves, which it does until Shutdown begins.
 func (b *Balancer) ready() bool {
 	select {
 	case <-b.stop.begun:
@@ -42,20 +42,21 @@ func (b *Balancer) ready() bool {
 func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 
 // Shutdown stops the servers of this Balancer without failing an RPC. It returns when all
-// have stopped, at the latest half a second after shutdown.timeout (default 20 s):
+// have stopped, at the latest half a second after shutdown.timeout (default 20 s). It takes
+// these steps:
 //
-//  1. Lame duck: the pod is no longer ready but still serves, until the peers' source and
-//     DNS have forgotten it. This takes a third of the time at most, and none without a source.
-//  2. Every connection is drained, each at a random moment within a third of the time at
-//     most: pods that stop together must not drain one client at the same moment.
-//  3. If clients resolve a DNS name, clients that come back are served on. A resolver that
-//     has looked recently rests for up to 30 s, and its client knows no other pod until
-//     then. This ends with the last such client, or when a tenth of the time is left.
+//  1. Lame duck. The pod is no longer ready but still serves, until the source of peers and
+//     DNS no longer list it. This takes at most a third of the time, and none without a source.
+//  2. Every connection is drained, each at a random moment within at most a third of the
+//     time. Pods that stop together must not drain one client at the same moment.
+//  3. If clients resolve a DNS name, clients that come back are still served. A resolver
+//     rests for up to 30 s after a look-up, and its client knows no other pod until then.
+//     This ends with the last such client, or when a tenth of the time is left.
 //  4. GracefulStop of each server, for connections that came back or stayed. A connection
 //     whose client has not begun to speak HTTP/2 within a second is closed, since
 //     grpc-go would wait for it.
-//  5. Stop of each server when the time is over, or ctx is done. Only this can fail RPCs.
-//     Handlers have half a second to return then.
+//  5. Stop of each server, when the time is over or ctx is done. Only this can fail RPCs.
+//     Their handlers then have half a second to return.
 //
 // Shutdown returns nil if the servers stopped by themselves, otherwise
 // context.DeadlineExceeded or ctx's error; a server may then still wait for a handler
@@ -65,8 +66,8 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 // Stop a server that serves through ServeHTTP yourself, after its web server: grpc-go cuts off
 // its RPCs at once.
 //
-// Do not cancel the context of Run or of the health endpoint before Shutdown has
-// returned: peers and people follow it there.
+// Do not cancel the contexts of Run and of the health endpoint before Shutdown has
+// returned, since peers and the kubelet follow it there.
 func (b *Balancer) Shutdown(ctx context.Context, srv ...Server) error {
 	first := false
 	b.stop.once.Do(func() { first = true; close(b.stop.begun) })
@@ -98,7 +99,7 @@ func (b *Balancer) shutdown(ctx context.Context, srv []Server) error {
 	return b.stopServers(ctx, servers(srv), min(time.Second, timeout/20))
 }
 
-// servers are several servers as one.
+// servers stops several servers as if they were one.
 type servers []Server
 
 func (s servers) GracefulStop() { s.each(Server.GracefulStop) }
@@ -115,9 +116,8 @@ func (s servers) each(f func(Server)) {
 // handlersEnd is how long handlers have to return when their RPCs were cut off.
 const handlersEnd = 500 * time.Millisecond
 
-// stopServers lets what is in flight finish. grpc-go waits for handshakes before it drains
-// or cuts off anything, and for handlers even in Stop: neither may take longer than the
-// time given.
+// stopServers lets RPCs in flight finish. grpc-go waits for handshakes before it drains or
+// cuts off anything, and for handlers even in Stop. stopServers bounds both waits.
 func (b *Balancer) stopServers(ctx context.Context, srv servers, patience time.Duration) error {
 	done := make(chan struct{})
 	go func() {
@@ -145,11 +145,11 @@ func (b *Balancer) stopServers(ctx context.Context, srv servers, patience time.D
 	}
 }
 
-// stopPoll is how often Shutdown looks whether it may go on.
+// stopPoll is how often Shutdown checks whether it may go on.
 const stopPoll = 100 * time.Millisecond
 
-// waitForgotten waits until no new client is sent here, also while none is connected: the
-// next one would find the port closed.
+// waitForgotten waits until no new client is sent here. It waits even if no client is
+// connected, since the next one would find the port closed.
 func (b *Balancer) waitForgotten(ctx context.Context, most time.Duration) {
 	if b.opts.source == nil {
 		return
@@ -168,8 +168,8 @@ func (b *Balancer) waitForgotten(ctx context.Context, most time.Duration) {
 	}
 }
 
-// inDNS reports whether DNS still sends clients here. A DNS server that does not answer is
-// not waited for.
+// inDNS reports whether DNS still sends clients here. It reports false if the DNS server
+// does not answer, so that Shutdown does not wait for it.
 func (b *Balancer) inDNS(ctx context.Context, own []netip.Addr) bool {
 	gate := b.clientDNS.gate.Load()
 	if gate == nil {
@@ -179,8 +179,8 @@ func (b *Balancer) inDNS(ctx context.Context, own []netip.Addr) bool {
 	return err == nil && slices.ContainsFunc(own, func(a netip.Addr) bool { return slices.Contains(addrs, a) })
 }
 
-// drainSpread drains every connection, each at a random moment, and returns when all have
-// got their GOAWAY.
+// drainSpread drains every connection, each at a random moment. It returns when all have
+// been sent their GOAWAY.
 func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 	all := b.reg.Serving()
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -202,8 +202,8 @@ func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 // come back. It dials at once.
 const returnWait = time.Second
 
-// serveReturned waits until the clients that came back after their GOAWAY have learnt of
-// other pods. It leaves some of the time for what follows.
+// serveReturned waits until the clients that came back after their GOAWAY have learned of
+// other pods. It leaves the last part of the time to the steps that follow.
 func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
 	if b.clientDNS.gate.Load() == nil {
 		return

@@ -1,12 +1,12 @@
-// Package serveropts is what a server hands to grpc.NewServer so that its connections
-// can be drained one by one:
+// Package serveropts makes the options for grpc.NewServer that let a Balancer track every
+// connection of the server and drain each one:
 //
 //	srv := grpc.NewServer(serveropts.Options(bal, creds)...)
 //
-// It wraps the server's own credentials. Their handshake is the one public place that
-// reaches a single connection, for plaintext and TLS alike. Nothing stands in the path of
-// an RPC: no interceptor, no stats handler.
+// It wraps the server's own credentials. Their handshake is the only public hook for a
+// single connection, for plaintext and TLS alike. No interceptor and no stats handler
+// stands in the path of an RPC.
 //
-// The server's other options keep working, in any order. The one exception is a second
-// grpc.Creds, see [Options].
+// The server's other options keep working, in any order. The only exception is a second
+// grpc.Creds (see [Options]).
 package serveropts

@@ -14,17 +14,18 @@ import (
 // apply those keepalive settings of bal's configuration that are set.
 //
 // creds are the server's own transport credentials (TLS, mTLS, ALTS). Their handshake is
-// unchanged, and handlers see the AuthInfo that it returns. A server without TLS asks for
+// unchanged, and handlers see the AuthInfo that it returns. A server without TLS requests
 // plaintext by name:
 //
 //	serveropts.Options(bal, insecure.NewCredentials())
 //
-// Options panics if bal or creds is nil: a server must not become plaintext by accident.
+// Options panics if bal or creds is nil, so that no server becomes plaintext by accident.
 //
-// grpc.Creds is among the returned options, and the last grpc.Creds of a server wins. One
-// that stands before Options is replaced by creds; one that stands after Options replaces
-// creds, and with them the tracking: its connections are served as usual and never drained.
-// The condition "untracked" says so once somebody calls grpc.health.v1 (health.Register). So pass the credentials here and to nobody else.
+// The returned options include grpc.Creds, and the last grpc.Creds of a server wins. Options
+// overrides one that stands before it. One that stands after it overrides creds, and with
+// them the tracking. Connections are then served as usual but never drained, and the
+// condition "untracked" reports it after the first call of grpc.health.v1 (health.Register).
+// So pass the credentials here and nowhere else.
 //
 // grpc.KeepaliveParams and grpc.KeepaliveEnforcementPolicy are returned only if one of
 // their settings is set (see [ServerParameters] and [EnforcementPolicy]); by default
@@ -41,12 +42,12 @@ func Options(bal *rebalance.Balancer, creds credentials.TransportCredentials) []
 	return opts
 }
 
-// TransportCredentials wraps creds so that bal tracks every connection. [Options] does so;
-// call it for servers that take their credentials elsewhere, such as xds.NewGRPCServer.
-// Wrapping what is already wrapped for bal returns it as it is.
+// TransportCredentials wraps creds so that bal tracks every connection. [Options] calls it.
+// Call it yourself for servers that take their credentials elsewhere, such as
+// xds.NewGRPCServer. Credentials that are already wrapped for bal are returned unchanged.
 //
-// TransportCredentials panics if bal or creds is nil (insecure.NewCredentials() is plaintext), and
-// if creds are wrapped for another Balancer.
+// TransportCredentials panics if bal or creds is nil, and if creds are wrapped for another
+// Balancer. For plaintext, pass insecure.NewCredentials().
 func TransportCredentials(bal *rebalance.Balancer, creds credentials.TransportCredentials) credentials.TransportCredentials {
 	switch {
 	case bal == nil:
@@ -64,10 +65,11 @@ func TransportCredentials(bal *rebalance.Balancer, creds credentials.TransportCr
 }
 
 // ServerParameters returns the keepalive settings of p as grpc-go takes them (gRFC A8, A9):
-// policy.maxConnectionIdle, keepaliveTime and keepaliveTimeout. Zero fields are grpc-go's
-// defaults: no idle limit, 2 h and 20 s. policy.maxConnectionAge is not among them: the
-// Balancer applies it, since grpc-go's jitter of 10 % lets connections that were opened
-// together leave together.
+// policy.maxConnectionIdle, keepaliveTime and keepaliveTimeout. For a zero field, grpc-go
+// uses its default: no idle limit, 2 h and 20 s.
+//
+// policy.maxConnectionAge is not among them. The Balancer applies it itself, since with
+// grpc-go's jitter of 10 % connections that were opened together would be drained together.
 func ServerParameters(p config.Policy) keepalive.ServerParameters {
 	return keepalive.ServerParameters{
 		MaxConnectionIdle: p.MaxConnectionIdle,
@@ -77,8 +79,8 @@ func ServerParameters(p config.Policy) keepalive.ServerParameters {
 }
 
 // EnforcementPolicy returns how often p lets clients send pings (gRFC A8):
-// policy.minClientPing and permitWithoutStream. Zero fields are grpc-go's defaults: 5 min,
-// and only while a stream is open.
+// policy.minClientPing and permitWithoutStream. For a zero field, grpc-go uses its default:
+// one ping in 5 min, and in 2 h while no stream is open.
 func EnforcementPolicy(p config.Policy) keepalive.EnforcementPolicy {
 	return keepalive.EnforcementPolicy{
 		MinTime:             p.MinClientPing,

@@ -14,34 +14,35 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// Options say whose view of whom a Book is.
+// Options configure a Book.
 type Options struct {
-	Self Self
-	// Source reports the membership. Nil: there is none, and Run returns at once.
+	Self Self // this pod
+	// Source reports the membership. If it is nil, Run returns at once.
 	Source peers.Source
-	// Port is that of the pods' health endpoints (peers.port). 0: the one of SetPort.
+	// Port is the port of the pods' health endpoints (peers.port). If it is 0, SetPort
+	// decides.
 	Port int
 	// Salt is mixed into the hashes of clients' keys (peers.salt).
 	Salt string
-	// TLS returns the client's side of peers.tls. Nil: plain HTTP.
+	// TLS returns the client side of peers.tls. If it is nil, pods are polled by plain HTTP.
 	TLS    func() *tls.Config
 	Events Events
 }
 
-// Events are the news of a Book. Run calls them without the Book's lock.
+// Events are callbacks of a Book. Run calls them without the Book's lock.
 type Events struct {
-	// Changed wakes the loop: the membership, or answers to a query, have changed.
+	// Changed is called when the membership has changed or a query has its answers.
 	Changed func()
-	// ClientName is the DNS name that the source gives for its members, if any. It is
-	// called before they can be seen, so that none is acted upon without a look at DNS.
+	// ClientName is called with the DNS name that the source gives for its members, if any.
+	// That is before Members returns them, so that nothing moves before DNS is checked.
 	ClientName func(name string)
-	// Warning is what limits a source that works; empty: nothing does.
+	// Warning is called with the problem of a source that works, empty if there is none.
 	Warning func(text string)
-	// Ended says that the source has given up.
+	// Ended is called when the source has stopped with an error.
 	Ended func(err error)
 }
 
-// Book is what is known of the other pods. Its methods may be called from any goroutine.
+// Book holds what this pod knows of the others. Its methods may be called from any goroutine.
 type Book struct {
 	opts   Options
 	epoch  time.Time
@@ -52,26 +53,26 @@ type Book struct {
 	mu        sync.Mutex // guards what follows
 	port      int        // of this pod's own health endpoint
 	reported  []peers.Member
-	members   []member // of reported, sorted by id
-	unproven  bool     // some of them are
-	starting  int      // as many more will be members soon
-	seenAt    time.Time
-	err       error              // why the source sees nothing since; nil: it does
+	members   []member           // of reported, sorted by id
+	unproven  bool               // whether some of them are unproven
+	starting  int                // how many more pods are about to be members
+	seenAt    time.Time          // when the source last reported a good view
+	err       error              // why it has failed since; nil if it has not
 	records   map[string]*record // by id
-	polledAll bool               // every pod has been polled once
+	polledAll bool               // whether every pod has been polled once
 	rota      Rota[string]
 	restarted []string // pods that restarted at their address, for the next view
 	errors    map[string]uint64
 	peers     []plan.Peer // a buffer
 	queryID   uint64
-	counts    *plan.Counts // the answers to that query, once they are there
+	counts    *plan.Counts // the answers to that query, nil until they are complete
 }
 
 // New returns a Book that knows nothing yet.
 func New(opts Options) *Book {
 	b := &Book{
 		opts: opts,
-		// A nanosecond ago, so that no report comes at 0, which means never.
+		// The epoch is a nanosecond ago, because a report time of 0 means never.
 		epoch:   time.Now().Add(-time.Nanosecond),
 		hasher:  peerz.NewHasher(opts.Salt),
 		records: map[string]*record{},
@@ -85,7 +86,7 @@ func New(opts Options) *Book {
 	return b
 }
 
-// dialBy lets the source reach the pods its own way, for polls and queries alike.
+// dialBy returns a dial function that lets the source make the connections to the pods.
 func dialBy(d peers.Dialer) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, addr string) (net.Conn, error) {
 		at, err := netip.ParseAddrPort(addr)
@@ -109,14 +110,14 @@ func (b *Book) Run(ctx context.Context) {
 }
 
 // SetPort sets the port of this pod's own health endpoint. Pods of one fleet are alike, so
-// it is also the port of the others unless Options.Port or the source says otherwise.
+// the others are polled on the same port unless Options.Port or the source gives another.
 func (b *Book) SetPort(port int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.port = port
 }
 
-// Hasher hashes the keys of clients as peers do.
+// Hasher returns the hasher of clients' keys. All pods with the same salt hash alike.
 func (b *Book) Hasher() peerz.Hasher { return b.hasher }
 
 func (b *Book) now() time.Duration { return time.Since(b.epoch) }

@@ -13,15 +13,15 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
-// staleAfter is how old the source's last good view may be. Sources renew theirs
-// every few seconds.
+// staleAfter is how old the source's last good view may be. Sources renew their view every
+// few seconds.
 const staleAfter = 30 * time.Second
 
 var errAddressless = errors.New("the source reported a member without an address")
 
 // Member is a pod that serves.
 type Member struct {
-	// ID is its lowest address: every pod comes to the same one.
+	// ID is its lowest address, so that all pods give it the same ID.
 	ID    string
 	Addrs []netip.Addr // lowest first
 	Self  bool
@@ -36,7 +36,7 @@ type member struct {
 	self  bool
 }
 
-// watch follows the source. One that gives up leaves a view that becomes stale.
+// watch runs the source. If the source stops with an error, its last view becomes stale.
 func (b *Book) watch(ctx context.Context) {
 	err := b.opts.Source.Run(ctx, b.Update)
 	if err != nil && ctx.Err() == nil {
@@ -45,7 +45,7 @@ func (b *Book) watch(ctx context.Context) {
 	}
 }
 
-// Update takes a report of the source. Run calls it.
+// Update takes a view of the membership from the source. Run calls it.
 func (b *Book) Update(m peers.Membership) {
 	if m.Err == nil && slices.ContainsFunc(m.Members, func(m peers.Member) bool { return len(m.Addrs) == 0 }) {
 		m.Err = errAddressless
@@ -65,7 +65,7 @@ func (b *Book) Update(m peers.Membership) {
 	}
 }
 
-// take keeps a good view and reports whether it is another one.
+// take stores a good view and reports whether it differs from the last one.
 func (b *Book) take(m *peers.Membership) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -79,7 +79,7 @@ func (b *Book) take(m *peers.Membership) (changed bool) {
 	return changed
 }
 
-// copyMembers leaves the source what is its own.
+// copyMembers makes a deep copy, since the source may reuse its slices.
 func copyMembers(members []peers.Member) []peers.Member {
 	out := slices.Clone(members)
 	for i := range out {
@@ -106,8 +106,8 @@ func (b *Book) list(reported []peers.Member) []member {
 
 func byID(a, b member) int { return strings.Compare(a.id, b.id) }
 
-// Members returns the pods that serve, this one among them, or why the view cannot be
-// acted upon.
+// Members returns the pods that serve, this one among them. If the view is not good enough
+// to act on, it returns the reason instead.
 func (b *Book) Members() (serving []Member, stale string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,8 +129,8 @@ func (b *Book) Members() (serving []Member, stale string) {
 	return serving, ""
 }
 
-// staleLocked says why there is no view that is good enough, empty if there is one. Pods
-// that have to prove that they serve have had the time to do so once all have been polled.
+// staleLocked returns why the view is not good enough, empty if it is. With unproven pods,
+// there is no good view before every pod has been polled once.
 func (b *Book) staleLocked() string {
 	source, age := b.opts.Source, time.Since(b.seenAt)
 	switch {
@@ -146,8 +146,8 @@ func (b *Book) staleLocked() string {
 	return ""
 }
 
-// servesLocked reports whether a pod serves. A fresh report decides; without one, a pod
-// serves if the source can know it.
+// servesLocked reports whether a pod serves. A fresh report decides. Without one, a pod
+// serves unless it is unproven.
 func (b *Book) servesLocked(m *member) bool {
 	switch {
 	case m.self:
@@ -161,22 +161,22 @@ func (b *Book) servesLocked(m *member) bool {
 	return !m.Unproven
 }
 
-// Starting returns how many more pods are about to serve, if the source knows.
+// Starting returns how many more pods are about to serve, 0 if the source does not know.
 func (b *Book) Starting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.starting
 }
 
-// Listed reports whether the source lists this pod as serving. A list that is written
-// down always does, and proves nothing.
+// Listed reports whether the source lists this pod as serving. An unproven entry does not
+// count, since a fixed list always has it.
 func (b *Book) Listed() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.ContainsFunc(b.members, func(m member) bool { return m.self && !m.Unproven && !m.Terminating })
 }
 
-// OwnAddrs returns this pod's addresses, those that it knows and those that the source does.
+// OwnAddrs returns this pod's addresses: its own setting and those that the source lists.
 func (b *Book) OwnAddrs() []netip.Addr {
 	b.mu.Lock()
 	defer b.mu.Unlock()

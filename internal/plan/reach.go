@@ -13,9 +13,9 @@ import (
 // round_robin client has exactly one connection to each pod. So one GOAWAY per connection
 // of one pod, the key's owner, is one GOAWAY per channel from the whole fleet.
 //
-//	membership not quiet      waiting, and a round under way pauses
-//	DNS does not list all     waiting
-//	else                      query who holds the keys, drain what is missing, check
+//	the membership is not quiet     wait; a round under way pauses
+//	DNS does not list every member  wait
+//	otherwise                       query which pods have the keys, drain what is missing, check
 func (s *State) reach(v *View, p *Policy, st *Step) {
 	g := s.growth
 	if !slices.Equal(s.stayed, s.seen) {
@@ -50,8 +50,8 @@ func starting(pods int) string {
 	return fmt.Sprintf("; waiting for %d more to become ready, for at most %v", pods, startWait)
 }
 
-// atRest is for the time when no growth is under way. A pod that is new itself waits until
-// clients can know of it. So a wrong DNS name shows before it matters.
+// atRest sets the verdict while no growth is under way. A pod that is new itself waits until
+// DNS lists all pods, so that a wrong DNS name shows before it matters.
 func (s *State) atRest(v *View, st *Step) {
 	if s.joining && v.Gate.Needed && !v.Gate.Open {
 		st.is(Waiting, "this pod is new, and clients cannot know all pods yet; waiting for DNS: "+v.Gate.Why)
@@ -65,7 +65,7 @@ func (s *State) atRest(v *View, st *Step) {
 	st.is(Balanced, fmt.Sprintf("no growth is under way (%d pods): no connection needs to move", len(v.Members)))
 }
 
-// open begins round 1: from here on a client that resolves learns of all pods.
+// open begins round 1. From now on, a client that resolves the name learns of all pods.
 func (s *State) open(v *View, p *Policy, st *Step) {
 	g := s.growth
 	g.opened = v.Now
@@ -140,7 +140,7 @@ func (s *State) count(v *View, p *Policy, st *Step) {
 	s.startMoves(s.missing(v, p, st), v, p, st)
 }
 
-// finishBlind ends a growth whose reach cannot be checked.
+// finishBlind ends a growth whose reach cannot be checked because no new pod answers.
 func (s *State) finishBlind(v *View, st *Step) {
 	g := s.growth
 	s.finish(st, "done", "%s: this pod sent %s, but cannot check reach because no new pod answers",
