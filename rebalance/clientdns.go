@@ -10,8 +10,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
 )
 
-// clientDNS looks up the name that clients resolve: the one of the configuration, or else
-// the one that the source gives, as soon as it does.
+// clientDNS looks up the name that clients resolve. The configuration names it, or else the
+// source does, as soon as it knows one.
 type clientDNS struct {
 	resolver lookup.Lookuper
 	fixed    bool                        // the name is the configuration's
@@ -35,14 +35,14 @@ func (d *clientDNS) prepare(cfg *config.Config) error {
 	return nil
 }
 
-// learn takes the name that the source gives; empty: it knows none.
+// learn takes the name that the source gives, empty if it knows none.
 func (d *clientDNS) learn(name string) {
 	if !d.fixed {
 		d.set(name)
 	}
 }
 
-// set begins with a closed gate if the name is another one.
+// set starts with a closed gate if the name has changed.
 func (d *clientDNS) set(name string) {
 	old := d.gate.Load()
 	if old == nil && name == "" || old != nil && old.Name() == name {
@@ -60,14 +60,14 @@ func (d *clientDNS) set(name string) {
 }
 
 // run looks the name up while planning waits for pods, until ctx is done. It calls changed
-// when the answer is another one.
+// when the answer changes.
 func (d *clientDNS) run(ctx context.Context, changed func()) {
 	for ctx.Err() == nil {
 		d.runOne(ctx, d.gate.Load(), changed)
 	}
 }
 
-// runOne serves one name, and returns when there is another.
+// runOne looks up one name, and returns when the name changes.
 func (d *clientDNS) runOne(ctx context.Context, gate *lookup.Gate, changed func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

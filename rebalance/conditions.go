@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// conditions are what a person should know now.
+// conditions holds the problems that a person should know of now.
 type conditions struct {
 	log *slog.Logger
 
@@ -19,8 +19,8 @@ type conditions struct {
 	logging bool
 }
 
-// heldCondition is a condition that holds. It shows once it has lasted for long enough:
-// what comes and goes with every rollout is no news.
+// heldCondition is a condition that holds. It is shown once it has lasted long enough,
+// because what comes and goes with every rollout is no news.
 type heldCondition struct {
 	Condition
 
@@ -66,7 +66,7 @@ func (c *conditions) clearLocked(code string) {
 	}
 }
 
-// showLocked shows a condition that has held for long enough, unless its cause shows.
+// showLocked shows a condition that has held long enough, unless its cause is shown.
 func (c *conditions) showLocked(h *heldCondition) {
 	if h.shown || time.Since(h.Since) < h.after || c.explainedLocked(h.Code) {
 		return
@@ -85,7 +85,7 @@ func (c *conditions) showLocked(h *heldCondition) {
 	})
 }
 
-// explainedLocked reports whether a condition that shows is the cause of this one.
+// explainedLocked reports whether a cause of this condition is shown.
 func (c *conditions) explainedLocked(code string) bool {
 	return slices.ContainsFunc(infoOf[code].Causes, func(cause string) bool {
 		h := c.held[cause]
@@ -93,8 +93,8 @@ func (c *conditions) explainedLocked(code string) bool {
 	})
 }
 
-// unlockAndLog logs in order and without the lock: a handler may be slow, or ask for the
-// conditions itself.
+// unlockAndLog logs in order and without the lock, since a log handler may be slow or read
+// the conditions itself.
 func (c *conditions) unlockAndLog() {
 	defer c.mu.Unlock()
 	if c.logging {
@@ -115,7 +115,7 @@ func (c *conditions) logUnlocked(line func(*slog.Logger)) {
 	line(c.log)
 }
 
-// list returns the conditions that show, the worst and oldest first.
+// list returns the conditions that are shown, the worst and oldest first.
 func (c *conditions) list() []Condition {
 	c.mu.Lock()
 	defer c.unlockAndLog()
@@ -136,8 +136,8 @@ func (c *conditions) list() []Condition {
 }
 
 // SetCondition shows a condition of the caller's own, such as a file that cannot be read.
-// code names it; an empty text clears it. A code of [ConditionTable] is the Balancer's own:
-// the call is ignored, and logged.
+// code names it. An empty text clears the condition. A code of [ConditionTable] is the Balancer's
+// own: the call is ignored, and logged.
 func (b *Balancer) SetCondition(code string, sev Severity, text string) {
 	if _, own := infoOf[code]; own {
 		b.opts.log.Warn("SetCondition is ignored: the code is one of the Balancer's own", "code", code, "text", text)

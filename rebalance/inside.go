@@ -16,7 +16,7 @@ func init() {
 	inside.Of = func(bal any) inside.Balancer { return interior{bal.(*Balancer)} }
 }
 
-// interior is what serveropts and health may ask of a Balancer, and nobody else.
+// interior gives serveropts and health the methods that users of a Balancer do not need.
 type interior struct{ b *Balancer }
 
 var _ inside.Balancer = interior{}
@@ -37,9 +37,9 @@ func (i interior) PeersTLS() *tls.Config                      { return i.b.peers
 func (i interior) SetHealthPort(port int)                     { i.b.setHealthPort(port) }
 func (i interior) HealthFailed(addr string, err error)        { i.b.healthFailed(addr, err) }
 
-// healthFailed shows why a health endpoint does not serve on an address; nil: it does. An
-// endpoint that serves ends the condition, also if it is not the one that failed: the program
-// has chosen another address.
+
+// healthFailed shows why a health endpoint does not serve on an address. A nil err clears that,
+// also for another address: the program has chosen another one then.
 func (b *Balancer) healthFailed(addr string, err error) {
 	text := ""
 	if err != nil {

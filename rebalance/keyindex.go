@@ -9,18 +9,19 @@ import (
 )
 
 const (
-	// manyKeys is the number of keys from which on queries share one round of hashing.
-	// Fewer are hashed within a millisecond or two, for each query.
+	// manyKeys is the number of keys from which queries share one index of hashes. Fewer
+	// keys are hashed within a millisecond or two, for each query.
 	manyKeys = 10_000
-	// indexShared is how long they share it. After a growth each pod asks for thousands of
-	// keys, 512 at a time; an answer is on its way for as long.
+	// indexShared is how long they share it. After a growth each pod queries thousands of
+	// keys, 512 at a time. An answer takes about as long to arrive.
 	indexShared = 500 * time.Millisecond
 	// indexKept is when the memory of an index is released.
 	indexKept = 5 * time.Second
 )
 
-// keyIndex counts this pod's connections by hashed key, for peers that ask. It answers one
-// query at a time: hashing takes one core at most, and no lock that a connection needs.
+// keyIndex counts this pod's connections by hashed key, for the queries of peers. It answers
+// one query at a time, so that hashing takes one core at most. It holds no lock that a
+// connection needs.
 type keyIndex struct {
 	mu    sync.Mutex // guards what follows
 	at    time.Time  // when index was filled
@@ -33,8 +34,8 @@ type keyCount struct {
 	n   int
 }
 
-// answer answers a query for hashed keys, into r. singleHomed are the keys that this pod has
-// found to be single-homed.
+// answer fills r with the answer to a query for hashed keys. singleHomed has the keys whose
+// clients this pod has found to be single-homed.
 func (x *keyIndex) answer(r *peerz.Report, reg *conns.Registry, h peerz.Hasher, singleHomed map[string]bool, hashed []string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -70,7 +71,7 @@ func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher, singleHomed m
 	}
 }
 
-// drop releases the memory of an index that no peer has asked for lately.
+// drop releases the memory of an index that no query has used recently.
 func (x *keyIndex) drop() {
 	if !x.mu.TryLock() {
 		return // a query is being answered, and planning does not wait for it

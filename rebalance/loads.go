@@ -11,7 +11,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
-// weight is the measure of load in force.
+// weight returns the measure of load in force.
 func (b *Balancer) weight(cfg *config.Config) string {
 	if b.opts.weigh != nil {
 		return config.WeightCustom
@@ -28,8 +28,8 @@ func (b *Balancer) load(weight string) (load float64, serving int) {
 	return sums.Weight, sums.Connections
 }
 
-// loadsByWeight are this pod's loads by every weight that it measures, so that pods whose
-// configuration differs for a moment still understand each other.
+// loadsByWeight returns this pod's loads by every weight that it measures. So pods whose
+// configurations differ for a moment still understand each other.
 func (b *Balancer) loadsByWeight() map[string]float64 {
 	sums := b.reg.Loads()
 	out := map[string]float64{
@@ -51,7 +51,7 @@ func (b *Balancer) sample() {
 	now := b.reg.Now()
 	cfg := b.Config()
 	weight, l := b.weight(&cfg), &b.loop
-	// Sums by another weight are no load: they would be compared with peers' by this one.
+	// Sums by another weight must not be compared with the loads of peers by this one.
 	if l.sampledAt != 0 && now-l.sampledAt < sampleEvery && weight == l.sampledBy {
 		return
 	}
@@ -63,7 +63,8 @@ func (b *Balancer) sample() {
 	b.overload = why
 }
 
-// weigher returns what weighs a connection; nil for connections, each of which counts as 1.
+// weigher returns the function that weighs a connection. It is nil for the weight
+// connections, where each counts as 1.
 func (b *Balancer) weigher(cfg *config.Config) func(*conns.Info) float64 {
 	switch b.weight(cfg) {
 	case config.WeightRequests:
@@ -82,8 +83,8 @@ func (b *Balancer) weigher(cfg *config.Config) func(*conns.Info) float64 {
 	return nil
 }
 
-// overloaded says by which signal this pod is overloaded, empty for none. The signal of
-// rebalance.maxStreams ends a tenth below where it began, so that it does not come and go.
+// overloaded returns why this pod is overloaded, empty if it is not. The signal of
+// rebalance.maxStreams ends a tenth below where it began, so that it does not flap.
 func (b *Balancer) overloaded(cfg *config.Config) string {
 	if b.opts.shed != nil {
 		if why := b.opts.shed(); why != "" {

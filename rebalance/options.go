@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// Option changes what [New] and [Load] make.
+// Option configures the Balancer that [New] and [Load] make.
 type Option interface{ apply(*options) }
 
 type options struct {
@@ -42,8 +42,8 @@ type ConnInfo struct {
 }
 
 // WithPeers sets the source of peers: one of peers/static, peers/dns or peers/kube, or one
-// of your own. Default, and nil: none; connections are then drained for their age and at
-// shutdown alone. [Load] makes the source that the configuration names.
+// of your own. By default, and if s is nil, there is none. Connections are then drained only
+// for their age and at shutdown. [Load] makes the source that the configuration names.
 func WithPeers(s peers.Source) Option {
 	return optionFunc(func(o *options) { o.source, o.hasSource = s, true })
 }
@@ -60,19 +60,22 @@ func WithSource(name string, f SourceFunc) Option {
 	})
 }
 
-// WithLogger sets where changes of the verdict, decisions and conditions are logged.
-// Default, and nil: slog.Default(). For silence pass slog.New(slog.DiscardHandler).
+// WithLogger sets the logger for changes of the verdict, decisions and conditions. By
+// default, and if it is nil, that is slog.Default(). For silence, pass
+// slog.New(slog.DiscardHandler).
 func WithLogger(l *slog.Logger) Option { return optionFunc(func(o *options) { o.log = l }) }
 
-// WithSelf sets this pod's name and its own IP address, by which it finds itself among the
-// peers. Empty, and by default: $POD_NAME or else the host's name; $POD_IP.
+// WithSelf sets this pod's name and its own IP address, by which it recognizes itself among
+// its peers. The default of the name is $POD_NAME, or else the host's name; that of the
+// address is $POD_IP. An empty value keeps the default.
 func WithSelf(pod, addr string) Option {
 	return optionFunc(func(o *options) { o.pod, o.addr = pod, addr })
 }
 
-// WithKey sets what distinguishes clients: connections with the same key count as those of
-// one client. f is called once for each connection, when it has been accepted, and must
-// not block. Default: the remote IP address. [SetKey] is for a key from a header of an RPC.
+// WithKey sets the function that names the client of a connection. Connections with the
+// same key count as those of one client. f is called once for each connection, when it has
+// been accepted, and must not block. By default, the key is the remote IP address. For a key
+// from the header of an RPC, see [SetKey].
 func WithKey(f func(ConnInfo) string) Option { return optionFunc(func(o *options) { o.key = f }) }
 
 // ConnStats is what is known of a connection's load, for [WithWeight].
@@ -89,20 +92,22 @@ type ConnStats struct {
 	RequestRate, MeanStreams float64
 }
 
-// WithWeight sets how much load one connection carries, in a unit of your choice that is the
-// same on all pods. It takes the place of rebalance.weight. f is called for each connection
-// once a second, from one goroutine, and must not block. A value that is negative, infinite
-// or not a number counts as 0. Let it change slowly: a weight that jumps moves connections.
-// Default: the measure that rebalance.weight names.
+// WithWeight sets a function that returns the load of one connection, in a unit of your
+// choice that is the same on all pods. It takes the place of rebalance.weight, which is the
+// default. f is called for each connection once a second, from one goroutine, and must not
+// block. A value that is negative, infinite or not a number counts as 0. The weight should
+// change slowly, since a sudden change moves connections.
 func WithWeight(f func(ConnStats) float64) Option {
 	return optionFunc(func(o *options) { o.weigh = f })
 }
 
-// WithOverload sets a signal of overload. While f returns a reason, such as "memory at 95 %",
-// and other pods are not overloaded, connections with a twentieth of this pod's load are
-// drained every few seconds, down to rebalance.floor of the mean. No connection is ever
-// rejected. f is called about once a second and must not block; it should stay with its
-// answer for a while (hysteresis). Default: rebalance.maxStreams is the only signal.
+// WithOverload sets a signal of overload. f returns the reason for which this pod is
+// overloaded, such as "memory at 95 %", or an empty string. While the pod is overloaded and
+// others are not, it drains connections with a twentieth of its load every few seconds, down
+// to rebalance.floor of the mean. No connection is ever rejected.
+//
+// f is called about once a second and must not block. It should keep its answer for a while
+// (hysteresis). By default, rebalance.maxStreams is the only signal.
 func WithOverload(f func() (why string)) Option { return optionFunc(func(o *options) { o.shed = f }) }
 
 func newOptions(opts []Option) options {
@@ -119,8 +124,8 @@ func newOptions(opts []Option) options {
 	return o
 }
 
-// remoteIP is the key by default: the remote IP address, or whatever else the remote
-// address is.
+// remoteIP returns the default key: the remote IP address, or the text of a remote address
+// of another kind.
 func remoteIP(i ConnInfo) string {
 	if i.RemoteAddr == nil {
 		return "unknown"

@@ -11,7 +11,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
-// Status returns everything at one moment, for /statusz, the metrics and the page.
+// Status returns the state at one moment, for /statusz, the metrics and the page.
 func (b *Balancer) Status() Status {
 	t, loads := b.reg.Totals(), b.loadStatus()
 	s := Status{
@@ -37,7 +37,7 @@ func (b *Balancer) Status() Status {
 	return s
 }
 
-// peerStatus returns a row as /statusz has it; this pod's own has its own figures.
+// peerStatus returns a row as /statusz has it. The row of this pod has its own figures.
 func (b *Balancer) peerStatus(row *peerview.Row, s *Status) PeerStatus {
 	if row.Self {
 		load := s.Load
@@ -72,7 +72,7 @@ func closedCounts(t conns.Totals) map[string]uint64 {
 	}
 }
 
-// report answers a peer that asks GET /peerz for hashed keys.
+// report answers a peer's GET /peerz, with the counts of the hashed keys that it queries.
 func (b *Balancer) report(hashedKeys []string) peerz.Report {
 	t := b.reg.Brief()
 	r := peerz.Report{
@@ -90,6 +90,6 @@ func (b *Balancer) report(hashedKeys []string) peerz.Report {
 	return r
 }
 
-// setHealthPort sets the port of this pod's health endpoint, where peers are asked, too,
-// unless peers.port says otherwise.
+// setHealthPort sets the port of this pod's health endpoint. Peers are polled on the same
+// port unless peers.port is set.
 func (b *Balancer) setHealthPort(port int) { b.peers.SetPort(port) }

@@ -2,7 +2,7 @@ package rebalance
 
 import "time"
 
-// Verdict is one word on the state of the balance.
+// Verdict is one word for the state of the balance.
 type Verdict string
 
 // The verdicts, as /statusz and evenkeel_verdict show them. [VerdictTable] has their meanings.
@@ -39,13 +39,13 @@ type Condition struct {
 	Since time.Time `json:"since"`
 }
 
-// Decision is one thing that was decided.
+// Decision is an entry in the list of what a Balancer has done.
 type Decision struct {
 	// At is when.
 	At time.Time `json:"at"`
 	// Action names it, such as "grown", "move" or "shutdown".
 	Action string `json:"action"`
-	// Count is how many connections or pods it concerns; 0 where that says nothing.
+	// Count is how many connections or pods it concerns, 0 if that does not apply.
 	Count int `json:"count"`
 	// Why is a sentence for people.
 	Why string `json:"why"`
@@ -56,26 +56,26 @@ type PeerStatus struct {
 	// Pod is its name, Address its IP address with the port of its health endpoint.
 	Pod     string `json:"pod"`
 	Address string `json:"address"`
-	// Ready: it has reported that it serves, and answered the latest question.
+	// Ready is true if its report says that it serves and it answered the latest poll.
 	Ready bool `json:"ready"`
 	// Connections is how many it had by its last report.
 	Connections int `json:"connections"`
-	// Load is its load by Status.Weight; nil if it has not reported for a minute, or does
-	// not know that weight.
+	// Load is its load by Status.Weight. It is nil if its report is older than a minute or
+	// lacks that weight.
 	Load *float64 `json:"load,omitempty"`
-	// Age is the age of its report in seconds, where that is more than 5 s; else 0.
+	// Age is the age of its report in seconds, or 0 if that is at most 5 s.
 	Age float64 `json:"age,omitempty"`
-	// Self: it is this pod.
+	// Self is true for this pod.
 	Self bool `json:"self,omitempty"`
-	// Error is why it did not answer the latest question.
+	// Error is why the latest poll failed.
 	Error string `json:"error,omitempty"`
 }
 
 // Band is the range of loads in which a pod is left alone.
 type Band struct {
-	// Over: a pod with a load above it is over-loaded, and gives away what is above.
+	// Over is the upper bound. A pod above it is over-loaded and gives away the excess.
 	Over float64 `json:"over"`
-	// Under: a pod with a load below it is under-loaded, and pods above the mean give to it.
+	// Under is the lower bound. A pod below it is under-loaded, and fuller pods give to it.
 	Under float64 `json:"under"`
 }
 
@@ -104,27 +104,28 @@ type Status struct {
 	Keys   int    `json:"keys"`
 	// Generation counts the growths of the membership.
 	Generation uint64 `json:"generation"`
-	// Source names the source of peers; "none" without.
+	// Source names the source of peers, "none" if there is none.
 	Source string `json:"source"`
 	// Peers are the members that the source lists, this pod among them.
 	Peers []PeerStatus `json:"peers"`
-	// GoAways counts drained connections by reason, Closed ended ones by how, PeerErrors
-	// failed questions to peers by class: the labels of the metrics of these names.
+	// GoAways counts drained connections by reason, Closed counts ended ones by how they
+	// ended, and PeerErrors counts failed polls and queries by class. The keys are the
+	// labels of the corresponding metrics.
 	GoAways    map[string]uint64 `json:"goaways"`
 	Closed     map[string]uint64 `json:"closed"`
 	PeerErrors map[string]uint64 `json:"peerErrors"`
 	// Verdict is the state of the balance, Why a sentence on it.
 	Verdict Verdict `json:"verdict"`
 	Why     string  `json:"why"`
-	// Conditions are those that show now, the worst first; Decisions the last 64, the
-	// latest first.
+	// Conditions are those that are shown now, the worst first. Decisions are the last 64,
+	// the latest first.
 	Conditions []Condition `json:"conditions"`
 	Decisions  []Decision  `json:"decisions"`
 	// Tracked is the same as Opened. Untracked is how many RPCs were seen on
 	// connections that are not tracked.
 	Tracked   uint64 `json:"tracked"`
 	Untracked uint64 `json:"untracked"`
-	// Plans is how often planning ran, PlanSeconds the time that it took in all.
+	// Plans is how often planning has run, PlanSeconds how long it has taken in total.
 	Plans       uint64  `json:"plans"`
 	PlanSeconds float64 `json:"planSeconds"`
 	// Ready is false while the pod is stopping.

@@ -1,5 +1,5 @@
-// Package inside is how serveropts and health reach what a Balancer has for them alone.
-// These calls are not among the Balancer's own methods, since a user's server has no need of them.
+// Package inside gives serveropts and health the methods of a Balancer that are for them
+// alone. They are not among the Balancer's exported methods, since users do not need them.
 package inside
 
 import (
@@ -12,30 +12,30 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
 
-// Balancer is what the sibling packages ask of a *rebalance.Balancer.
+// Balancer has the methods of a *rebalance.Balancer for the sibling packages.
 type Balancer interface {
 	Tracker
 	Health
 }
 
-// Tracker is the part for serveropts.
+// Tracker has the methods for serveropts.
 type Tracker interface {
-	// Handshake notes that a handshake begins on an accepted connection and returns what
-	// ends it. Shutdown closes connections whose handshake does not end.
+	// Handshake notes that a handshake begins on an accepted connection. It returns the
+	// function to call when the handshake ends. Shutdown closes connections whose handshake does not end.
 	Handshake(raw net.Conn) (done func())
 	// Track wraps the plaintext side of an accepted connection, on which no byte of HTTP/2
 	// has passed yet. The server reads and writes the result instead.
 	Track(nc net.Conn, auth credentials.AuthInfo) net.Conn
 }
 
-// Health is the part for health.
+// Health has the methods for health.
 type Health interface {
 	// Seen notes that an RPC with this context was served and reports whether its
 	// connection is tracked.
 	Seen(ctx context.Context) bool
-	// Ready reports whether the pod serves: until Shutdown begins.
+	// Ready reports whether the pod serves, which it does until Shutdown begins.
 	Ready() bool
-	// Report answers a peer that asks GET /peerz for the hashed keys.
+	// Report answers a peer's GET /peerz, with the counts of the hashed keys that it queries.
 	Report(hashedKeys []string) peerz.Report
 	// CheckPeer returns why the other end of a connection may not ask /peerz, nil if it
 	// may. state is nil without TLS.
@@ -44,7 +44,8 @@ type Health interface {
 	PeersTLS() *tls.Config
 	// SetHealthPort says on which port this pod answers, and so where its peers do.
 	SetHealthPort(port int)
-	// HealthFailed says why a health endpoint does not serve on an address; nil: it does.
+	// HealthFailed shows why a health endpoint does not serve on an address. A nil err clears
+	// that.
 	HealthFailed(addr string, err error)
 }
 

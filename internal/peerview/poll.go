@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// target is where a pod is asked, and which pod should answer, if that is known.
+// target is the address at which a pod is polled, and the name of the pod, if known.
 type target struct {
 	id, pod  string
 	at       netip.AddrPort
@@ -30,7 +30,7 @@ func (b *Book) pollUntil(ctx context.Context) {
 	}
 }
 
-// poll asks the pods whose turn it is for their reports.
+// poll polls the pods whose turn it is.
 func (b *Book) poll(ctx context.Context) {
 	known, targets, complete := b.due()
 	addrs := make([]netip.AddrPort, len(targets))
@@ -51,8 +51,9 @@ func (b *Book) poll(ctx context.Context) {
 	}
 }
 
-// due returns the pods to poll now, and whether with them each has had its turn. Those that
-// answered last time come first, so that pods that hang do not take the others' time.
+// due returns the pods to poll now, and whether each pod will then have been polled once.
+// Those that answered last time come first, so that pods that hang do not use up the others'
+// time.
 func (b *Book) due() (known bool, now []target, complete bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -73,7 +74,7 @@ func (b *Book) due() (known bool, now []target, complete bool) {
 	return !b.seenAt.IsZero(), now, complete
 }
 
-// polled notes that each pod has had its turn, and reports whether that is new.
+// polled records that each pod has been polled once, and reports whether that is new.
 func (b *Book) polled(all bool) (first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -82,8 +83,8 @@ func (b *Book) polled(all bool) (first bool) {
 	return first
 }
 
-// targetsLocked returns where the other pods answer, sorted by id, and forgets the records
-// of those that have left.
+// targetsLocked returns the targets of the other pods, sorted by id. It deletes the records
+// of pods that are no longer listed.
 func (b *Book) targetsLocked() []target {
 	var out []target
 	kept := make(map[string]*record, len(b.members))
@@ -104,6 +105,6 @@ func (b *Book) targetsLocked() []target {
 	return out
 }
 
-// portLocked returns the port of a pod's health endpoint, 0 if it is not known: the one
-// that the source gives, else peers.port, else this pod's own.
+// portLocked returns the port of a pod's health endpoint, 0 if it is unknown. It is the one
+// that the source gives, otherwise peers.port, otherwise this pod's own.
 func (b *Book) portLocked(given int) int { return cmp.Or(given, b.opts.Port, b.port) }

@@ -12,12 +12,12 @@ import (
 const (
 	// longestQuery bounds a query that takes many requests.
 	longestQuery = 15 * time.Second
-	// parallelQueries is how many pods are asked at a time.
+	// parallelQueries is how many pods are queried at a time.
 	parallelQueries = 8
 )
 
-// Query puts one query for keys to the pods, once for each ID, and returns at once. The
-// answers of those that gave one are in Counts when Events.Changed is called. wg waits for
+// Query sends a query for keys to the pods, once for each ID, and returns at once. When
+// Events.Changed is called, Counts has the answers of the pods that gave one. wg waits for
 // the query's goroutine.
 func (b *Book) Query(ctx context.Context, wg *sync.WaitGroup, q *plan.Query) {
 	b.mu.Lock()
@@ -44,7 +44,7 @@ func (b *Book) answered(id uint64, counts *plan.Counts) {
 	}
 }
 
-// Counts returns the answers to the last query, nil until they are there.
+// Counts returns the answers to the last query, nil until they are complete.
 func (b *Book) Counts() *plan.Counts {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,8 +75,8 @@ func (b *Book) askAll(ctx context.Context, q *plan.Query, where map[string]targe
 	return all
 }
 
-// askKeys asks one pod how many connections it has of each key, and which keys it has found
-// to be single-homed. Many keys take several requests in a row, each with its own time.
+// askKeys queries one pod for the number of connections that it has of each key, and for the
+// keys that it has found to be single-homed. Many keys take several requests in a row, each with its own time.
 func (b *Book) askKeys(ctx context.Context, t target, keys []string) (counts map[string]int, singleHomed []string, err error) {
 	hashed := make([]string, len(keys))
 	for i, key := range keys {

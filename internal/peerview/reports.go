@@ -11,17 +11,17 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
-// record is a pod's last report, and why the latest question had no answer.
+// record holds a pod's last report, and why the latest request to the pod failed.
 type record struct {
 	report   peerz.Report
-	at       time.Duration // of report, since the Book's epoch; 0: there is none
+	at       time.Duration // when report came, since the Book's epoch; 0 if none has
 	err      error
-	tries    int // addresses given up so far; the next one is asked
-	failures int // questions without an answer since the last good one
+	tries    int // addresses given up so far; the next one is used
+	failures int // failed requests since the last good answer
 }
 
-// summary is what counts of the report by a weight. known is false if the report does not
-// have that weight.
+// summary returns what counts of the report, by a weight. known is false if the report lacks
+// that weight.
 func (r *record) summary(weight string) (s Summary, known bool) {
 	load, known := LoadOf(&r.report, weight)
 	return Summary{
@@ -67,9 +67,9 @@ func (b *Book) Record(id string, rep peerz.Report, err error) {
 	*r = record{report: rep, at: now, tries: r.tries}
 }
 
-// restartedAs reports whether rep comes from a pod that began after r was recorded. A pod of
-// another name that has the address now must be younger than the report: an address
-// behind which several pods answer by turns is a mistake, and not a restart every time.
+// restartedAs reports whether rep comes from a pod that began after r was recorded. A pod
+// with another name must be younger than the report. Otherwise an address at which several
+// pods answer in turn would look like a restart every time.
 func (r *record) restartedAs(rep *peerz.Report, now time.Duration) bool {
 	if rep.Pod == r.report.Pod {
 		return rep.UptimeMillis < r.report.UptimeMillis || rep.Generation < r.report.Generation
@@ -144,7 +144,7 @@ func (b *Book) LoadWithin(d time.Duration, id, weight string) (load float64, ok 
 	return LoadOf(&r.report, weight)
 }
 
-// count books a question without a good answer, for evenkeel_peer_errors_total.
+// count counts a failed request, for evenkeel_peer_errors_total.
 func (b *Book) count(ctx context.Context, err error) {
 	if err == nil || ctx.Err() != nil {
 		return
@@ -154,7 +154,7 @@ func (b *Book) count(ctx context.Context, err error) {
 	b.errors[peerz.ClassOf(err)]++
 }
 
-// tryNext lets a pod that failed to answer be asked at its next address from now on.
+// tryNext makes a pod that failed to answer be polled at its next address from now on.
 func (b *Book) tryNext(ctx context.Context, t *target, err error) {
 	if err == nil || errors.Is(err, peerz.ErrNotAsked) || ctx.Err() != nil {
 		return
@@ -165,7 +165,7 @@ func (b *Book) tryNext(ctx context.Context, t *target, err error) {
 	if !ok {
 		return
 	}
-	// A poll and a query may both fail at one address: that is one failure.
+	// A poll and a query may both fail at one address. That counts as one failure.
 	addrs, r := b.members[i].addrs, b.recordLocked(t.id)
 	if addrs[r.tries%len(addrs)] == t.at.Addr() {
 		r.tries++

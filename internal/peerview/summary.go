@@ -11,13 +11,13 @@ const (
 	PollEvery = time.Second
 	// provenFor is how long a report proves that its pod serves: five polls.
 	provenFor = 5 * PollEvery
-	// ReportKept is how long a report says anything about its pod's load.
+	// ReportKept is how long a report counts as its pod's load.
 	ReportKept = time.Minute
 	// QueryTimeout bounds one request of a query for keys.
 	QueryTimeout = time.Second
 )
 
-// Summary is what counts of a pod's last report, by the weight in force.
+// Summary holds what counts of a pod's last report, by the weight in force.
 type Summary struct {
 	// At is when the report came, since an epoch of the caller's; 0: none has.
 	At   time.Duration
@@ -26,9 +26,9 @@ type Summary struct {
 	Ready, Reaching, Overloaded bool
 }
 
-// Fresh reports whether the report still proves whether its pod serves, where reports of
-// serving pods do so for the given time (see [ProvenFor]). That a pod stops counts for as
-// long as the report is kept: it does not come back, though a source may list it for a while.
+// Fresh reports whether the report still decides whether its pod serves. The report of a
+// serving pod does for the given time (see [ProvenFor]). The report of a stopping pod does
+// for as long as it is kept: such a pod does not come back, though a source may still list it.
 func (s *Summary) Fresh(now, proves time.Duration) bool {
 	if !s.Ready {
 		proves = ReportKept
@@ -46,10 +46,9 @@ func (s *Summary) Peer(id string, now time.Duration) (plan.Peer, bool) {
 	return plan.Peer{Pod: id, Age: age, Load: s.Load, Reaching: s.Reaching, Overloaded: s.Overloaded}, true
 }
 
-// ProvenFor returns how long a report of a serving pod proves that it serves. Where many
-// pods have to prove it (unproven), each is polled only now and then: the report counts from
-// one turn to the next but one, which is at most two walks over all pods, and then as
-// long as in a small fleet.
+// ProvenFor returns how long a report of a serving pod proves that it serves. In a large
+// fleet with unproven pods, each pod is polled only now and then. There the report counts
+// for two walks over all pods, and then for as long as in a small fleet.
 func ProvenFor(pods int, unproven bool) time.Duration {
 	if pods <= plan.PollAll || !unproven {
 		return provenFor
