@@ -72,8 +72,8 @@ func New(files Files, serverName string, report func(problem string)) (*Store, e
 	return s, s.bad
 }
 
-// Server returns the configuration for a server. It asks clients for a certificate but
-// accepts any, and none: call CheckClient to require a good one.
+// Server returns the configuration for a server. It requests a client certificate, but
+// accepts any certificate and none. Call CheckClient to require a good one.
 func (s *Store) Server() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,

@@ -28,13 +28,13 @@ const (
 	// maxReason bounds the part of a refusal that an error quotes.
 	maxReason = 160
 	// maxIdle and idleTimeout bound the connections that are kept between rounds. They are
-	// enough for the handful of peers that are asked each round. Connections to other peers
+	// enough for the handful of peers that are polled each second. Connections to other peers
 	// are not worth keeping.
 	maxIdle     = 32
 	idleTimeout = 30 * time.Second
 )
 
-// Client asks peers for reports. The zero value works. It is safe for concurrent use, and
+// Client polls and queries peers. The zero value works. It is safe for concurrent use, and
 // its fields must not change after the first request.
 type Client struct {
 	// Timeout bounds one request: dialling, waiting and reading. Zero or less:

@@ -1,9 +1,9 @@
-// Package peerz is the protocol between pods: GET /peerz on the health port, the handler
-// that answers it, and the client that asks.
+// Package peerz implements the protocol between pods: GET /peerz on the health port, the
+// handler that answers it, and the client.
 //
-// A [Report] has a pod's totals and, on request, the number of its connections for given
-// keys. Keys travel hashed ([HashKey], [Hasher]), so the addresses of clients do not
-// travel. Times travel as ages, so clocks need not agree.
+// A [Report] has a pod's totals. The answer to a query also has the number of connections of
+// each key. Pods send keys as hashes ([HashKey], [Hasher]), never the addresses of clients.
+// They send ages instead of times, so clocks need not agree.
 //
 // Neither side trusts the other. The handler refuses requests that no pod would send. The
 // client bounds time and size, follows no redirect, and drops an answer that makes no

@@ -23,7 +23,7 @@ const (
 	JSON = "json"
 	// Nonsense means impossible numbers, or keys that were not requested.
 	Nonsense = "nonsense"
-	// WrongPod means that another pod has answered than the one asked.
+	// WrongPod means that another pod has answered than the one that was polled.
 	WrongPod = "wrong_pod"
 	// TLS means that one side does not accept the other's certificate, or that only one
 	// side speaks TLS.
@@ -37,8 +37,8 @@ func Classes() []string {
 	return []string{Timeout, Refused, Status, Size, JSON, Nonsense, WrongPod, TLS, Other}
 }
 
-// Error is an answer that cannot be used. The last good report of the pod ages meanwhile;
-// ask again in the next round.
+// Error is the reason why a request has no usable answer. The last good report of the pod
+// ages meanwhile. Poll it again next time.
 type Error struct {
 	Class string // one of Classes
 	Addr  string // the address of the pod, if known

@@ -77,7 +77,7 @@ func (r Report) CheckPod(pod string) error {
 	if pod == "" || pod == r.Pod {
 		return nil
 	}
-	return &Error{Class: WrongPod, Err: fmt.Errorf("asked pod %q, but pod %q has answered", pod, r.Pod)}
+	return &Error{Class: WrongPod, Err: fmt.Errorf("this address should be pod %q, but pod %q has answered", pod, r.Pod)}
 }
 
 // HashKey returns the name of a key between pods, so that the addresses of clients do not

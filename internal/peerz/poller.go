@@ -17,22 +17,22 @@ const (
 	maxWaves = 4
 )
 
-// Poller asks many pods at a time for their reports and remembers nothing. The zero value
-// works; it is safe for concurrent use, and its fields must not change after the first Poll.
+// Poller polls many pods at a time and remembers nothing. The zero value works; it is safe for concurrent use, and its fields must not change after the first Poll.
 type Poller struct {
-	// Client asks. Nil: one of the Poller's own.
+	// Client makes the requests. If it is nil, the Poller uses one of its own.
 	Client *Client
-	// Deadline bounds a poll. It is also each pod's, if all can be asked at the same time;
-	// if not, a pod has its share, a quarter at least, so that pods that hang do not take
-	// all of the others' time. Zero or less: 1 s.
+	// Deadline bounds a call of Poll. If all pods can be polled at the same time, each has
+	// all of it. Otherwise each has a share, at least a quarter, so that pods that hang do
+	// not use up the others' time. Zero or less means 1 s.
 	Deadline time.Duration
-	// Concurrency is how many pods are asked at a time. Zero or less: [DefaultConcurrency].
+	// Concurrency is how many pods are polled at a time. Zero or less means
+	// [DefaultConcurrency].
 	Concurrency int
 
 	own Client
 }
 
-// Answer is what came of asking one pod.
+// Answer is the result of polling one pod.
 type Answer struct {
 	// Report is valid if Err is nil.
 	Report Report
@@ -40,11 +40,11 @@ type Answer struct {
 	Err error
 }
 
-// ErrNotAsked is the Err of a pod that was not asked, since too many before it hung. It is
-// no failure of the pod's: ask it earlier next time. Its class is [Timeout].
-var ErrNotAsked error = &Error{Class: Timeout, Err: errors.New("the poll was over before this pod could be asked")}
+// ErrNotAsked is the Err of a pod that was not polled because too many before it hung. That
+// is no failure of this pod, so poll it earlier next time. Its class is [Timeout].
+var ErrNotAsked error = &Error{Class: Timeout, Err: errors.New("the time for polling was over before this pod could be polled")}
 
-// Poll asks each of addrs once, in their order as far as Concurrency allows, and returns
+// Poll polls each of addrs once, in their order as far as Concurrency allows, and returns
 // their answers in that order. It returns within Deadline, and with ctx, even if no pod answers.
 func (p *Poller) Poll(ctx context.Context, addrs []netip.AddrPort) []Answer {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(max(p.Deadline, 0), time.Second))
@@ -86,7 +86,7 @@ func (p *Poller) client() *Client {
 	return &p.own
 }
 
-// ask asks one pod, unless the poll is over.
+// ask polls one pod, unless the time is over.
 func (p *Poller) ask(ctx context.Context, addr netip.AddrPort, share time.Duration) Answer {
 	// A pod with less than half of its share would fail through no fault of its own.
 	if end, ok := ctx.Deadline(); ctx.Err() != nil || (ok && time.Until(end) < share/2) {

@@ -2,7 +2,7 @@
 # Tests that clients of many implementations lose no RPC while every connection is drained
 # every two seconds. Then it runs the tests in ../singlehomed that need nftables, haproxy or
 # other languages. It installs what it needs (Debian 12, root) and builds the clients.
-# Arguments go to go test, such as -run Interop/grpc-js.
+# Arguments go to go test, such as -run Interop/clients/grpc-js.
 #
 # INTEROP_SECONDS is how long each client calls (30). INTEROP_PARALLEL is how many rows of
 # the table run at the same time (4).
