@@ -250,7 +250,7 @@ func (s *State) choose(v *View, p *Policy, st *Step) {
 		if why.silent > 0 {
 			e.nextAt = v.Now + queryPause
 			st.wakeAt(e.nextAt, v.Now)
-			st.is(e.verdict(), "no other pod answered whether it holds the chosen clients: this pod queries again")
+			st.is(e.verdict(), "no other pod has answered the query for the chosen clients: this pod queries again")
 			return
 		}
 		e.stuckFor(&why, v, p, st)

@@ -42,18 +42,18 @@ func (w *stuck) text(p *Policy) string {
 	case noLoad:
 		return "this pod should give load away, but none of its connections carries any"
 	case tooHeavy:
-		return fmt.Sprintf("%d of %d connections carry more than this pod's excess: to move one would only overload another pod. "+
+		return fmt.Sprintf("%d of %d connections carry more than this pod's excess: moving one would only overload another pod. "+
 			"With a headless Service and round_robin each client would use all pods", w.heavy, w.serving)
 	case pinnedHere:
 		return fmt.Sprintf("%d of %d connections come back to this pod whenever they are drained: "+
 			"the Service has sessionAffinity, or their clients know no other pod", w.pinned, w.serving)
 	case onAllPods:
-		return fmt.Sprintf("%d of %d connections belong to multi-homed clients (round_robin), which other pods hold as often: to move one would change nothing",
+		return fmt.Sprintf("%d of %d connections belong to multi-homed clients (round_robin), of which other pods have as many connections: moving one would change nothing",
 			w.multiHomed, w.serving)
 	case noAnswer:
-		return "no other pod answers queries for its clients, so no connection can be chosen"
+		return "no other pod answers this pod's queries about its clients, so it cannot choose connections to drain"
 	}
-	return fmt.Sprintf("%d of %d connections came back a moment ago and are left alone for %v (rebalance.cooldown)", w.cooling, w.serving, p.Cooldown)
+	return fmt.Sprintf("%d of %d connections came back recently and are left alone for %v (rebalance.cooldown)", w.cooling, w.serving, p.Cooldown)
 }
 
 // mayMove reports whether a connection may be drained, and counts why not.
