@@ -88,7 +88,7 @@ func secure(next http.Handler) http.Handler {
 
 const basePolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// livez depends on nothing: a restart would not mend anything that it could check.
+// livez depends on nothing: a restart would not fix anything that it could check.
 func livez(w http.ResponseWriter, _ *http.Request) {
 	plain(w, http.StatusOK, "ok")
 }

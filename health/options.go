@@ -66,7 +66,7 @@ func WithPort(port int) Option {
 //
 // With peers.tls the endpoint already serves HTTPS, and this option is an error. Without
 // peers.tls the other pods use plain HTTP for /peerz and cannot reach it here. Serve them
-// [Handler] on another port and set peers.port to it, or nothing is moved for evenness.
+// [Handler] on another port and set peers.port to it, or no connection is moved for evenness.
 //
 // A kubelet's probe verifies nothing and has no certificate to show. If cfg has ClientCAs,
 // use [tls.VerifyClientCertIfGiven], or serve /livez and /readyz on another port.

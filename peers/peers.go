@@ -14,7 +14,7 @@ type Source interface {
 	// While the view holds, Run reports it again every few seconds, unchanged: a view that
 	// is not renewed becomes stale after 30 s. While the source cannot see the membership,
 	// Run reports a Membership with Err set and tries again. It returns only when ctx is
-	// done, or with an error that no retry can mend.
+	// done, or with an error that no retry can fix.
 	Run(ctx context.Context, report func(Membership)) error
 	// String names the source for people: "dns hello.test", "static (3 addresses)".
 	String() string
@@ -47,8 +47,8 @@ type Membership struct {
 	// and no connection is moved before it answers in full. Default empty: there is no such
 	// name (a ClusterIP), or the source does not know.
 	ClientName string
-	// Warning is a problem that a person should mend although the view is good, such as a
-	// missing permission that makes changes late. It shows as a condition until a view
+	// Warning is a problem that a person should fix although the view is good, such as a
+	// missing permission that makes changes late. It is shown as a condition until a view
 	// comes without it. Default empty: none.
 	Warning string
 	// Err, if not nil, is why the source cannot see the membership. Members is then

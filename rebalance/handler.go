@@ -38,7 +38,7 @@ func Drain(ctx context.Context) bool {
 	return c != nil && c.Drain(reason.Manual, "drained by its handler", 0)
 }
 
-// runGrace is how long a Balancer may have connections without Run before it complains.
+// runGrace is how long a Balancer may have connections before the lack of Run is reported.
 const runGrace = 10 * time.Second
 
 // expectRun checks once, a while after the first connection, whether Run was called.
@@ -49,7 +49,7 @@ func (b *Balancer) expectRun() {
 				return
 			}
 			b.conds.set(notRunning, "connections are served but Balancer.Run was not called, so none is moved: add `go bal.Run(ctx)`")
-			if b.ran.Load() { // it was called in this moment
+			if b.ran.Load() { // Run was called at this very moment
 				b.conds.set(notRunning, "")
 			}
 		})
@@ -57,7 +57,7 @@ func (b *Balancer) expectRun() {
 }
 
 // seen notes that an RPC with this context was served and reports whether its connection
-// is tracked. The first that is not shows the condition "untracked".
+// is tracked. The first RPC on an untracked connection shows the condition "untracked".
 func (b *Balancer) seen(ctx context.Context) bool {
 	c, isRPC := conns.FromContext(ctx)
 	if c != nil || !isRPC {

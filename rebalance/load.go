@@ -11,8 +11,8 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers/static"
 )
 
-// SourceFunc makes the source of peers that a configuration describes. log may be kept.
-// Its errors are returned by [Load].
+// SourceFunc makes the source of peers that a configuration describes. It may keep log.
+// [Load] returns its errors.
 type SourceFunc = func(cfg config.Config, log *slog.Logger) (peers.Source, error)
 
 // Load loads the configuration, makes the source that peers.source names and returns a
@@ -20,13 +20,13 @@ type SourceFunc = func(cfg config.Config, log *slog.Logger) (peers.Source, error
 //
 //	bal, err := rebalance.Load(config.Layers{File: "evenkeel.yaml"})
 //
-// Load knows how to make the sources none, static and dns. Hand it the one for Kubernetes,
-// which is a module of its own so that client-go stays out of everybody else's:
+// Load can make the sources none, static and dns. The source for Kubernetes is a module of
+// its own, so that only its users depend on client-go. Pass it as an option:
 //
 //	rebalance.WithSource(config.SourceKubernetes, kube.FromConfig)
 //
-// [WithPeers] among opts takes the place of all of them. The errors are those of
-// config.Load, of the source and of [New].
+// [WithPeers] among opts replaces the source that the configuration names. The errors are
+// those of config.Load, of the source and of [New].
 func Load(layers config.Layers, opts ...Option) (*Balancer, error) {
 	cfg, err := config.Load(layers)
 	if err != nil {

@@ -7,14 +7,16 @@ import (
 	"github.com/evenkeel-go/evenkeel/config"
 )
 
-// WatchConfig watches layers.File and puts a changed configuration in force with Apply,
-// until ctx is done; it returns ctx's error then. layers must be those that the
-// configuration was loaded with. Without it the file is read once, and rebalance.enabled is
-// no kill switch. A Balancer made by [Load] watches its file in Run, and needs no other
-// watch.
+// WatchConfig watches layers.File and puts a changed configuration in force with Apply. It
+// runs until ctx is done, and then returns ctx's error. layers must be those that the
+// configuration was loaded with.
 //
-// A bad file changes nothing. The condition "config" shows all that is wrong with it until
-// it is good again. Call WatchConfig once.
+// A Balancer made by [Load] watches its file in Run and needs no other watch. For one made
+// by [New], call WatchConfig once. Otherwise the file is read only once, and
+// rebalance.enabled is no kill switch.
+//
+// A bad file changes nothing. The condition "config" shows everything that is wrong with it
+// until it is good again.
 func (b *Balancer) WatchConfig(ctx context.Context, layers config.Layers) error {
 	return b.watch(ctx, layers, b.Config())
 }
@@ -35,5 +37,5 @@ func (b *Balancer) watch(ctx context.Context, layers config.Layers, current conf
 	})
 }
 
-// oneLine is err, which may have several lines, for a condition and the log.
+// oneLine returns the text of err, which may have several lines, as one line.
 func oneLine(err error) string { return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") }

@@ -26,7 +26,7 @@ func clip(s string) string {
 	return s
 }
 
-// explain returns why a request failed and how to mend it. The same failure gives the same
+// explain returns why a request failed and how to fix it. The same failure gives the same
 // text each time, since only changes are logged.
 func explain(err error, verb, server, namespace string) string {
 	message := clip(err.Error())
