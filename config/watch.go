@@ -109,7 +109,7 @@ func (w *watcher) load(r reading, apply func(Config, error)) {
 	next, err := loadFrom(w.layers, r.data, r.err)
 	if err != nil {
 		w.failed = true
-		apply(w.current, fmt.Errorf("the configuration file cannot be used, the last good configuration stays in force: %w", err))
+		apply(w.current, fmt.Errorf("the configuration file cannot be used; the last good configuration stays in force: %w", err))
 		return
 	}
 	// Only a comment has changed, or a key that the environment or -set overrides.

@@ -53,7 +53,7 @@ func TestWatchConfig(t *testing.T) {
 			}
 		}
 		now("rebalance: {settle: 3s}", 3*time.Second, "")
-		now("rebalance: {settle: 4, spread: x}", 3*time.Second, "warning the configuration file cannot be used, ")
+		now("rebalance: {settle: 4, spread: x}", 3*time.Second, "warning the configuration file cannot be used; ")
 		now("rebalance: {settle: 5s}", 5*time.Second, "")
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
