@@ -267,11 +267,11 @@ func TestConnectionsDoNotOutliveTheirCertificates(t *testing.T) {
 		done := make(chan error, 1)
 		bal := withPeersTLS(t, podMount(t, ca, nil))
 		go func() { done <- serve(ctx, ln, "test", sourceOf(bal), newOptions(nil)) }()
-		var dialled atomic.Int32
+		var dialed atomic.Int32
 		client := &http.Client{Transport: &http.Transport{
 			TLSClientConfig: clientOf(t, ca, nil)(),
 			DialContext: func(context.Context, string, string) (net.Conn, error) {
-				dialled.Add(1)
+				dialed.Add(1)
 				return ln.dial(), nil
 			},
 		}}
@@ -285,8 +285,8 @@ func TestConnectionsDoNotOutliveTheirCertificates(t *testing.T) {
 			if res.StatusCode != http.StatusOK {
 				t.Fatal(res.Status)
 			}
-			if want := int32(i/61 + 1); dialled.Load() != want {
-				t.Errorf("after %d s: got %d connections, want %d", i, dialled.Load(), want)
+			if want := int32(i/61 + 1); dialed.Load() != want {
+				t.Errorf("after %d s: got %d connections, want %d", i, dialed.Load(), want)
 			}
 			time.Sleep(time.Second)
 		}

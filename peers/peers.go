@@ -21,7 +21,7 @@ type Source interface {
 }
 
 // Dialer is an optional interface of a Source. Its DialPeer then connects to the health
-// endpoints of the pods, such as through a proxy. Without it they are dialled over TCP.
+// endpoints of the pods, such as through a proxy. Without it they are dialed over TCP.
 type Dialer interface {
 	// DialPeer connects to the health endpoint at addr, the address and port of a Member.
 	// With peers.tls, TLS is spoken over the connection. The connection is kept and reused.

@@ -213,7 +213,7 @@ func TestClientDNSFollowsFromTheConfiguration(t *testing.T) {
 		{"of SRV records", config.SourceDNS, lookedUp{"_grpc._tcp.hello.test", ""}, lookedUp{}, "hello.test", system},
 		{"a server of the clients'", config.SourceDNS, lookedUp{"hello.test", "198.18.0.1"}, lookedUp{"", "198.18.0.2"}, "hello.test", "198.18.0.2:53"},
 		{"a name of the clients'", config.SourceDNS, lookedUp{"hello.test", "198.18.0.1"}, lookedUp{"shop.test", ""}, "shop.test", system},
-		{"the source's name", config.SourceKubernetes, lookedUp{}, lookedUp{"", "198.18.0.2"}, "learnt.test", "198.18.0.2:53"},
+		{"the source's name", config.SourceKubernetes, lookedUp{}, lookedUp{"", "198.18.0.2"}, "learned.test", "198.18.0.2:53"},
 	} {
 		cfg := config.Default()
 		cfg.Peers.Source, cfg.Peers.DNS.Name, cfg.Peers.DNS.Server = tc.source, tc.peers.name, tc.peers.server
@@ -222,7 +222,7 @@ func TestClientDNSFollowsFromTheConfiguration(t *testing.T) {
 		if err := d.prepare(&cfg); err != nil {
 			t.Fatal(err)
 		}
-		d.learn("learnt.test")
+		d.learn("learned.test")
 		if got := d.gate.Load().Name(); got != tc.wantName {
 			t.Errorf("%s: the gate resolves %q, want %q", tc.what, got, tc.wantName)
 		}

@@ -50,7 +50,7 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 //  2. Every connection is drained, each at a random moment within at most a third of the
 //     time. Pods that stop together must not drain one client at the same moment.
 //  3. If clients resolve a DNS name, clients that come back are still served. A resolver
-//     rests for up to 30 s after a look-up, and its client knows no other pod until then.
+//     rests for up to 30 s after a lookup, and its client knows no other pod until then.
 //     This ends with the last such client, or when a tenth of the time is left.
 //  4. GracefulStop of each server, for connections that came back or stayed. A connection
 //     whose client has not begun to speak HTTP/2 within a second is closed, since

@@ -42,7 +42,7 @@ func (p *port) Addr() net.Addr { return &net.UnixAddr{Name: "memory"} }
 func (p *port) dial(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
 	theirs, ours := p.ends()
 	select {
-	case p.accept <- &dialled{ours, net.TCPAddrFromAddrPort(from)}:
+	case p.accept <- &dialed{ours, net.TCPAddrFromAddrPort(from)}:
 		return theirs, nil
 	case <-p.closed:
 		return nil, net.ErrClosed
@@ -51,14 +51,14 @@ func (p *port) dial(ctx context.Context, from netip.AddrPort) (net.Conn, error) 
 	}
 }
 
-// dialled is the server's end of a connection.
-type dialled struct {
+// dialed is the server's end of a connection.
+type dialed struct {
 	net.Conn
 
 	from net.Addr
 }
 
-func (d *dialled) RemoteAddr() net.Addr { return d.from }
+func (d *dialed) RemoteAddr() net.Addr { return d.from }
 
 // buffered returns both ends of a connection that buffers some bytes, as a kernel's does. For
 // HTTP/1 a [net.Pipe] is enough.

@@ -31,7 +31,7 @@ func (r *Resolver) dial(ctx context.Context, network, addr string) (net.Conn, er
 
 // query is the connection of one query and its answer. Its deadline is never later than
 // limit, and passes when ctx ends: Go's resolver would go on reading after the lookup was
-// cancelled.
+// canceled.
 type query struct {
 	net.Conn
 

@@ -147,7 +147,7 @@ func (r *Resolver) timeout() time.Duration {
 }
 
 // resolver returns a new one for each lookup, which costs next to nothing. Go's resolver
-// keeps a cancelled lookup until its query times out, and the next lookup of that name
+// keeps a canceled lookup until its query times out, and the next lookup of that name
 // would join it.
 func (r *Resolver) resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, StrictErrors: r.strict, Dial: r.dial}

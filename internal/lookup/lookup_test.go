@@ -170,7 +170,7 @@ func TestLargeAnswersComeOverTCP(t *testing.T) {
 	}
 }
 
-// A cancelled lookup must end at once: Go's resolver would go on reading for 5 s.
+// A canceled lookup must end at once: Go's resolver would go on reading for 5 s.
 func TestContextEndsALookup(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) }) // after the server has stopped

@@ -210,7 +210,7 @@ func answering(t *testing.T, store *certs.Store) netip.AddrPort {
 // polled first, and all are polled.
 func TestPodsThatHangDoNotTakeTheTimeOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dialled := map[string]int{}
+		dialed := map[string]int{}
 		var mu sync.Mutex
 		b := asker(t, nil, manyMembers(32)...)
 		b.poller.Deadline = 0
@@ -218,7 +218,7 @@ func TestPodsThatHangDoNotTakeTheTimeOfOthers(t *testing.T) {
 			at := netip.MustParseAddrPort(addr)
 			mu.Lock()
 			defer mu.Unlock()
-			dialled[at.Addr().String()]++
+			dialed[at.Addr().String()]++
 			ours, theirs := net.Pipe()
 			go answerOnce(theirs, at.Addr().As4()[3] < 20)
 			return ours, nil
@@ -228,8 +228,8 @@ func TestPodsThatHangDoNotTakeTheTimeOfOthers(t *testing.T) {
 		}
 		for _, row := range b.Rows("")[1:] {
 			at := netip.MustParseAddrPort(row.Address).Addr()
-			if hangs := at.As4()[3] < 20; hangs == row.Ready || dialled[at.String()] == 0 {
-				t.Errorf("%+v, dialled %d times", row, dialled[at.String()])
+			if hangs := at.As4()[3] < 20; hangs == row.Ready || dialed[at.String()] == 0 {
+				t.Errorf("%+v, dialed %d times", row, dialed[at.String()])
 			}
 		}
 		b.client.Close()

@@ -37,7 +37,7 @@ const (
 // Client polls and queries peers. The zero value works. It is safe for concurrent use, and
 // its fields must not change after the first request.
 type Client struct {
-	// Timeout bounds one request: dialling, waiting and reading. Zero or less:
+	// Timeout bounds one request: dialing, waiting and reading. Zero or less:
 	// [DefaultTimeout].
 	Timeout time.Duration
 	// TLS, if not nil, is called for each request and returns the configuration for HTTPS.
@@ -208,7 +208,7 @@ func (c *Client) newClient(config *tls.Config) *http.Client {
 	if dial == nil {
 		dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
-	// net/http goes on dialling after the request was given up, in a context that never ends.
+	// net/http goes on dialing after the request was given up, in a context that never ends.
 	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, c.timeout())
 		defer cancel()

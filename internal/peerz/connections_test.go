@@ -163,7 +163,7 @@ func (c countedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// net/http goes on dialling after the request is over, and counts that as a connection.
+// net/http goes on dialing after the request is over, and counts that as a connection.
 func TestADialThatHangsIsGivenUp(t *testing.T) {
 	answers := peer(t, Handler(func([]string) Report { return Report{Pod: "pod-a"} }))
 	c := client(t, 100*time.Millisecond)

@@ -28,7 +28,7 @@ const (
 	// TLS means that one side does not accept the other's certificate, or that only one
 	// side speaks TLS.
 	TLS = "tls"
-	// Other is any other error: a reset, no route, a cancelled request.
+	// Other is any other error: a reset, no route, a canceled request.
 	Other = "other"
 )
 

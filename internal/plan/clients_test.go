@@ -9,12 +9,12 @@ import (
 )
 
 // channel is one of a multi-homed client. It does what round_robin does: one connection to
-// each pod that it knows, and a look-up after each GOAWAY, at most every 30 s.
+// each pod that it knows, and a lookup after each GOAWAY, at most every 30 s.
 type channel struct {
 	key       string
 	known     []string // what it resolved last
 	resolved  time.Duration
-	resolveAt time.Duration // when a pending look-up is due; 0: there is none
+	resolveAt time.Duration // when a pending lookup is due; 0: there is none
 	conns     map[string]uint64
 	goaways   int
 }

@@ -52,7 +52,7 @@ type Policy struct {
 	Whole bool
 }
 
-// resolverWait is 30 s, the shortest time between two look-ups of the common resolvers, and
+// resolverWait is 30 s, the shortest time between two lookups of the common resolvers, and
 // 5 s for the connections to come up.
 const resolverWait = 35 * time.Second
 

@@ -101,7 +101,7 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// connect returns a client that has not dialled yet. client-go's own transports stay in a
+// connect returns a client that has not dialed yet. client-go's own transports stay in a
 // cache forever, and would keep connections open after Run.
 func (s *Source) connect() (*client, error) {
 	cfg, err := s.config()

@@ -29,7 +29,7 @@ const docs = "../../../docs/kubernetes-experiment.md"
 
 // The durations of the phases are the shortest that show every effect. A MaxConnectionAge of
 // 30 s takes effect within 33 s, and a DNS cache holds answers for 30 s. grpc-go's resolvers
-// rest for 30 s after a look-up. After pods have gone they may rest three times, because
+// rest for 30 s after a lookup. After pods have gone they may rest three times, because
 // GOAWAYs are spread and a query may wait for the end of a rest.
 const (
 	warmUp    = 5 * time.Second
@@ -170,7 +170,7 @@ func pause(t *testing.T, d time.Duration) {
 	t.Helper()
 	select {
 	case <-t.Context().Done():
-		t.Fatal("the test was cancelled")
+		t.Fatal("the test was canceled")
 	case <-time.After(d):
 	}
 }

@@ -32,7 +32,7 @@ const socketFD = 3
 
 // first runs the first process from its start to its end.
 func first() {
-	// Ctrl-C in the terminal, or a CI job that is cancelled, must not end this process. It
+	// Ctrl-C in the terminal, or a CI job that is canceled, must not end this process. It
 	// cleans up when the socket closes.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	in := &Init{programs: map[string]*program{}}

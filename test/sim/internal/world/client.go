@@ -26,10 +26,10 @@ const (
 type Resolver uint8
 
 const (
-	// Delays is the behaviour of Go, C-core and JS: a request within 30 s of the last
+	// Delays is the behavior of Go, C-core and JS: a request within 30 s of the last
 	// resolution waits until the 30 s are over.
 	Delays Resolver = iota
-	// Drops is the behaviour of Java: a request within 30 s of the last resolution is dropped.
+	// Drops is the behavior of Java: a request within 30 s of the last resolution is dropped.
 	Drops
 )
 
