@@ -26,6 +26,23 @@ func TestReadmeShowsThisProgram(t *testing.T) {
 	}
 }
 
+// What the README says of the rest of the program is there, too.
+func TestReadmeNamesTheCalls(t *testing.T) {
+	for _, file := range []string{"../../README.md", "main.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range []string{
+			"bal.Run(ctx)", "health.ListenAndServe(ctx, ", "srv.Serve(lis)", "bal.Shutdown(context.Background(), srv)",
+		} {
+			if !strings.Contains(string(text), call) {
+				t.Errorf("%s does not have %q", file, call)
+			}
+		}
+	}
+}
+
 // flat is code without its indentation.
 func flat(code string) string {
 	var lines []string

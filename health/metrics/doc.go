@@ -7,5 +7,5 @@
 // [Collector] adds the same metrics to a registry of your own.
 //
 // The package is a module of its own, so that programs without Prometheus do not depend on
-// its client library.
+// its client library. Use the same version of it as of the root module.
 package metrics
