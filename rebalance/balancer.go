@@ -194,10 +194,6 @@ func (b *Balancer) Run(ctx context.Context) error {
 	return nil
 }
 
-// longestRest is the longest pause between two steps of the loop. Some changes wake nobody,
-// such as a view that ages.
-const longestRest = time.Second
-
 func (b *Balancer) runLoop(ctx context.Context, wg *sync.WaitGroup) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -216,7 +212,7 @@ func (b *Balancer) runLoop(ctx context.Context, wg *sync.WaitGroup) {
 func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	if !b.ready() {
 		b.publish(Disabled, "this pod is stopping")
-		return longestRest
+		return plan.LongestRest
 	}
 	b.sample()
 	view, policy := b.view()
@@ -236,9 +232,9 @@ func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	b.reg.Sweep()
 	b.keys.drop()
 	if step.Wake > 0 {
-		return min(step.Wake, longestRest)
+		return min(step.Wake, plan.LongestRest)
 	}
-	return longestRest
+	return plan.LongestRest
 }
 
 // poke makes the loop take its next step now.

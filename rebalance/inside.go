@@ -37,7 +37,6 @@ func (i interior) PeersTLS() *tls.Config                      { return i.b.peers
 func (i interior) SetHealthPort(port int)                     { i.b.setHealthPort(port) }
 func (i interior) HealthFailed(addr string, err error)        { i.b.healthFailed(addr, err) }
 
-
 // healthFailed shows why a health endpoint does not serve on an address. A nil err clears that,
 // also for another address: the program has chosen another one then.
 func (b *Balancer) healthFailed(addr string, err error) {

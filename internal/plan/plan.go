@@ -129,6 +129,10 @@ type State struct {
 	ownedConns      []*Conn // a buffer: connections whose keys this pod owns
 }
 
+// LongestRest is the longest pause between two calls of Next, so that planning notices what
+// changes without a signal, such as a view that ages.
+const LongestRest = time.Second
+
 // Next decides. It does not keep v, and returns the changed s.
 func Next(s State, v *View, p *Policy) (State, Step) {
 	var st Step

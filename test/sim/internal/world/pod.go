@@ -10,13 +10,9 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
-const (
-	// maxPause is the longest pause between two plans of a pod.
-	maxPause = time.Second
-	// manyPods is the number of members above which a pod builds its map of uptimes only
-	// during a growth, and at most every 5 s. The map costs more than planning.
-	manyPods = 100
-)
+// manyPods is the number of members above which a pod builds its map of uptimes only during a
+// growth, and at most every 5 s. The map costs more than planning.
+const manyPods = 100
 
 // pod runs the planning code as rebalance.Balancer does.
 type pod struct {
@@ -100,7 +96,7 @@ func (w *World) startLoops(p *pod, at time.Duration) {
 		delay := w.between(w.cfg.Net.ViewDelay[0], w.cfg.Net.ViewDelay[1])
 		w.push(evView, at+delay, p.idx, int32(len(w.versions)-1))
 	}
-	w.planAt(p, at+w.upTo(maxPause))
+	w.planAt(p, at+w.upTo(plan.LongestRest))
 }
 
 // planAt schedules the next plan of p for t and cancels the previous schedule.
@@ -148,7 +144,7 @@ func (w *World) tick(p *pod) {
 }
 
 func (w *World) pause(p *pod, wake time.Duration) time.Duration {
-	most := maxPause
+	most := plan.LongestRest
 	if w.rests() && p.resting {
 		most = w.cfg.RestTick
 	}
