@@ -36,6 +36,8 @@ type service struct {
 	set []string
 	// dns is the DNS server of its pods and clients, empty for the cluster's own.
 	dns string
+	// corefile configures a DNS server of its own, if it is not empty.
+	corefile string
 	// image and target are those of the clients.
 	image, target string
 	lb            string
