@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -91,10 +92,8 @@ func spokenBy(n ast.Node) string {
 		return ""
 	}
 	text := literal(call.Args[at])
-	for _, label := range labels {
-		if text == label {
-			return ""
-		}
+	if slices.Contains(labels, text) {
+		return ""
 	}
 	return text
 }

@@ -200,12 +200,12 @@ func TestLastStreamEndsAfterClose(t *testing.T) {
 		wantState(t, c, Acknowledged)
 		go func() { _, _ = c.Write(b) }()
 		<-conn.written
-		before := conn.memConn.out.Len()
+		before := conn.out.Len()
 		_ = c.Close()
 		close(conn.release)
 		<-rec.how
 		synctest.Wait()
-		if n := conn.memConn.out.Len() - before; n != 0 {
+		if n := conn.out.Len() - before; n != 0 {
 			t.Errorf("%d bytes were written after Close, want 0", n)
 		}
 		rec.want(t, "goaway ours=true", "closed: server")
@@ -222,14 +222,14 @@ func TestNothingIsWrittenAfterClose(t *testing.T) {
 		b := w.take()
 		go func() { _, _ = c.Write(b) }()
 		<-conn.written
-		before := conn.memConn.out.Len()
+		before := conn.out.Len()
 		c.Drain("x", 0)
 		wantState(t, c, Draining)
 		_ = c.Close()
 		close(conn.release)
 		<-rec.how
 		synctest.Wait()
-		if n := conn.memConn.out.Len() - before; n != 0 {
+		if n := conn.out.Len() - before; n != 0 {
 			t.Errorf("%d bytes were written after Close, want 0", n)
 		}
 		rec.want(t, "closed: server")
@@ -267,7 +267,7 @@ func TestNoProofAfterEOF(t *testing.T) {
 		writeSome(t, c, w.take(), 100)
 		synctest.Wait()
 		wantState(t, c, Idle)
-		if n := bytes.Count(conn.memConn.out.Bytes(), proofData[:]); n != 1 {
+		if n := bytes.Count(conn.out.Bytes(), proofData[:]); n != 1 {
 			t.Errorf("%d proof PINGs, want 1", n)
 		}
 		_ = c.Close()

@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	said.Range(func(key, _ any) bool {
 		if wrong := wrongWith(key.(string)); wrong != "" {
-			fmt.Printf("FAIL: the sentence %q %s\n", key, wrong)
+			fmt.Fprintf(os.Stderr, "FAIL: the sentence %q %s\n", key, wrong)
 			code = 1
 		}
 		return true
