@@ -33,21 +33,7 @@ func (e *Error) Error() string { return (*conf.Error)(e).Error() }
 
 // Errors returns every Error within err, in order, however it is joined or wrapped. It
 // returns none for nil and for an error of another kind, such as a file that cannot be read.
-func Errors(err error) []*Error {
-	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, to find them all
-	case nil:
-		return nil
-	case *Error:
-		return []*Error{e}
-	case interface{ Unwrap() []error }:
-		var all []*Error
-		for _, one := range e.Unwrap() {
-			all = append(all, Errors(one)...)
-		}
-		return all
-	}
-	return Errors(errors.Unwrap(err))
-}
+func Errors(err error) []*Error { return conf.ErrorsOf[*Error](err) }
 
 // Layers are the sources of a configuration. Each one overrides the one before: the
 // defaults, File, Env, Set. The zero value takes the defaults and the environment of the

@@ -152,20 +152,24 @@ func (t *Tree) set(key string, v any, where string) {
 }
 
 // Errors returns every *Error within err, however it is joined or wrapped.
-func Errors(err error) []*Error {
-	switch e := err.(type) { //nolint:errorlint // it unwraps by itself, to find them all
+func Errors(err error) []*Error { return ErrorsOf[*Error](err) }
+
+// ErrorsOf is Errors for errors of the type E. Unlike errors.As, it finds all of them.
+func ErrorsOf[E error](err error) []E {
+	if e, ok := err.(E); ok { //nolint:errorlint // it unwraps by itself, to find them all
+		return []E{e}
+	}
+	switch e := err.(type) { //nolint:errorlint // as above
 	case nil:
 		return nil
-	case *Error:
-		return []*Error{e}
 	case interface{ Unwrap() []error }:
-		var all []*Error
+		var all []E
 		for _, one := range e.Unwrap() {
-			all = append(all, Errors(one)...)
+			all = append(all, ErrorsOf[E](one)...)
 		}
 		return all
 	}
-	return Errors(errors.Unwrap(err))
+	return ErrorsOf[E](errors.Unwrap(err))
 }
 
 func join(prefix, name string) string {

@@ -227,7 +227,12 @@ func growthText(g *Growth) string {
 	if g == nil {
 		return ""
 	}
-	since := func(at time.Time) string { return fmt.Sprintf("%+.1f s", at.Sub(g.ReadyAt).Seconds()) }
+	since := func(at time.Time) string {
+		if at.IsZero() { // no resolver waits where the clients watch the API server
+			return "-"
+		}
+		return fmt.Sprintf("%+.1f s", at.Sub(g.ReadyAt).Seconds())
+	}
 	return fmt.Sprintf(", ready %s, DNS in full %s, resolvers may ask %s, even %.1f s, after DNS %.1f s, early %d, late %d",
 		g.ReadyAt.Format("15:04:05.0"), since(g.DNSFullAt), since(g.MayAskAt), g.Even.Seconds(), g.AfterDNS.Seconds(), g.Early, g.Late)
 }
