@@ -58,7 +58,7 @@ func verdictRows() string {
 
 func conditionRows() string {
 	var b strings.Builder
-	b.WriteString("| code | severity | shows after | meaning | what to do | hidden by |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| code | title | severity | shows after | meaning | what to do | hidden by |\n|---|---|---|---|---|---|---|\n")
 	for _, c := range ConditionTable() {
 		after, causes := "at once", ""
 		if c.After > 0 {
@@ -67,7 +67,7 @@ func conditionRows() string {
 		if len(c.Causes) > 0 {
 			causes = "`" + strings.Join(c.Causes, "`, `") + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", c.Code, c.Severity, after, c.Meaning, c.Cure, causes)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", c.Code, c.Title, c.Severity, after, c.Meaning, c.Cure, causes)
 	}
 	return b.String()
 }

@@ -1,8 +1,11 @@
 package rebalance
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/evenkeel-go/evenkeel/config"
@@ -37,5 +40,24 @@ func TestSourceWarning(t *testing.T) {
 	b.peers.Update(view)
 	if shown() != "" {
 		t.Errorf("still shown: %q", shown())
+	}
+}
+
+// Without WithLogger, conditions are logged to slog.Default().
+func TestConditionsAreLoggedByDefault(t *testing.T) {
+	var out bytes.Buffer
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	slog.SetDefault(slog.New(slog.NewTextHandler(&out, nil)))
+	for name, opts := range map[string][]Option{"no option": nil, "a nil logger": {WithLogger(nil)}} {
+		out.Reset()
+		b, err := New(config.Default(), opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.SetCondition("disk-full", Warning, "the disk is full")
+		if !strings.Contains(out.String(), "disk-full") {
+			t.Errorf("%s: the log of slog.Default() has %q", name, out.String())
+		}
 	}
 }

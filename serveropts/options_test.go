@@ -117,6 +117,7 @@ func TestWrappingTwiceIsOnce(t *testing.T) {
 func TestKeepaliveIsReplacedOnlyIfSet(t *testing.T) {
 	quick := grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 100 * time.Millisecond})
 	strict := grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Hour})
+	lenient := grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 100 * time.Millisecond, PermitWithoutStream: true})
 	for name, tc := range map[string]struct {
 		set           func(*config.Policy)
 		before, after []grpc.ServerOption
@@ -124,6 +125,7 @@ func TestKeepaliveIsReplacedOnlyIfSet(t *testing.T) {
 	}{
 		"own before":               {before: []grpc.ServerOption{quick, strict}, ages: true, refused: true},
 		"own after":                {after: []grpc.ServerOption{quick, strict}, ages: true, refused: true},
+		"own lenient before":       {before: []grpc.ServerOption{quick, lenient}, ages: true},
 		"keepaliveTime set":        {set: func(p *config.Policy) { p.KeepaliveTime = time.Hour }, before: []grpc.ServerOption{quick, strict}, refused: true},
 		"minClientPing set":        {set: func(p *config.Policy) { p.MinClientPing = 100 * time.Millisecond; p.PermitWithoutStream = true }, before: []grpc.ServerOption{quick, strict}, ages: true},
 		"minClientPing, own after": {set: func(p *config.Policy) { p.MinClientPing = 100 * time.Millisecond }, after: []grpc.ServerOption{strict}, refused: true},

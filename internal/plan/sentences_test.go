@@ -41,12 +41,17 @@ var verbs = regexp.MustCompile(`\b(is|are|was|were|has|have|had|does|do|did|cann
 // it: "waiting for DNS: hello.test lists 2 of 5 pods".
 var dangling = regexp.MustCompile(`^(who|what|which|whoever|whatever|asked|told|telling|asking|looked|looking)\b`)
 
+// worn are words of many meanings that the glossary has retired.
+var worn = regexp.MustCompile(`\b(told|asked|turns?)\b`)
+
 func wrongWith(sentence string) string {
 	switch lower := strings.ToLower(sentence); {
 	case !verbs.MatchString(lower):
 		return "has no verb"
 	case dangling.MatchString(lower):
 		return "has no subject"
+	case worn.MatchString(lower):
+		return "uses a word that the glossary has retired"
 	case strings.Contains(lower, "  "), strings.Contains(lower, "%!"):
 		return "is malformed"
 	}
