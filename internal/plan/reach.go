@@ -96,11 +96,25 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 		return
 	}
 	st.Query = g.inquiry.query
-	st.is(Moving, g.querying())
+	s.whileCounting("", v, st)
 }
 
-func (g *growth) querying() string {
-	return fmt.Sprintf("%s, round %d: this pod queries the new pods for clients that have reached them", g.describe(), g.round)
+// whileCounting sets the verdict until the answers are complete.
+func (s *State) whileCounting(more string, v *View, st *Step) {
+	g := s.growth
+	if g.atEase() {
+		st.is(Balanced, nothingToDrain(v))
+		return
+	}
+	st.is(Moving, fmt.Sprintf("%s, round %d: this pod queries the new pods for clients that have reached them%s", g.describe(), g.round, more))
+}
+
+// atEase reports whether the round before this one found nothing to drain. Then this one
+// most likely finds nothing either: it only makes sure.
+func (g *growth) atEase() bool { return g.round > 1 && g.total == 0 }
+
+func nothingToDrain(v *View) string {
+	return fmt.Sprintf("%d pods: this pod has no client left to drain for the new ones", len(v.Members))
 }
 
 // eligible returns the pods that may own keys: the established ones, without those that
@@ -123,13 +137,13 @@ func (s *State) count(v *View, p *Policy, st *Step) {
 	q := &g.inquiry
 	if v.Counts == nil || v.Counts.Query != q.query.ID {
 		st.Query = q.query
-		st.is(Moving, g.querying())
+		s.whileCounting("", v, st)
 		return
 	}
 	if q.take(v.Counts, s.queries+1, g.witnesses, v.Self) {
 		s.queries++
 		st.Query = q.query
-		st.is(Moving, g.querying()+"; it queries those again that did not answer")
+		s.whileCounting("; it queries those again that did not answer", v, st)
 		return
 	}
 	g.blind = !q.answered(g.new)
@@ -223,7 +237,7 @@ func (s *State) check(v *View, p *Policy, st *Step) {
 func (s *State) whileChecking(v *View, st *Step) {
 	g := s.growth
 	if g.total == 0 {
-		st.is(Balanced, fmt.Sprintf("%d pods: this pod has no client left to drain for the new ones", len(v.Members)))
+		st.is(Balanced, nothingToDrain(v))
 		return
 	}
 	st.is(Moving, fmt.Sprintf("%s, round %d: this pod sent %s and checks reach once resolvers have had their 30 s",
@@ -259,5 +273,5 @@ func (g *growth) reaching(now time.Duration) bool {
 		return false
 	}
 	settling := g.phase == checking && g.total > 0 && now < g.sentAt+resolverWait
-	return g.phase == counting || g.phase == moving || settling || g.restUntil > 0 && !g.secondPass
+	return g.phase == counting && !g.atEase() || g.phase == moving || settling || g.restUntil > 0 && !g.secondPass
 }

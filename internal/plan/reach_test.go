@@ -105,3 +105,24 @@ func TestReachingEndsWithTheGrowth(t *testing.T) {
 		}
 	}
 }
+
+// Later rounds only make sure that every client has been reached. Where the first one found
+// nobody to drain, they must not keep evenness waiting, nor show as if connections moved.
+func TestRoundsThatFindNobodyDoNotShow(t *testing.T) {
+	f := newFleet(3, 0, 1)
+	f.addSingleHomed(60)
+	f.run(time.Minute)
+	f.scale(4)
+	f.resolveAll()
+	f.run(time.Minute) // long enough to become even
+	f.wantVerdicts(t, Balanced)
+	for end := f.now + 5*time.Minute; f.now < end && !t.Failed(); {
+		f.step(100 * time.Millisecond)
+		f.wantVerdicts(t, Balanced)
+		for _, pod := range f.pods {
+			if s := f.states[pod]; s.Reaching() {
+				t.Errorf("%v after the growth, %s is reaching, though it has nobody to drain", f.now-f.dnsFull, pod)
+			}
+		}
+	}
+}
