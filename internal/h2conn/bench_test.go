@@ -181,16 +181,17 @@ func idleBytes(tb testing.TB, n int, below net.Conn) float64 {
 		c := New(below, nil, nil)
 		c.ready = c.readyReader()
 		for id := range uint32(4) {
-			c.streams.add(2*id+1, false)
+			c.streams.add(2*id + 1)
 		}
-		c.streams.removeAbove(0)
+		c.streams.refuseAbove(0)
+		c.streams.limit = maxStreamID
 		conns[i] = c
 	}
 	runtime.GC()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(conns)
-	if cap(conns[0].streams.open) == 0 {
+	if cap(conns[0].streams.ids) == 0 {
 		tb.Fatal("the connections keep no room for streams, so it is not measured")
 	}
 	return float64(after.HeapAlloc-before.HeapAlloc) / float64(n)

@@ -1,51 +1,19 @@
 package h2conn
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
-const (
-	// proofWait is how often an Idle connection is checked while the client has yet
-	// to acknowledge that it has read the last trailers. A slow client is waited
-	// for: closing the connection would lose what it has not read.
-	proofWait = 5 * time.Second
-	// eofWait is how long a half-closed connection waits for the client's EOF.
-	// Closing at once would answer a late frame of the client with a reset, which
-	// destroys what the client has not read yet.
-	eofWait = 5 * time.Second
-)
-
-// lingerLocked sets the timer of an Idle connection. A timer that could not be
-// stopped in time notices that timerGen has moved on.
-func (c *Conn) lingerLocked(d time.Duration) {
-	c.drain.timerGen++
-	gen := c.drain.timerGen
-	c.drain.closeTimer = time.AfterFunc(d, func() { c.lingerOver(gen) })
-}
-
-// lingerOver is called when the client has had long enough to close an Idle
-// connection.
-func (c *Conn) lingerOver(gen uint64) {
-	c.mu.Lock()
-	d := c.drain
-	if c.state != Idle || c.closing || d.timerGen != gen {
-		c.mu.Unlock()
-		return
-	}
-	proved := !c.proofInFlight && !c.unread
-	if !proved && !c.clientGone {
-		d.awaitingProof = true
-		c.lingerLocked(proofWait)
-		c.mu.Unlock()
-		return
-	}
-	c.setClosingLocked()
-	c.mu.Unlock()
-	c.closeIdle()
-}
+// eofWait is how long the client has to close a connection that the Conn is closing.
+// Closing at once would answer a late frame of the client with a reset, which
+// destroys what the client has not read yet.
+const eofWait = 5 * time.Second
 
 func (c *Conn) setClosingLocked() {
 	c.closing = true
@@ -53,24 +21,57 @@ func (c *Conn) setClosingLocked() {
 	c.endHoldLocked()
 }
 
-// closeIdle closes a connection that has no streams. It closes the write side
-// first, so that a client that is still sending gets no reset. If a writer is
-// stuck, closing the connection ends the wait for writeMu.
+// closeIdle closes a connection that has no streams, in three steps. The last word
+// is a GOAWAY with the newest stream that the server has read. The write side is
+// closed, so that a client that is still sending gets no reset. The connection is
+// closed after the client's EOF, at the latest after eofWait.
+//
+// Nothing that the client sends after the last word reaches the server, so the
+// client may retry it elsewhere (RFC 9113, section 6.8). If a writer is stuck, the
+// end of eofWait frees it.
 func (c *Conn) closeIdle() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		_ = c.Close()
+	c.mu.Lock()
+	if c.state == Closed {
+		c.mu.Unlock()
 		return
 	}
-	c.mu.Lock()
-	if c.state != Closed {
-		c.drain.closeTimer = time.AfterFunc(eofWait, func() { _ = c.Close() })
+	c.drain.closeTimer = time.AfterFunc(eofWait, func() { _ = c.Close() })
+	lost := c.lost != 0
+	if !lost {
+		c.pending.Store(pendingLast)
 	}
 	c.mu.Unlock()
-	c.writeMu.lock()
-	_ = half.CloseWrite()
-	c.endWrite()
-	c.notify() // the connection may have ended in the meantime
+	if lost {
+		c.writeMu.lock()
+		c.closeWrite()
+		c.writeMu.unlock()
+	}
+	c.flush()
+}
+
+// sayLast writes the last word and closes the write side. The caller holds writeMu
+// and is between two frames.
+func (c *Conn) sayLast() error {
+	c.mu.Lock()
+	last := min(c.streams.newest, c.streams.limit)
+	c.pending.Store(0)
+	c.mu.Unlock()
+	var buf bytes.Buffer
+	_ = http2.NewFramer(&buf, nil).WriteGoAway(last, http2.ErrCodeNo, nil)
+	if err := c.writeFrames(buf.Bytes()); err != nil {
+		return err
+	}
+	c.closeWrite()
+	return nil
+}
+
+// closeWrite closes the write side if the connection below can do that. The caller
+// holds writeMu.
+func (c *Conn) closeWrite() {
+	c.out.over = lastWord
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
 }
 
 // graceOver is called at the end of the grace that Drain was given.
@@ -81,7 +82,7 @@ func (c *Conn) graceOver() {
 		return
 	}
 	c.setClosingLocked()
-	forced := len(c.streams.open) > 0
+	forced := c.streams.len() > 0
 	c.mu.Unlock()
 	if forced {
 		_ = c.Close()
@@ -121,13 +122,14 @@ func (c *Conn) CloseSilent() bool {
 
 // howLocked returns which side is ending the connection.
 func (c *Conn) howLocked() How {
+	idle := c.streams.len() == 0
 	switch {
+	case c.closing && !idle:
+		return Forced
+	case c.closing, c.clientGone && c.goAway != noGoAway && idle:
+		return Clean
 	case c.clientGone:
 		return ByClient
-	case c.closing && len(c.streams.open) > 0:
-		return Forced
-	case c.closing:
-		return Clean
 	}
 	return ByServer
 }
@@ -161,8 +163,7 @@ func (c *Conn) loseLocked(why uint8) {
 	c.pending.Store(0)
 	c.news.Store(true)
 	if c.state == Idle {
-		c.drain.closeTimer.Stop()
-		c.drain.timerGen++
+		c.drain.stopLinger()
 	}
 }
 

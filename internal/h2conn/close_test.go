@@ -9,7 +9,7 @@ import (
 )
 
 func TestClientThatNeverCloses(t *testing.T) {
-	inBubble(t, func(p *pair, half bool) {
+	inBubble(t, func(p *pair, _ bool) {
 		p.open(1)
 		p.drain(0)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel")
@@ -18,8 +18,8 @@ func TestClientThatNeverCloses(t *testing.T) {
 		p.state(Acknowledged)
 		p.end(1)
 		p.state(Idle)
-		p.closedAfter(testLinger+eofWaitIf(half), Clean)
-		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "EOF")
+		p.closedAfter(testLinger+wantEOFWait, Clean)
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "GOAWAY last=1 NO_ERROR", "EOF")
 		p.rec.want(p.t, "goaway ours=true", "closed: clean")
 		p.walked(Open, Acknowledged, Idle, Closed)
 	})
@@ -32,7 +32,7 @@ func TestClientClosesOnEOF(t *testing.T) {
 		p.drain(0)
 		p.state(Idle)
 		time.Sleep(testLinger)
-		p.got("GOAWAY bye", "PING evenkeel", "EOF")
+		p.got("GOAWAY bye", "PING evenkeel", "GOAWAY last=0 NO_ERROR", "EOF")
 		p.state(Idle)
 		_ = p.client.Close()
 		p.closedAfter(0, Clean)
@@ -45,8 +45,8 @@ func TestClientClosesFirst(t *testing.T) {
 		p.drain(0)
 		p.state(Draining)
 		_ = p.client.Close()
-		p.closedAfter(0, ByClient)
-		p.rec.want(p.t, "goaway ours=true", "closed: client")
+		p.closedAfter(0, Clean)
+		p.rec.want(p.t, "goaway ours=true", "closed: clean")
 		p.walked(Open, Draining, Closed)
 	})
 }
@@ -80,16 +80,16 @@ func TestGrace(t *testing.T) {
 		p.rec.want(p.t, "goaway ours=true", "closed: forced")
 		p.walked(Open, Acknowledged, Closed)
 	})
-	inBubble(t, func(p *pair, half bool) { // no ACK, no stream
+	inBubble(t, func(p *pair, _ bool) { // no ACK, no stream
 		p.setAcks(false)
 		p.drain(grace)
-		p.closedAfter(grace+eofWaitIf(half), Clean)
+		p.closedAfter(grace+wantEOFWait, Clean)
 		p.rec.want(p.t, "goaway ours=true", "closed: clean")
 		p.walked(Open, Draining, Closed)
 	})
-	inBubble(t, func(p *pair, half bool) { // closed cleanly before the grace is over
+	inBubble(t, func(p *pair, _ bool) { // closed cleanly before the grace is over
 		p.drain(grace)
-		p.closedAfter(testLinger+eofWaitIf(half), Clean)
+		p.closedAfter(testLinger+wantEOFWait, Clean)
 	})
 }
 
@@ -105,29 +105,29 @@ func TestCloseWaitsForProof(t *testing.T) {
 		p.state(Idle)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel")
 	}
-	inBubble(t, func(p *pair, half bool) {
+	inBubble(t, func(p *pair, _ bool) {
 		prepare(p)
 		time.Sleep(testLinger + time.Second)
 		p.state(Idle)
 		_ = p.w.WritePing(true, proofData)
 		p.fromClient()
-		p.closedAfter(eofWaitIf(half), Clean)
+		p.closedAfter(testLinger+wantEOFWait, Clean)
 	})
 	// There is no limit to how slowly a client may read.
-	inBubble(t, func(p *pair, half bool) {
+	inBubble(t, func(p *pair, _ bool) {
 		prepare(p)
 		time.Sleep(time.Hour)
 		p.state(Idle)
 		_ = p.w.WritePing(true, proofData)
 		p.fromClient()
-		p.closedAfter(eofWaitIf(half), Clean)
+		p.closedAfter(testLinger+wantEOFWait, Clean)
 	})
 	// A client that is gone is not waited for.
 	inBubble(t, func(p *pair, _ bool) {
 		prepare(p)
 		time.Sleep(time.Hour)
 		_ = p.client.Close()
-		p.closedAfter(0, ByClient)
+		p.closedAfter(0, Clean)
 	})
 }
 

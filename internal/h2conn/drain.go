@@ -11,10 +11,9 @@ type drainState struct {
 	holdDone chan struct{} // closed to end the hold; nil if there is none
 	grace    *time.Timer
 
-	// closeTimer runs for the linger, then for the proof, then for the client's EOF.
-	closeTimer    *time.Timer
-	timerGen      uint64 // counts the timers that closeTimer has been
-	awaitingProof bool   // the linger is over, but the proof is missing
+	closeTimer *time.Timer // runs for the linger, then for the client's EOF
+	timerGen   uint64      // counts the timers that closeTimer has been
+	lingered   bool        // the linger has passed since the client proved that it read all
 }
 
 func (c *Conn) drainStateLocked() *drainState {
@@ -83,12 +82,13 @@ func (d *drainState) signalLocked() {
 // onReadLocked handles a frame that the client has sent.
 func (c *Conn) onReadLocked(ev event) {
 	c.begun = true
+	c.useLocked()
 	if c.lost != 0 {
 		return
 	}
 	switch ev {
 	case streamOpened:
-		c.streams.add(c.in.id, c.in.id > c.limit)
+		c.streams.add(c.in.id)
 	case streamReset:
 		c.streams.remove(c.in.id)
 	case proofAcked:
@@ -125,13 +125,12 @@ func (c *Conn) onWrittenLocked(ev event) {
 // written yet, it never will be: its ID could be the higher one. grpc-go silently
 // drops the streams above last.
 func (c *Conn) serverGoAwayLocked(last uint32) {
-	c.limit = min(c.limit, last)
-	c.streams.removeAbove(c.limit)
+	c.streams.refuseAbove(last)
 	c.pending.And(^uint32(pendingGoAway))
-	if c.goAway {
+	if c.goAway != noGoAway {
 		return
 	}
-	c.goAway = true
+	c.goAway = servers
 	if c.state == Open {
 		c.moveLocked(Draining)
 	}
@@ -142,49 +141,81 @@ func (c *Conn) serverGoAwayLocked(last uint32) {
 func (c *Conn) injected() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.goAway {
-		c.goAway, c.goAwayOurs = true, true
+	if c.goAway == noGoAway {
+		c.goAway = ours
 		c.news.Store(true)
 	}
 	c.advanceLocked()
 }
 
 // advanceLocked moves a connection that Drain has sent a GOAWAY on to the state
-// that it has reached.
+// that it has reached, and closes it once that loses nothing. It is called after
+// every event.
 func (c *Conn) advanceLocked() {
-	if !c.goAwayOurs || c.lost != 0 || c.closing || c.state == Closed {
+	if c.goAway != ours || c.lost != 0 || c.closing || c.state == Closed {
 		return
 	}
 	if !c.acked && !c.clientGone {
 		return
 	}
-	if len(c.streams.open) > 0 {
+	if c.streams.len() > 0 {
 		c.moveLocked(Acknowledged)
 		return
 	}
 	c.moveLocked(Idle)
-	if !c.clientGone {
+	switch {
+	case !c.provedLocked():
 		c.proveLocked()
+	case c.drain.lingered:
+		c.setClosingLocked()
+		go c.closeIdle()
+	case c.drain.closeTimer == nil:
+		c.lingerLocked()
 	}
 }
 
-// proveLocked makes sure that the client has read the end of the last stream
-// before an Idle connection is closed. If streams have ended since the latest
-// proof PING, it sends another. At most one is in flight.
+// provedLocked reports whether the client has read everything that was written to
+// it, as far as that matters: the end of every stream.
+func (c *Conn) provedLocked() bool {
+	return c.clientGone || !c.proofInFlight && !c.unread
+}
+
+// proveLocked sends another proof PING if streams have ended since the latest one.
+// At most one is in flight. A slow client is waited for, however long it takes:
+// closing the connection would lose what it has not read.
 func (c *Conn) proveLocked() {
 	if c.proofInFlight {
 		return
 	}
-	if c.unread {
-		if c.pending.Or(pendingProof)&pendingProof == 0 && !c.writeMu.locked() {
-			go c.flush()
+	if c.pending.Or(pendingProof)&pendingProof == 0 && !c.writeMu.locked() {
+		go c.flush()
+	}
+}
+
+// lingerLocked gives the client time to close the connection, or to open a stream
+// that it had sent before it read the GOAWAY. A timer that could not be stopped in
+// time notices that timerGen has moved on.
+func (c *Conn) lingerLocked() {
+	d := c.drain
+	d.timerGen++
+	gen := d.timerGen
+	d.closeTimer = time.AfterFunc(c.linger(), func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if d.timerGen == gen {
+			d.lingered = true
+			c.advanceLocked()
 		}
-		return
+	})
+}
+
+// stopLinger undoes lingerLocked.
+func (d *drainState) stopLinger() {
+	if d.closeTimer != nil {
+		d.closeTimer.Stop()
 	}
-	if c.drain.awaitingProof && c.drain.closeTimer.Stop() {
-		c.setClosingLocked()
-		go c.closeIdle()
-	}
+	d.closeTimer, d.lingered = nil, false
+	d.timerGen++
 }
 
 // moveLocked changes the state.
@@ -194,12 +225,8 @@ func (c *Conn) moveLocked(to State) {
 	}
 	d := c.drainStateLocked()
 	if c.state == Idle {
-		d.closeTimer.Stop()
+		d.stopLinger()
 	}
 	c.state = to
 	d.signalLocked()
-	if to == Idle {
-		d.awaitingProof = false
-		c.lingerLocked(c.linger)
-	}
 }

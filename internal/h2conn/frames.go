@@ -24,6 +24,7 @@ const (
 	goAwayPassed       // server GOAWAY; lastID is its last stream ID
 	framesLost
 	firstFrame // the client's first frame, if it is none of the above
+	pathRead   // client CONTINUATION that ends a header block whose path is of interest
 )
 
 // cursor finds the frames in a sequence of bytes that may be cut anywhere.
@@ -77,14 +78,23 @@ type inbound struct {
 	preface    uint8   // bytes of the preface that have arrived; one more after the first frame
 	got        uint8   // bytes of the PING's payload that have arrived
 	candidates pingSet // those of our PINGs whose payload still matches
-	lost       bool
+	over       over
+	paths      *paths // nil before the first request
 }
+
+// over is why a direction of the connection is followed no more.
+type over uint8
+
+const (
+	lostTrack over = iota + 1 // the bytes are no HTTP/2, and pass as they are
+	lastWord                  // the Conn is closing the connection, and drops what still comes
+)
 
 // missing returns how many bytes a complete frame header still lacks. It returns
 // 0 inside a payload, and once the frames are lost.
 func (f *inbound) missing() int {
 	switch {
-	case f.remaining > 0 || f.lost:
+	case f.remaining > 0 || f.over != 0:
 		return 0
 	case f.preface < uint8(len(http2.ClientPreface)):
 		return min(len(http2.ClientPreface)-int(f.preface), frameHeaderLen)
@@ -95,7 +105,7 @@ func (f *inbound) missing() int {
 // next consumes bytes up to the end of a frame at most. It returns the rest of p,
 // and what the frame means if it has ended.
 func (f *inbound) next(p []byte) ([]byte, event) {
-	if f.lost {
+	if f.over != 0 {
 		return nil, nothing
 	}
 	if f.preface < uint8(len(http2.ClientPreface)) {
@@ -112,25 +122,39 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 	if f.candidates != 0 {
 		f.matchPing(payload)
 	}
+	if f.paths != noPaths && (f.typ == http2.FrameHeaders || f.typ == http2.FrameContinuation) {
+		f.readPath(payload)
+	}
 	if f.remaining > 0 {
 		return nil, nothing
 	}
+	return rest, f.frameEnded()
+}
+
+// frameEnded returns what a complete frame means.
+func (f *inbound) frameEnded() event {
 	first := f.preface == uint8(len(http2.ClientPreface))
 	if first {
 		f.preface++
 	}
 	switch f.typ {
 	case http2.FrameHeaders:
-		return rest, streamOpened
+		return streamOpened
+	case http2.FrameContinuation:
+		if f.paths != noPaths {
+			return pathRead
+		}
 	case http2.FrameRSTStream:
-		return rest, streamReset
+		return streamReset
 	case http2.FramePing:
-		return rest, f.pingEvent()
+		if ev := f.pingEvent(); ev != nothing {
+			return ev
+		}
 	}
 	if first {
-		return rest, firstFrame
+		return firstFrame
 	}
-	return rest, nothing
+	return nothing
 }
 
 // matchPreface compares p with the client's connection preface.
@@ -138,7 +162,7 @@ func (f *inbound) matchPreface(p []byte) ([]byte, event) {
 	want := http2.ClientPreface[f.preface:]
 	n := min(len(p), len(want))
 	if string(p[:n]) != want[:n] {
-		f.lost = true
+		f.over = lostTrack
 		return nil, framesLost
 	}
 	f.preface += uint8(n)
@@ -187,12 +211,12 @@ type outbound struct {
 	got          uint8  // bytes of lastID that have passed
 	settingsSent bool   // the server's SETTINGS, its first frame, has passed
 	endsStream   bool   // the header block ends its stream
-	lost         bool
+	over         over
 }
 
 // canInject reports whether a frame of ours may stand here.
 func (f *outbound) canInject() bool {
-	return f.settingsSent && f.block == 0 && f.atBoundary() && !f.lost
+	return f.settingsSent && f.block == 0 && f.atBoundary() && f.over == 0
 }
 
 // injectionPoint returns the first offset in p, its end included, where a frame of
@@ -216,7 +240,7 @@ func (f *outbound) injectionPoint(p []byte) (at int, ok bool) {
 // next consumes bytes up to the end of a frame at most. It returns the rest of p,
 // and what the frame means if it has ended.
 func (f *outbound) next(p []byte) ([]byte, event) {
-	if f.lost {
+	if f.over != 0 {
 		return nil, nothing
 	}
 	if f.remaining == 0 {
@@ -225,7 +249,7 @@ func (f *outbound) next(p []byte) ([]byte, event) {
 			return nil, nothing
 		}
 		if !f.legal() {
-			f.lost = true
+			f.over = lostTrack
 			return nil, framesLost
 		}
 		f.lastID, f.got = 0, 0

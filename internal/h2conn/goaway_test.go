@@ -24,7 +24,7 @@ func TestServerGoAwayFirst(t *testing.T) {
 		p.end(1)
 		time.Sleep(time.Hour)
 		p.state(Draining)
-		p.got("GOAWAY max_age", "PING \x01\x06\x01\b\x00\x03\x03\t", "GOAWAY low", "HEADERS")
+		p.got("GOAWAY max_age", "PING \x01\x06\x01\b\x00\x03\x03\t", "GOAWAY last=1 NO_ERROR", "HEADERS")
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
 		p.rec.want(p.t, "goaway ours=false", "closed: server")
@@ -34,7 +34,7 @@ func TestServerGoAwayFirst(t *testing.T) {
 
 // The server's GOAWAYs pass through after ours.
 func TestServerGoAwaySecond(t *testing.T) {
-	inBubble(t, func(p *pair, half bool) {
+	inBubble(t, func(p *pair, _ bool) {
 		p.open(1)
 		p.drain(0)
 		_ = p.w.WriteGoAway(1<<32-1, http2.ErrCodeNo, []byte("max_age"))
@@ -48,7 +48,7 @@ func TestServerGoAwaySecond(t *testing.T) {
 		}
 		p.end(1)
 		p.state(Idle)
-		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY max_age", "GOAWAY low", "HEADERS", "PING evenkeel")
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY max_age", "GOAWAY last=1 NO_ERROR", "HEADERS", "PING evenkeel")
 		p.rec.want(p.t, "goaway ours=true")
 		p.walked(Open, Acknowledged, Idle)
 	})

@@ -344,7 +344,7 @@ func TestServerDrains(t *testing.T) {
 			t.Fatalf("%d connections in 5 min, want at least 4", len(r.w.all))
 		}
 		for _, c := range r.w.all[:len(r.w.all)-1] {
-			c.want(t, "goaway ours=false", "closed: client")
+			c.want(t, "goaway ours=false", "closed: clean")
 		}
 	}, age)
 }
@@ -365,7 +365,7 @@ func TestIdleClientReconnects(t *testing.T) {
 			t.Errorf("%d connections, %d alive, want 2, 0", len(r.w.all), len(r.w.live()))
 		}
 		for _, c := range r.w.all {
-			c.want(t, "goaway ours=true", "closed: client")
+			c.want(t, "goaway ours=true", "closed: clean")
 		}
 	})
 }
@@ -391,7 +391,7 @@ func TestServerTransportEnds(t *testing.T) {
 		p.c, p.rec = w.live()[0], w.all[0]
 		p.drain(0)
 		p.state(Idle)
-		p.closedAfter(time.Second, Clean)
+		p.closedAfter(time.Second+wantEOFWait, Clean)
 		srv.GracefulStop()
 		<-served
 	})

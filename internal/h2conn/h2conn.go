@@ -42,10 +42,11 @@ type How uint8
 
 // The ways in which a connection ends.
 const (
-	// ByClient means that the client closed the connection, or that it broke.
+	// ByClient means that the client closed the connection, or that it broke, other
+	// than after a GOAWAY without a stream open.
 	ByClient How = iota
-	// Clean means that the Conn closed it without a stream open: after the client
-	// had acknowledged and the last stream had ended, or at the end of its grace.
+	// Clean means that it ended after a GOAWAY without a stream open. Either the
+	// client closed it, as most do, or the Conn did.
 	Clean
 	// Forced means that the Conn closed it at the end of its grace, with streams
 	// still open.
@@ -67,12 +68,36 @@ func nameOf[T ~uint8](v T, names ...string) string {
 	return "unknown"
 }
 
+// Use is what a client has used a connection for.
+type Use uint8
+
+// A connection moves down this list. Some steps may be left out.
+const (
+	// Silent means that the client has not begun to speak HTTP/2.
+	Silent Use = iota
+	// Ready means that the client speaks HTTP/2, but has opened no stream.
+	Ready
+	// Probed means that all streams so far were health checks (Config.Probe).
+	Probed
+	// InUse means that the client has opened a stream that is no health check.
+	InUse
+)
+
+// String returns the use in lower case.
+func (u Use) String() string {
+	return nameOf(u, "silent", "ready", "probed", "in use")
+}
+
 // Observer is notified of what happens to a connection.
 //
 // Its methods are called one at a time and in order, without any lock of the
 // Conn held, and never from within Drain. They may run on the goroutine that
 // reads or writes, so they must not block.
 type Observer interface {
+	// OnUse is called when the use of the connection has changed. A connection that
+	// stays Silent may never be closed: grpc-go drops the Conn if it cannot make a
+	// transport of it.
+	OnUse(u Use)
 	// OnGoAway is called at most once, when the first GOAWAY is on the wire. ours is
 	// true for a GOAWAY that Drain caused, and false for one that the gRPC server
 	// wrote itself.
@@ -106,9 +131,15 @@ var (
 // Config is shared by many connections.
 type Config struct {
 	// Linger is how long the client has to close an Idle connection before the
-	// Conn closes it. Zero means 1 s; a negative value means no time at all.
+	// Conn closes it, counted from the proof that it has read everything. Zero means
+	// 1 s; a negative value means no time at all.
 	Linger time.Duration
+	// Probe reports whether a request with this :path is a health check. Nil means
+	// that none is.
+	Probe func(path string) bool
 }
+
+var defaultConfig Config
 
 // defaultLinger is long enough, over any network, for a client that closes
 // drained connections by itself.
@@ -128,26 +159,26 @@ type Conn struct {
 	ready   readyReader   // made by the first ReadOnReady
 	obs     Observer      // nil once OnClose is called
 	addr    net.Addr
-	linger  time.Duration
+	cfg     *Config
 
 	in inbound // owned by the reader
 
 	mu      sync.Mutex // guards the fields down to drain; never held during I/O or calls of obs
 	streams streams
-	limit   uint32 // the lowest stream ID of all GOAWAYs; streams above it are refused
 
-	state State
-	lost  uint8 // index in losses; 0 means not lost
-	how   How   // set when Closed
+	state       State
+	use         Use
+	useNotified Use
+	lost        uint8 // index in losses; 0 means not lost
+	how         How   // set when Closed
 
-	begun         bool // the client's preface and its first frame have arrived
-	goAway        bool // a GOAWAY is on the wire
-	goAwayOurs    bool // and the first one is ours
-	proofInFlight bool // a proof PING awaits its ACK; there is never a second one
-	acked         bool // a proof PING has been acknowledged
-	clientGone    bool // the read side has ended, or a write failed
-	closing       bool // the Conn is closing the connection
-	unread        bool // the server has ended streams since the latest proof PING
+	begun         bool   // the client's preface and its first frame have arrived
+	goAway        goAway // who sent the first GOAWAY on the wire
+	proofInFlight bool   // a proof PING awaits its ACK; there is never a second one
+	acked         bool   // a proof PING has been acknowledged
+	clientGone    bool   // the read side has ended, or a write failed
+	closing       bool   // the Conn is closing the connection; the client's frames count no more
+	unread        bool   // the server has ended streams since the latest proof PING
 
 	notifying                    bool
 	lossNotified, goAwayNotified bool
@@ -158,16 +189,30 @@ type Conn struct {
 	out     outbound  // owned by the holder of writeMu
 }
 
+// goAway names the side that caused the first GOAWAY on the wire.
+type goAway uint8
+
+const (
+	noGoAway goAway = iota
+	servers
+	ours
+)
+
 // New wraps nc, on which nothing has been read or written yet. With TLS, nc is
 // the plaintext side after the handshake. A nil cfg means the defaults; a nil
 // obs is allowed.
 func New(nc net.Conn, cfg *Config, obs Observer) *Conn {
-	c := &Conn{Conn: nc, linger: defaultLinger, obs: obs, limit: maxStreamID}
-	if cfg != nil && cfg.Linger != 0 {
-		c.linger = cfg.Linger
+	if cfg == nil {
+		cfg = &defaultConfig
 	}
-	c.addr = uniqueAddr(nc.RemoteAddr())
-	return c
+	return &Conn{Conn: nc, cfg: cfg, obs: obs, addr: uniqueAddr(nc.RemoteAddr()), streams: streams{limit: maxStreamID}}
+}
+
+func (c *Conn) linger() time.Duration {
+	if c.cfg.Linger == 0 {
+		return defaultLinger
+	}
+	return c.cfg.Linger
 }
 
 // Streams returns how many streams are in flight, and how many the client has
@@ -177,9 +222,9 @@ func (c *Conn) Streams() (open int, opened uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state == Closed {
-		return 0, c.streams.opened
+		return 0, uint64(c.streams.opened)
 	}
-	return len(c.streams.open), c.streams.opened
+	return c.streams.len(), uint64(c.streams.opened)
 }
 
 // State returns how far the draining of the connection has come.
@@ -207,13 +252,23 @@ const (
 	lostWrite
 )
 
-// RemoteAddr returns the same value on every call, and a different one for each
-// connection. So the address in an RPC's peer.Peer identifies its connection. If
-// the address of the connection below is a pointer, it is returned as it is. An
-// address of any other type is wrapped.
+// RemoteAddr returns the same value on every call. So the address in an RPC's
+// peer.Peer identifies its connection. If the address of the connection below is a
+// pointer, it is returned as it is; see [Conn.WrapAddr]. An address of any other
+// type is wrapped.
 func (c *Conn) RemoteAddr() net.Addr { return c.addr }
 
-// Addr wraps the address of a connection below if that address is not a pointer.
+// WrapAddr makes the address of the connection unique even if other connections
+// have the same pointer, as the streams of a multiplexed session do. Call it before
+// anybody has called RemoteAddr.
+func (c *Conn) WrapAddr() {
+	if _, wrapped := c.addr.(*Addr); !wrapped {
+		c.addr = &Addr{c.addr}
+	}
+}
+
+// Addr wraps the address of a connection below that is no pointer, or one that
+// several connections have.
 type Addr struct{ below net.Addr }
 
 // Network returns the network of the wrapped address.
@@ -232,12 +287,18 @@ func uniqueAddr(a net.Addr) net.Addr {
 	if a == nil {
 		return &Addr{noAddr{}}
 	}
-	t := reflect.TypeOf(a)
-	// Pointers to empty structs may all be equal.
-	if t.Kind() == reflect.Pointer && t.Elem().Size() > 0 {
-		return a
+	v := reflect.ValueOf(a)
+	if v.Kind() != reflect.Pointer {
+		return &Addr{a}
 	}
-	return &Addr{a}
+	// Pointers to empty structs may all be equal, and nil pointers are.
+	if v.IsNil() {
+		return &Addr{noAddr{}}
+	}
+	if v.Type().Elem().Size() == 0 {
+		return &Addr{a}
+	}
+	return a
 }
 
 var errNoSyscallConn = errors.New("h2conn: the connection below has no file descriptor")

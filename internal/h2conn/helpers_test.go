@@ -15,6 +15,7 @@ import (
 type recorder struct {
 	mu    sync.Mutex
 	lines []string
+	uses  []Use
 	how   chan How
 }
 
@@ -24,6 +25,12 @@ func (r *recorder) add(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) OnUse(u Use) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.uses = append(r.uses, u)
 }
 
 func (r *recorder) OnGoAway(ours bool) { r.add("goaway ours=%t", ours) }

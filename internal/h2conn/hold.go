@@ -52,7 +52,7 @@ func (c *Conn) hold() error {
 func (c *Conn) beginHold() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.pending.Load()&pendingGoAway == 0 || len(c.streams.open) == 0 && !c.unread {
+	if c.pending.Load()&pendingGoAway == 0 || c.streams.len() == 0 && !c.unread {
 		return nil
 	}
 	done := make(chan struct{})

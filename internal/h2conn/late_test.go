@@ -271,7 +271,7 @@ func TestNoProofAfterEOF(t *testing.T) {
 			t.Errorf("%d proof PINGs, want 1", n)
 		}
 		_ = c.Close()
-		rec.want(t, "goaway ours=true", "closed: client")
+		rec.want(t, "goaway ours=true", "closed: clean")
 	})
 }
 
@@ -290,7 +290,7 @@ func TestEOFAcknowledges(t *testing.T) {
 		writeSome(t, c, w.take(), 100)
 		wantState(t, c, Idle)
 		_ = c.Close()
-		rec.want(t, "goaway ours=true", "closed: client")
+		rec.want(t, "goaway ours=true", "closed: clean")
 		if !conn.closed {
 			t.Error("the connection below is not closed")
 		}

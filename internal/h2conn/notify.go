@@ -35,13 +35,17 @@ func (c *Conn) nextCallLocked() func() {
 		return nil
 	}
 	switch {
+	case c.use != c.useNotified:
+		c.useNotified = c.use
+		u := c.use
+		return func() { obs.OnUse(u) }
 	case c.lost != 0 && !c.lossNotified:
 		c.lossNotified = true
 		return lossCall(obs, losses[c.lost])
-	case c.goAway && !c.goAwayNotified:
+	case c.goAway != noGoAway && !c.goAwayNotified:
 		c.goAwayNotified = true
-		ours := c.goAwayOurs
-		return func() { obs.OnGoAway(ours) }
+		byUs := c.goAway == ours
+		return func() { obs.OnGoAway(byUs) }
 	case c.state == Closed && c.writeMu.locked():
 		// A client may read a GOAWAY and close before the write of it returns here.
 		// OnClose waits for that write, or OnGoAway would never be called. The writer

@@ -1,6 +1,8 @@
 package h2conn
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -52,17 +54,22 @@ type pair struct {
 	frames []string
 	acks   bool // the client acknowledges PINGs
 	paused chan struct{}
+	served bytes.Buffer // what the server has read
 }
 
 // newPair returns a pair that has exchanged SETTINGS.
 func newPair(t *testing.T, ends func() (net.Conn, net.Conn)) *pair {
+	return newPairServedBy(t, ends, (*pair).serve)
+}
+
+func newPairServedBy(t *testing.T, ends func() (net.Conn, net.Conn), serve func(*pair)) *pair {
 	srv, cli := ends()
 	rec := newRecorder()
 	p := &pair{
 		t: t, c: New(srv, &Config{Linger: testLinger}, rec), client: cli, rec: rec,
 		w: newWire(), acks: true, walk: []State{Open},
 	}
-	go p.serve()
+	go serve(p)
 	go p.read()
 	p.w.WriteString(http2.ClientPreface)
 	_ = p.w.WriteSettings()
@@ -77,8 +84,24 @@ func newPair(t *testing.T, ends func() (net.Conn, net.Conn)) *pair {
 }
 
 func (p *pair) serve() {
-	_, _ = io.Copy(io.Discard, struct{ io.Reader }{p.c})
+	_, _ = io.Copy(servedBy{p}, struct{ io.Reader }{p.c})
 	_ = p.c.Close()
+}
+
+type servedBy struct{ p *pair }
+
+func (s servedBy) Write(b []byte) (int, error) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	return s.p.served.Write(b)
+}
+
+// servedBytes returns how much the server has read.
+func (p *pair) servedBytes() int {
+	p.settle()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.served.Len()
 }
 
 // read is the client. It records the frames that it gets, and acknowledges PINGs.
@@ -115,7 +138,7 @@ func describe(f http2.Frame) string {
 		if f.LastStreamID == maxStreamID && f.ErrCode == http2.ErrCodeNo {
 			return "GOAWAY " + string(f.DebugData())
 		}
-		return "GOAWAY low"
+		return fmt.Sprintf("GOAWAY last=%d %v", f.LastStreamID, f.ErrCode)
 	case *http2.PingFrame:
 		return "PING " + string(f.Data[:])
 	}
@@ -217,13 +240,4 @@ func inBubble(t *testing.T, test func(p *pair, half bool)) {
 			synctest.Test(t, func(t *testing.T) { test(newPair(t, ends), name == "half-close") })
 		})
 	}
-}
-
-// eofWaitIf returns how long the Conn waits for a client that never closes: with
-// half-close it waits for EOF, without it not at all.
-func eofWaitIf(half bool) time.Duration {
-	if half {
-		return wantEOFWait
-	}
-	return 0
 }

@@ -1,6 +1,7 @@
 package h2conn
 
 import (
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/mem"
 )
 
@@ -12,11 +13,18 @@ type readyReader interface {
 
 var _ readyReader = (*Conn)(nil)
 
-// Read reads from the client.
+// Read reads from the client. What comes after the last word is read, too, but not
+// returned.
 func (c *Conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.received(p[:max(0, min(n, len(p)))], err)
-	return n, err
+	for {
+		n, err := c.Conn.Read(p)
+		if c.received(p[:max(0, min(n, len(p)))], err) {
+			return n, err
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 }
 
 // ReadOnReady waits for data and only then takes a buffer of bufSize from the
@@ -32,13 +40,22 @@ func (c *Conn) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, erro
 	if c.ready == nil {
 		c.ready = c.readyReader()
 	}
-	buf, n, err := c.ready.ReadOnReady(bufSize, pool)
-	if buf != nil {
-		c.received((*buf)[:max(0, min(n, len(*buf)))], err)
-	} else {
-		c.received(nil, err)
+	for {
+		buf, n, err := c.ready.ReadOnReady(bufSize, pool)
+		var p []byte
+		if buf != nil {
+			p = (*buf)[:max(0, min(n, len(*buf)))]
+		}
+		if c.received(p, err) {
+			return buf, n, err
+		}
+		if buf != nil {
+			pool.Put(buf)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
 	}
-	return buf, n, err
 }
 
 func (c *Conn) readyReader() readyReader {
@@ -81,9 +98,13 @@ func (r *headerReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, i
 
 // payloadFollows reports whether a payload is sure to follow the n bytes just read.
 func (r *headerReader) payloadFollows(n int) bool {
-	in := r.c.in // a copy: received follows these bytes later
-	in.next(r.header[:n])
-	return in.remaining > 0
+	in := &r.c.in
+	if in.over != 0 || in.preface < uint8(len(http2.ClientPreface)) {
+		return false
+	}
+	next := in.cursor // a copy: received follows these bytes later
+	_, ok := next.readHeader(r.header[:n])
+	return ok && next.remaining > 0
 }
 
 // putIfEmpty puts the buffer back into the pool if nothing was read into it.
@@ -95,8 +116,22 @@ func putIfEmpty(buf *[]byte, n int, err error, pool mem.BufferPool) (*[]byte, in
 	return buf, n, err
 }
 
-// received follows the frames in p, which was read, and handles the read's error.
-func (c *Conn) received(p []byte, err error) {
+// received follows the frames in p, which was read, and handles the read's error. It
+// reports whether p may be passed on to the server. Once the Conn is closing the
+// connection, no frame may that means anything.
+func (c *Conn) received(p []byte, err error) (pass bool) {
+	pass = c.follow(p)
+	if err != nil {
+		c.readFailed(err)
+	}
+	c.notify()
+	return pass
+}
+
+func (c *Conn) follow(p []byte) (pass bool) {
+	if c.in.over == lastWord {
+		return false
+	}
 	locked := false
 	for len(p) > 0 {
 		var ev event
@@ -106,14 +141,15 @@ func (c *Conn) received(p []byte, err error) {
 		if !locked {
 			locked = true
 			c.mu.Lock()
+			if c.closing {
+				c.in.over = lastWord
+				break
+			}
 		}
 		c.onReadLocked(ev)
 	}
 	if locked {
 		c.mu.Unlock()
 	}
-	if err != nil {
-		c.readFailed(err)
-	}
-	c.notify()
+	return c.in.over != lastWord
 }

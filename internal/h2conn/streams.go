@@ -1,66 +1,94 @@
 package h2conn
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // streams is the set of streams in flight.
 type streams struct {
-	open   []uint32 // in ascending order, since stream IDs only rise
-	opened uint64   // streams ever opened
+	ids    []uint32 // in ascending order, since stream IDs only rise; those with hasEnded are gone
+	ended  uint32   // number of ids with hasEnded
+	opened uint32   // streams ever opened: a connection cannot have more than 2^30
 	newest uint32   // the highest ID ever opened
-	peak   uint32   // most streams in flight since there were none
+	limit  uint32   // the lowest stream ID of all GOAWAYs; streams above it are refused
 }
 
-// These bound the room that an idle connection keeps for stream IDs. It keeps as
-// much as its latest RPCs needed, so that the next ones need no new array.
+// hasEnded marks a stream that has ended. Its ID stays among ids for a while, since
+// taking it out would shift all IDs behind it: with 100,000 streams in flight that costs
+// more than the RPC.
+const hasEnded = 1 << 31
+
 const (
+	// fewStreams is how many streams may have ended before ids is tidied up.
+	fewStreams = 32
+	// An idle connection keeps room for as many stream IDs as its latest RPCs needed, so
+	// that the next ones need no new array. These bound it.
 	spareStreams = 16
 	maxSpare     = 128
 )
 
+// len returns how many streams are in flight.
+func (s *streams) len() int { return len(s.ids) - int(s.ended) }
+
 // add counts the stream if it is a new one of the client. A refused stream is not
 // in flight.
-func (s *streams) add(id uint32, refused bool) {
+func (s *streams) add(id uint32) {
 	if id%2 == 0 || id <= s.newest {
 		return
 	}
 	s.newest = id
 	s.opened++
-	if !refused {
-		s.open = append(s.open, id)
-		s.peak = max(s.peak, uint32(len(s.open)))
+	if id <= s.limit {
+		s.ids = append(s.ids, id)
 	}
 }
 
 // remove removes the stream. It reports whether the stream was in flight.
 func (s *streams) remove(id uint32) bool {
-	i, ok := slices.BinarySearch(s.open, id)
-	if !ok {
+	i, ok := s.find(id)
+	if !ok || s.ids[i]&hasEnded != 0 {
 		return false
 	}
-	s.open = slices.Delete(s.open, i, i+1)
-	s.trim()
+	s.ids[i] |= hasEnded
+	s.ended++
+	s.tidy()
 	return true
 }
 
-// removeAbove removes the streams above id, which a GOAWAY has refused.
-func (s *streams) removeAbove(id uint32) {
-	i, ok := slices.BinarySearch(s.open, id)
+// find returns where the stream is among ids, or would be.
+func (s *streams) find(id uint32) (int, bool) {
+	return slices.BinarySearchFunc(s.ids, id, func(have, id uint32) int { return cmp.Compare(have&^hasEnded, id) })
+}
+
+// refuseAbove handles a GOAWAY, which refuses the streams above its last stream ID.
+func (s *streams) refuseAbove(last uint32) {
+	s.limit = min(s.limit, last)
+	i, ok := s.find(s.limit)
 	if ok {
 		i++
 	}
-	s.open = s.open[:i]
-	s.trim()
+	for _, id := range s.ids[i:] {
+		if id&hasEnded != 0 {
+			s.ended--
+		}
+	}
+	s.ids = s.ids[:i]
+	s.tidy()
 }
 
-// trim frees the array once no stream is in flight. A large array goes at once. A
-// smaller one goes if the last busy period used at most a quarter of it.
-func (s *streams) trim() {
-	if len(s.open) > 0 {
-		return
+// tidy frees room. While streams are in flight, at least half of the room is in use. Once
+// none is, a large array goes at once. A smaller one goes if at most a quarter of it was
+// needed.
+func (s *streams) tidy() {
+	switch ended := int(s.ended); {
+	case ended == len(s.ids):
+		if room := cap(s.ids); room > maxSpare || room > spareStreams && ended <= room/4 {
+			s.ids = nil
+		}
+		s.ids, s.ended = s.ids[:0], 0
+	case ended >= fewStreams && ended > len(s.ids)/2:
+		s.ids = slices.DeleteFunc(s.ids, func(id uint32) bool { return id&hasEnded != 0 })
+		s.ended = 0
 	}
-	room := cap(s.open)
-	if room > maxSpare || room > spareStreams && int(s.peak) <= room/4 {
-		s.open = nil
-	}
-	s.peak = 0
 }

@@ -1,9 +1,12 @@
 package h2conn
 
 import (
+	"fmt"
+	"maps"
 	"testing"
 
 	"golang.org/x/net/http2"
+	"pgregory.net/rapid"
 )
 
 // Nothing is kept of many streams once they have ended.
@@ -29,19 +32,19 @@ func TestHeadersFlood(t *testing.T) {
 	}
 	b := server.take()
 	writeSome(t, c, b, len(b))
-	if open, _ := c.Streams(); open != 0 || c.streams.open != nil {
-		t.Errorf("%d streams open, room for %d kept, want none", open, cap(c.streams.open))
+	if open, _ := c.Streams(); open != 0 || cap(c.streams.ids) > 0 {
+		t.Errorf("%d streams open, room for %d kept, want none", open, cap(c.streams.ids))
 	}
 }
 
 // A connection keeps room for as many streams as it needs again and again, and for no
 // more.
 func TestSpareStreams(t *testing.T) {
-	var s streams
+	s := streams{limit: maxStreamID}
 	next := uint32(1)
 	busy := func(n int) {
 		for range n {
-			s.add(next, false)
+			s.add(next)
 			next += 2
 		}
 		for id := next - 2*uint32(n); id < next; id += 2 {
@@ -52,11 +55,66 @@ func TestSpareStreams(t *testing.T) {
 		t.Errorf("%v allocations for 60 streams, want 0", allocs)
 	}
 	busy(4)
-	if cap(s.open) > spareStreams {
-		t.Errorf("room for %d streams after a calm period, want at most %d", cap(s.open), spareStreams)
+	if cap(s.ids) > spareStreams {
+		t.Errorf("room for %d streams after a calm period, want at most %d", cap(s.ids), spareStreams)
 	}
 	busy(maxSpare + 1)
-	if cap(s.open) > maxSpare {
-		t.Errorf("room for %d streams after a flood, want at most %d", cap(s.open), maxSpare)
+	if cap(s.ids) > maxSpare {
+		t.Errorf("room for %d streams after a flood, want at most %d", cap(s.ids), maxSpare)
 	}
+}
+
+// What the end of a stream costs does not depend on how many others there are.
+func BenchmarkStreams(b *testing.B) {
+	for _, n := range []int{1, 100, 10_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := streams{limit: maxStreamID}
+			next, oldest := uint32(1), uint32(1)
+			open := func() { s.add(next); next += 2 }
+			for range n {
+				open()
+			}
+			for b.Loop() {
+				if next >= maxStreamID-2 {
+					b.Skip("all stream IDs are used up")
+				}
+				s.remove(oldest)
+				oldest += 2
+				open()
+			}
+		})
+	}
+}
+
+// The set agrees with a map, whatever the order in which streams end.
+func TestStreamsAgainstAMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, ref, next, limit := streams{limit: maxStreamID}, map[uint32]bool{}, uint32(1), uint32(maxStreamID)
+		for range rapid.IntRange(0, 400).Draw(t, "steps") {
+			switch rapid.SampledFrom([]string{"open", "open", "end", "end", "again", "refuse"}).Draw(t, "step") {
+			case "open":
+				s.add(next)
+				ref[next] = next <= limit
+				next += 2 * rapid.Uint32Range(1, 3).Draw(t, "gap")
+			case "end":
+				id := rapid.Uint32Range(0, next).Draw(t, "id")
+				if got := s.remove(id); got != ref[id] {
+					t.Fatalf("remove(%d) returned %t, want %t", id, got, ref[id])
+				}
+				delete(ref, id)
+			case "again":
+				s.add(rapid.Uint32Range(0, s.newest).Draw(t, "old")) // not new, so it does not count
+			case "refuse":
+				if rapid.IntRange(0, 9).Draw(t, "rarely") == 0 {
+					last := rapid.Uint32Range(0, next+100).Draw(t, "last")
+					s.refuseAbove(last)
+					limit = min(limit, last)
+				}
+			}
+			maps.DeleteFunc(ref, func(id uint32, counts bool) bool { return !counts || id > limit })
+			if s.len() != len(ref) || len(s.ids) > max(2*s.len()+1, fewStreams+s.len()) {
+				t.Fatalf("%d streams in %d IDs, want %d", s.len(), len(s.ids), len(ref))
+			}
+		}
+	})
 }

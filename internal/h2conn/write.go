@@ -32,11 +32,13 @@ const (
 // must accept in a frame.
 const maxDebug = 1024
 
-// These are the frames that may be pending. None is pending any more once the
-// connection is lost, closing or Closed, or its client is gone.
+// These are the frames that may be pending. The first two are pending no more once
+// the connection is lost, closing or Closed, or its client is gone. The last word is
+// pending only while the connection is closing.
 const (
 	pendingGoAway = 1 << iota // and a proof PING after it
 	pendingProof
+	pendingLast
 )
 
 // Write writes p to the client. If a GOAWAY is pending, Write injects it at the
@@ -48,13 +50,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	} else {
 		n, err = c.forward(p)
 	}
-	// If the first write fails, grpc-go without a write buffer makes no transport. It
-	// then closes only the connection that it accepted, so this one closes itself.
-	noTransport := err != nil && !c.out.settingsSent
 	c.endWrite()
-	if noTransport {
-		_ = c.Close()
-	}
 	c.notify()
 	return n, err
 }
@@ -109,11 +105,18 @@ func (c *Conn) writeAround(p []byte) (n int, err error) {
 }
 
 // forward writes p and follows the part that was written: a stream has ended only
-// when its last byte is out.
+// when its last byte is out. Nothing follows the last word, so what the server
+// writes after it is dropped.
 func (c *Conn) forward(p []byte) (int, error) {
+	if c.out.over == lastWord {
+		return len(p), nil
+	}
 	n, err := c.Conn.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite // grpc-go looks at the error alone
+	}
 	c.written(p[:max(0, min(n, len(p)))])
-	if err != nil || n < len(p) {
+	if err != nil {
 		c.writeFailed(err)
 	}
 	return n, err
@@ -141,6 +144,9 @@ func (c *Conn) written(p []byte) {
 
 // inject writes the pending frames, after the hold if there is one.
 func (c *Conn) inject() error {
+	if c.pending.Load()&pendingLast != 0 {
+		return c.sayLast()
+	}
 	if err := c.hold(); err != nil {
 		return err
 	}
@@ -155,7 +161,9 @@ func (c *Conn) inject() error {
 	return nil
 }
 
-// writeFrames writes frames of ours, which out does not follow.
+// writeFrames writes frames of ours, which out does not follow. If that fails, the
+// connection is closed: the server knows nothing of these frames and would go on
+// writing in the middle of one.
 func (c *Conn) writeFrames(frames []byte) error {
 	n, err := c.Conn.Write(frames)
 	if err == nil && n < len(frames) {
@@ -163,6 +171,7 @@ func (c *Conn) writeFrames(frames []byte) error {
 	}
 	if err != nil {
 		c.writeFailed(err)
+		_ = c.Close()
 	}
 	return err
 }
@@ -173,7 +182,8 @@ func (c *Conn) writeFrames(frames []byte) error {
 func (c *Conn) takePending() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pending := c.pending.Swap(0)
+	pending := c.pending.Load() &^ pendingLast
+	c.pending.And(pendingLast)
 	if pending == 0 {
 		return nil
 	}
