@@ -18,6 +18,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/peers"
@@ -190,6 +191,10 @@ func TestKeysOfHandlersReachPlanning(t *testing.T) {
 	defer client.Close()
 	conn := inside.Of(b).Track(server, nil)
 	defer conn.Close()
+	if all := b.plannedConns(); len(all) != 0 {
+		t.Fatalf("a client that has not spoken is planned with: %+v", all)
+	}
+	begin(conn, h2conn.InUse)
 	if all := b.plannedConns(); len(all) != 1 || all[0].Named {
 		t.Fatalf("%+v", all)
 	}

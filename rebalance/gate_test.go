@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/peers"
 )
@@ -66,6 +67,7 @@ func visitor(t *testing.T, b *Balancer) {
 	t.Helper()
 	client, server := net.Pipe()
 	conn := inside.Of(b).Track(server, nil)
+	begin(conn, h2conn.Ready)
 	go io.Copy(io.Discard, client)
 	if err := http2.NewFramer(conn, nil).WriteSettings(); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
 
@@ -41,7 +43,11 @@ func crowded(tb testing.TB, n int, salt string) (b *Balancer, add func(key strin
 		tb.Fatal(err)
 	}
 	var all []net.Conn
-	add = func(key string) { all = append(all, b.reg.Add(&deafConn{}, key)) }
+	add = func(key string) {
+		nc := b.reg.Add(&deafConn{}, key)
+		begin(nc, h2conn.InUse)
+		all = append(all, nc)
+	}
 	for i := range n {
 		add(clientIP(i))
 	}
@@ -52,6 +58,9 @@ func crowded(tb testing.TB, n int, salt string) (b *Balancer, add func(key strin
 	})
 	return b, add
 }
+
+// begin lets the client of a connection begin to use it.
+func begin(nc net.Conn, use h2conn.Use) { conns.FromAddr(nc.RemoteAddr()).OnUse(use) }
 
 // The answer to a query names the keys that this pod has found to be single-homed.
 func TestSingleHomedKeysAreReported(t *testing.T) {

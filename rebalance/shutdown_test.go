@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/peers"
 )
@@ -147,6 +148,7 @@ func TestShutdownServesReturningClients(t *testing.T) {
 					}
 					back, server := net.Pipe()
 					conn := inside.Of(b).Track(server, nil)
+					begin(conn, h2conn.Ready)
 					defer back.Close()
 					defer conn.Close()
 					select {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
 	"github.com/evenkeel-go/evenkeel/internal/peerview"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
@@ -93,10 +94,14 @@ func policyOf(cfg *config.Config, weight string) *plan.Policy {
 	}
 }
 
-// plannedConns fills the loop's buffer with the connections, as planning sees them.
+// plannedConns fills the loop's buffer with the connections, as planning sees them. Health
+// checks are no clients.
 func (b *Balancer) plannedConns() []plan.Conn {
 	buf := b.loop.conns[:0]
 	b.reg.Each(func(i *conns.Info) {
+		if i.Use == h2conn.Probed {
+			return
+		}
 		buf = append(buf, plan.Conn{
 			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Draining: i.Draining,
 			Weight: i.Weight, Streams: i.Streams, FutileDrains: i.FutileDrains, Named: i.Named,

@@ -3,6 +3,7 @@ package serveropts_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -212,6 +213,11 @@ func TestConnectionWithoutAnAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	go func() {
+		_, _ = io.WriteString(client, http2.ClientPreface)
+		_ = http2.NewFramer(client, nil).WriteSettings()
+	}()
+	_, _ = io.ReadFull(conn, make([]byte, len(http2.ClientPreface)+9))
 	if s := bal.Status(); s.Connections != 1 || s.Keys != 1 || conn.RemoteAddr() == nil {
 		t.Errorf("%d connections of %d clients, address %v", s.Connections, s.Keys, conn.RemoteAddr())
 	}

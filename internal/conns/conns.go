@@ -3,8 +3,12 @@ package conns
 import (
 	"errors"
 	"net"
+	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/reason"
@@ -17,13 +21,17 @@ type Registry struct {
 
 	mu         sync.Mutex
 	list       []*Conn // unordered; each Conn has its index
+	arriving   map[uint64]arrival
 	keys       map[string]*keyState
 	draining   int // number of drained connections in list
+	carrying   int // number of connections in list that are load
 	nextID     uint64
+	opened     uint64 // connections ever listed
 	goaways    map[reason.Reason]uint64
 	closed     map[h2conn.How]uint64
-	lost       uint64 // connections whose frames could not be followed to the end
-	sums       load   // of the connections that are not draining
+	lost       int    // connections in list whose frames cannot be followed
+	notHTTP2   uint64 // connections whose client spoke something else
+	sums       sums   // of the connections that are load
 	streams    int    // in flight at the last Sample
 	drains     drainQueue
 	returns    Returns
@@ -32,27 +40,37 @@ type Registry struct {
 
 // keyState is the state of one client: of the connections that have its key.
 type keyState struct {
-	key      string
-	serving  int32    // connections that are not draining
-	draining int32    // connections that are draining, not closed yet
-	history  *history // nil until a connection was drained
+	key     string
+	all     int32    // connections in list
+	serving int32    // those that its client uses and that are not draining
+	history *history // nil until a connection was drained
 }
 
 // Conn is one live connection. A server may hold 100,000 of them, so fields that only
 // some connections need are behind a pointer.
 type Conn struct {
-	reg      *Registry
-	h2       *h2conn.Conn
-	key      *keyState
-	drain    *drainState // nil until it is drained
-	id       uint64
-	opened   time.Duration
-	load     load
-	pos      int32 // in reg.list; -1 once removed
-	returned bool
-	sampled  bool
-	named    bool // by SetKey
+	reg            *Registry
+	h2             *h2conn.Conn
+	key            atomic.Pointer[keyState] // in reg.keys once the connection is listed
+	drain          *drainState              // nil until it is drained
+	id             uint64
+	opened         time.Duration // when it was listed
+	load           load
+	sampledStreams uint32 // ever opened by the last Sample
+	pos            int32  // in reg.list; negative if it is not there
+	use            h2conn.Use
+	returned       bool
+	tentative      bool // returned, but without a stream yet
+	sampled        bool
+	named          bool // by SetKey
+	lost           bool
 }
+
+// The values of Conn.pos outside of the list.
+const (
+	isArriving = -1 // its client has not begun to speak HTTP/2
+	isGone     = -2
+)
 
 // drainState is when and why a connection was drained.
 type drainState struct {
@@ -60,12 +78,19 @@ type drainState struct {
 	reason reason.Reason
 }
 
+// healthService begins the paths of the health checks of grpc.health.v1.
+const healthService = "/grpc.health.v1.Health/"
+
 // NewRegistry returns an empty registry whose epoch is now. linger is how long the client
 // of a drained connection without streams has to close it.
 func NewRegistry(linger time.Duration) *Registry {
 	return &Registry{
-		epoch:      time.Now(),
-		h2:         h2conn.Config{Linger: linger},
+		epoch: time.Now(),
+		h2: h2conn.Config{
+			Linger: linger,
+			Probe:  func(path string) bool { return strings.HasPrefix(path, healthService) },
+		},
+		arriving:   make(map[uint64]arrival),
 		keys:       make(map[string]*keyState),
 		goaways:    make(map[reason.Reason]uint64),
 		closed:     make(map[h2conn.How]uint64),
@@ -79,68 +104,122 @@ func (r *Registry) Now() time.Duration { return time.Since(r.epoch) }
 // At returns the time from the epoch to t.
 func (r *Registry) At(t time.Time) time.Duration { return t.Sub(r.epoch) }
 
-// Add wraps and registers nc. No byte of HTTP/2 may have passed on it yet.
+// Add wraps nc. No byte of HTTP/2 may have passed on it yet. The registry lists the
+// connection once its client speaks HTTP/2, so that probes which only connect do not count.
 func (r *Registry) Add(nc net.Conn, key string) net.Conn {
-	c := &Conn{reg: r, opened: r.Now(), load: load{weight: 1}}
+	c := &Conn{reg: r, pos: isArriving, load: load{weight: 1}}
+	c.key.Store(&keyState{key: key})
 	c.h2 = h2conn.New(nc, &r.h2, c)
 	// The handler of the first RPC must find the connection.
-	indexAdd(c.h2.RemoteAddr(), c)
+	if !indexAdd(c.h2.RemoteAddr(), c) {
+		c.h2.WrapAddr()
+		indexAdd(c.h2.RemoteAddr(), c)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.nextID++
 	c.id = r.nextID
-	c.pos = int32(len(r.list))
-	r.list = append(r.list, c)
-	r.expireLocked(c.opened)
-	c.key = r.keyLocked(key)
-	c.countLocked(1)
-	c.returned = r.returnLocked(c.key)
+	r.arriveLocked(c)
 	return c.h2
 }
 
-func (r *Registry) keyLocked(key string) *keyState {
-	k := r.keys[key]
-	if k == nil {
-		k = &keyState{key: key}
-		r.keys[key] = k
+// In reports whether the connection belongs to r.
+func (c *Conn) In(r *Registry) bool { return c.reg == r }
+
+// OnUse lists the connection and counts it by its use.
+func (c *Conn) OnUse(use h2conn.Use) {
+	r := c.reg
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.pos == isGone {
+		return
 	}
+	r.expireLocked(r.Now())
+	if c.pos == isArriving {
+		r.listLocked(c)
+	}
+	c.countLocked(-1)
+	c.use = use
+	c.countLocked(1)
+	c.noteReturnLocked()
+}
+
+func (r *Registry) listLocked(c *Conn) {
+	r.arrivedLocked(c)
+	c.opened = r.Now()
+	c.pos = int32(len(r.list))
+	r.list = append(r.list, c)
+	r.opened++
+	c.key.Store(r.keyLocked(c.key.Load()))
+	c.countLocked(1)
+}
+
+// keyLocked returns the state that the registry has of the key, which is k if it has none.
+func (r *Registry) keyLocked(k *keyState) *keyState {
+	if known := r.keys[k.key]; known != nil {
+		return known
+	}
+	r.keys[k.key] = k
 	return k
 }
 
 // SetKey gives the connection another key, such as one from a header of its first RPC.
+// Handlers may call it with every RPC, so it takes no lock if nothing changes.
 func (c *Conn) SetKey(key string) {
+	if c.key.Load().key == key {
+		return
+	}
 	r := c.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.pos < 0 || c.key.key == key {
+	if c.pos == isGone || c.key.Load().key == key {
+		return
+	}
+	c.named = true
+	if c.pos == isArriving {
+		c.key.Store(&keyState{key: key})
 		return
 	}
 	r.expireLocked(r.Now())
 	c.countLocked(-1)
-	r.forgetLocked(c.key)
-	c.key, c.named = r.keyLocked(key), true
+	c.endTentativeLocked()
+	r.forgetLocked(c.key.Load())
+	c.key.Store(r.keyLocked(&keyState{key: key}))
 	c.countLocked(1)
-	if h := c.key.history; h != nil && c.opened >= h.latest && !c.returned {
-		c.returned = r.returnLocked(c.key)
+	if h := c.key.Load().history; h != nil && c.opened >= h.latest && !c.returned {
+		c.noteReturnLocked()
 	}
 }
 
-// countLocked adds the connection to the counts of its key, and to the sums if it is not
-// draining. With -1 it takes the connection out of them.
+// isLoad reports whether the connection is load. One without a stream is none, and neither
+// is one that carries only health checks.
+func (c *Conn) isLoad() bool { return c.drain == nil && c.use == h2conn.InUse }
+
+// countLocked adds a listed connection to the counts. With -1 it takes it out of them.
 func (c *Conn) countLocked(n int32) {
+	r, k := c.reg, c.key.Load()
+	k.all += n
 	if c.drain != nil {
-		c.reg.draining += int(n)
-		c.key.draining += n
+		r.draining += int(n)
 		return
 	}
-	c.key.serving += n
-	c.reg.sums.add(&c.load, float64(n))
+	if c.isClients() {
+		k.serving += n
+	}
+	if c.isLoad() {
+		r.carrying += int(n)
+		r.sums.add(&c.load, float64(n))
+	}
 }
+
+// isClients reports whether a client uses the connection, or has it ready for use. A health
+// checker is no client.
+func (c *Conn) isClients() bool { return c.use == h2conn.Ready || c.use == h2conn.InUse }
 
 // forgetLocked drops a key that has neither a connection nor a pending return. Sweep drops
 // the others later.
 func (r *Registry) forgetLocked(k *keyState) {
-	if k.serving+k.draining == 0 && !k.pending() {
+	if k.all == 0 && !k.pending() {
 		delete(r.keys, k.key)
 	}
 }
@@ -157,8 +236,18 @@ func (c *Conn) Draining() <-chan struct{} { return c.h2.Draining() }
 // open. Drain never blocks, and reports whether this call was the one that drained the
 // connection.
 func (c *Conn) Drain(why reason.Reason, text string, grace time.Duration) bool {
+	flush := c.startDrain(why, text, grace)
+	if flush != nil {
+		go flush() // it calls OnGoAway, and the caller may hold a lock that this takes
+	}
+	return flush != nil
+}
+
+// startDrain is Drain, but leaves the write to its caller. It returns nil if this call did
+// not drain the connection.
+func (c *Conn) startDrain(why reason.Reason, text string, grace time.Duration) (flush func()) {
 	if !c.markDraining(why) {
-		return false
+		return nil
 	}
 	return c.h2.Drain("evenkeel: "+text, grace)
 }
@@ -168,13 +257,20 @@ func (c *Conn) markDraining(why reason.Reason) bool {
 	r := c.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.drain != nil || c.pos < 0 {
+	if c.drain != nil || c.pos == isGone {
 		return false
 	}
+	d := &drainState{since: r.Now(), reason: why}
+	if c.pos == isArriving {
+		c.drain = d
+		return true
+	}
 	c.countLocked(-1)
-	c.drain = &drainState{since: r.Now(), reason: why}
+	c.drain = d
 	c.countLocked(1)
-	r.noteDrainLocked(c.key, c.drain)
+	if c.isClients() {
+		r.noteDrainLocked(c.key.Load(), d)
+	}
 	return true
 }
 
@@ -199,33 +295,85 @@ var (
 	_ h2conn.LossObserver = (*Conn)(nil)
 )
 
-// OnLost counts a connection whose frames can no longer be followed. A failed write
-// does not count: that connection is over anyway, mostly because its client closed it.
+// OnLost counts a connection whose frames can no longer be followed, for as long as it
+// lives. A failed write does not count: that connection is over anyway, mostly because its
+// client closed it. Nor does a client that does not speak HTTP/2, since grpc-go closes its
+// connection.
 func (c *Conn) OnLost(err error) {
-	if errors.Is(err, h2conn.ErrWrite) {
-		return
-	}
 	r := c.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lost++
+	switch {
+	case errors.Is(err, h2conn.ErrPreface):
+		r.notHTTP2++
+	case errors.Is(err, h2conn.ErrFrame) && c.pos >= 0:
+		c.lost = true
+		r.lost++
+	}
 }
 
 // OnClose removes the connection from the registry.
 func (c *Conn) OnClose(how h2conn.How) {
-	indexRemove(c.h2.RemoteAddr())
+	indexRemove(c.h2.RemoteAddr(), weak.Make(c))
 	r := c.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.pos < 0 {
+	switch c.pos {
+	case isGone:
+		return
+	case isArriving:
+		r.arrivedLocked(c)
+		c.pos = isGone
 		return
 	}
 	r.closed[how]++
+	if c.lost {
+		r.lost--
+	}
+	r.unlistLocked(c)
+	c.countLocked(-1)
+	c.endTentativeLocked()
+	r.forgetLocked(c.key.Load())
+}
+
+func (r *Registry) unlistLocked(c *Conn) {
 	last := r.list[len(r.list)-1]
 	r.list[c.pos], last.pos = last, c.pos
 	r.list[len(r.list)-1] = nil
 	r.list = r.list[:len(r.list)-1]
-	c.pos = -1
-	c.countLocked(-1)
-	r.forgetLocked(c.key)
+	c.pos = isGone
+}
+
+// arrival is a connection whose client has not begun to speak HTTP/2. The registry does not
+// keep it alive. If grpc-go drops it unclosed, it leaves the index with its memory.
+type arrival struct {
+	conn    weak.Pointer[Conn]
+	since   time.Duration
+	cleanup runtime.Cleanup
+}
+
+// dropped is what remains of an arrival that was dropped unclosed.
+type dropped struct {
+	reg  *Registry
+	conn weak.Pointer[Conn]
+	addr net.Addr
+	id   uint64
+}
+
+func (r *Registry) arriveLocked(c *Conn) {
+	w := weak.Make(c)
+	d := dropped{reg: r, conn: w, addr: c.h2.RemoteAddr(), id: c.id}
+	r.arriving[c.id] = arrival{conn: w, since: r.Now(), cleanup: runtime.AddCleanup(c, forgetDropped, d)}
+}
+
+func forgetDropped(d dropped) {
+	indexRemove(d.addr, d.conn)
+	d.reg.mu.Lock()
+	defer d.reg.mu.Unlock()
+	delete(d.reg.arriving, d.id)
+}
+
+func (r *Registry) arrivedLocked(c *Conn) {
+	r.arriving[c.id].cleanup.Stop()
+	delete(r.arriving, c.id)
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"reflect"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,9 +31,20 @@ func (s stub) RemoteAddr() net.Addr { return s.addr }
 func (s stub) LocalAddr() net.Addr  { return s.addr }
 func (s stub) Close() error         { return nil }
 
+// add adds a connection whose client has opened a stream.
 func add(r *Registry, key string) *Conn {
+	c := arrive(r, key)
+	c.OnUse(h2conn.InUse)
+	return c
+}
+
+// arrive adds a connection whose client has not spoken yet. As in a server, somebody holds
+// it.
+func arrive(r *Registry, key string) *Conn {
 	nc := r.Add(stub{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}, key)
-	return FromAddr(nc.RemoteAddr())
+	c := FromAddr(nc.RemoteAddr())
+	runtime.KeepAlive(nc)
+	return c
 }
 
 func TestHandlerFindsItsConnection(t *testing.T) {
@@ -104,16 +118,36 @@ func TestSweepForgetsClientsThatStayAway(t *testing.T) {
 	})
 }
 
-func TestLostCountsOnlyConnectionsThatLiveOn(t *testing.T) {
+func TestLostCountsOnlyConnectionsThatLive(t *testing.T) {
 	r := NewRegistry(0)
 	c := add(r, "k")
 	c.OnLost(h2conn.ErrWrite)
 	if r.Lost() != 0 {
-		t.Error("a connection that its client closed counts as lost")
+		t.Error("a connection that is over counts as lost")
 	}
-	c.OnLost(h2conn.ErrPreface)
+	c.OnLost(h2conn.ErrFrame)
 	if r.Lost() != 1 || r.Totals().Lost != 1 {
-		t.Error("a client that does not speak HTTP/2 does not count as lost")
+		t.Error("a connection that cannot be followed does not count as lost")
+	}
+	c.OnClose(h2conn.ByClient)
+	if r.Lost() != 0 {
+		t.Error("a connection that is closed counts as lost")
+	}
+}
+
+// A cloud's health check may send an HTTP/1.1 request to the gRPC port.
+func TestOtherProtocolsAreNotLost(t *testing.T) {
+	r := NewRegistry(0)
+	nc := r.Add(&wire{stub: stub{addr: &net.TCPAddr{}}, in: strings.NewReader("GET / HTTP/1.1\r\n\r\n")}, "k")
+	_, _ = nc.Read(make([]byte, 100))
+	want := Totals{NotHTTP2: 1}
+	for range 2 {
+		got := r.Totals()
+		got.GoAways, got.Closed = nil, nil
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("totals %+v, want %+v", got, want)
+		}
+		_ = nc.Close()
 	}
 }
 
@@ -266,4 +300,101 @@ func TestCloseSilentByAge(t *testing.T) {
 			t.Errorf("closed %d connections a second time, want 0", n)
 		}
 	})
+}
+
+// grpc-go closes only the connection that it has accepted if credentials around these refuse
+// the client, if TCP_USER_TIMEOUT cannot be set, or if a write fails early. It drops the
+// wrapped one.
+func TestDroppedConnectionsLeaveNothing(t *testing.T) {
+	r := NewRegistry(0)
+	addrs := make([]net.Addr, 100)
+	for i := range addrs {
+		addrs[i] = r.Add(stub{addr: &net.TCPAddr{Port: i}}, "k").RemoteAddr()
+	}
+	if tot := r.Totals(); tot.Connections != 0 || tot.Opened != 0 || tot.Keys != 0 {
+		t.Errorf("connections on which nobody has spoken count: %+v", tot)
+	}
+	left := func() (n int) {
+		for _, a := range addrs {
+			s := shardOf(a)
+			s.mu.Lock()
+			if _, ok := s.m[a]; ok {
+				n++
+			}
+			s.mu.Unlock()
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return n + len(r.arriving)
+	}
+	for range 1000 {
+		runtime.GC()
+		if left() == 0 {
+			return
+		}
+		runtime.Gosched()
+	}
+	t.Errorf("%d traces are left of connections that were dropped, want none", left())
+}
+
+// The streams of a multiplexed session (yamux, smux) have one address, the same pointer.
+// Their handlers must not drain each other's connections.
+func TestConnectionsWithOneAddress(t *testing.T) {
+	r := NewRegistry(0)
+	for name, shared := range map[string]*net.TCPAddr{"shared": {IP: net.IPv4(127, 0, 0, 1), Port: 7}, "nil": nil} {
+		var all []net.Conn
+		for i := range 4 {
+			nc := r.Add(stub{addr: shared}, "k")
+			if i == 2 { // the first one is closed: the next must not be taken for it
+				_ = all[0].Close()
+			}
+			all = append(all, nc)
+		}
+		seen := map[*Conn]bool{}
+		for _, nc := range all[1:] {
+			c := FromAddr(nc.RemoteAddr())
+			if c == nil || seen[c] || c.h2 != nc {
+				t.Errorf("%s: a handler finds %p, which is not its connection", name, c)
+			}
+			seen[c] = true
+			if got := nc.RemoteAddr().String(); name == "shared" && got != shared.String() {
+				t.Errorf("%s: the address is %s, want %s", name, got, shared)
+			}
+		}
+		if c := FromAddr(all[0].RemoteAddr()); c != nil {
+			t.Errorf("%s: a handler of the closed connection finds another one", name)
+		}
+		for _, nc := range all {
+			_ = nc.Close()
+		}
+	}
+}
+
+// An RPC whose connection has just been closed was tracked. grpc-go cancels its context a
+// moment later.
+func TestUntracked(t *testing.T) {
+	r := NewRegistry(0)
+	c := add(r, "k")
+	rpc := peer.NewContext(t.Context(), &peer.Peer{Addr: c.h2.RemoteAddr()})
+	other := peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{}})
+	canceled, cancel := context.WithCancel(other)
+	cancel()
+	for range 2 {
+		if Untracked(rpc) || Untracked(t.Context()) || Untracked(canceled) {
+			t.Error("an RPC of a tracked connection, none at all, or one that is over counts as untracked")
+		}
+		if !Untracked(other) || !Untracked(peer.NewContext(t.Context(), &peer.Peer{})) {
+			t.Error("an RPC of another connection counts as tracked")
+		}
+		c.OnClose(h2conn.ByClient)
+	}
+}
+
+// Handlers may set the key with every RPC.
+func TestSameKeyTakesNoLock(t *testing.T) {
+	r := NewRegistry(0)
+	c := add(r, "k")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.SetKey("k") // would wait forever
 }

@@ -27,30 +27,34 @@ func (r *Registry) Handshake(raw net.Conn) (done func()) {
 // CloseSilent closes the connections of at least the given age whose clients have not begun
 // to speak HTTP/2, and returns their number. Such a connection carries no RPC.
 func (r *Registry) CloseSilent(age time.Duration) int {
-	until := r.Now() - age
-	var raw []net.Conn
-	var all []*Conn
+	raw, silent := r.silent(r.Now() - age)
+	for _, nc := range raw {
+		_ = nc.Close()
+	}
+	closed := len(raw)
+	for _, c := range silent {
+		if c.h2.CloseSilent() {
+			closed++
+		}
+	}
+	return closed
+}
+
+// silent returns the connections that began before the given time: those in a handshake,
+// and those after it.
+func (r *Registry) silent(until time.Duration) (raw []net.Conn, silent []*Conn) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for h := range r.handshakes {
 		if h.since <= until {
 			raw = append(raw, h.raw)
 			delete(r.handshakes, h)
 		}
 	}
-	for _, c := range r.list {
-		if c.opened <= until {
-			all = append(all, c)
+	for _, a := range r.arriving {
+		if c := a.conn.Value(); c != nil && a.since <= until {
+			silent = append(silent, c)
 		}
 	}
-	r.mu.Unlock()
-	for _, nc := range raw {
-		_ = nc.Close()
-	}
-	closed := len(raw)
-	for _, c := range all {
-		if c.h2.CloseSilent() {
-			closed++
-		}
-	}
-	return closed
+	return raw, silent
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"hash/maphash"
 	"net"
+	"slices"
 	"sync"
+	"weak"
 
 	"google.golang.org/grpc/peer"
 )
@@ -17,8 +19,17 @@ var index [64]shard
 // shard is one part of the index with its own lock, to keep contention low.
 type shard struct {
 	mu sync.RWMutex
-	m  map[net.Addr]*Conn
+	// m holds no connection alive. grpc-go drops those of which it cannot make a transport,
+	// without closing them.
+	m      map[net.Addr]weak.Pointer[Conn]
+	closed []net.Addr // of connections that were closed last; a ring
+	next   int        // where the next one goes
 }
+
+// keptClosed is how many closed connections each shard remembers. Their handlers may go on
+// for a while. Until grpc-go has canceled their contexts, they look like those of a connection
+// that was never tracked.
+const keptClosed = 64
 
 var seed = maphash.MakeSeed()
 
@@ -26,21 +37,37 @@ func shardOf(a net.Addr) *shard {
 	return &index[maphash.Comparable(seed, a)%uint64(len(index))]
 }
 
-func indexAdd(a net.Addr, c *Conn) {
+// indexAdd reports false, and adds nothing, if another connection has the same address, or
+// had it until a moment ago. So it is with the streams of a multiplexed session.
+func indexAdd(a net.Addr, c *Conn) bool {
 	s := shardOf(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.m == nil {
-		s.m = make(map[net.Addr]*Conn)
+	if _, taken := s.m[a]; taken || slices.Contains(s.closed, a) {
+		return false
 	}
-	s.m[a] = c
+	if s.m == nil {
+		s.m = make(map[net.Addr]weak.Pointer[Conn])
+	}
+	s.m[a] = weak.Make(c)
+	return true
 }
 
-func indexRemove(a net.Addr) {
+// indexRemove removes c, but no other connection with the same address.
+func indexRemove(a net.Addr, c weak.Pointer[Conn]) {
 	s := shardOf(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.m[a] != c {
+		return
+	}
 	delete(s.m, a)
+	if len(s.closed) < keptClosed {
+		s.closed = append(s.closed, a)
+		return
+	}
+	s.closed[s.next] = a
+	s.next = (s.next + 1) % keptClosed
 }
 
 // FromAddr returns the connection whose RemoteAddr is a, the identical value and not an
@@ -52,15 +79,32 @@ func FromAddr(a net.Addr) *Conn {
 	s := shardOf(a)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.m[a]
+	return s.m[a].Value()
 }
 
 // FromContext returns the connection that carries the RPC of ctx, or nil if it is not
-// tracked. ok is false if ctx does not belong to an RPC.
+// tracked or has been closed. ok is false if ctx does not belong to an RPC.
 func FromContext(ctx context.Context) (c *Conn, ok bool) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return nil, false
 	}
 	return FromAddr(p.Addr), true
+}
+
+// Untracked reports whether ctx belongs to an RPC on a connection that is not tracked, and
+// was not tracked before it was closed.
+func Untracked(ctx context.Context) bool {
+	p, ok := peer.FromContext(ctx)
+	if !ok || ctx.Err() != nil { // canceled with its connection
+		return false
+	}
+	if p.Addr == nil {
+		return true
+	}
+	s := shardOf(p.Addr)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, live := s.m[p.Addr]
+	return !live && !slices.Contains(s.closed, p.Addr)
 }

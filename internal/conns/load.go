@@ -3,9 +3,12 @@ package conns
 import (
 	"math"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 )
 
-// Loads are sums over the connections that are not draining.
+// Loads are sums over the connections that are load: not draining, and with a stream that is
+// no health check, now or before.
 type Loads struct {
 	// Connections is their number, now.
 	Connections int
@@ -21,29 +24,46 @@ type Loads struct {
 func (r *Registry) Loads() Loads {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := len(r.list) - r.draining
-	if n == 0 {
-		return Loads{} // without the remainders of rounding
+	if r.carrying == 0 {
+		r.sums = sums{} // without the remainders of rounding
 	}
 	s := &r.sums
-	return Loads{Connections: n, Requests: max(0, s.requests), Streams: max(0, s.streams), Weight: max(0, s.weight)}
+	return Loads{Connections: r.carrying, Requests: s.requests.value(), Streams: s.streams.value(), Weight: s.weight.value()}
 }
 
-// load is one connection's part of Loads, or a sum of such parts.
+// load is one connection's part of Loads.
 type load struct {
 	at       time.Duration // of the last Sample
-	opened   uint64        // streams ever opened by then
 	requests float64
 	streams  float64
 	weight   float64
 }
 
+// sums are sums of loads.
+type sums struct{ requests, streams, weight sum }
+
 // add adds n times l.
-func (s *load) add(l *load, n float64) {
-	s.requests += n * l.requests
-	s.streams += n * l.streams
-	s.weight += n * l.weight
+func (s *sums) add(l *load, n float64) {
+	s.requests.add(n * l.requests)
+	s.streams.add(n * l.streams)
+	s.weight.add(n * l.weight)
 }
+
+// sum is a sum from which parts can be taken off again, for years. It keeps what rounding
+// loses apart (Neumaier's summation). One huge part that is gone does not blur the others.
+type sum struct{ high, low float64 }
+
+func (s *sum) add(x float64) {
+	high := s.high + x
+	if math.Abs(s.high) >= math.Abs(x) {
+		s.low += (s.high - high) + x
+	} else {
+		s.low += (x - high) + s.high
+	}
+	s.high = high
+}
+
+func (s *sum) value() float64 { return max(0, s.high+s.low) }
 
 const (
 	requestsOver = 30 * time.Second // time constant of the request rate
@@ -67,7 +87,7 @@ type weighed struct {
 // flight of a connection are averages over its life, in which the past decays with a time
 // constant of 30 s and of 10 s.
 //
-// weigh then returns the weight of each connection; nil weighs every connection as 1. A
+// weigh then returns the weight of each connection that its client uses; nil weighs every connection as 1. A
 // weight that is negative, not a number, infinite or beyond 1e100 counts as 0. weigh is
 // called without locks and may use the registry. A connection that is added during Sample
 // may be left to the next one.
@@ -80,11 +100,15 @@ func (r *Registry) Sample(weigh func(*Info) float64) {
 		batch, below = r.sampleBatch(batch[:0], below, now)
 		for i := range batch {
 			streams += batch[i].info.Streams
-			batch[i].info.Weight = weightBy(weigh, &batch[i].info)
+			if batch[i].info.Use == h2conn.InUse {
+				batch[i].info.Weight = weightBy(weigh, &batch[i].info)
+			}
 		}
 		r.setWeights(batch)
 	}
-	r.sumUp(streams)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.streams = streams
 }
 
 // sampleBatch samples the connections just below an index of the list, and returns the
@@ -112,13 +136,13 @@ func (c *Conn) sampleLocked(now time.Duration) {
 		next.requests, next.streams = float64(opened)/age.Seconds(), float64(open)
 	} else if d := now - c.load.at; d > 0 {
 		age := now - c.opened
-		rate := float64(opened-c.load.opened) / d.Seconds()
+		rate := float64(uint32(opened)-c.sampledStreams) / d.Seconds()
 		next.requests += part(d, age, requestsOver) * (rate - next.requests)
 		next.streams += part(d, age, streamsOver) * (float64(open) - next.streams)
 	} else {
 		return
 	}
-	c.sampled, next.at, next.opened = true, now, opened
+	c.sampled, next.at, c.sampledStreams = true, now, uint32(opened)
 	c.setLoadLocked(&next)
 }
 
@@ -133,7 +157,7 @@ func part(d, age, over time.Duration) float64 {
 }
 
 func (c *Conn) setLoadLocked(l *load) {
-	if c.drain == nil {
+	if c.isLoad() {
 		c.reg.sums.add(&c.load, -1)
 		c.reg.sums.add(l, 1)
 	}
@@ -162,18 +186,5 @@ func (r *Registry) setWeights(batch []weighed) {
 		l := c.load
 		l.weight = batch[i].info.Weight
 		c.setLoadLocked(&l)
-	}
-}
-
-// sumUp computes the sums from scratch. Otherwise rounding errors would add up over the
-// years, and one huge weight that is gone would blur the others.
-func (r *Registry) sumUp(streams int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sums, r.streams = load{}, streams
-	for _, c := range r.list {
-		if c.drain == nil {
-			r.sums.add(&c.load, 1)
-		}
 	}
 }

@@ -42,15 +42,20 @@ func addCaller(r *Registry, key string) *caller {
 	nc := r.Add(&wire{stub: stub{addr: &net.TCPAddr{}}, in: &c.in}, key)
 	c.Conn = FromAddr(nc.RemoteAddr())
 	c.in.WriteString(http2.ClientPreface)
+	_ = c.fr.WriteSettings()
+	c.flush()
 	return c
 }
+
+// pathRoot is the header block of ":path: /".
+var pathRoot = []byte{0x84}
 
 // call opens n streams.
 func (c *caller) call(n int) {
 	for range n {
 		c.last += 2
 		c.open = append(c.open, c.last-1)
-		_ = c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: c.last - 1, EndHeaders: true})
+		_ = c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: c.last - 1, EndHeaders: true, BlockFragment: pathRoot})
 	}
 	c.flush()
 }
@@ -86,7 +91,7 @@ func TestRateOfAYoungConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(0)
 		c := addCaller(r, "k")
-		if i := infoOf(r, c.Conn); i.Weight != 1 || i.RequestRate != 0 || r.Loads() != (Loads{Connections: 1, Weight: 1}) {
+		if i := infoOf(r, c.Conn); i.Weight != 0 || i.RequestRate != 0 || r.Loads() != (Loads{}) {
 			t.Errorf("before the first sample: %+v, %+v", i, r.Loads())
 		}
 		for range 120 {
@@ -248,7 +253,7 @@ func checkSums(t tb, r *Registry) {
 	t.Helper()
 	var want Loads
 	r.Each(func(i *Info) {
-		if !i.Draining {
+		if !i.Draining && i.Use == h2conn.InUse {
 			want.Connections++
 			want.Requests += i.RequestRate
 			want.Streams += i.MeanStreams

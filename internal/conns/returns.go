@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
@@ -31,6 +32,7 @@ type history struct {
 	latest     time.Duration // when a connection was drained last
 	latestEven bool          // that drain was for Even
 	even, rest outcomes      // of the drains in the queue: for Even, and for other reasons
+	tentative  uint32        // connections that came back and have no stream yet
 	// settled is the number of drains whose outcome is known, returned of those that came
 	// back.
 	settled, returned uint32
@@ -63,7 +65,8 @@ func (h *history) settle(returned bool) {
 
 // pending reports whether a new connection of this key would be a return.
 func (k *keyState) pending() bool {
-	return k.history != nil && k.history.even.pending+k.history.rest.pending > 0
+	h := k.history
+	return h != nil && h.even.pending+h.rest.pending > h.tentative
 }
 
 // futileDrains is Info.FutileDrains.
@@ -127,7 +130,38 @@ func (r *Registry) noteDrainLocked(k *keyState, d *drainState) {
 	}
 }
 
-// returnLocked counts a new connection of the key as a return if one is pending. Drains of
+// noteReturnLocked judges by the use of a connection whether its client has come back. With a
+// stream it has. Ready for one, it has come back as far as its own connections go: so does an
+// idle round_robin client, which redials at once. But it counts for Returns and for the past
+// only with a stream. A health checker never comes back.
+func (c *Conn) noteReturnLocked() {
+	k := c.key.Load()
+	switch c.use {
+	case h2conn.Ready:
+		if k.pending() && !c.returned {
+			c.returned, c.tentative = true, true
+			k.history.tentative++
+		}
+	case h2conn.InUse:
+		if c.tentative || !c.returned {
+			c.endTentativeLocked()
+			c.returned = c.reg.returnLocked(k) || c.returned
+		}
+	default:
+		c.endTentativeLocked()
+		c.returned = false
+	}
+}
+
+// endTentativeLocked ends the wait for the first stream of a connection that came back.
+func (c *Conn) endTentativeLocked() {
+	if c.tentative {
+		c.tentative = false
+		c.key.Load().history.tentative--
+	}
+}
+
+// returnLocked counts a connection of the key as a return if one is pending. Drains of
 // the latest kind come first.
 func (r *Registry) returnLocked(k *keyState) bool {
 	if !k.pending() {

@@ -136,7 +136,7 @@ func TestFutileDrains(t *testing.T) {
 		for range 1000 {
 			move(true)
 		}
-		if h := c.key.history; h.settled > maxSettled || h.returned > h.settled || infoOf(r, c).FutileDrains < maxSettled/4 {
+		if h := c.key.Load().history; h.settled > maxSettled || h.returned > h.settled || infoOf(r, c).FutileDrains < maxSettled/4 {
 			t.Errorf("history after 1000 drains: %+v", *h)
 		}
 	})
@@ -190,6 +190,63 @@ func TestDrainsAgainstModel(t *testing.T) {
 		}
 		if tot := r.Totals(); tot.Keys != 0 || len(r.drains.drains) != 0 {
 			t.Fatalf("%+v and %d drains are left, want none", tot, len(r.drains.drains))
+		}
+	})
+}
+
+// Health checks from the address of clients that were drained, kubelet's or a load
+// balancer's, are not the return of these clients. Nor is a connection on which nobody speaks.
+func TestProbesAreNoReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRegistry(0)
+		clients := make([]*Conn, 10) // behind one address; they move elsewhere
+		for i := range clients {
+			clients[i] = add(r, "lb")
+		}
+		for i, c := range clients {
+			c.markDraining(reason.Even)
+			c.OnClose(h2conn.Clean)
+			time.Sleep(2 * time.Second)
+			silent := arrive(r, "lb")
+			probe := arrive(r, "lb")
+			probe.OnUse(h2conn.Ready)
+			probe.OnUse(h2conn.Probed)
+			if n := r.Loads().Connections; probe.returned || n != len(clients)-i-1 {
+				t.Fatalf("a health check counts as a return: %t, or as load: %d", probe.returned, n)
+			}
+			for _, c := range []*Conn{silent, probe} {
+				c.OnClose(h2conn.ByClient)
+			}
+		}
+		time.Sleep(returnWindow + 1)
+		r.Sweep()
+		if got, want := r.Returns(), (Returns{Drained: 10, Away: 10}); got != want {
+			t.Errorf("returns are %+v, want %+v", got, want)
+		}
+		stay := add(r, "lb")
+		if i := infoOf(r, stay); i.FutileDrains != 0 || i.Returned {
+			t.Errorf("the client counts as pinned: %+v", i)
+		}
+	})
+}
+
+// An idle round_robin client redials at once and has no call to make. Its connection is back,
+// so the client is multi-homed, but nothing is known yet of where its calls go.
+func TestIdleClientsReturnForReachAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRegistry(0)
+		add(r, "k").markDraining(reason.Even)
+		first, second := arrive(r, "k"), arrive(r, "k")
+		for _, c := range []*Conn{first, second} {
+			c.OnUse(h2conn.Ready)
+		}
+		if !first.returned || second.returned || r.Returns().Returned != 0 {
+			t.Errorf("one drain makes %t and %t returns, and %+v", first.returned, second.returned, r.Returns())
+		}
+		first.OnClose(h2conn.ByClient)
+		second.OnUse(h2conn.InUse)
+		if !second.returned || r.Returns().Returned != 1 {
+			t.Errorf("a call on the second connection makes no return: %+v", r.Returns())
 		}
 	})
 }

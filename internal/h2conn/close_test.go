@@ -65,7 +65,7 @@ func TestCloseWithoutDrain(t *testing.T) {
 		p.closedAfter(0, ByServer)
 		p.rec.want(p.t, "closed: server")
 		p.walked(Open, Closed)
-		if p.c.Drain("bye", 0) {
+		if drainNow(p.c, "bye", 0) {
 			p.t.Error("Drain of a closed connection returned true")
 		}
 	})

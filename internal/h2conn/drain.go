@@ -23,9 +23,7 @@ func (c *Conn) drainStateLocked() *drainState {
 	return c.drain
 }
 
-// Drain sends GOAWAY(2^31-1, NO_ERROR, debug) and a PING. It never blocks: if the
-// writer is stuck or in the middle of a frame, the writer sends both later. debug
-// is cut to 1 KiB.
+// Drain sends GOAWAY(2^31-1, NO_ERROR, debug) and a PING. debug is cut to 1 KiB.
 //
 // If streams are open, or have been, the server's writes are held before the
 // GOAWAY until the client has read everything sent so far, for at most 100 ms.
@@ -34,15 +32,18 @@ func (c *Conn) drainStateLocked() *drainState {
 // streams open (Forced). If none is open by then, it is closed as an Idle one is
 // (Clean), which gives the client up to 5 s more.
 //
-// Drain reports whether this call started the draining. It returns false if the
-// connection is already draining, closed or lost, or if the server itself has
-// sent a GOAWAY. If the server sends one after Drain but before ours is written,
-// ours is not written; the grace still applies.
-func (c *Conn) Drain(debug string, grace time.Duration) bool {
+// Drain itself never blocks. It returns the function that writes both frames, which
+// may block and which the caller must call, once. If the writer is stuck or in the
+// middle of a frame, the writer sends them later.
+//
+// Drain returns nil if the connection is already draining, closed or lost, or if the
+// server itself has sent a GOAWAY. If the server sends one after Drain but before ours
+// is written, ours is not written; the grace still applies.
+func (c *Conn) Drain(debug string, grace time.Duration) (flush func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != Open || c.lost != 0 || c.clientGone {
-		return false
+		return nil
 	}
 	d := c.drainStateLocked()
 	d.debug = debug[:min(len(debug), maxDebug)]
@@ -51,8 +52,7 @@ func (c *Conn) Drain(debug string, grace time.Duration) bool {
 	}
 	c.pending.Or(pendingGoAway)
 	c.moveLocked(Draining)
-	go c.flush() // the caller may hold locks that its observer takes
-	return true
+	return c.flush
 }
 
 // Draining returns a channel that is closed once the connection is draining or
@@ -82,7 +82,9 @@ func (d *drainState) signalLocked() {
 // onReadLocked handles a frame that the client has sent.
 func (c *Conn) onReadLocked(ev event) {
 	c.begun = true
-	c.useLocked()
+	if ev != framesLost {
+		c.useLocked()
+	}
 	if c.lost != 0 {
 		return
 	}

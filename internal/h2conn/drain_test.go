@@ -191,7 +191,7 @@ func TestDrainOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		yes := make(chan bool, 32)
 		for range cap(yes) {
-			wg.Go(func() { yes <- p.c.Drain("bye", 0) })
+			wg.Go(func() { yes <- drainNow(p.c, "bye", 0) })
 		}
 		wg.Wait()
 		close(yes)
@@ -211,7 +211,7 @@ func TestDrainOnce(t *testing.T) {
 // Debug data is cut to a length that every client must accept.
 func TestDebugDataIsCut(t *testing.T) {
 	inBubble(t, func(p *pair, _ bool) {
-		if !p.c.Drain(string(bytes.Repeat([]byte("x"), 1<<20)), 0) {
+		if !drainNow(p.c, string(bytes.Repeat([]byte("x"), 1<<20)), 0) {
 			p.t.Fatal("Drain returned false")
 		}
 		p.got("GOAWAY "+string(bytes.Repeat([]byte("x"), maxDebug)), "PING evenkeel")

@@ -108,7 +108,7 @@ func play(t tb, c *Conn, nc *memConn, client, server []byte, cut func() (fromSer
 	buf := make([]byte, 1<<10)
 	for step := 0; read < len(client) || written < len(server); step++ {
 		if step == drainAt {
-			c.Drain(testDebug, 0)
+			drainNow(c, testDebug, 0)
 			synctest.Wait()
 		}
 		srv, n := cut()
@@ -207,7 +207,7 @@ func TestDrainAtEveryByte(t *testing.T) {
 			nc := &memConn{}
 			c := New(nc, nil, nil)
 			writeSome(t, c, server, from)
-			c.Drain(testDebug, 0)
+			drainNow(c, testDebug, 0)
 			synctest.Wait()
 			writeSome(t, c, server[from:], len(server))
 			at, _ := injectedAt(t, nc.out.Bytes(), server, testDebug)

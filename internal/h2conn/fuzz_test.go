@@ -69,7 +69,7 @@ func FuzzServerBytes(f *testing.F) {
 			cut := cutter{cuts: cuts}
 			drainedAt := -1
 			for written, step := 0, uint(0); written < len(server); step++ {
-				if step == drainAt && c.Drain(testDebug, 0) {
+				if step == drainAt && drainNow(c, testDebug, 0) {
 					drainedAt = written
 					synctest.Wait()
 				}

@@ -16,7 +16,7 @@ func TestServerGoAwayFirst(t *testing.T) {
 		_ = p.w.WritePing(false, [8]byte{1, 6, 1, 8, 0, 3, 3, 9})
 		p.fromServer()
 		<-draining
-		if p.c.Drain("bye", time.Second) {
+		if drainNow(p.c, "bye", time.Second) {
 			p.t.Error("Drain returned true after a GOAWAY of the server")
 		}
 		_ = p.w.WriteGoAway(1, http2.ErrCodeNo, nil)

@@ -288,7 +288,7 @@ func (r *rig) drainRepeatedly(ctx context.Context, n int, made <-chan struct{}) 
 			}
 		}
 		for _, c := range r.w.live() {
-			if c.Drain("evenkeel: test", 0) {
+			if drainNow(c, "evenkeel: test", 0) {
 				drained++
 			}
 		}
@@ -357,7 +357,7 @@ func TestIdleClientReconnects(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range r.w.live() {
-				c.Drain("evenkeel: test", 0)
+				drainNow(c, "evenkeel: test", 0)
 			}
 			synctest.Wait()
 		}

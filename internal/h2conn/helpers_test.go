@@ -126,3 +126,13 @@ type tb interface {
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 }
+
+// drainNow drains the connection without waiting for the write. It reports whether this
+// call did it.
+func drainNow(c *Conn, debug string, grace time.Duration) bool {
+	flush := c.Drain(debug, grace)
+	if flush != nil {
+		go flush()
+	}
+	return flush != nil
+}

@@ -137,7 +137,7 @@ func TestHoldChangesNoByte(t *testing.T) {
 		_ = w.WriteSettings()
 		settings := w.take()
 		writeSome(t, c, settings, len(settings))
-		c.Drain(testDebug, 0)
+		drainNow(c, testDebug, 0)
 		synctest.Wait()
 		_ = w.WriteData(1, false, []byte("withheld"))
 		w.headers(1, true, true)
@@ -306,7 +306,7 @@ func TestClientEOFEndsHold(t *testing.T) {
 		_ = w.WriteSettingsAck()
 		b := w.take()
 		writeSome(t, c, b, frameHeaderLen)
-		c.Drain(testDebug, 0)
+		drainNow(c, testDebug, 0)
 		go func() {
 			<-nc.eof
 			_, _ = c.Read(make([]byte, 1))
@@ -356,7 +356,7 @@ func TestHoldPingWriteFails(t *testing.T) {
 		_ = w.WriteSettingsAck()
 		b := w.take()
 		writeSome(t, c, b, frameHeaderLen+1) // in mid-frame
-		c.Drain(testDebug, 0)
+		drainNow(c, testDebug, 0)
 		synctest.Wait()
 		start := time.Now()
 		n, err := c.Write(append(b[frameHeaderLen+1:], b...))

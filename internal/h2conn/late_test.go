@@ -93,7 +93,7 @@ func closedBeforeTheWriteReturns(t *testing.T, tc lateCase) {
 		_ = w.WriteGoAway(maxStreamID, http2.ErrCodeNo, []byte(lateMark))
 		b := w.take()
 		go func() { _, _ = c.Write(b) }()
-	} else if !c.Drain(lateMark, time.Hour) {
+	} else if !drainNow(c, lateMark, time.Hour) {
 		t.Fatal("Drain returned false")
 	}
 	<-conn.written
@@ -108,7 +108,7 @@ func closedBeforeTheWriteReturns(t *testing.T, tc lateCase) {
 		t.Error("OnClose was called while the write was under way")
 	default:
 	}
-	if open, _ := c.Streams(); c.State() != Closed || open != 0 || c.Drain("", 0) {
+	if open, _ := c.Streams(); c.State() != Closed || open != 0 || drainNow(c, "", 0) {
 		t.Errorf("state %v, %d streams in flight, or Drain returned true; want %v, 0, false", c.State(), open, Closed)
 	}
 	close(conn.release)
@@ -180,7 +180,7 @@ func newLate(t *testing.T, err error) (*Conn, *lateConn, *recorder) {
 
 // acknowledge drains c, and lets the client acknowledge the GOAWAY.
 func (l *lateConn) acknowledge(c *Conn) {
-	c.Drain("x", 0)
+	drainNow(c, "x", 0)
 	time.Sleep(holdWait)
 	synctest.Wait()
 	w := newWire()
@@ -223,7 +223,7 @@ func TestNothingIsWrittenAfterClose(t *testing.T) {
 		go func() { _, _ = c.Write(b) }()
 		<-conn.written
 		before := conn.out.Len()
-		c.Drain("x", 0)
+		drainNow(c, "x", 0)
 		wantState(t, c, Draining)
 		_ = c.Close()
 		close(conn.release)
@@ -246,7 +246,7 @@ func TestWriteToGoneClient(t *testing.T) {
 	if _, err := c.Write(w.take()); err == nil || c.Lost() != nil {
 		t.Errorf("Write returned %v, lost: %v; want an error, not lost", err, c.Lost())
 	}
-	if c.Drain("x", 0) {
+	if drainNow(c, "x", 0) {
 		t.Error("Drain returned true although the client is gone")
 	}
 	wantState(t, c, Open)
@@ -279,7 +279,7 @@ func TestNoProofAfterEOF(t *testing.T) {
 func TestEOFAcknowledges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, conn, rec := newLate(t, nil)
-		c.Drain("x", 0)
+		drainNow(c, "x", 0)
 		time.Sleep(holdWait)
 		synctest.Wait()
 		wantState(t, c, Draining)

@@ -80,7 +80,7 @@ func TestLostByPartialWrite(t *testing.T) {
 
 func wantLost(t *testing.T, c *Conn, rec *recorder, err error) {
 	t.Helper()
-	if c.Lost() != err || c.Drain(testDebug, 0) {
+	if c.Lost() != err || drainNow(c, testDebug, 0) {
 		t.Errorf("lost: %v, want %v; or Drain returned true", c.Lost(), err)
 	}
 	wantState(t, c, Open)
@@ -107,7 +107,7 @@ func TestWriteFailsAnywhere(t *testing.T) {
 		rec := newRecorder()
 		c := New(nc, nil, rec)
 		writeSome(t, c, server, from)
-		c.Drain(testDebug, 0) // can inject nothing before the next Write
+		drainNow(c, testDebug, 0) // can inject nothing before the next Write
 		n, err := c.Write(server[from:])
 		want := min(limit, at) - from + max(0, limit-at-ours)
 		if failed := err != nil; n != want || failed != (limit < len(wire)) {
@@ -146,7 +146,7 @@ func TestLostBeforeGoAway(t *testing.T) {
 		nc := &memConn{in: []byte("GET / HTTP/1.1\r\n\r\n")}
 		rec := newRecorder()
 		c := New(nc, nil, rec)
-		c.Drain("bye", 0)
+		drainNow(c, "bye", 0)
 		synctest.Wait()
 		wantState(t, c, Draining)
 		_, _ = c.Read(make([]byte, 100))
@@ -174,7 +174,7 @@ func TestGoAwayWriteFails(t *testing.T) {
 		rec := newRecorder()
 		c := New(nc, nil, rec)
 		writeSome(t, c, b, len(b))
-		c.Drain("bye", 0)
+		drainNow(c, "bye", 0)
 		synctest.Wait()
 		rec.want(t, "lost: "+ErrWrite.Error(), "closed: server")
 		if !nc.closed {

@@ -33,7 +33,7 @@ func (o *lockingObserver) callBack() {
 	defer o.callerMu.Unlock()
 	_, _ = o.c.Streams()
 	_ = o.c.State()
-	_ = o.c.Drain("again", 0)
+	_ = drainNow(o.c, "again", 0)
 }
 
 func TestObserverMayLockAndCall(t *testing.T) {
@@ -44,7 +44,7 @@ func TestObserverMayLockAndCall(t *testing.T) {
 		_ = w.WriteSettings()
 		writeSome(t, o.c, w.take(), 100)
 		o.callerMu.Lock()
-		o.c.Drain("bye", 0)
+		drainNow(o.c, "bye", 0)
 		o.want(t) // Drain itself calls nothing
 		o.callerMu.Unlock()
 		synctest.Wait()

@@ -169,7 +169,7 @@ func (p *pair) end(id uint32) { p.w.headers(id, true, true); p.fromServer() }
 
 func (p *pair) drain(grace time.Duration) {
 	p.t.Helper()
-	if !p.c.Drain("bye", grace) {
+	if !drainNow(p.c, "bye", grace) {
 		p.t.Fatal("Drain returned false")
 	}
 	p.settle()

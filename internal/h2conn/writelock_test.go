@@ -73,7 +73,7 @@ func TestDrainBeforeWriteLockIsReleased(t *testing.T) {
 		_ = w.WriteSettings()
 		writeSome(t, c, w.take(), 100)
 		c.writeMu.lock()
-		c.Drain("bye", 0)
+		drainNow(c, "bye", 0)
 		synctest.Wait() // the flush of Drain has found the lock held
 		if !c.release() {
 			t.Fatal("release did not take the lock back to write the GOAWAY")

@@ -48,7 +48,7 @@ type Conn struct {
 	Opened   time.Duration
 	Returned bool
 	Draining bool
-	// Weight is its part of View.Load, 0 or more.
+	// Weight is its part of View.Load, 0 or more. It is 0 if its client has opened no stream.
 	Weight float64
 	// Streams is the number of streams in flight.
 	Streams int

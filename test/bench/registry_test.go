@@ -11,6 +11,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 )
@@ -46,6 +47,7 @@ func fullRegistry(tb testing.TB, n int) (*conns.Registry, []net.Conn) {
 	all := make([]net.Conn, n)
 	for i := range all {
 		all[i] = reg.Add(newSilent(i), keyOf(i))
+		conns.FromAddr(all[i].RemoteAddr()).OnUse(h2conn.InUse)
 	}
 	tb.Cleanup(func() {
 		for _, nc := range all {
@@ -226,6 +228,7 @@ func fullBalancer(b *testing.B, n int) *rebalance.Balancer {
 	for i := range n {
 		nc := newSilent(i / connsPerKey)
 		tracked := inside.Of(bal).Track(nc, nil)
+		conns.FromAddr(tracked.RemoteAddr()).OnUse(h2conn.InUse)
 		b.Cleanup(func() { must(b, tracked.Close()) })
 	}
 	return bal
