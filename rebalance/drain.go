@@ -33,15 +33,7 @@ func (b *Balancer) drain(drains []plan.Drain) {
 // It does not wait for them to close. Do not call it on several pods at the same moment: a
 // client that all of them drain at once has nowhere to go.
 func (b *Balancer) DrainAll(ctx context.Context) int {
-	drained := 0
-	for _, c := range b.reg.Serving() {
-		if ctx.Err() != nil {
-			break
-		}
-		if c.Drain(reason.Manual, "drained by the operator", b.Config().Rebalance.Grace) {
-			drained++
-		}
-	}
+	drained := b.reg.DrainAll(ctx, reason.Manual, "drained by the operator", b.Config().Rebalance.Grace)
 	b.decided("manual", drained, "every connection was drained")
 	return drained
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,7 +114,9 @@ func BenchmarkAddAndClose(b *testing.B) {
 			one, key := newSilent(n), keyOf(n)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := reg.Add(one, key).Close(); err != nil {
+				nc := reg.Add(one, key)
+				conns.FromAddr(nc.RemoteAddr()).OnUse(h2conn.InUse)
+				if err := nc.Close(); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -120,8 +124,46 @@ func BenchmarkAddAndClose(b *testing.B) {
 	}
 }
 
-// BenchmarkEach measures one pass over all connections, as before each plan. The lock is held
-// all the time.
+// BenchmarkWait measures how long a handler that sets another key waits for the lock of the
+// registry, while something visits all connections. Few waits are long, so the longest and the
+// 99th percentile are reported.
+func BenchmarkWait(b *testing.B) {
+	const n = 100_000
+	for name, visit := range map[string]func(*conns.Registry){
+		"nothing": func(*conns.Registry) { time.Sleep(time.Millisecond) },
+		"Each":    func(r *conns.Registry) { r.Each(func(*conns.Info) {}) },
+		"EachKey": func(r *conns.Registry) { r.EachKey(func(string, int) bool { return true }) },
+		"Pick":    func(r *conns.Registry) { r.Pick([]uint64{n}) },
+		"Sample":  func(r *conns.Registry) { r.Sample(nil) },
+		"Totals":  func(r *conns.Registry) { r.Totals() },
+	} {
+		b.Run(name, func(b *testing.B) {
+			reg, all := fullRegistry(b, n)
+			c := conns.FromAddr(all[n/2].RemoteAddr())
+			ctx, cancel := context.WithCancel(b.Context())
+			var visits sync.WaitGroup
+			visits.Go(func() {
+				for ctx.Err() == nil {
+					visit(reg)
+				}
+			})
+			var waits []time.Duration
+			for i := 0; b.Loop(); i++ {
+				begun := time.Now()
+				c.SetKey(keyOf(i % 2))
+				waits = append(waits, time.Since(begun))
+				time.Sleep(50 * time.Microsecond)
+			}
+			cancel()
+			visits.Wait()
+			slices.Sort(waits)
+			b.ReportMetric(float64(waits[len(waits)*99/100].Microseconds()), "p99-us")
+			b.ReportMetric(float64(waits[len(waits)-1].Microseconds()), "max-us")
+		})
+	}
+}
+
+// BenchmarkEach measures one pass over all connections, as before each plan.
 func BenchmarkEach(b *testing.B) {
 	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
 		seen := 0
