@@ -2,8 +2,8 @@
 //
 // A [Conn] sits between grpc-go's server transport and the connection below it:
 // a TCP connection, or the plaintext side of TLS. It follows the frame headers
-// in both directions. It keeps, copies and changes none of the bytes, and
-// remembers nothing of them but the set of open streams.
+// in both directions, and changes none of the bytes. It remembers the set of open
+// streams. Of the first requests it reads the path, to tell health checks from calls.
 //
 // # Draining
 //
@@ -19,14 +19,15 @@
 //	Open -> Draining -> Acknowledged -> Idle -> Closed
 //
 // It is Acknowledged once the PING has come back: the client has read the
-// GOAWAY. It is Idle once no stream is open. The client now has Config.Linger to
-// close the connection. A stream that opens in an Idle connection leads back to
-// Acknowledged.
+// GOAWAY. It is Idle once no stream is open. If streams have ended since the first
+// PING, a second one proves that the client has read the last trailers. The client
+// then has Config.Linger to close the connection. A stream that opens in an Idle
+// connection leads back to Acknowledged.
 //
-// Some clients (Java) never close a drained connection. For those, the Conn
-// half-closes it, waits for the client's EOF, and closes it. If streams have
-// ended since the first PING, a second one first proves that the client has read
-// the last trailers.
+// Some clients (Java) never close a drained connection. For those, the Conn says a
+// last word: a GOAWAY with the newest stream that the server has read. What the
+// client sends after it does not reach the server. The Conn then half-closes the
+// connection, waits for the client's EOF, and closes it.
 //
 // # The hold
 //
