@@ -59,13 +59,19 @@ func (s *stuck) call(t *testing.T, addr string, creds credentials.TransportCrede
 // stoppable runs a real server on loopback that the test stops itself.
 func stoppable(t *testing.T, timeout time.Duration, creds credentials.TransportCredentials, h healthpb.HealthServer) (*rebalance.Balancer, *grpc.Server, string) {
 	t.Helper()
-	cfg := config.Default()
-	cfg.Shutdown.Timeout = timeout
-	bal, err := rebalance.New(cfg)
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	bal, srv := stoppableOn(t, lis, timeout, creds, h)
+	return bal, srv, lis.Addr().String()
+}
+
+func stoppableOn(t *testing.T, lis net.Listener, timeout time.Duration, creds credentials.TransportCredentials, h healthpb.HealthServer) (*rebalance.Balancer, *grpc.Server) {
+	t.Helper()
+	cfg := config.Default()
+	cfg.Shutdown.Timeout = timeout
+	bal, err := rebalance.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +80,7 @@ func stoppable(t *testing.T, timeout time.Duration, creds credentials.TransportC
 	done := make(chan struct{})
 	go func() { defer close(done); srv.Serve(lis) }()
 	t.Cleanup(func() { srv.Stop(); <-done })
-	return bal, srv, lis.Addr().String()
+	return bal, srv
 }
 
 // shutdown calls Shutdown and fails the test if it does not return in time.
@@ -234,6 +240,68 @@ func TestConnectionWithoutAProxyHeaderDoesNotDelayShutdown(t *testing.T) {
 			t.Errorf("Shutdown took %v", took)
 		}
 	})
+}
+
+// headerlessListener accepts connections whose header never comes.
+type headerlessListener struct {
+	net.Listener
+
+	accepted chan net.Conn
+}
+
+func (l headerlessListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	conn = &headerless{Conn: conn, closed: make(chan struct{})}
+	l.accepted <- conn
+	return conn, nil
+}
+
+// refusing are credentials that refuse a client before they read anything.
+type refusing struct {
+	credentials.TransportCredentials
+
+	err error
+}
+
+func (r refusing) Clone() credentials.TransportCredentials { return r }
+
+func (r refusing) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, r.err
+}
+
+// grpc-go asks for the address in several places: with plaintext before it reads, and of the
+// connection below when a handshake has failed, once while it holds the lock of the server.
+func TestGRPCWithoutAProxyHeaderDoesNotDelayShutdown(t *testing.T) {
+	serverTLS, _ := mutualTLS(t)
+	for name, creds := range map[string]credentials.TransportCredentials{
+		"plaintext":      insecure.NewCredentials(),
+		"TLS":            serverTLS,
+		"refused":        refusing{insecure.NewCredentials(), errors.New("refused")},
+		"refused by EOF": refusing{insecure.NewCredentials(), io.EOF},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lis, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			hl := headerlessListener{lis, make(chan net.Conn, 1)}
+			bal, srv := stoppableOn(t, hl, 5*time.Second, creds, &stuck{})
+			silent, err := net.Dial("tcp", lis.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer silent.Close()
+			conn := <-hl.accepted
+			defer conn.Close() // or Stop would hang
+			begun := time.Now()
+			if err := shutdown(t, bal, srv); err != nil {
+				t.Errorf("Shutdown after %v: %v", time.Since(begun), err)
+			}
+		})
+	}
 }
 
 // mutualTLS returns credentials of a server that demands a client certificate, and of a client

@@ -28,9 +28,20 @@ func (t *tracked) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo,
 	defer t.bal.Handshake(raw)()
 	conn, info, err := t.creds.ServerHandshake(raw)
 	if err != nil {
+		closeRefused(raw, err)
 		return conn, info, err
 	}
 	return t.bal.Track(conn, info), info, nil
+}
+
+// closeRefused closes a connection whose handshake has failed. grpc-go does so a moment
+// later, but asks for its RemoteAddr first, in one place with the lock of the server held. If
+// the credentials refused without reading, that call still waits for the PROXY header.
+// ErrConnDispatched means that the connection belongs to somebody else now.
+func closeRefused(raw net.Conn, err error) {
+	if !errors.Is(err, credentials.ErrConnDispatched) {
+		_ = raw.Close()
+	}
 }
 
 // ClientHandshake refuses.
