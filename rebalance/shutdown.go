@@ -1,9 +1,11 @@
 package rebalance
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -19,13 +21,52 @@ type Server interface {
 
 // stop is the state of a Balancer's one shutdown.
 type stop struct {
-	once  sync.Once
-	begun chan struct{} // closed when Shutdown begins
-	ended chan struct{} // closed when it has returned err
-	err   error
+	once    sync.Once
+	begun   chan struct{} // closed when Shutdown begins
+	closing chan struct{} // closed when the servers begin to stop
+	ended   chan struct{} // closed when the first call has returned err
+	err     error
+
+	mu      sync.Mutex // guards what follows
+	servers []Server   // those of all calls
+	until   time.Time  // when all must have stopped
 }
 
-func newStop() stop { return stop{begun: make(chan struct{}), ended: make(chan struct{})} }
+func newStop() stop {
+	return stop{begun: make(chan struct{}), closing: make(chan struct{}), ended: make(chan struct{})}
+}
+
+// begin reports whether this is the first call.
+func (s *stop) begin(timeout time.Duration) (first bool) {
+	s.once.Do(func() {
+		s.mu.Lock()
+		s.until = time.Now().Add(timeout)
+		s.mu.Unlock()
+		close(s.begun)
+		first = true
+	})
+	return first
+}
+
+// add returns those of srv that no call has passed before, and the time by which they must
+// have stopped.
+func (s *stop) add(srv []Server) (more servers, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range srv {
+		if !slices.ContainsFunc(s.servers, func(known Server) bool { return same(known, one) }) {
+			s.servers = append(s.servers, one)
+			more = append(more, one)
+		}
+	}
+	return more, s.until
+}
+
+// same reports whether two values are the same server. A value that cannot be compared, such
+// as a struct with a function in it, has no identity.
+func same(x, y Server) bool {
+	return reflect.ValueOf(x).Comparable() && reflect.ValueOf(y).Comparable() && x == y
+}
 
 // ready reports whether the pod serves, which it does until Shutdown begins.
 func (b *Balancer) ready() bool {
@@ -42,8 +83,12 @@ func (b *Balancer) ready() bool {
 func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 
 // Shutdown stops the servers of this Balancer without failing an RPC. It returns when all
-// have stopped, at the latest half a second after shutdown.timeout (default 20 s). It takes
-// these steps:
+// have stopped, at the latest half a second after shutdown.timeout (default 20 s). Call it
+// with a context of its own, such as context.Background(): a context that ends during the
+// call cuts off the RPCs in flight. One that is done before the call, such as the one that
+// SIGTERM has just canceled, is replaced and a warning logged.
+//
+// Shutdown takes these steps:
 //
 //  1. Lame duck. The pod is no longer ready but still serves, until the source of peers and
 //     DNS no longer list it. This takes at most a third of the time, and none without a source.
@@ -60,8 +105,11 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 //
 // Shutdown returns nil if the servers stopped by themselves, otherwise
 // context.DeadlineExceeded or ctx's error; a server may then still wait for a handler
-// that does not return. A second call waits for the first and returns its result, or ctx's
-// error if ctx ends earlier; its servers are not stopped, so pass all servers to one call.
+// that does not return.
+//
+// A second call waits for the first and returns its result, or ctx's error if ctx ends
+// earlier. Servers that the first call did not have begin to stop with those of the first
+// and have as long, counted from the first call.
 //
 // Stop a server that serves through ServeHTTP yourself, after its web server: grpc-go cuts off
 // its RPCs at once.
@@ -69,12 +117,44 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 // Do not cancel the contexts of Run and of the health endpoint before Shutdown has
 // returned, since peers and the kubelet follow it there.
 func (b *Balancer) Shutdown(ctx context.Context, srv ...Server) error {
-	first := false
-	b.stop.once.Do(func() { first = true; close(b.stop.begun) })
-	if first {
-		defer close(b.stop.ended)
-		b.stop.err = b.shutdown(ctx, srv)
-		return b.stop.err
+	ctx = b.usable(ctx)
+	if !b.stop.begin(b.Config().Shutdown.Timeout) {
+		return b.shutdownMore(ctx, srv)
+	}
+	defer close(b.stop.ended)
+	b.stop.err = b.shutdown(ctx, srv)
+	return b.stop.err
+}
+
+// usable replaces a context that is already done. With it Shutdown would only cut off RPCs,
+// which nobody wants who calls it.
+func (b *Balancer) usable(ctx context.Context) context.Context {
+	if ctx.Err() == nil {
+		return ctx
+	}
+	b.opts.log.Warn("Shutdown was called with a context that is already done, and stops gracefully all the same: "+
+		"pass context.Background(), since shutdown.timeout limits the time", "cause", context.Cause(ctx))
+	return context.WithoutCancel(ctx)
+}
+
+func (b *Balancer) shutdown(ctx context.Context, srv []Server) error {
+	all, until := b.stop.add(srv)
+	timeout := b.Config().Shutdown.Timeout
+	b.decided("shutdown", b.reg.Totals().Connections, "this pod stops within "+timeout.String())
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	b.waitForgotten(ctx, timeout/3)
+	b.drainSpread(ctx, timeout/3)
+	b.serveReturned(ctx, timeout/10)
+	close(b.stop.closing)
+	return b.stopServers(ctx, all)
+}
+
+// shutdownMore is a call after the first. It stops the servers that are new.
+func (b *Balancer) shutdownMore(ctx context.Context, srv []Server) error {
+	var err error
+	if more, until := b.stop.add(srv); len(more) > 0 {
+		err = b.stopWithTheFirst(ctx, more, until)
 	}
 	select {
 	case <-b.stop.ended:
@@ -85,18 +165,18 @@ func (b *Balancer) Shutdown(ctx context.Context, srv ...Server) error {
 			return ctx.Err()
 		}
 	}
-	return b.stop.err
+	return cmp.Or(b.stop.err, err)
 }
 
-func (b *Balancer) shutdown(ctx context.Context, srv []Server) error {
-	timeout := b.Config().Shutdown.Timeout
-	b.decided("shutdown", b.reg.Totals().Connections, "this pod stops within "+timeout.String())
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func (b *Balancer) stopWithTheFirst(ctx context.Context, srv servers, until time.Time) error {
+	b.decided("shutdown", len(srv), "more servers stop with the first, by a second call of Shutdown")
+	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	b.waitForgotten(ctx, timeout/3)
-	b.drainSpread(ctx, timeout/3)
-	b.serveReturned(ctx, timeout/10)
-	return b.stopServers(ctx, servers(srv), min(time.Second, timeout/20))
+	select {
+	case <-b.stop.closing:
+	case <-ctx.Done():
+	}
+	return b.stopServers(ctx, srv)
 }
 
 // servers stops several servers as if they were one.
@@ -118,7 +198,8 @@ const handlersEnd = 500 * time.Millisecond
 
 // stopServers lets RPCs in flight finish. grpc-go waits for handshakes before it drains or
 // cuts off anything, and for handlers even in Stop. stopServers bounds both waits.
-func (b *Balancer) stopServers(ctx context.Context, srv servers, patience time.Duration) error {
+func (b *Balancer) stopServers(ctx context.Context, srv servers) error {
+	patience := min(time.Second, b.Config().Shutdown.Timeout/20)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -129,7 +129,7 @@ func TestSilentConnectionsDoNotDelayStop(t *testing.T) {
 	defer silent.Close()
 	_, answer := h.call(t, addr, insecure.NewCredentials())
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
+	go func() { <-bal.Stopping(); cancel() }()
 	if err := bal.Shutdown(ctx, srv); !errors.Is(err, context.Canceled) {
 		t.Errorf("Shutdown returned %v, want %v", err, context.Canceled)
 	}

@@ -3,8 +3,10 @@ package rebalance
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,6 +230,112 @@ func TestSecondShutdownWaitsForTheFirst(t *testing.T) {
 		}
 		if again := b.Shutdown(t.Context()); again == nil || again.Error() != err.Error() {
 			t.Errorf("a third call: %v", again)
+		}
+	})
+}
+
+// A second call stops the servers that the first did not have: together with the others, and
+// with the same end.
+func TestSecondShutdownStopsItsOwnServers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		takes  time.Duration // of the server of the second call
+		after  time.Duration // when it comes
+		begins time.Duration // when GracefulStop of that server comes
+		ends   time.Duration
+		err    error
+	}{
+		"while the first waits": {takes: 2 * time.Second, after: 2 * time.Second, begins: 10 * time.Second, ends: 12 * time.Second},
+		"at the end":            {takes: 2 * time.Second, after: 20 * time.Second, begins: 20 * time.Second, ends: 22 * time.Second},
+		"too slow":              {takes: time.Hour, after: 20 * time.Second, begins: 20 * time.Second, ends: 30 * time.Second, err: context.DeadlineExceeded},
+		"too late":              {takes: time.Hour, after: time.Minute, begins: time.Minute, ends: time.Minute, err: context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := &hand{renew: true}
+				b := started(t, src, nil)
+				src.set(pods("198.18.0.1", "198.18.0.2"))
+				one := &slowServer{b: b, takes: time.Second, stopped: make(chan struct{})}
+				two := &slowServer{b: b, takes: tc.takes, stopped: make(chan struct{})}
+				begun := time.Now()
+				go b.Shutdown(t.Context(), one)
+				time.Sleep(tc.after)
+				if err := b.Shutdown(t.Context(), one, two); !errors.Is(err, tc.err) {
+					t.Errorf("the second call returned %v, want %v", err, tc.err)
+				}
+				if at := two.graceful.Sub(begun).Round(time.Second); at != tc.begins {
+					t.Errorf("GracefulStop of the second server after %v, want %v", at, tc.begins)
+				}
+				if at := time.Since(begun).Round(time.Second); at != tc.ends {
+					t.Errorf("the second call returned after %v, want %v", at, tc.ends)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// slice is a server that cannot be compared with another.
+type slice []*slowServer
+
+func (s slice) GracefulStop() { s[0].GracefulStop() }
+func (s slice) Stop()         { s[0].Stop() }
+
+func TestServersThatCannotBeCompared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := started(t, &hand{renew: true}, nil)
+		for range 2 {
+			srv := slice{{b: b, takes: time.Second, stopped: make(chan struct{})}}
+			if err := b.Shutdown(t.Context(), srv); err != nil || srv[0].graceful.IsZero() {
+				t.Errorf("Shutdown returned %v, GracefulStop at %v", err, srv[0].graceful)
+			}
+		}
+	})
+}
+
+// A program that waits for the context of its signals and then stops with that same context
+// stops gracefully all the same, and is told.
+func TestShutdownWithAContextThatIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged strings.Builder
+		b, err := New(config.Default(), WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(errors.New("SIGTERM"))
+		srv := &slowServer{b: b, takes: 5 * time.Second, stopped: make(chan struct{})}
+		begun := time.Now()
+		if err := b.Shutdown(ctx, srv); err != nil {
+			t.Errorf("Shutdown returned %v after %v", err, time.Since(begun))
+		}
+		if took := time.Since(begun); took != 5*time.Second {
+			t.Errorf("Shutdown took %v, want the 5 s of the server", took)
+		}
+		for _, part := range []string{"level=WARN", "context.Background()", "cause=SIGTERM"} {
+			if !strings.Contains(logged.String(), part) {
+				t.Errorf("the log has no %q:\n%s", part, &logged)
+			}
+		}
+		endless := &slowServer{b: b, takes: time.Hour, stopped: make(chan struct{})}
+		if err := b.Shutdown(ctx, endless); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown of a server that does not end returned %v", err)
+		}
+	})
+}
+
+// A context that ends during the call still cuts off.
+func TestShutdownWithAContextThatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := started(t, &hand{renew: true}, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(3*time.Second, cancel)
+		begun := time.Now()
+		srv := &slowServer{b: b, takes: time.Hour, stopped: make(chan struct{})}
+		if err := b.Shutdown(ctx, srv); !errors.Is(err, context.Canceled) {
+			t.Errorf("Shutdown returned %v", err)
+		}
+		if took := time.Since(begun); took > 4*time.Second {
+			t.Errorf("Shutdown took %v, want 3 s", took)
 		}
 	})
 }
