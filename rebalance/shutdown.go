@@ -26,6 +26,7 @@ type stop struct {
 	closing chan struct{} // closed when the servers begin to stop
 	ended   chan struct{} // closed when the first call has returned err
 	err     error
+	blind   sync.Once // the lack of Run is logged once
 
 	mu      sync.Mutex // guards what follows
 	servers []Server   // those of all calls
@@ -115,7 +116,8 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 // its RPCs at once.
 //
 // Do not cancel the contexts of Run and of the health endpoint before Shutdown has
-// returned, since peers and the kubelet follow it there.
+// returned, since peers and the kubelet follow it there. Without Run, the lame duck waits for
+// DNS alone, and an error is logged.
 func (b *Balancer) Shutdown(ctx context.Context, srv ...Server) error {
 	ctx = b.usable(ctx)
 	if !b.stop.begin(b.Config().Shutdown.Timeout) {
@@ -240,13 +242,32 @@ func (b *Balancer) waitForgotten(ctx context.Context, most time.Duration) {
 	defer cancel()
 	tick := time.NewTicker(stopPoll)
 	defer tick.Stop()
-	for b.peers.Listed() || b.inDNS(ctx, own) {
+	for b.listed() || b.inDNS(ctx, own) {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// listed reports whether the source of peers lists this pod. Without Run nobody watches the
+// source, and what it said last would hold forever.
+func (b *Balancer) listed() bool {
+	if b.running.Load() {
+		return b.peers.Listed()
+	}
+	b.stop.blind.Do(func() {
+		text := "Run has ended"
+		if !b.ran.Load() {
+			text = "Run was not called"
+		}
+		text += ", so this pod cannot wait until the source of peers no longer lists it: clients that are still sent here may fail. " +
+			"Cancel the context of Run only after Shutdown has returned"
+		b.opts.log.Error(text)
+		b.decided("shutdown", 0, text)
+	})
+	return false
 }
 
 // inDNS reports whether DNS still sends clients here. It reports false if the DNS server

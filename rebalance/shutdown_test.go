@@ -113,6 +113,7 @@ func TestLameDuckByName(t *testing.T) {
 					b.clientDNS.set(tc.resolve)
 				}
 				b.peers.Update(both)
+				b.running.Store(true)
 				time.AfterFunc(tc.listed, func() { b.peers.Update(one) })
 				time.AfterFunc(tc.inDNS, func() { z.set(one) })
 				begun := time.Now()
@@ -120,6 +121,57 @@ func TestLameDuckByName(t *testing.T) {
 				if took, want := time.Since(begun), max(tc.listed, tc.inDNS); took < want || took > want+time.Second {
 					t.Errorf("waited %v, want %v", took, want)
 				}
+			})
+		})
+	}
+}
+
+// Without Run nobody learns that the source has forgotten this pod. DNS is asked by Shutdown
+// itself.
+func TestLameDuckWithoutRun(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ends    time.Duration // when Run ends
+		inDNS   time.Duration
+		resolve string
+		want    time.Duration
+	}{
+		"ended before":       {ends: -1, want: 0},
+		"ends meanwhile":     {ends: 3 * time.Second, want: 3 * time.Second},
+		"ended, but DNS has": {ends: -1, inDNS: 7 * time.Second, resolve: "hello.test", want: 7 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var logged strings.Builder
+				src := &hand{renew: true}
+				b, err := New(config.Default(), WithPeers(src), WithSelf("pod-a", "198.18.0.1"), WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+				if err != nil {
+					t.Fatal(err)
+				}
+				z := &zone{}
+				z.set(pods("198.18.0.1"))
+				b.clientDNS.resolver, b.clientDNS.fixed = z, true
+				b.clientDNS.set(tc.resolve)
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { defer close(done); b.Run(ctx) }()
+				src.set(pods("198.18.0.1", "198.18.0.2"))
+				synctest.Wait()
+				if tc.ends < 0 {
+					cancel()
+					<-done
+				} else {
+					time.AfterFunc(tc.ends, cancel)
+				}
+				time.AfterFunc(tc.inDNS, func() { z.set(peers.Membership{}) })
+				begun := time.Now()
+				b.waitForgotten(t.Context(), 10*time.Second)
+				if took := time.Since(begun).Round(time.Second); took != tc.want {
+					t.Errorf("waited %v, want %v", took, tc.want)
+				}
+				if n := strings.Count(logged.String(), "level=ERROR"); n != 1 || !strings.Contains(logged.String(), "Run has ended") {
+					t.Errorf("%d errors are logged, want one:\n%s", n, &logged)
+				}
+				<-done
 			})
 		})
 	}
