@@ -227,6 +227,11 @@ type Shutdown struct {
 	// 20s, which fits with a preStop of 5 s into the 30 s that Kubernetes gives a pod. From
 	// 1s to 1h.
 	Timeout time.Duration `json:"timeout"`
+	// Minimum is how long a stopping pod serves on at least before it drains its
+	// connections, for load balancers that deregister a target slowly. It is part of
+	// Timeout and must be below it. Default 0s: only until the source of peers and DNS no
+	// longer list the pod. At most 59m.
+	Minimum time.Duration `json:"minimum"`
 }
 
 // Default returns the default configuration. It is valid, has no source of peers, and so

@@ -186,6 +186,10 @@ func TestValidateMessages(t *testing.T) {
 		"peers.tls.key: is empty, but peers.tls.cert is set and needs it":                                            func(c *Config) { c.Peers.TLS = PeersTLS{Cert: "c", CA: "a"} },
 		"peers.tls.cert: is empty, but peers.tls.key is set and needs it":                                            func(c *Config) { c.Peers.TLS = PeersTLS{Key: "k", CA: "a"} },
 		"shutdown.timeout: 0s is too low, allowed: 1s to 1h":                                                         func(c *Config) { c.Shutdown.Timeout = 0 },
+		"shutdown.minimum: -1s is too low, allowed: 0s to 59m":                                                       func(c *Config) { c.Shutdown.Minimum = -time.Second },
+		"shutdown.minimum: 20s is not below shutdown.timeout (20s), which leaves no time to drain: raise shutdown.timeout, and terminationGracePeriodSeconds above it": func(c *Config) {
+			c.Shutdown.Minimum = 20 * time.Second
+		},
 	} {
 		cfg := Default()
 		change(&cfg)

@@ -111,7 +111,7 @@ func ChangedKeys(before, after Config) []string {
 // RestartNeeded returns the keys whose values differ and that take effect only in a new
 // process, in the order of the struct: those of grpc.NewServer (policy.maxConnectionIdle,
 // keepaliveTime, keepaliveTimeout, minClientPing, permitWithoutStream), peers, clients and
-// shutdown.timeout. Balancer.Apply applies all others.
+// the two of shutdown. Balancer.Apply applies all others.
 func RestartNeeded(before, after Config) []string {
 	live := map[string]bool{}
 	for _, r := range rules {
@@ -136,7 +136,8 @@ func checkEach(tree *conf.Tree) {
 	}
 }
 
-// checkTogether finds keys that are empty although another key needs them.
+// checkTogether finds keys that do not go together, such as one that is empty although
+// another needs it.
 func checkTogether(c Config, tree *conf.Tree) {
 	missing := ""
 	switch c.Peers.Source {
@@ -158,6 +159,16 @@ func checkTogether(c Config, tree *conf.Tree) {
 		tree.Add(missing, where, "is empty, but peers.source is "+c.Peers.Source+" and needs it")
 	}
 	checkTLS(tree)
+	checkShutdown(c.Shutdown, tree)
+}
+
+// checkShutdown finds a minimum that leaves no time to drain connections.
+func checkShutdown(s Shutdown, tree *conf.Tree) {
+	if s.Minimum > 0 && s.Minimum >= s.Timeout {
+		where := cmp.Or(tree.Origin("shutdown.minimum"), tree.Origin("shutdown.timeout"))
+		tree.Add("shutdown.minimum", where, conf.Duration(s.Minimum)+" is not below shutdown.timeout ("+conf.Duration(s.Timeout)+
+			"), which leaves no time to drain: raise shutdown.timeout, and terminationGracePeriodSeconds above it")
+	}
 }
 
 // checkTLS finds the files of peers.tls that are missing although another one is set.

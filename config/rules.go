@@ -73,6 +73,7 @@ var rules = []rule{
 	{"clients.dns.name", dnsName{}, false},
 	{"clients.dns.server", address{}, false},
 	{"shutdown.timeout", within(time.Second, time.Hour), false},
+	{"shutdown.minimum", within(0, 59*time.Minute), false}, // below the most of the timeout,
 }
 
 type durations struct {

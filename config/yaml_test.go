@@ -49,6 +49,9 @@ func drawConfig(t *rapid.T) Config {
 	if cfg.Peers.DNS.Name == "" || cfg.Peers.Kubernetes.Service == "" {
 		cfg.Peers.Source = SourceNone
 	}
+	if cfg.Shutdown.Minimum >= cfg.Shutdown.Timeout {
+		cfg.Shutdown.Minimum = 0
+	}
 	return cfg
 }
 

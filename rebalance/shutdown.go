@@ -91,8 +91,10 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 //
 // Shutdown takes these steps:
 //
-//  1. Lame duck. The pod is no longer ready but still serves, until the source of peers and
-//     DNS no longer list it. This takes at most a third of the time, and none without a source.
+//  1. Lame duck. The pod is no longer ready but still serves, for shutdown.minimum and then
+//     until the source of peers and DNS no longer list it. The second wait takes at most a
+//     third of the time, and none without a source. Here and below, the time is
+//     shutdown.timeout less shutdown.minimum.
 //  2. Every connection is drained, each at a random moment within at most a third of the
 //     time. Pods that stop together must not drain one client at the same moment.
 //  3. If clients resolve a DNS name, clients that come back are still served. A resolver
@@ -141,13 +143,15 @@ func (b *Balancer) usable(ctx context.Context) context.Context {
 
 func (b *Balancer) shutdown(ctx context.Context, srv []Server) error {
 	all, until := b.stop.add(srv)
-	timeout := b.Config().Shutdown.Timeout
-	b.decided("shutdown", b.reg.Totals().Connections, "this pod stops within "+timeout.String())
+	cfg := b.Config().Shutdown
+	b.decided("shutdown", b.reg.Totals().Connections, "this pod stops within "+cfg.Timeout.String())
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	b.waitForgotten(ctx, timeout/3)
-	b.drainSpread(ctx, timeout/3)
-	b.serveReturned(ctx, timeout/10)
+	rest := cfg.Timeout - cfg.Minimum
+	b.serveOn(ctx, cfg.Minimum)
+	b.waitForgotten(ctx, rest/3)
+	b.drainSpread(ctx, rest/3)
+	b.serveReturned(ctx, rest/10)
 	close(b.stop.closing)
 	return b.stopServers(ctx, all)
 }
@@ -230,6 +234,19 @@ func (b *Balancer) stopServers(ctx context.Context, srv servers) error {
 
 // stopPoll is how often Shutdown checks whether it may go on.
 const stopPoll = 100 * time.Millisecond
+
+// serveOn waits for shutdown.minimum. Load balancers that this pod cannot ask may send it
+// clients for that long.
+func (b *Balancer) serveOn(ctx context.Context, least time.Duration) {
+	if least == 0 {
+		return
+	}
+	b.decided("shutdown", 0, "this pod serves on for "+least.String()+" (shutdown.minimum)")
+	select {
+	case <-ctx.Done():
+	case <-time.After(least):
+	}
+}
 
 // waitForgotten waits until no new client is sent here. It waits even if no client is
 // connected, since the next one would find the port closed.

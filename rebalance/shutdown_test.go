@@ -177,6 +177,53 @@ func TestLameDuckWithoutRun(t *testing.T) {
 	}
 }
 
+// A load balancer that deregisters slowly sends clients for shutdown.minimum. The pod serves
+// on for that long, even if nothing lists it, and drains within the rest of the time.
+func TestShutdownMinimum(t *testing.T) {
+	for name, tc := range map[string]struct {
+		peers    bool
+		forgets  time.Duration // when the source forgets the pod; 0: never
+		graceful time.Duration // when GracefulStop comes, at the earliest
+		err      error
+	}{
+		"no source":           {graceful: 20 * time.Second},
+		"forgotten meanwhile": {peers: true, forgets: 5 * time.Second, graceful: 20 * time.Second},
+		"forgotten later":     {peers: true, forgets: 22 * time.Second, graceful: 22 * time.Second},
+		"remembered":          {peers: true, graceful: 23330 * time.Millisecond}, // and a third of the 10 s that are left
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := &hand{renew: true}
+				slow := func(c *config.Config) { c.Shutdown.Minimum = 20 * time.Second }
+				var b *Balancer
+				if tc.peers {
+					b = started(t, src, slow)
+					src.set(pods("198.18.0.1", "198.18.0.2"))
+				} else {
+					b = started(t, nil, slow)
+				}
+				visitor(t, b)
+				if tc.forgets > 0 {
+					time.AfterFunc(tc.forgets, func() { src.set(pods("198.18.0.2")) })
+				}
+				srv := &slowServer{b: b, takes: time.Second, stopped: make(chan struct{})}
+				begun := time.Now()
+				time.AfterFunc(19*time.Second, func() {
+					if st := b.Status(); st.Draining != 0 || st.Ready {
+						t.Errorf("after 19 s, %d connections are drained, ready: %v", st.Draining, st.Ready)
+					}
+				})
+				if err := b.Shutdown(t.Context(), srv); err != nil {
+					t.Errorf("Shutdown: %v", err)
+				}
+				if at := srv.graceful.Sub(begun); at < tc.graceful || at > tc.graceful+1500*time.Millisecond {
+					t.Errorf("GracefulStop after %v, want %v and the spread", at, tc.graceful)
+				}
+			})
+		})
+	}
+}
+
 // A client whose resolver rests comes back to the pod that drained it, since it knows no
 // other. The pod serves it until the client has resolved again.
 func TestShutdownServesReturningClients(t *testing.T) {

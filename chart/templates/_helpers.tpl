@@ -148,10 +148,21 @@ value, the most, and whether 0 is allowed although it is below the least.
   "rebalance.settle" (list "0s" "5m" false)
   "rebalance.grace" (list "1s" "8760h" true)
   "peers.dns.interval" (list "100ms" "10s" false)
-  "shutdown.timeout" (list "1s" "1h" false) }}
+  "shutdown.timeout" (list "1s" "1h" false)
+  "shutdown.minimum" (list "0s" "59m" false) }}
 {{- $value := $e }}
 {{- range splitList "." $key }}{{ $value = get $value . }}{{ end }}
 {{- include "evenkeel.checkDuration" (concat (list $key $value) $range) }}
+{{- end }}
+{{- end }}
+
+{{/* Checks that shutdown.minimum leaves time to drain, as the server does. */}}
+{{- define "evenkeel.checkShutdown" -}}
+{{- $timeout := default "20s" .Values.evenkeel.shutdown.timeout }}
+{{- $minimum := default "0s" .Values.evenkeel.shutdown.minimum }}
+{{- $least := include "evenkeel.exactSeconds" $minimum | float64 }}
+{{- if and (gt $least 0.0) (ge $least (include "evenkeel.exactSeconds" $timeout | float64)) }}
+{{- fail (printf "evenkeel.shutdown.minimum: %v is not below evenkeel.shutdown.timeout (%v), which leaves no time to drain; raise the timeout" $minimum $timeout) }}
 {{- end }}
 {{- end }}
 
@@ -194,6 +205,7 @@ The value of terminationGracePeriodSeconds: the user's if it is long enough, oth
 The kubelet's clock starts before preStop, and the kubelet kills what still runs at its end.
 */}}
 {{- define "evenkeel.graceSeconds" -}}
+{{- include "evenkeel.checkShutdown" . }}
 {{- $sleep := int .Values.preStop.sleepSeconds }}
 {{- $timeout := default "20s" .Values.evenkeel.shutdown.timeout }}
 {{- $needed := add $sleep (include "evenkeel.seconds" $timeout | int) }}

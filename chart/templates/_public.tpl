@@ -7,6 +7,7 @@ values, on top of this chart's defaults. README.md has an example.
 {{/* evenkeel.configYAML is the server's configuration as a YAML tree. */}}
 {{- define "evenkeel.configYAML" -}}
 {{- include "evenkeel.checkDurations" . }}
+{{- include "evenkeel.checkShutdown" . }}
 {{- $cfg := deepCopy .Values.evenkeel }}
 {{- $peers := $cfg.peers }}
 {{- if and (eq $peers.source "static") (not $peers.static) }}

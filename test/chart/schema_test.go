@@ -70,7 +70,11 @@ func TestRangesOfDurations(t *testing.T) {
 			if tc.d < 0 {
 				continue
 			}
-			if _, err := tryRender(t, nest("evenkeel."+key, tc.d.String())); (err == nil) != tc.ok || err != nil && !strings.Contains(err.Error(), "evenkeel."+key) {
+			set := nest("evenkeel."+key, tc.d.String())
+			if key == "shutdown.minimum" { // it must be below the timeout
+				set["evenkeel"].(values)["shutdown"].(values)["timeout"] = "1h"
+			}
+			if _, err := tryRender(t, set); (err == nil) != tc.ok || err != nil && !strings.Contains(err.Error(), "evenkeel."+key) {
 				t.Errorf("%s=%v: got error %v, want accepted %v", key, tc.d, err, tc.ok)
 			}
 		}
