@@ -83,7 +83,6 @@ func TestShutdownOfARealBalancer(t *testing.T) {
 		if w := get(t, h, "/readyz"); w.Code != 503 {
 			t.Errorf("/readyz while stopping: got %d, want 503", w.Code)
 		}
-		cancel() // as clients do that follow the drain
 		if err := <-done; err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}

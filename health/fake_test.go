@@ -16,6 +16,7 @@ type fake struct {
 	mu       sync.Mutex
 	st       rebalance.Status
 	stopping chan struct{}
+	closing  chan struct{}
 	stopOnce sync.Once
 	seen     atomic.Int64
 	port     atomic.Int64
@@ -27,7 +28,7 @@ type fake struct {
 var _ source = (*fake)(nil)
 
 func newFake(st rebalance.Status) *fake {
-	return &fake{st: st, stopping: make(chan struct{})}
+	return &fake{st: st, stopping: make(chan struct{}), closing: make(chan struct{})}
 }
 
 func (f *fake) Status() rebalance.Status {
@@ -60,6 +61,7 @@ func (f *fake) Ready() bool {
 }
 
 func (f *fake) Stopping() <-chan struct{} { return f.stopping }
+func (f *fake) Closing() <-chan struct{}  { return f.closing }
 func (f *fake) stop()                     { f.stopOnce.Do(func() { close(f.stopping) }) }
 func (f *fake) SetHealthPort(port int)    { f.port.Store(int64(port)) }
 

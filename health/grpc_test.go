@@ -196,23 +196,24 @@ func TestEveryCallIsChecked(t *testing.T) {
 // One goroutine waits, however many streams are open.
 func TestOneGoroutineForAllWatches(t *testing.T) {
 	s := &service{Server: grpchealth.NewServer(), src: newFake(sampleStatus(epoch))}
-	s.beginWatch()
+	all := make([]watch, 101)
+	s.beginWatch(&all[0])
 	first := s.idle
-	for range 100 {
-		s.beginWatch()
+	for i := range all[1:] {
+		s.beginWatch(&all[i+1])
 	}
 	if s.idle != first {
 		t.Error("a second goroutine started while the first was waiting")
 	}
-	for range 100 {
-		s.endWatch()
+	for i := range all[1:] {
+		s.endWatch(&all[i+1])
 	}
 	select {
 	case <-first:
 		t.Error("the goroutine ended while a Watch was open")
 	default:
 	}
-	s.endWatch()
+	s.endWatch(&all[0])
 	<-first
 }
 

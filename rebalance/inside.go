@@ -31,6 +31,7 @@ func (i interior) Track(nc net.Conn, auth credentials.AuthInfo) net.Conn {
 
 func (i interior) Seen(ctx context.Context) bool              { return i.b.seen(ctx) }
 func (i interior) Ready() bool                                { return i.b.ready() }
+func (i interior) Closing() <-chan struct{}                   { return i.b.stop.closing }
 func (i interior) Report(hashedKeys []string) peerz.Report    { return i.b.report(hashedKeys) }
 func (i interior) CheckPeer(state *tls.ConnectionState) error { return i.b.checkPeer(state) }
 func (i interior) PeersTLS() *tls.Config                      { return i.b.peersTLS() }

@@ -35,6 +35,8 @@ type Health interface {
 	Seen(ctx context.Context) bool
 	// Ready reports whether the pod serves, which it does until Shutdown begins.
 	Ready() bool
+	// Closing returns a channel that is closed when Shutdown begins to stop the servers.
+	Closing() <-chan struct{}
 	// Report answers a peer's GET /peerz, with the counts of the hashed keys that it queries.
 	Report(hashedKeys []string) peerz.Report
 	// CheckPeer returns why the other end of a connection may not ask /peerz, nil if it
