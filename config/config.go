@@ -64,6 +64,13 @@ type Policy struct {
 	// before it is closed, with RPCs in flight or not. Default 0: as long as it needs.
 	// Otherwise from 1s to 1 year.
 	MaxConnectionAgeGrace time.Duration `json:"maxConnectionAgeGrace"`
+	// CloseAtExpiry drains a connection with mutual TLS before its client's certificate
+	// expires, or one of its issuers' does. Otherwise the connection outlives the
+	// certificate, with which no new one could be made. It is drained at a random moment in
+	// the last minute, or the last tenth of the time that is left when it is accepted if that
+	// is less. RPCs in flight finish, within MaxConnectionAgeGrace if that is set. It is read
+	// once, so a change needs a restart. Default false.
+	CloseAtExpiry bool `json:"closeAtExpiry"`
 	// MaxConnectionIdle is how long a connection may be without a stream before grpc-go
 	// drains it (keepalive.ServerParameters.MaxConnectionIdle). Default 0: not set; grpc-go
 	// has no limit. Otherwise from 1s to 1 year.

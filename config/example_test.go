@@ -106,7 +106,7 @@ func ExampleConfig_YAML() {
 		log.Fatal(err)
 	}
 	lines := strings.SplitAfter(string(text), "\n")
-	fmt.Print(strings.Join(lines[8:12], ""))
+	fmt.Print(strings.Join(lines[9:13], ""))
 	// Output:
 	// rebalance:
 	//   enabled: true

@@ -109,9 +109,9 @@ func ChangedKeys(before, after Config) []string {
 }
 
 // RestartNeeded returns the keys whose values differ and that take effect only in a new
-// process, in the order of the struct: those of grpc.NewServer (policy.maxConnectionIdle,
-// keepaliveTime, keepaliveTimeout, minClientPing, permitWithoutStream), peers, clients and
-// the two of shutdown. Balancer.Apply applies all others.
+// process, in the order of the struct: policy.closeAtExpiry, those of grpc.NewServer
+// (policy.maxConnectionIdle, keepaliveTime, keepaliveTimeout, minClientPing,
+// permitWithoutStream), peers, clients and the two of shutdown. Balancer.Apply applies all others.
 func RestartNeeded(before, after Config) []string {
 	live := map[string]bool{}
 	for _, r := range rules {

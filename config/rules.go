@@ -36,10 +36,12 @@ type limit interface {
 // Live keys are those that the Balancer reads each time it decides. The others are read
 // once. grpc.NewServer copies keepalive and idle time. The source of peers and the DNS gate
 // are built once, since they are worth only what they have seen over time. The time to stop
-// must fit the grace period with which the pod was started.
+// must fit the grace period with which the pod was started. A connection is noted for
+// policy.closeAtExpiry when it is accepted, and those before a change would be missed.
 var rules = []rule{
 	{"policy.maxConnectionAge", within(time.Second, year).orZero(), true},
 	{"policy.maxConnectionAgeGrace", within(time.Second, year).orZero(), true},
+	{"policy.closeAtExpiry", boolean{}, false},
 	{"policy.maxConnectionIdle", within(time.Second, year).orZero(), false},
 	{"policy.keepaliveTime", within(time.Second, year).orZero(), false},
 	{"policy.keepaliveTimeout", within(time.Second, time.Hour).orZero(), false},

@@ -235,6 +235,7 @@ var (
 		"reach":    "multi-homed clients that need to know new pods",
 		"even":     "moved from a fuller pod to an emptier one",
 		"age":      "older than policy.maxConnectionAge, the backstop",
+		"expiry":   "the client's certificate expires (policy.closeAtExpiry)",
 		"overload": "shed because this pod is overloaded",
 		"shutdown": "this pod is stopping",
 		"manual":   "requested by a handler or an operator",

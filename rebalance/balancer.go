@@ -39,6 +39,9 @@ type Balancer struct {
 	begun     time.Time
 	loaded    *loaded // by Load; if nil, Run watches no file
 
+	closeAtExpiry bool // the setting, which needs a restart
+	expiries      expiries
+
 	conds     conditions
 	running   atomic.Bool
 	ran       atomic.Bool // whether Run was ever called
@@ -82,11 +85,14 @@ func New(cfg config.Config, opts ...Option) (*Balancer, error) {
 		return nil, err
 	}
 	b := &Balancer{
-		opts:    newOptions(opts),
-		reg:     conns.NewRegistry(linger),
-		begun:   time.Now(),
-		wake:    make(chan struct{}, 1),
-		stop:    newStop(),
+		opts:  newOptions(opts),
+		reg:   conns.NewRegistry(linger),
+		begun: time.Now(),
+		wake:  make(chan struct{}, 1),
+		stop:  newStop(),
+
+		closeAtExpiry: cfg.Policy.CloseAtExpiry,
+
 		cfg:     cfg,
 		verdict: Waiting,
 		why:     "Run has not planned yet",
@@ -170,7 +176,7 @@ func restartText(keys []string) string {
 
 // Run watches the peers, decides and acts until ctx is done, then returns nil. Call it
 // once, in a goroutine of its own. Without it connections are tracked but never moved, and
-// policy.maxConnectionAge does nothing. A Balancer made by [Load] also watches its
+// policy.maxConnectionAge and closeAtExpiry do nothing. A Balancer made by [Load] also watches its
 // configuration file.
 func (b *Balancer) Run(ctx context.Context) error {
 	if !b.running.CompareAndSwap(false, true) {
@@ -210,9 +216,10 @@ func (b *Balancer) runLoop(ctx context.Context, wg *sync.WaitGroup) {
 
 // step gathers a view, plans and acts once. It returns how long the loop may rest.
 func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
+	rest := b.drainExpiring()
 	if !b.ready() {
 		b.publish(Disabled, "this pod is stopping")
-		return plan.LongestRest
+		return rest
 	}
 	b.sample()
 	view, policy := b.view()
@@ -232,9 +239,9 @@ func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	b.reg.Sweep()
 	b.keys.drop()
 	if step.Wake > 0 {
-		return min(step.Wake, plan.LongestRest)
+		return min(step.Wake, rest)
 	}
-	return plan.LongestRest
+	return rest
 }
 
 // poke makes the loop take its next step now.

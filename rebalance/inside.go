@@ -26,7 +26,11 @@ func (i interior) Handshake(raw net.Conn) (done func()) { return i.b.reg.Handsha
 func (i interior) Track(nc net.Conn, auth credentials.AuthInfo) net.Conn {
 	i.b.expectRun()
 	info := ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr(), AuthInfo: auth}
-	return i.b.reg.Add(nc, i.b.opts.key(info))
+	conn := i.b.reg.Add(nc, i.b.opts.key(info))
+	if i.b.closeAtExpiry {
+		i.b.noteExpiry(conn.RemoteAddr(), auth)
+	}
+	return conn
 }
 
 func (i interior) Seen(ctx context.Context) bool              { return i.b.seen(ctx) }

@@ -14,6 +14,8 @@ const (
 	Even Reason = "even"
 	// Age is policy.maxConnectionAge.
 	Age Reason = "age"
+	// Expiry: the client's certificate expires (policy.closeAtExpiry).
+	Expiry Reason = "expiry"
 	// Overload sheds load below the mean.
 	Overload Reason = "overload"
 	// Shutdown: the pod is stopping.
@@ -27,5 +29,5 @@ const (
 
 // All returns every Reason, in a slice of the caller's own.
 func All() []Reason {
-	return []Reason{Reach, Even, Age, Overload, Shutdown, Manual, Server}
+	return []Reason{Reach, Even, Age, Expiry, Overload, Shutdown, Manual, Server}
 }
