@@ -58,6 +58,7 @@ type Conn struct {
 	load           load
 	sampledStreams uint32 // ever opened by the last Sample
 	pos            int32  // in reg.list; negative if it is not there
+	claim          uint16 // history.claims when it became tentative
 	use            h2conn.Use
 	returned       bool
 	tentative      bool // returned, but without a stream yet
@@ -78,18 +79,31 @@ type drainState struct {
 	reason reason.Reason
 }
 
-// healthService begins the paths of the health checks of grpc.health.v1.
-const healthService = "/grpc.health.v1.Health/"
+// The paths of grpc.health.v1.
+const (
+	healthService = "/grpc.health.v1.Health/"
+	healthWatch   = healthService + "Watch"
+)
+
+// useOf returns the use of a connection by a request with this path. Clients that check the
+// health of their own connections, as grpc-go can, open a Watch before their first call. So a
+// Watch says nothing about who is there.
+func useOf(path string) h2conn.Use {
+	switch {
+	case path == healthWatch:
+		return h2conn.Ready
+	case strings.HasPrefix(path, healthService):
+		return h2conn.Probed
+	}
+	return h2conn.InUse
+}
 
 // NewRegistry returns an empty registry whose epoch is now. linger is how long the client
 // of a drained connection without streams has to close it.
 func NewRegistry(linger time.Duration) *Registry {
 	return &Registry{
-		epoch: time.Now(),
-		h2: h2conn.Config{
-			Linger: linger,
-			Probe:  func(path string) bool { return strings.HasPrefix(path, healthService) },
-		},
+		epoch:      time.Now(),
+		h2:         h2conn.Config{Linger: linger, UseOf: useOf},
 		arriving:   make(map[uint64]arrival),
 		keys:       make(map[string]*keyState),
 		goaways:    make(map[reason.Reason]uint64),
@@ -186,9 +200,10 @@ func (c *Conn) SetKey(key string) {
 	r.forgetLocked(c.key.Load())
 	c.key.Store(r.keyLocked(&keyState{key: key}))
 	c.countLocked(1)
-	if h := c.key.Load().history; h != nil && c.opened >= h.latest && !c.returned {
-		c.noteReturnLocked()
+	if c.key.Load().pending() {
+		c.returned = false // that was a return of the other key
 	}
+	c.noteReturnLocked()
 }
 
 // isLoad reports whether the connection is load. One without a stream is none, and neither
@@ -246,8 +261,8 @@ func (c *Conn) Drain(why reason.Reason, text string, grace time.Duration) bool {
 // startDrain is Drain, but leaves the write to its caller. It returns nil if this call did
 // not drain the connection.
 func (c *Conn) startDrain(why reason.Reason, text string, grace time.Duration) (flush func()) {
-	if !c.markDraining(why) {
-		return nil
+	if c.h2.Lost() != nil || !c.markDraining(why) {
+		return nil // what cannot be drained stays load
 	}
 	return c.h2.Drain("evenkeel: "+text, grace)
 }
@@ -268,6 +283,7 @@ func (c *Conn) markDraining(why reason.Reason) bool {
 	c.countLocked(-1)
 	c.drain = d
 	c.countLocked(1)
+	c.endTentativeLocked()
 	if c.isClients() {
 		r.noteDrainLocked(c.key.Load(), d)
 	}

@@ -390,6 +390,31 @@ func TestUntracked(t *testing.T) {
 	}
 }
 
+// A listener of the user's own may have addresses of any type.
+func TestAddressesThatAreNoKeys(t *testing.T) {
+	rpc := peer.NewContext(t.Context(), &peer.Peer{Addr: listAddr{"a", "b"}})
+	if c, ok := FromContext(rpc); c != nil || !ok || !Untracked(rpc) {
+		t.Errorf("found %p, %t, untracked: %t", c, ok, Untracked(rpc))
+	}
+}
+
+type listAddr []string
+
+func (listAddr) Network() string { return "list" }
+func (listAddr) String() string  { return "list" }
+
+// A connection that cannot be drained stays load.
+func TestLostConnectionsAreNotMarked(t *testing.T) {
+	r := NewRegistry(0)
+	nc := r.Add(&deaf{stub: stub{addr: &net.TCPAddr{}}, stuck: new(bool)}, "k")
+	c := FromAddr(nc.RemoteAddr())
+	c.OnUse(h2conn.InUse)
+	_, _ = nc.Write([]byte("these bytes are no frame"))
+	if c.Drain(reason.Even, "x", 0) || r.Brief().Draining != 0 || r.Loads().Connections != 1 || r.Brief().Lost != 1 {
+		t.Errorf("%+v, %+v", r.Brief(), r.Loads())
+	}
+}
+
 // Handlers may set the key with every RPC.
 func TestSameKeyTakesNoLock(t *testing.T) {
 	r := NewRegistry(0)

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// drainsAtOnce is how many GOAWAYs are written at the same time. Each takes a goroutine,
-	// for up to 100 ms: 100,000 at once would take half a gigabyte.
+	// drainsAtOnce is how many GOAWAYs are written at the same time, beside those to clients
+	// that do not read. Each takes a goroutine, for up to 100 ms: 100,000 at once would take
+	// half a gigabyte.
 	drainsAtOnce = 256
 	// drainPatience is how long the others wait for clients that do not read.
 	drainPatience = 200 * time.Millisecond

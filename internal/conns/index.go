@@ -4,11 +4,14 @@ import (
 	"context"
 	"hash/maphash"
 	"net"
+	"reflect"
 	"slices"
 	"sync"
 	"weak"
 
 	"google.golang.org/grpc/peer"
+
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 )
 
 // index finds a connection by the address of its peer. The whole process has one index: an
@@ -70,10 +73,22 @@ func indexRemove(a net.Addr, c weak.Pointer[Conn]) {
 	s.next = (s.next + 1) % keptClosed
 }
 
+// isKey reports whether a may be looked up. A server that is not tracked may have addresses of
+// any type, and a map panics if it is asked for some.
+func isKey(a net.Addr) bool {
+	switch a.(type) {
+	case nil:
+		return false
+	case *net.TCPAddr, *h2conn.Addr:
+		return true // without the allocation
+	}
+	return reflect.ValueOf(a).Comparable()
+}
+
 // FromAddr returns the connection whose RemoteAddr is a, the identical value and not an
 // equal one. It returns nil if there is none.
 func FromAddr(a net.Addr) *Conn {
-	if a == nil {
+	if !isKey(a) {
 		return nil
 	}
 	s := shardOf(a)
@@ -99,7 +114,7 @@ func Untracked(ctx context.Context) bool {
 	if !ok || ctx.Err() != nil { // canceled with its connection
 		return false
 	}
-	if p.Addr == nil {
+	if !isKey(p.Addr) {
 		return true
 	}
 	s := shardOf(p.Addr)

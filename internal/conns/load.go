@@ -180,7 +180,7 @@ func (r *Registry) setWeights(batch []weighed) {
 	defer r.mu.Unlock()
 	for i := range batch {
 		c := batch[i].conn
-		if c.pos < 0 {
+		if c.pos < 0 || batch[i].info.Use != h2conn.InUse {
 			continue
 		}
 		l := c.load

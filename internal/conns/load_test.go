@@ -106,6 +106,17 @@ func TestRateOfAYoungConnection(t *testing.T) {
 	})
 }
 
+// A connection has its first weight from its first call on, not from the next sample on.
+func TestWeightFromTheFirstCall(t *testing.T) {
+	r := NewRegistry(0)
+	c := ready(r, "k")
+	r.Sample(nil)
+	c.OnUse(h2conn.InUse)
+	if got, want := r.Loads(), (Loads{Connections: 1, Weight: 1}); got != want {
+		t.Errorf("loads are %+v, want %+v", got, want)
+	}
+}
+
 // A burst at the beginning must count only for the time that it took.
 func TestRateAfterABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -33,6 +33,7 @@ type history struct {
 	latestEven bool          // that drain was for Even
 	even, rest outcomes      // of the drains in the queue: for Even, and for other reasons
 	tentative  uint32        // connections that came back and have no stream yet
+	claims     uint16        // counts how often tentative was cleared, since no drain was pending
 	// settled is the number of drains whose outcome is known, returned of those that came
 	// back.
 	settled, returned uint32
@@ -49,6 +50,14 @@ func (h *history) of(even bool) *outcomes {
 		return &h.even
 	}
 	return &h.rest
+}
+
+// lapse ends the claims of the connections that came back, once no drain is left to claim.
+func (h *history) lapse() {
+	if h.even.pending+h.rest.pending == 0 && h.tentative > 0 {
+		h.tentative = 0
+		h.claims++
+	}
 }
 
 // settle adds one known outcome.
@@ -136,14 +145,19 @@ func (r *Registry) noteDrainLocked(k *keyState, d *drainState) {
 // only with a stream. A health checker never comes back.
 func (c *Conn) noteReturnLocked() {
 	k := c.key.Load()
+	h := k.history
+	if h == nil || c.drain != nil {
+		return
+	}
+	since := c.opened >= h.latest // a connection from before the drain has not come back
 	switch c.use {
 	case h2conn.Ready:
-		if k.pending() && !c.returned {
-			c.returned, c.tentative = true, true
-			k.history.tentative++
+		if k.pending() && !c.returned && since {
+			c.returned, c.tentative, c.claim = true, true, h.claims
+			h.tentative++
 		}
 	case h2conn.InUse:
-		if c.tentative || !c.returned {
+		if c.tentative || !c.returned && since {
 			c.endTentativeLocked()
 			c.returned = c.reg.returnLocked(k) || c.returned
 		}
@@ -155,9 +169,12 @@ func (c *Conn) noteReturnLocked() {
 
 // endTentativeLocked ends the wait for the first stream of a connection that came back.
 func (c *Conn) endTentativeLocked() {
-	if c.tentative {
-		c.tentative = false
-		c.key.Load().history.tentative--
+	if !c.tentative {
+		return
+	}
+	c.tentative = false
+	if h := c.key.Load().history; c.claim == h.claims {
+		h.tentative--
 	}
 }
 
@@ -174,6 +191,7 @@ func (r *Registry) returnLocked(k *keyState) bool {
 	o := h.of(even)
 	o.pending--
 	o.returned++
+	h.lapse()
 	h.settle(true)
 	if even {
 		r.returns.Returned++
@@ -204,6 +222,7 @@ func (r *Registry) expireLocked(now time.Duration) {
 			continue
 		}
 		o.pending--
+		h.lapse()
 		h.settle(false)
 		if d.even {
 			r.returns.Away++

@@ -250,3 +250,80 @@ func TestIdleClientsReturnForReachAlone(t *testing.T) {
 		}
 	})
 }
+
+// An idle round_robin client comes back without a call, in one growth after the other, whether
+// or not it closes its drained connections itself.
+func TestIdleChannelsReturnInEveryGrowth(t *testing.T) {
+	for _, closes := range []time.Duration{0, 6 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			r := NewRegistry(0)
+			var channels [10]*Conn
+			for i := range channels {
+				channels[i] = ready(r, "k")
+			}
+			for growth := range 3 {
+				for i, old := range channels {
+					old.markDraining(reason.Reach)
+					time.AfterFunc(closes, func() { old.OnClose(h2conn.Clean) })
+					synctest.Wait()
+					if channels[i] = ready(r, "k"); !channels[i].returned {
+						t.Errorf("closed after %v: in growth %d, channel %d did not come back", closes, growth, i)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				time.Sleep(time.Hour)
+				r.Sweep()
+			}
+		})
+	}
+}
+
+// ready adds a connection whose client has no call to make yet.
+func ready(r *Registry, key string) *Conn {
+	c := arrive(r, key)
+	c.OnUse(h2conn.Ready)
+	return c
+}
+
+// A connection from before the drain does not come back, even if its client calls only now.
+func TestOldConnectionsAreNoReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRegistry(0)
+		idle, busy := ready(r, "nat"), add(r, "nat")
+		time.Sleep(time.Hour)
+		busy.markDraining(reason.Even)
+		time.Sleep(time.Second)
+		idle.OnUse(h2conn.InUse)
+		if idle.returned || r.Returns().Returned != 0 {
+			t.Errorf("a connection from before the drain counts as a return: %+v", r.Returns())
+		}
+	})
+}
+
+// A client may have sent its first call before it read the GOAWAY.
+func TestFirstCallOnADrainedConnectionIsNoReturn(t *testing.T) {
+	r := NewRegistry(0)
+	old := ready(r, "k")
+	old.markDraining(reason.Even)
+	old.OnUse(h2conn.InUse)
+	if r.Returns().Returned != 0 {
+		t.Errorf("a call on the drained connection counts as a return: %+v", r.Returns())
+	}
+	if back := add(r, "k"); !back.returned || r.Returns().Returned != 1 {
+		t.Errorf("the return does not count: %+v", r.Returns())
+	}
+}
+
+// Where handlers set keys, a new connection may be a return of either key.
+func TestReturnOfTheKeyThatAHandlerSets(t *testing.T) {
+	r := NewRegistry(0)
+	ready(r, "nat").markDraining(reason.Age)
+	tenant := add(r, "nat")
+	tenant.SetKey("tenant")
+	tenant.markDraining(reason.Even)
+	back := add(r, "nat")
+	back.SetKey("tenant")
+	if r.Returns().Returned != 1 {
+		t.Errorf("the tenant has come back: %+v", r.Returns())
+	}
+}

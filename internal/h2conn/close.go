@@ -31,47 +31,39 @@ func (c *Conn) setClosingLocked() {
 // end of eofWait frees it.
 func (c *Conn) closeIdle() {
 	c.mu.Lock()
-	if c.state == Closed {
-		c.mu.Unlock()
-		return
-	}
-	c.drain.closeTimer = time.AfterFunc(eofWait, func() { _ = c.Close() })
-	lost := c.lost != 0
-	if !lost {
+	if c.state != Closed {
+		c.drain.closeTimer = time.AfterFunc(eofWait, func() { _ = c.Close() })
 		c.pending.Store(pendingLast)
 	}
 	c.mu.Unlock()
-	if lost {
-		c.writeMu.lock()
-		c.closeWrite()
-		c.writeMu.unlock()
-	}
 	c.flush()
 }
 
-// sayLast writes the last word and closes the write side. The caller holds writeMu
-// and is between two frames.
+// sayLast writes the last word and closes the write side. If the connection below
+// cannot do that, a PING takes its place: once that is acknowledged, the client has
+// read everything, and a reset harms nothing. The caller holds writeMu and is between
+// two frames.
 func (c *Conn) sayLast() error {
 	c.mu.Lock()
 	last := min(c.streams.newest, c.streams.limit)
 	c.pending.Store(0)
 	c.mu.Unlock()
+	c.out.over = lastWord
+	half, ok := c.Conn.(interface{ CloseWrite() error })
 	var buf bytes.Buffer
-	_ = http2.NewFramer(&buf, nil).WriteGoAway(last, http2.ErrCodeNo, nil)
+	fr := http2.NewFramer(&buf, nil)
+	_ = fr.WriteGoAway(last, http2.ErrCodeNo, nil)
+	if !ok {
+		_ = fr.WritePing(false, lastData)
+	}
 	if err := c.writeFrames(buf.Bytes()); err != nil {
 		return err
 	}
-	c.closeWrite()
-	return nil
-}
-
-// closeWrite closes the write side if the connection below can do that. The caller
-// holds writeMu.
-func (c *Conn) closeWrite() {
-	c.out.over = lastWord
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+	c.injected()
+	if ok {
 		_ = half.CloseWrite()
 	}
+	return nil
 }
 
 // graceOver is called at the end of the grace that Drain was given.
@@ -82,7 +74,7 @@ func (c *Conn) graceOver() {
 		return
 	}
 	c.setClosingLocked()
-	forced := c.streams.len() > 0
+	forced := c.lost != 0 || c.streams.len() > 0 // lost, it does not know its streams
 	c.mu.Unlock()
 	if forced {
 		_ = c.Close()
@@ -122,16 +114,27 @@ func (c *Conn) CloseSilent() bool {
 
 // howLocked returns which side is ending the connection.
 func (c *Conn) howLocked() How {
-	idle := c.streams.len() == 0
-	switch {
+	switch idle := c.idleLocked(); {
 	case c.closing && !idle:
 		return Forced
-	case c.closing, c.clientGone && c.goAway != noGoAway && idle:
+	case c.closing:
 		return Clean
 	case c.clientGone:
 		return ByClient
 	}
 	return ByServer
+}
+
+// idleLocked reports whether no stream is open, as far as is known.
+func (c *Conn) idleLocked() bool { return c.streams.len() == 0 && c.lost == 0 }
+
+// finalHowLocked returns the way in which a Closed connection has ended. A client may have
+// read a GOAWAY and closed before the write of it had returned.
+func (c *Conn) finalHowLocked() How {
+	if c.how == ByClient && c.goAway != noGoAway && c.idleLocked() {
+		return Clean
+	}
+	return c.how
 }
 
 // endLocked makes the connection Closed. A write that is under way may still put

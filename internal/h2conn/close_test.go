@@ -9,7 +9,7 @@ import (
 )
 
 func TestClientThatNeverCloses(t *testing.T) {
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		p.open(1)
 		p.drain(0)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel")
@@ -18,8 +18,8 @@ func TestClientThatNeverCloses(t *testing.T) {
 		p.state(Acknowledged)
 		p.end(1)
 		p.state(Idle)
-		p.closedAfter(testLinger+wantEOFWait, Clean)
-		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "GOAWAY last=1 NO_ERROR", "EOF")
+		p.closedAfter(testLinger+eofWaitIf(half), Clean)
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel", "GOAWAY last=1 NO_ERROR", endIf(half), "EOF")
 		p.rec.want(p.t, "goaway ours=true", "closed: clean")
 		p.walked(Open, Acknowledged, Idle, Closed)
 	})
@@ -40,7 +40,7 @@ func TestClientClosesOnEOF(t *testing.T) {
 }
 
 func TestClientClosesFirst(t *testing.T) {
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		p.setAcks(false)
 		p.drain(0)
 		p.state(Draining)
@@ -52,14 +52,14 @@ func TestClientClosesFirst(t *testing.T) {
 }
 
 func TestCloseWithoutDrain(t *testing.T) {
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		p.open(1)
 		_ = p.client.Close()
 		p.closedAfter(0, ByClient)
 		p.rec.want(p.t, "closed: client")
 		p.walked(Open, Closed)
 	})
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		_ = p.c.Close()
 		_ = p.c.Close()
 		p.closedAfter(0, ByServer)
@@ -73,23 +73,23 @@ func TestCloseWithoutDrain(t *testing.T) {
 
 func TestGrace(t *testing.T) {
 	const grace = time.Minute
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		p.open(1)
 		p.drain(grace)
 		p.closedAfter(grace, Forced)
 		p.rec.want(p.t, "goaway ours=true", "closed: forced")
 		p.walked(Open, Acknowledged, Closed)
 	})
-	inBubble(t, func(p *pair, _ bool) { // no ACK, no stream
+	inBubble(t, func(p *pair, half bool) { // no ACK, no stream
 		p.setAcks(false)
 		p.drain(grace)
 		p.closedAfter(grace+wantEOFWait, Clean)
 		p.rec.want(p.t, "goaway ours=true", "closed: clean")
 		p.walked(Open, Draining, Closed)
 	})
-	inBubble(t, func(p *pair, _ bool) { // closed cleanly before the grace is over
+	inBubble(t, func(p *pair, half bool) { // closed cleanly before the grace is over
 		p.drain(grace)
-		p.closedAfter(testLinger+wantEOFWait, Clean)
+		p.closedAfter(testLinger+eofWaitIf(half), Clean)
 	})
 }
 
@@ -105,25 +105,27 @@ func TestCloseWaitsForProof(t *testing.T) {
 		p.state(Idle)
 		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS", "PING evenkeel")
 	}
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		prepare(p)
 		time.Sleep(testLinger + time.Second)
 		p.state(Idle)
+		p.setAcks(true)
 		_ = p.w.WritePing(true, proofData)
 		p.fromClient()
-		p.closedAfter(testLinger+wantEOFWait, Clean)
+		p.closedAfter(testLinger+eofWaitIf(half), Clean)
 	})
 	// There is no limit to how slowly a client may read.
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		prepare(p)
 		time.Sleep(time.Hour)
 		p.state(Idle)
+		p.setAcks(true)
 		_ = p.w.WritePing(true, proofData)
 		p.fromClient()
-		p.closedAfter(testLinger+wantEOFWait, Clean)
+		p.closedAfter(testLinger+eofWaitIf(half), Clean)
 	})
 	// A client that is gone is not waited for.
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		prepare(p)
 		time.Sleep(time.Hour)
 		_ = p.client.Close()

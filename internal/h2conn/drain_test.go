@@ -12,17 +12,17 @@ import (
 
 // Without streams nothing is sent after the first PING, so there is no second one.
 func TestDrainWithoutStreams(t *testing.T) {
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		p.drain(0)
 		p.state(Idle)
-		p.closedAfter(testLinger+wantEOFWait, Clean)
-		p.got("GOAWAY bye", "PING evenkeel", "GOAWAY last=0 NO_ERROR", "EOF")
+		p.closedAfter(testLinger+eofWaitIf(half), Clean)
+		p.got("GOAWAY bye", "PING evenkeel", "GOAWAY last=0 NO_ERROR", endIf(half), "EOF")
 	})
 }
 
 // A stream that opens in an Idle connection keeps it from being closed.
 func TestStreamOpensWhileIdle(t *testing.T) {
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		p.drain(0)
 		p.state(Idle)
 		time.Sleep(testLinger - 1)
@@ -31,7 +31,7 @@ func TestStreamOpensWhileIdle(t *testing.T) {
 		time.Sleep(time.Hour)
 		p.end(1)
 		p.state(Idle)
-		p.closedAfter(testLinger+wantEOFWait, Clean)
+		p.closedAfter(testLinger+eofWaitIf(half), Clean)
 		p.rec.want(p.t, "goaway ours=true", "closed: clean")
 		p.walked(Open, Idle, Acknowledged, Idle, Closed)
 	})

@@ -21,6 +21,7 @@ const (
 	streamEnded        // server END_STREAM or RST_STREAM; id is the stream
 	proofAcked         // client ACK of a proof PING
 	holdAcked          // client ACK of a hold PING
+	lastAcked          // client ACK of the PING behind the last word
 	goAwayPassed       // server GOAWAY; lastID is its last stream ID
 	framesLost
 	firstFrame // the client's first frame, if it is none of the above
@@ -87,14 +88,14 @@ type over uint8
 
 const (
 	lostTrack over = iota + 1 // the bytes are no HTTP/2, and pass as they are
-	lastWord                  // the Conn is closing the connection, and drops what still comes
+	lastWord                  // the Conn is closing the connection, and passes nothing on
 )
 
 // missing returns how many bytes a complete frame header still lacks. It returns
 // 0 inside a payload, and once the frames are lost.
 func (f *inbound) missing() int {
 	switch {
-	case f.remaining > 0 || f.over != 0:
+	case f.remaining > 0 || f.over == lostTrack:
 		return 0
 	case f.preface < uint8(len(http2.ClientPreface)):
 		return min(len(http2.ClientPreface)-int(f.preface), frameHeaderLen)
@@ -105,7 +106,7 @@ func (f *inbound) missing() int {
 // next consumes bytes up to the end of a frame at most. It returns the rest of p,
 // and what the frame means if it has ended.
 func (f *inbound) next(p []byte) ([]byte, event) {
-	if f.over != 0 {
+	if f.over == lostTrack {
 		return nil, nothing
 	}
 	if f.preface < uint8(len(http2.ClientPreface)) {
@@ -122,7 +123,7 @@ func (f *inbound) next(p []byte) ([]byte, event) {
 	if f.candidates != 0 {
 		f.matchPing(payload)
 	}
-	if f.paths != noPaths && (f.typ == http2.FrameHeaders || f.typ == http2.FrameContinuation) {
+	if f.paths != noPaths && f.over == 0 && (f.typ == http2.FrameHeaders || f.typ == http2.FrameContinuation) {
 		f.readPath(payload)
 	}
 	if f.remaining > 0 {
@@ -172,7 +173,7 @@ func (f *inbound) matchPreface(p []byte) ([]byte, event) {
 // pingCandidates returns which of our PINGs the frame may answer, by its header.
 func (f *inbound) pingCandidates() pingSet {
 	if f.typ == http2.FramePing && f.remaining == uint32(len(proofPayload)) {
-		return proofPing | holdPing
+		return proofPing | holdPing | lastPing
 	}
 	return 0
 }
@@ -185,6 +186,9 @@ func (f *inbound) matchPing(payload []byte) {
 		}
 		if holdPayload[f.got] != b {
 			f.candidates &^= holdPing
+		}
+		if lastPayload[f.got] != b {
+			f.candidates &^= lastPing
 		}
 		f.got++
 	}
@@ -199,6 +203,8 @@ func (f *inbound) pingEvent() event {
 		return proofAcked
 	case f.candidates == holdPing:
 		return holdAcked
+	case f.candidates == lastPing:
+		return lastAcked
 	}
 	return nothing
 }

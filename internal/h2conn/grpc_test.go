@@ -391,7 +391,7 @@ func TestServerTransportEnds(t *testing.T) {
 		p.c, p.rec = w.live()[0], w.all[0]
 		p.drain(0)
 		p.state(Idle)
-		p.closedAfter(time.Second+wantEOFWait, Clean)
+		p.closedAfter(time.Second, Clean)
 		srv.GracefulStop()
 		<-served
 	})

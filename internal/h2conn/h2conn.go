@@ -77,7 +77,7 @@ const (
 	Silent Use = iota
 	// Ready means that the client speaks HTTP/2, but has opened no stream.
 	Ready
-	// Probed means that all streams so far were health checks (Config.Probe).
+	// Probed means that all streams so far were health checks.
 	Probed
 	// InUse means that the client has opened a stream that is no health check.
 	InUse
@@ -134,9 +134,9 @@ type Config struct {
 	// Conn closes it, counted from the proof that it has read everything. Zero means
 	// 1 s; a negative value means no time at all.
 	Linger time.Duration
-	// Probe reports whether a request with this :path is a health check. Nil means
-	// that none is.
-	Probe func(path string) bool
+	// UseOf returns what a request with this :path makes of a connection: Ready, which
+	// leaves it as it is, Probed or InUse. Nil means InUse for all of them.
+	UseOf func(path string) Use
 }
 
 var defaultConfig Config

@@ -1,10 +1,13 @@
 package h2conn
 
 import (
+	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/mem"
 )
 
@@ -21,7 +24,7 @@ func TestStreamBehindALateProof(t *testing.T) {
 		"late, by a whole check": {5 * time.Second, testLinger - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(p *pair, _ bool) {
+			inBubble(t, func(p *pair, half bool) {
 				p.open(1)
 				p.drain(0)
 				p.setAcks(false)
@@ -40,7 +43,7 @@ func TestStreamBehindALateProof(t *testing.T) {
 				p.setAcks(true)
 				_ = p.w.WritePing(true, proofData)
 				p.fromClient()
-				p.closedAfter(testLinger+wantEOFWait, Clean)
+				p.closedAfter(testLinger+eofWaitIf(half), Clean)
 			})
 		})
 	}
@@ -57,8 +60,9 @@ func TestNothingIsServedAfterTheLastWord(t *testing.T) {
 		p.end(1)
 		p.drain(0)
 		p.state(Idle)
+		p.setAcks(false)
 		time.Sleep(testLinger)
-		p.got(eofIf(half, "HEADERS", "HEADERS", "PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY last=3 NO_ERROR")...)
+		p.got("HEADERS", "HEADERS", "PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY last=3 NO_ERROR", endIf(half))
 		before := p.servedBytes()
 		p.w.headers(5, true, true)
 		_ = p.w.WriteData(5, true, []byte("a request"))
@@ -102,20 +106,13 @@ func TestReadOnReadyReturnsNothingAfterTheLastWord(t *testing.T) {
 	})
 }
 
-// eofIf adds an EOF to what a client gets if the connection can be half-closed.
-func eofIf(half bool, frames ...string) []string {
-	if half {
-		frames = append(frames, "EOF")
-	}
-	return frames
-}
-
 // The last word waits for the end of the frame that the server is writing, and takes the
 // place of what the server writes after it.
 func TestLastWordWaitsForTheFrame(t *testing.T) {
 	inBubble(t, func(p *pair, half bool) {
 		p.drain(0)
 		p.state(Idle)
+		p.setAcks(false)
 		_ = p.w.WriteSettingsAck()
 		_ = p.w.WritePing(false, [8]byte{1})
 		b := p.w.take()
@@ -125,14 +122,14 @@ func TestLastWordWaitsForTheFrame(t *testing.T) {
 		p.got("GOAWAY bye", "PING evenkeel")
 		p.w.Write(b[5:])
 		p.fromServer()
-		p.got(eofIf(half, "GOAWAY bye", "PING evenkeel", "SETTINGS", "GOAWAY last=0 NO_ERROR")...)
+		p.got("GOAWAY bye", "PING evenkeel", "SETTINGS", "GOAWAY last=0 NO_ERROR", endIf(half))
 	})
 }
 
 // A server's own last GOAWAY may name an older stream than the newest one. Ours must not
 // rise above it (RFC 9113, section 6.8).
 func TestLastWordDoesNotRise(t *testing.T) {
-	inBubble(t, func(p *pair, _ bool) {
+	inBubble(t, func(p *pair, half bool) {
 		p.open(1)
 		p.open(3)
 		p.drain(0)
@@ -141,7 +138,46 @@ func TestLastWordDoesNotRise(t *testing.T) {
 		p.fromServer()
 		p.end(1)
 		p.state(Idle)
-		p.closedAfter(testLinger+wantEOFWait, Clean)
-		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY last=1 NO_ERROR", "HEADERS", "PING evenkeel", "GOAWAY last=1 NO_ERROR", "EOF")
+		p.closedAfter(testLinger+eofWaitIf(half), Clean)
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "GOAWAY last=1 NO_ERROR", "HEADERS", "PING evenkeel", "GOAWAY last=1 NO_ERROR", endIf(half), "EOF")
+	})
+}
+
+// A grace may end before the GOAWAY could be written. The last word is the first GOAWAY then.
+func TestLastWordIsTheOnlyGoAway(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		_ = p.w.WriteSettingsAck()
+		b := p.w.take()
+		p.w.Write(b[:3])
+		p.fromServer()
+		p.drain(time.Second)
+		time.Sleep(time.Second)
+		p.setAcks(false)
+		p.w.Write(b[3:])
+		p.fromServer()
+		p.closedAfter(wantEOFWait, Clean)
+		p.rec.want(p.t, "goaway ours=true", "closed: clean")
+	})
+}
+
+// A Conn that has lost its place in the frames does not know which streams are open. The end
+// of the grace cuts them off.
+func TestGraceOfLostConnection(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.drain(time.Minute)
+		p.state(Idle)
+		_ = p.w.WriteRawFrame(http2.FrameContinuation, 0, 1, nil)
+		p.fromServer()
+		p.closedAfter(time.Minute, Forced)
+	})
+}
+
+func TestWriteAfterTheEnd(t *testing.T) {
+	inBubble(t, func(p *pair, half bool) {
+		p.drain(0)
+		p.closedAfter(testLinger+eofWaitIf(half), Clean)
+		if n, err := p.c.Write([]byte("too late")); n != 0 || !errors.Is(err, net.ErrClosed) {
+			p.t.Errorf("Write on a closed connection returned %d, %v, want 0, %v", n, err, net.ErrClosed)
+		}
 	})
 }

@@ -53,10 +53,10 @@ func TestClosedBeforeTheWriteReturns(t *testing.T) {
 		{name: "ours", want: []string{ours, "closed: server"}},
 		{name: "ours, not written", err: net.ErrClosed, want: []string{"closed: server"}},
 		{name: "ours, pipe", err: io.ErrClosedPipe, want: []string{"closed: server"}},
-		{name: "ours, EOF", eof: true, want: []string{ours, "closed: client"}},
+		{name: "ours, EOF", eof: true, want: []string{ours, "closed: clean"}},
 		{name: "ours, EOF, a stream", eof: true, streams: true, want: []string{ours, "closed: client"}},
 		{name: "the server's", server: true, want: []string{servers, "closed: server"}},
-		{name: "the server's, EOF", server: true, eof: true, want: []string{servers, "closed: client"}},
+		{name: "the server's, EOF", server: true, eof: true, want: []string{servers, "closed: clean"}},
 		{name: "the server's, not written", server: true, err: net.ErrClosed, want: []string{"closed: server"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

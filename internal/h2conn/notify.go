@@ -53,7 +53,7 @@ func (c *Conn) nextCallLocked() func() {
 		return nil
 	case c.state == Closed:
 		c.obs = nil
-		how := c.how
+		how := c.finalHowLocked()
 		return func() { obs.OnClose(how) }
 	}
 	c.news.Store(false)

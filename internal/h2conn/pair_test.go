@@ -205,6 +205,9 @@ func (p *pair) setAcks(acks bool) {
 func (p *pair) got(want ...string) {
 	p.t.Helper()
 	p.settle()
+	if n := len(want); n > 1 && want[n-1] == "EOF" && want[n-2] == "EOF" { // see endIf
+		want = want[:n-1]
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if got := p.frames[1:]; !slices.Equal(got, want) {
@@ -240,4 +243,21 @@ func inBubble(t *testing.T, test func(p *pair, half bool)) {
 			synctest.Test(t, func(t *testing.T) { test(newPair(t, ends), name == "half-close") })
 		})
 	}
+}
+
+// eofWaitIf returns how long the Conn waits for a client that never closes: with half-close
+// it waits for the client's EOF, without it for the ACK of a PING.
+func eofWaitIf(half bool) time.Duration {
+	if half {
+		return wantEOFWait
+	}
+	return 0
+}
+
+// endIf returns what follows the last word.
+func endIf(half bool) string {
+	if half {
+		return "EOF"
+	}
+	return "PING evenlast"
 }

@@ -9,6 +9,10 @@ import (
 // are far shorter.
 const maxBlock = 16 << 10
 
+// maxTable bounds the HPACK table, which grpc.HeaderTableSize may enlarge. It fills only as
+// long as all requests are health checks.
+const maxTable = 64 << 10
+
 // paths reads the :path of requests. HPACK has a state, so it decodes every header
 // block of a connection, up to the first request that is no health check. Most
 // connections begin with that one.
@@ -31,7 +35,7 @@ func newPaths() *paths {
 			p.path = h.Value
 		}
 	})
-	p.dec.SetAllowedMaxDynamicTableSize(maxBlock)
+	p.dec.SetAllowedMaxDynamicTableSize(maxTable)
 	return p
 }
 
@@ -113,8 +117,8 @@ func (c *Conn) useAfter(p *paths, use Use) Use {
 		return InUse
 	case !read || p.path == "":
 		return use
-	case c.cfg.Probe != nil && c.cfg.Probe(p.path):
-		return Probed
+	case c.cfg.UseOf != nil:
+		return max(use, c.cfg.UseOf(p.path))
 	}
 	return InUse
 }

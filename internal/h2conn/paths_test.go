@@ -50,8 +50,19 @@ func (r *request) send(p http2.HeadersFrameParam) {
 	r.stream += 2
 }
 
+func useOf(path string) Use {
+	switch path {
+	case probePath:
+		return Probed
+	case watchPath:
+		return Ready
+	}
+	return InUse
+}
+
 const (
 	probePath = "/grpc.health.v1.Health/Check"
+	watchPath = "/grpc.health.v1.Health/Watch"
 	callPath  = "/hello.v1.HelloService/Hi"
 )
 
@@ -66,6 +77,9 @@ func TestUse(t *testing.T) {
 		"many probes":  {func(r *request) { r.call(probePath); r.call(probePath); r.call(probePath) }, []Use{Probed}},
 		"probe, call":  {func(r *request) { r.call(probePath); r.call(probePath); r.call(callPath) }, []Use{Probed, InUse}},
 		"call, probe":  {func(r *request) { r.call(callPath); r.call(probePath) }, []Use{InUse}},
+		"watch":        {func(r *request) { r.call(watchPath) }, []Use{Ready}},
+		"watch, call":  {func(r *request) { r.call(watchPath); r.call(callPath) }, []Use{InUse}},
+		"watch, probe": {func(r *request) { r.call(watchPath); r.call(probePath); r.call(watchPath) }, []Use{Probed}},
 		"another name": {func(r *request) { r.call(probePath + "2") }, []Use{InUse}},
 		"no path":      {func(r *request) { r.call("") }, []Use{Ready}},
 		"padded, with a priority": {func(r *request) {
@@ -98,7 +112,7 @@ func TestUse(t *testing.T) {
 			in := r.take()
 			for _, size := range []int{1, 7, len(in)} {
 				rec := newRecorder()
-				c := New(&memConn{in: in}, &Config{Probe: func(path string) bool { return path == probePath }}, rec)
+				c := New(&memConn{in: in}, &Config{UseOf: useOf}, rec)
 				buf := make([]byte, size)
 				for range (len(in) + size - 1) / size {
 					_, _ = c.Read(buf)

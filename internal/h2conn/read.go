@@ -21,7 +21,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		if c.received(p[:max(0, min(n, len(p)))], err) {
 			return n, err
 		}
-		if err != nil {
+		if err != nil || len(p) == 0 {
 			return 0, err
 		}
 	}
@@ -99,7 +99,7 @@ func (r *headerReader) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, i
 // payloadFollows reports whether a payload is sure to follow the n bytes just read.
 func (r *headerReader) payloadFollows(n int) bool {
 	in := &r.c.in
-	if in.over != 0 || in.preface < uint8(len(http2.ClientPreface)) {
+	if in.over == lostTrack || in.preface < uint8(len(http2.ClientPreface)) {
 		return false
 	}
 	next := in.cursor // a copy: received follows these bytes later
@@ -120,18 +120,19 @@ func putIfEmpty(buf *[]byte, n int, err error, pool mem.BufferPool) (*[]byte, in
 // reports whether p may be passed on to the server. Once the Conn is closing the
 // connection, no frame may that means anything.
 func (c *Conn) received(p []byte, err error) (pass bool) {
-	pass = c.follow(p)
+	over := c.follow(p)
+	if over {
+		_ = c.Close()
+	}
 	if err != nil {
 		c.readFailed(err)
 	}
 	c.notify()
-	return pass
+	return c.in.over != lastWord
 }
 
-func (c *Conn) follow(p []byte) (pass bool) {
-	if c.in.over == lastWord {
-		return false
-	}
+// follow reports whether the connection is over: the client has read the last word.
+func (c *Conn) follow(p []byte) (over bool) {
 	locked := false
 	for len(p) > 0 {
 		var ev event
@@ -141,15 +142,16 @@ func (c *Conn) follow(p []byte) (pass bool) {
 		if !locked {
 			locked = true
 			c.mu.Lock()
-			if c.closing {
-				c.in.over = lastWord
-				break
-			}
 		}
-		c.onReadLocked(ev)
+		if !c.closing {
+			c.onReadLocked(ev)
+			continue
+		}
+		c.in.over = lastWord
+		over = over || ev == lastAcked
 	}
 	if locked {
 		c.mu.Unlock()
 	}
-	return c.in.over != lastWord
+	return over
 }

@@ -77,9 +77,9 @@ func (s *streams) refuseAbove(last uint32) {
 	s.tidy()
 }
 
-// tidy frees room. While streams are in flight, at least half of the room is in use. Once
-// none is, a large array goes at once. A smaller one goes if at most a quarter of it was
-// needed.
+// tidy frees room. While streams are in flight, at least half of the IDs are of these, and the
+// array has room for four times as many. Once none is in flight, a large array goes at once. A
+// smaller one goes if at most a quarter of it was needed.
 func (s *streams) tidy() {
 	switch ended := int(s.ended); {
 	case ended == len(s.ids):
@@ -90,5 +90,8 @@ func (s *streams) tidy() {
 	case ended >= fewStreams && ended > len(s.ids)/2:
 		s.ids = slices.DeleteFunc(s.ids, func(id uint32) bool { return id&hasEnded != 0 })
 		s.ended = 0
+		if cap(s.ids) > 4*len(s.ids)+maxSpare {
+			s.ids = slices.Clone(s.ids)
+		}
 	}
 }

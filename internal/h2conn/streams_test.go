@@ -59,6 +59,19 @@ func TestSpareStreams(t *testing.T) {
 		t.Errorf("room for %d streams after a calm period, want at most %d", cap(s.ids), spareStreams)
 	}
 	busy(maxSpare + 1)
+	const many = 100_000
+	first := next
+	for range many {
+		s.add(next)
+		next += 2
+	}
+	for id := first; id < next-2; id += 2 { // all but the last one
+		s.remove(id)
+	}
+	if room := cap(s.ids); room > 4*fewStreams+2*maxSpare {
+		t.Errorf("room for %d streams beside one that goes on, after a flood", room)
+	}
+	s.remove(next - 2)
 	if cap(s.ids) > maxSpare {
 		t.Errorf("room for %d streams after a flood, want at most %d", cap(s.ids), maxSpare)
 	}

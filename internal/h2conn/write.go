@@ -3,6 +3,7 @@ package h2conn
 import (
 	"bytes"
 	"io"
+	"net"
 
 	"golang.org/x/net/http2"
 )
@@ -13,11 +14,13 @@ import (
 const (
 	proofPayload = "evenkeel"
 	holdPayload  = "evenhold"
+	lastPayload  = "evenlast"
 )
 
 var (
 	proofData = [8]byte([]byte(proofPayload))
 	holdData  = [8]byte([]byte(holdPayload))
+	lastData  = [8]byte([]byte(lastPayload))
 )
 
 // pingSet is a set of our PINGs.
@@ -26,6 +29,7 @@ type pingSet uint8
 const (
 	proofPing pingSet = 1 << iota // its ACK proves that the client has read all before it
 	holdPing                      // the server's writes are held until its ACK arrives
+	lastPing                      // its ACK proves that the client has read the last word
 )
 
 // maxDebug bounds a GOAWAY's debug data, far below the 16 KiB that every peer
@@ -109,7 +113,7 @@ func (c *Conn) writeAround(p []byte) (n int, err error) {
 // writes after it is dropped.
 func (c *Conn) forward(p []byte) (int, error) {
 	if c.out.over == lastWord {
-		return len(p), nil
+		return c.drop(p)
 	}
 	n, err := c.Conn.Write(p)
 	if err == nil && n < len(p) {
@@ -120,6 +124,14 @@ func (c *Conn) forward(p []byte) (int, error) {
 		c.writeFailed(err)
 	}
 	return n, err
+}
+
+// drop takes what the server writes after the last word.
+func (c *Conn) drop(p []byte) (int, error) {
+	if c.State() == Closed {
+		return 0, net.ErrClosed
+	}
+	return len(p), nil
 }
 
 // written follows the frames in p, which was written. Most frames mean nothing to
