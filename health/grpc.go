@@ -22,9 +22,10 @@ import (
 // A Watch ends with codes.Unavailable about a second after its connection was drained, or
 // after GracefulStop has begun. So a client that watches holds up neither.
 //
-// Each call also lets bal check that the call's connection is tracked. A server whose own
-// grpc.Creds replaced those of evenkeel therefore shows the condition untracked after the
-// first probe, before the first real call.
+// Each call also lets bal check that it tracks the call's connection. After the first probe,
+// before the first real call, a condition therefore shows a server whose own grpc.Creds
+// replaced those of evenkeel (untracked), one whose options are of another Balancer
+// (other-balancer), and one that serves through ServeHTTP (serve-http).
 //
 // As with every registration, call it before srv.Serve. It panics if srv already has a
 // health service.

@@ -46,7 +46,7 @@ type Balancer struct {
 	running   atomic.Bool
 	ran       atomic.Bool // whether Run was ever called
 	firstConn sync.Once
-	untracked atomic.Uint64
+	strays    strays
 	wake      chan struct{}
 	stop      stop
 

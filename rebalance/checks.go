@@ -5,8 +5,17 @@ import (
 	"time"
 )
 
+// watchConns sets or clears the conditions that follow from the connections alone. Status
+// calls it too, so that they come and go where Run is not called.
+func (b *Balancer) watchConns() {
+	b.watchStrays()
+	b.conds.set(slowDrain, b.slowText())
+	b.conds.set(framesLost, b.framesLostText())
+}
+
 // watchConditions sets or clears each condition by the present state.
 func (b *Balancer) watchConditions() {
+	b.watchConns()
 	b.mu.Lock()
 	verdict, why := b.verdict, b.why
 	b.mu.Unlock()
@@ -17,8 +26,6 @@ func (b *Balancer) watchConditions() {
 	b.conds.set(unreached, b.unreachedText())
 	b.conds.set(peersSilent, b.peers.Silent())
 	b.conds.set(duplicateName, b.peers.Duplicates())
-	b.conds.set(slowDrain, b.slowText())
-	b.conds.set(framesLost, b.framesLostText())
 }
 
 func onlyIf(cond bool, text string) string {

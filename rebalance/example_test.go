@@ -283,6 +283,7 @@ func ExampleConditionTable() {
 	}
 	// Output:
 	// untracked: connections are not tracked
+	// other-balancer: two Balancers are mixed up
 	// not-running: Balancer.Run was not called
 	// health-port: the health endpoint does not serve
 	// source-ended: the source of peers has ended

@@ -55,18 +55,3 @@ func (b *Balancer) expectRun() {
 		})
 	})
 }
-
-// seen notes that an RPC with this context was served and reports whether its connection
-// is tracked. The first RPC on an untracked connection shows the condition "untracked".
-func (b *Balancer) seen(ctx context.Context) bool {
-	c, isRPC := conns.FromContext(ctx)
-	if c != nil || !isRPC {
-		return true
-	}
-	if b.untracked.Add(1) == 1 {
-		b.conds.set(untracked, "RPCs arrive on connections that evenkeel does not track and cannot drain: a grpc.Creds option after "+
-			"serveropts.Options replaced its credentials, or the server serves through ServeHTTP. "+
-			"Pass your credentials as serveropts.Options(bal, creds) and remove grpc.Creds; ServeHTTP is not supported yet")
-	}
-	return false
-}

@@ -13,6 +13,7 @@ import (
 
 // Status returns the state at one moment, for /statusz, the metrics and the page.
 func (b *Balancer) Status() Status {
+	b.watchConns()
 	t, loads := b.reg.Totals(), b.loadStatus()
 	s := Status{
 		Pod: b.opts.pod, Uptime: time.Since(b.begun).Round(time.Second).String(),
@@ -20,7 +21,7 @@ func (b *Balancer) Status() Status {
 		Weight: loads.weight, Load: loads.own, MeanLoad: loads.mean, Band: loads.band,
 		Source: "none", Peers: []PeerStatus{}, PeerErrors: b.peers.Errors(),
 		GoAways: goawayCounts(t), Closed: closedCounts(t),
-		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.untracked.Load(), Ready: b.ready(),
+		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.strays.count(), Ready: b.ready(),
 	}
 	for _, row := range b.peers.Rows(loads.weight) {
 		s.Peers = append(s.Peers, b.peerStatus(&row, &s))

@@ -122,7 +122,7 @@ type Status struct {
 	Conditions []Condition `json:"conditions"`
 	Decisions  []Decision  `json:"decisions"`
 	// Tracked is the same as Opened. Untracked is how many RPCs were seen on
-	// connections that are not tracked.
+	// connections that this Balancer does not track.
 	Tracked   uint64 `json:"tracked"`
 	Untracked uint64 `json:"untracked"`
 	// Plans is how often planning has run, PlanSeconds how long it has taken in total.

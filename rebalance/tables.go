@@ -8,6 +8,8 @@ import (
 // The codes of the conditions that a Balancer sets itself.
 const (
 	untracked     = "untracked"
+	serveHTTP     = "serve-http"
+	otherBalancer = "other-balancer"
 	notRunning    = "not-running"
 	healthPort    = "health-port"
 	sourceEnded   = "source-ended"
@@ -47,8 +49,13 @@ func ConditionTable() []ConditionInfo { return slices.Clone(conditionTable) }
 var conditionTable = []ConditionInfo{
 	{
 		Code: untracked, Severity: Error, Title: "connections are not tracked",
-		Meaning: "An RPC arrived on a connection that evenkeel does not track. Either a `grpc.Creds` after `serveropts.Options` replaced its credentials, or the server serves through ServeHTTP. Calls to grpc.health.v1 reveal it.",
-		Cure:    "Pass the credentials to `serveropts.Options` and remove `grpc.Creds`. ServeHTTP is not supported yet.",
+		Meaning: "An RPC arrived in the last 3 min on a connection that evenkeel does not track. Either a `grpc.Creds` after `serveropts.Options` replaced its credentials, or `serveropts.Options` is missing. Calls to grpc.health.v1 reveal it.",
+		Cure:    "Pass the credentials to `serveropts.Options`, and that to `grpc.NewServer`. Remove `grpc.Creds`.",
+	},
+	{
+		Code: otherBalancer, Severity: Error, Title: "two Balancers are mixed up",
+		Meaning: "An RPC arrived in the last 3 min on a connection that another Balancer of this process tracks. Calls to grpc.health.v1 reveal it. That service follows the shutdown of the wrong Balancer.",
+		Cure:    "Pass the same Balancer to `serveropts.Options` and to `health.Register`.",
 	},
 	{
 		Code: notRunning, Severity: Error, Title: "Balancer.Run was not called",
@@ -101,6 +108,11 @@ var conditionTable = []ConditionInfo{
 		Meaning: "After three rounds, some multi-homed clients have not connected to the new pods.",
 		Cure:    "Look for resolvers that cache DNS answers for a long time, and for clients without round_robin.",
 		Causes:  []string{dnsBehind},
+	},
+	{
+		Code: serveHTTP, Severity: Warning, Title: "RPCs come through ServeHTTP",
+		Meaning: "An RPC arrived in the last 3 min through ServeHTTP. net/http accepts those connections, so they are served but neither counted nor drained. Calls to grpc.health.v1 reveal it.",
+		Cure:    "ServeHTTP is not supported yet. Use `srv.Serve` for the clients that must be balanced.",
 	},
 	{
 		Code: overloadedPod, Severity: Warning, Title: "this pod is overloaded",

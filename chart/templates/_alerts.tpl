@@ -6,12 +6,12 @@ The alerts. Each evaluates one pod by its own metrics, except EvenkeelChurn, whi
 {{- $name := include "evenkeel.fullname" . }}
 - alert: EvenkeelBroken
   expr: max by (namespace, pod, code) (evenkeel_conditions{ {{- $sel }},severity="error"}) == 1
-  for: 1m
+  for: 5m
   labels:
     severity: critical
   annotations:
     summary: {{ $name }} cannot rebalance until an error is fixed
-    description: {{ `'{{ $labels.pod }} has shown the condition {{ $labels.code }} for 1 minute. Look at /readyz?verbose on its health port for the cause and the cure.'` }}
+    description: {{ `'{{ $labels.pod }} has shown the condition {{ $labels.code }} for 5 minutes. Look at /readyz?verbose on its health port for the cause and the cure.'` }}
 - alert: EvenkeelStaleView
   expr: max by (namespace, pod) (evenkeel_verdict{ {{- $sel }},verdict="stale"}) == 1
   for: 5m

@@ -39,7 +39,7 @@ var (
 	descLoadMean = desc("load_mean",
 		"Mean load, by the weight in force, of this pod and the pods that reported within the last 10 s; 0 while too few have.", "weight")
 	descUntracked = desc("rpcs_untracked_total",
-		"RPCs on connections that evenkeel does not track. Above 0, the server lacks the credentials of serveropts.Options and nothing can be moved.")
+		"RPCs on connections that this Balancer does not track. While it rises, a condition names the cause: untracked, serve-http or other-balancer.")
 	descKeys = desc("keys",
 		"Distinct clients, by their key, with connections to this pod.")
 	descPeers = desc("peers",

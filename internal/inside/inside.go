@@ -30,8 +30,8 @@ type Tracker interface {
 
 // Health has the methods for health.
 type Health interface {
-	// Seen notes that an RPC with this context was served and reports whether its
-	// connection is tracked.
+	// Seen notes that an RPC with this context was served and reports whether this Balancer
+	// tracks its connection.
 	Seen(ctx context.Context) bool
 	// Ready reports whether the pod serves, which it does until Shutdown begins.
 	Ready() bool

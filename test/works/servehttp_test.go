@@ -36,7 +36,7 @@ func startTLS(web *httptest.Server) credentials.TransportCredentials {
 }
 
 // net/http accepts the connections, so nothing can be tracked or drained. Calls go on as
-// without evenkeel, and the first health check shows the condition "untracked".
+// without evenkeel, and the first health check shows the condition "serve-http".
 func TestServeHTTP(t *testing.T) {
 	for name, o := range map[string]overHTTP{
 		"h2c": {start: startH2C},
@@ -92,8 +92,8 @@ func untracked(t *testing.T, bal *rebalance.Balancer, c *client) {
 	t.Helper()
 	c.checkHealth(t)
 	s := bal.Status()
-	if s.Untracked != 1 || len(s.Conditions) != 1 || s.Conditions[0].Code != "untracked" {
-		t.Errorf("after a health check: got %d untracked RPCs and conditions %+v, want 1 and \"untracked\"", s.Untracked, s.Conditions)
+	if s.Untracked != 1 || len(s.Conditions) != 1 || s.Conditions[0].Code != "serve-http" {
+		t.Errorf("after a health check: got %d untracked RPCs and conditions %+v, want 1 and \"serve-http\"", s.Untracked, s.Conditions)
 	}
 	if s.Tracked != 0 || s.GoAways["manual"] != 0 {
 		t.Errorf("got %d tracked connections and GOAWAYs %v, want none", s.Tracked, s.GoAways)
