@@ -176,15 +176,16 @@ func restartText(keys []string) string {
 
 // Run watches the peers, decides and acts until ctx is done, then returns nil. Call it
 // once, in a goroutine of its own. Without it connections are tracked but never moved, and
-// policy.maxConnectionAge and closeAtExpiry do nothing. A Balancer made by [Load] also watches its
-// configuration file.
+// policy.maxConnectionAge and closeAtExpiry do nothing; the conditions not-running and
+// run-ended show that. A Balancer made by [Load] also watches its configuration file.
 func (b *Balancer) Run(ctx context.Context) error {
 	if !b.running.CompareAndSwap(false, true) {
 		return ErrRunning
 	}
-	defer b.running.Store(false)
+	defer b.runReturns()
 	b.ran.Store(true)
 	b.conds.set(notRunning, "")
+	b.conds.set(runEnded, "")
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -218,7 +219,7 @@ func (b *Balancer) runLoop(ctx context.Context, wg *sync.WaitGroup) {
 func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	rest := b.drainExpiring()
 	if !b.ready() {
-		b.publish(Disabled, "this pod is stopping")
+		b.standDown("this pod is stopping")
 		return rest
 	}
 	b.sample()
@@ -242,6 +243,18 @@ func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 		return min(step.Wake, rest)
 	}
 	return rest
+}
+
+// standDown publishes that nothing is decided any more. It withdraws what only the loop renews:
+// its conditions, and what it reports to peers.
+func (b *Balancer) standDown(why string) {
+	b.publish(Disabled, why)
+	for _, code := range ofLoop {
+		b.conds.set(code, "")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reaching, b.overload = false, ""
 }
 
 // poke makes the loop take its next step now.

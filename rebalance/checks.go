@@ -9,9 +9,13 @@ import (
 // calls it too, so that they come and go where Run is not called.
 func (b *Balancer) watchConns() {
 	b.watchStrays()
+	b.watchRun()
 	b.conds.set(slowDrain, b.slowText())
 	b.conds.set(framesLost, b.framesLostText())
 }
+
+// ofLoop are the codes of the conditions that watchConditions alone sets.
+var ofLoop = []string{staleView, unbalanceable, overloadedPod, dnsBehind, unreached, peersSilent, duplicateName}
 
 // watchConditions sets or clears each condition by the present state.
 func (b *Balancer) watchConditions() {

@@ -285,6 +285,7 @@ func ExampleConditionTable() {
 	// untracked: connections are not tracked
 	// other-balancer: two Balancers are mixed up
 	// not-running: Balancer.Run was not called
+	// run-ended: Balancer.Run has ended
 	// health-port: the health endpoint does not serve
 	// source-ended: the source of peers has ended
 }

@@ -2,6 +2,7 @@ package rebalance
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/conns"
@@ -40,6 +41,33 @@ func Drain(ctx context.Context) bool {
 
 // runGrace is how long a Balancer may have connections before the lack of Run is reported.
 const runGrace = 10 * time.Second
+
+// runReturns is the end of Run.
+func (b *Balancer) runReturns() {
+	if b.ready() {
+		b.standDown("Run has ended: no connection is moved any more")
+	}
+	b.conds.set(sourceEnded, "")
+	b.conds.set(peersLimited, "")
+	b.running.Store(false)
+	b.watchRun()
+	time.AfterFunc(runGrace, b.watchRun) // so that it is logged even if nobody reads Status
+}
+
+// watchRun shows that Run has ended although connections are served.
+func (b *Balancer) watchRun() {
+	n := b.reg.Brief().Connections
+	over := b.ran.Load() && !b.running.Load() && b.ready() && n > 0
+	b.conds.set(runEnded, onlyIf(over, fmt.Sprintf("Balancer.Run has ended although this pod serves %s, so none is moved any more: "+
+		"cancel Run's context only after Shutdown has returned, or call Run again", counted(n, "connection"))))
+}
+
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
 
 // expectRun checks once, a while after the first connection, whether Run was called.
 func (b *Balancer) expectRun() {

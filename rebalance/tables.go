@@ -11,6 +11,7 @@ const (
 	serveHTTP     = "serve-http"
 	otherBalancer = "other-balancer"
 	notRunning    = "not-running"
+	runEnded      = "run-ended"
 	healthPort    = "health-port"
 	sourceEnded   = "source-ended"
 	staleView     = "stale-view"
@@ -61,6 +62,11 @@ var conditionTable = []ConditionInfo{
 		Code: notRunning, Severity: Error, Title: "Balancer.Run was not called",
 		Meaning: "`Balancer.Run` was not called within 10 s of the first connection, so no connection is moved.",
 		Cure:    "Add `go bal.Run(ctx)`.",
+	},
+	{
+		Code: runEnded, Severity: Error, After: runGrace, Title: "Balancer.Run has ended",
+		Meaning: "`Balancer.Run` has returned, Shutdown has not begun, and connections are served. None of them is moved any more.",
+		Cure:    "Cancel Run's context only after `Shutdown` has returned, or call `Run` again.",
 	},
 	{
 		Code: healthPort, Severity: Error, Title: "the health endpoint does not serve",
@@ -173,7 +179,7 @@ var verdictTable = []VerdictInfo{
 	{Waiting, "It is too early to move connections: the membership is still changing, DNS does not list all pods, or a cooldown runs.", true},
 	{Unbalanceable, "No move can even out the load. The sentence beside it names what would help.", false},
 	{Stale, "Too little is known of the other pods, so no connection is moved.", false},
-	{Disabled, "`rebalance.enabled` is false, there is no source of peers, or the pod is stopping.", true},
+	{Disabled, "`rebalance.enabled` is false, there is no source of peers, Run has ended, or the pod is stopping.", true},
 	{Overloaded, "This pod is overloaded. It sheds load if another pod can take it.", false},
 }
 
