@@ -30,7 +30,7 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	slices.Sort(v.Members)
 	if stale == "" {
 		b.beginServing()
-		v.Restarted, v.Starting = b.peers.Restarted(), b.peers.Starting()
+		v.Restarted, v.Starting, v.Unheard = b.peers.Restarted(), b.peers.Starting(), b.peers.Unheard()
 		v.Uptime = b.peers.Uptimes(v.Self, b.serving())
 	}
 	b.addLoads(v, &cfg)

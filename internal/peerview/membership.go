@@ -161,6 +161,21 @@ func (b *Book) servesLocked(m *member) bool {
 	return !m.Unproven
 }
 
+// Unheard returns how many more pods are listed that count as members only once they answer,
+// and do not. A pod that last reported that it was stopping has gone, and is not among them.
+func (b *Book) Unheard() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for i := range b.members {
+		m := &b.members[i]
+		if r := b.records[m.id]; m.Unproven && !m.Terminating && !b.servesLocked(m) && (r == nil || r.at == 0 || r.report.Ready) {
+			n++
+		}
+	}
+	return n
+}
+
 // Starting returns how many more pods are about to serve, 0 if the source does not know.
 func (b *Book) Starting() int {
 	b.mu.Lock()

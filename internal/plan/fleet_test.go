@@ -40,6 +40,8 @@ type fleet struct {
 	blind, stale       bool // pods cannot be queried; the view of the members is stale
 	silent, overloaded map[string]bool
 	starting           int // how many pods are about to become members
+	unheard            int // how many more pods are listed and do not answer
+	noGate             bool
 
 	goaways map[reason.Reason]int
 	sentAt  []time.Duration // when each GOAWAY was sent
@@ -117,7 +119,10 @@ func (f *fleet) view(pod string) *View {
 	v := &View{
 		Now: f.now, Self: pod, Members: slices.Sorted(slices.Values(f.pods)), Conns: f.conns[pod], Counts: f.counts[pod],
 		Gate:     Gate{Needed: true, Open: slices.Equal(f.dns, f.pods), OpenSince: f.dnsFull, Why: "hello.test lists too few pods"},
-		Starting: f.starting, Peers: f.peers(pod), Returns: f.returns[pod], Restarted: f.restarted(pod), Uptime: map[string]time.Duration{},
+		Starting: f.starting, Unheard: f.unheard, Peers: f.peers(pod), Returns: f.returns[pod], Restarted: f.restarted(pod), Uptime: map[string]time.Duration{},
+	}
+	if f.noGate {
+		v.Gate = Gate{}
 	}
 	if f.stale {
 		v.Stale = "the view is too old"

@@ -58,6 +58,10 @@ func (s *State) atRest(v *View, st *Step) {
 		return
 	}
 	s.joining = false
+	if len(v.Members) == 1 && v.Unheard > 0 {
+		st.is(Stale, fmt.Sprintf("0 of %d peers answer on the health port, so it is not known whether this pod is alone", v.Unheard))
+		return
+	}
 	if len(v.Members) == 1 {
 		st.is(Balanced, "this pod is alone: there is no other pod to move connections to")
 		return
@@ -65,15 +69,18 @@ func (s *State) atRest(v *View, st *Step) {
 	st.is(Balanced, fmt.Sprintf("no growth is under way (%d pods): no connection needs to move", len(v.Members)))
 }
 
-// open begins round 1. From now on, a client that resolves the name learns of all pods.
+// open begins round 1. From now on, a client that resolves the name learns of all pods. Where
+// no name is known, nothing was checked, and the note must not claim it.
 func (s *State) open(v *View, p *Policy, st *Step) {
 	g := s.growth
-	g.opened = v.Now
 	if v.Gate.Needed {
 		g.opened = v.Gate.OpenSince
+		st.note("dns-full", len(g.new), "%s: DNS lists all pods, %v after the membership became quiet",
+			g.describe(), (v.Now - g.since).Round(100*time.Millisecond))
+	} else {
+		g.opened = v.Now
+		st.note("no-dns", len(g.new), "%s: there is no DNS name to wait for, so clients are drained without that check", g.describe())
 	}
-	st.note("dns-full", len(g.new), "%s: DNS lists all pods, %v after the membership became quiet",
-		g.describe(), (v.Now - g.since).Round(100*time.Millisecond))
 	s.startCount(v, p, st)
 }
 

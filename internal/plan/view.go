@@ -12,6 +12,9 @@ type View struct {
 	Uptime map[string]time.Duration
 	// Starting is how many more pods are about to become members, if known.
 	Starting int
+	// Unheard is how many more pods are listed but count as members only once they answer,
+	// which they do not.
+	Unheard int
 	// Restarted are those of Members that have restarted at the same address since the
 	// last View. The membership never showed them missing, but some clients may have
 	// noticed.
