@@ -83,7 +83,7 @@ func TestSeriesExistFromTheStart(t *testing.T) {
 	})
 	wantValues(t, values(got["evenkeel_peer_errors_total"]), map[string]float64{
 		"why=timeout": 0, "why=refused": 0, "why=status": 0, "why=size": 0, "why=json": 0,
-		"why=nonsense": 0, "why=wrong_pod": 0, "why=tls": 0, "why=other": 0,
+		"why=nonsense": 0, "why=wrong_pod": 0, "why=tls": 0, "why=http2": 0, "why=other": 0,
 	})
 }
 

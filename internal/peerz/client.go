@@ -131,6 +131,9 @@ func (c *Client) ask(ctx context.Context, addr string, keys []string) (Report, e
 		if errors.As(err, &withURL) {
 			err = withURL.Err
 		}
+		if errors.Is(err, errHTTP2) {
+			err = errHTTP2 // without net/http's words around it
+		}
 		return Report{}, err
 	}
 	defer resp.Body.Close()
@@ -212,7 +215,11 @@ func (c *Client) newClient(config *tls.Config) *http.Client {
 	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, c.timeout())
 		defer cancel()
-		return dial(ctx, network, addr)
+		nc, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &sniffed{Conn: nc}, nil
 	}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

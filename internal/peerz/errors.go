@@ -28,13 +28,15 @@ const (
 	// TLS means that one side does not accept the other's certificate, or that only one
 	// side speaks TLS.
 	TLS = "tls"
+	// HTTP2 means that the other side speaks HTTP/2 before it is spoken to, as gRPC servers do.
+	HTTP2 = "http2"
 	// Other is any other error: a reset, no route, a canceled request.
 	Other = "other"
 )
 
 // Classes returns all classes, so that a metric can have every series from the start.
 func Classes() []string {
-	return []string{Timeout, Refused, Status, Size, JSON, Nonsense, WrongPod, TLS, Other}
+	return []string{Timeout, Refused, Status, Size, JSON, Nonsense, WrongPod, TLS, HTTP2, Other}
 }
 
 // Error is the reason why a request has no usable answer. The last good report of the pod
