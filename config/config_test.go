@@ -160,22 +160,25 @@ func TestFileThatCannotBeRead(t *testing.T) {
 
 func TestValidateMessages(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"policy.maxConnectionAge: 500ms is too low, allowed: 0, or 1s to 8760h":                                      func(c *Config) { c.Policy.MaxConnectionAge = 500 * time.Millisecond },
-		"policy.maxConnectionAgeGrace: -1s is too low, allowed: 0, or 1s to 8760h":                                   func(c *Config) { c.Policy.MaxConnectionAgeGrace = -time.Second },
-		"policy.keepaliveTime: 999ms is too low, allowed: 0, or 1s to 8760h":                                         func(c *Config) { c.Policy.KeepaliveTime = 999 * time.Millisecond },
-		"policy.keepaliveTimeout: 2h is too high, allowed: 0, or 1s to 1h":                                           func(c *Config) { c.Policy.KeepaliveTimeout = 2 * time.Hour },
-		"rebalance.tolerance: 0 is too low, allowed: 0.01 to 1":                                                      func(c *Config) { c.Rebalance.Tolerance = 0 },
-		"rebalance.tolerance: NaN is too low, allowed: 0.01 to 1":                                                    func(c *Config) { c.Rebalance.Tolerance = math.NaN() },
-		"rebalance.floor: 1 is too high, allowed: 0 to 0.95":                                                         func(c *Config) { c.Rebalance.Floor = 1 },
-		"rebalance.maxPerSecond: +Inf is too high, allowed: 0.1 to 100000":                                           func(c *Config) { c.Rebalance.MaxPerSecond = math.Inf(1) },
-		"rebalance.spread: 1m1s is too high, allowed: 0s to 1m":                                                      func(c *Config) { c.Rebalance.Spread = 61 * time.Second },
-		"rebalance.weight: \"\" is not one of connections, requests, streams":                                        func(c *Config) { c.Rebalance.Weight = "" },
-		"peers.source: \"k8s\" is not one of none, static, dns, kubernetes":                                          func(c *Config) { c.Peers.Source = "k8s" },
-		"peers.static: is empty, but peers.source is static and needs it":                                            func(c *Config) { c.Peers.Source = SourceStatic },
-		"peers.dns.name: is empty, but peers.source is dns and needs it":                                             func(c *Config) { c.Peers.Source = SourceDNS },
-		"peers.kubernetes.service: is empty, but peers.source is kubernetes and needs it":                            func(c *Config) { c.Peers.Source = SourceKubernetes },
-		"peers.static: entry 2: \"b:0\": port \"0\" is not from 1 to 65535":                                          func(c *Config) { c.Peers.Static = []string{"a", "b:0"} },
-		"peers.static: entry 1 is empty":                                                                             func(c *Config) { c.Peers.Static = []string{""} },
+		"policy.maxConnectionAge: 500ms is too low, allowed: 0, or 1s to 8760h":           func(c *Config) { c.Policy.MaxConnectionAge = 500 * time.Millisecond },
+		"policy.maxConnectionAgeGrace: -1s is too low, allowed: 0, or 1s to 8760h":        func(c *Config) { c.Policy.MaxConnectionAgeGrace = -time.Second },
+		"policy.keepaliveTime: 999ms is too low, allowed: 0, or 1s to 8760h":              func(c *Config) { c.Policy.KeepaliveTime = 999 * time.Millisecond },
+		"policy.keepaliveTimeout: 2h is too high, allowed: 0, or 1s to 1h":                func(c *Config) { c.Policy.KeepaliveTimeout = 2 * time.Hour },
+		"rebalance.tolerance: 0 is too low, allowed: 0.01 to 1":                           func(c *Config) { c.Rebalance.Tolerance = 0 },
+		"rebalance.tolerance: NaN is too low, allowed: 0.01 to 1":                         func(c *Config) { c.Rebalance.Tolerance = math.NaN() },
+		"rebalance.floor: 1 is too high, allowed: 0 to 0.95":                              func(c *Config) { c.Rebalance.Floor = 1 },
+		"rebalance.maxPerSecond: +Inf is too high, allowed: 0.1 to 100000":                func(c *Config) { c.Rebalance.MaxPerSecond = math.Inf(1) },
+		"rebalance.spread: 1m1s is too high, allowed: 0s to 1m":                           func(c *Config) { c.Rebalance.Spread = 61 * time.Second },
+		"rebalance.weight: \"\" is not one of connections, requests, streams":             func(c *Config) { c.Rebalance.Weight = "" },
+		"peers.source: \"k8s\" is not one of none, static, dns, kubernetes":               func(c *Config) { c.Peers.Source = "k8s" },
+		"peers.static: is empty, but peers.source is static and needs it":                 func(c *Config) { c.Peers.Source = SourceStatic },
+		"peers.dns.name: is empty, but peers.source is dns and needs it":                  func(c *Config) { c.Peers.Source = SourceDNS },
+		"peers.kubernetes.service: is empty, but peers.source is kubernetes and needs it": func(c *Config) { c.Peers.Source = SourceKubernetes },
+		"peers.static: entry 2: \"b:0\": port \"0\" is not from 1 to 65535":               func(c *Config) { c.Peers.Static = []string{"a", "b:0"} },
+		"peers.static: entries 1 and 3: 10.0.0.1:8080 and ::ffff:10.0.0.1 are one address with two ports, but pods are told apart by their addresses: give each pod an address of its own": func(c *Config) {
+			c.Peers.Static = []string{"10.0.0.1:8080", "10.0.0.1:8080", "::ffff:10.0.0.1"}
+		},
+		"peers.static: entry 1 is empty": func(c *Config) { c.Peers.Static = []string{""} },
 		"peers.dns.name: \"dns:///hello.test:50051\": write the name alone, without dns:/// and without a port":      func(c *Config) { c.Peers.DNS.Name = "dns:///hello.test:50051" },
 		"clients.dns.name: \"hello.test:50051\": write the name without a port":                                      func(c *Config) { c.Clients.DNS.Name = "hello.test:50051" },
 		"clients.dns.name: \"hello test\": not a domain name":                                                        func(c *Config) { c.Clients.DNS.Name = "hello test" },
@@ -233,7 +236,7 @@ func TestValidateAccepts(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"all forms of addresses": func(c *Config) {
 			c.Peers.Source = SourceStatic
-			c.Peers.Static = []string{"a", "a:1", "10.0.0.1", "10.0.0.1:65535", "::1", "[::1]", "[::1]:80", "a.b.", "fe80::1%eth0"}
+			c.Peers.Static = []string{"a", "b:1", "10.0.0.1", "10.0.0.2:65535", "::1", "[::1]", "[::2]:80", "a.b.", "fe80::1%eth0"}
 		},
 		"servers":           func(c *Config) { c.Peers.DNS.Server, c.Clients.DNS.Server = "10.0.0.10", "[fd00::a]:53" },
 		"SRV names":         func(c *Config) { c.Peers.Source, c.Peers.DNS.Name = SourceDNS, "_grpc._tcp.hello.test." },

@@ -198,6 +198,11 @@ func (addresses) wrong(value any) string {
 			return fmt.Sprintf("entry %d: %s", i+1, text)
 		}
 	}
+	if i, j, ok := lookup.SharedHost(value.([]string)); ok {
+		list := value.([]string)
+		return fmt.Sprintf("entries %d and %d: %s and %s are one address with two ports, but pods are told apart by their addresses: "+
+			"give each pod an address of its own", i+1, j+1, list[i], list[j])
+	}
 	return ""
 }
 

@@ -28,7 +28,7 @@ func drawConfig(t *rapid.T) Config {
 			case boolean:
 				return rapid.Bool().Draw(t, r.key)
 			case addresses:
-				one := rapid.SampledFrom([]string{"a", "b:1", "::1", "[::1]:80", "10.0.0.1", "1", "null", "true"})
+				one := rapid.SampledFrom([]string{"a", "b:1", "::1", "[::2]:80", "10.0.0.1", "1", "null", "true"})
 				return rapid.SliceOfN(one, 1, 5).Draw(t, r.key)
 			case text:
 				return words.Draw(t, r.key)

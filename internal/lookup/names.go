@@ -145,3 +145,30 @@ func notInName(r rune) bool {
 	}
 	return true
 }
+
+// SharedHost returns the first two entries of a list of "host" and "host:port" that have the
+// same host but different ports. ok is false if there are none. Pods are told apart by
+// their addresses, so two such entries cannot stand for two pods. Entries that cannot be
+// split are left out.
+func SharedHost(list []string) (first, second int, ok bool) {
+	type seen struct{ at, port int }
+	hosts := make(map[string]seen, len(list))
+	for i, s := range list {
+		host, port, err := SplitHostPort(s)
+		if err != nil {
+			continue
+		}
+		host = strings.ToLower(host)
+		if ip, err := netip.ParseAddr(host); err == nil {
+			host = ip.Unmap().String()
+		}
+		before, found := hosts[host]
+		if found && before.port != port {
+			return before.at, i, true
+		}
+		if !found {
+			hosts[host] = seen{i, port}
+		}
+	}
+	return 0, 0, false
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/lookup"
@@ -44,7 +45,8 @@ type entry struct {
 }
 
 // New returns a Source of addrs, each "host" or "host:port". It fails if there is none, if
-// there are more than 10,000, or if any cannot be the address of a pod. The error then names
+// there are more than 10,000, if any cannot be the address of a pod, or if two have the same
+// host and different ports, since pods are told apart by their addresses. The error names
 // each bad entry: correct them.
 func New(addrs []string) (*Source, error) {
 	if len(addrs) == 0 || len(addrs) > maxEntries {
@@ -58,6 +60,10 @@ func New(addrs []string) (*Source, error) {
 			errs = append(errs, fmt.Errorf("static peer %q: %w", text, err))
 		}
 		s.entries = append(s.entries, e)
+	}
+	if i, j, ok := lookup.SharedHost(addrs); ok {
+		errs = append(errs, fmt.Errorf("static peers: %s and %s are one address with two ports, but pods are told apart by their addresses: "+
+			"give each pod an address of its own", addrs[i], addrs[j]))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -135,19 +141,22 @@ func (e *entry) update(res lookup.Result) {
 	e.addrs, e.err, e.due = res.Addrs, nil, time.Now().Add(resolveEvery)
 }
 
-// view returns the members of all entries, each address and port once.
+// view returns the members of all entries, each address once.
 func (s *Source) view() peers.Membership {
 	var m peers.Membership
 	var errs []error
-	seen := make(map[netip.AddrPort]bool)
+	ports := make(map[netip.Addr]int)
 	for _, e := range s.entries {
 		errs = append(errs, e.err)
 		for _, addrs := range lookup.Pods(e.addrs) {
 			addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool {
-				ap := netip.AddrPortFrom(a, uint16(e.port))
-				duplicate := seen[ap]
-				seen[ap] = true
-				return duplicate
+				port, listed := ports[a]
+				if listed && port != e.port {
+					m.Warning = twoPorts(a, port, e.port)
+				} else {
+					ports[a] = e.port
+				}
+				return listed
 			})
 			if len(addrs) > 0 {
 				m.Members = append(m.Members, peers.Member{Addrs: addrs, Port: e.port, Unproven: true})
@@ -158,4 +167,17 @@ func (s *Source) view() peers.Membership {
 		return peers.Membership{Err: errors.Join(errs...)}
 	}
 	return m
+}
+
+// twoPorts describes names that have an address in common, which New cannot see.
+func twoPorts(a netip.Addr, used, other int) string {
+	return fmt.Sprintf("static peers: %v is listed with the ports %s and %s, and only %[2]s is used: give each pod an address of its own",
+		a, portText(used), portText(other))
+}
+
+func portText(port int) string {
+	if port == 0 {
+		return "peers.port"
+	}
+	return strconv.Itoa(port)
 }

@@ -150,13 +150,13 @@ func TestNamesAreResolvedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, dns *fakeDNS) {
 		dns.names["both"] = addrs("10.0.0.1", "fd00::1")
 		dns.names["many"] = addrs("10.0.0.2", "10.0.0.3")
-		r := start(t, dns, "both:8081", "many", "10.0.0.3", "10.0.0.3:9")
-		if got, want := r.last(t), "[10.0.0.1 fd00::1]:8081 [10.0.0.2]:0 [10.0.0.3]:0 [10.0.0.3]:9"; got != want {
+		r := start(t, dns, "both:8081", "many", "10.0.0.3")
+		if got, want := r.last(t), "[10.0.0.1 fd00::1]:8081 [10.0.0.2]:0 [10.0.0.3]:0"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		dns.set(func() { dns.names["both"] = addrs("10.0.0.9") })
 		time.Sleep(33 * time.Second)
-		if got, want := r.last(t), "[10.0.0.9]:8081 [10.0.0.2]:0 [10.0.0.3]:0 [10.0.0.3]:9"; got != want {
+		if got, want := r.last(t), "[10.0.0.9]:8081 [10.0.0.2]:0 [10.0.0.3]:0"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		dns.set(func() {
@@ -231,4 +231,40 @@ func TestNew(t *testing.T) {
 	if strings.Contains(fmt.Sprint(err), `"good"`) {
 		t.Errorf("%v names the good entry", err)
 	}
+}
+
+// Pods are told apart by their addresses, so one address cannot stand for several pods.
+func TestOneAddressWithTwoPortsIsRefused(t *testing.T) {
+	for _, list := range [][]string{
+		{"10.0.0.1:8080", "10.0.0.2", "10.0.0.1:8081"},
+		{"10.0.0.1", "10.0.0.1:8081"},
+		{"[fd00::1]:1", "fd00:0::1"},
+		{"pod:1", "POD:2"},
+	} {
+		_, err := New(list)
+		if err == nil || !strings.Contains(err.Error(), list[0]+" and "+list[len(list)-1]+" are one address with two ports") {
+			t.Errorf("%v: got %v, want an error that names the first and the last", list, err)
+		}
+	}
+}
+
+// What New cannot see, names that have an address in common, is a warning.
+func TestNamesWithOneAddressAndTwoPorts(t *testing.T) {
+	bubble(t, func(t *testing.T, dns *fakeDNS) {
+		dns.names["a"] = addrs("10.0.0.1")
+		dns.names["b"] = addrs("10.0.0.1")
+		r := start(t, dns, "a:8080", "b:8081")
+		if got, want := r.last(t), "[10.0.0.1]:8080"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		want := "static peers: 10.0.0.1 is listed with the ports 8080 and 8081, and only 8080 is used: give each pod an address of its own"
+		if got := r.views[0].Warning; got != want {
+			t.Errorf("got the warning %q\nwant %q", got, want)
+		}
+		dns.set(func() { dns.names["b"] = addrs("10.0.0.2") })
+		time.Sleep(33 * time.Second)
+		if got, want := r.last(t), "[10.0.0.1]:8080 [10.0.0.2]:8081"; got != want || r.views[len(r.views)-1].Warning != "" {
+			t.Errorf("got %s, want %s and no warning", got, want)
+		}
+	})
 }
