@@ -16,6 +16,7 @@ import (
 // as well, where the other pods read it.
 //
 // Use [WithPort] unless peers.port is set, so that this pod knows where to poll its peers.
+// Otherwise it polls none of them, which the condition peers-port shows.
 // With peers.tls, your server must serve with [TLSConfig]; otherwise /peerz answers 403 to
 // every peer.
 //

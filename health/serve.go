@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -61,6 +62,9 @@ func listenAndServe(ctx context.Context, addr string, src source, o options) err
 		}
 		return nil
 	case err != nil:
+		if port := cmp.Or(o.port, portIn(ctx, addr)); port != 0 {
+			src.SetHealthPort(port) // the other pods serve on it, so this one can poll them
+		}
 		return failed(src, addr, err)
 	}
 	return serve(ctx, ln, addr, src, o)
@@ -97,6 +101,19 @@ func (o *options) portOn(ln net.Listener) int {
 		return tcp.Port
 	}
 	return o.port
+}
+
+// portIn returns the port of an address, 0 if it is to be chosen.
+func portIn(ctx context.Context, addr string) int {
+	_, service, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
+	if err != nil {
+		return 0
+	}
+	return port
 }
 
 // failed shows the condition health-port, for callers that drop the returned error.

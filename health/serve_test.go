@@ -122,9 +122,14 @@ func TestPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	err = listenAndServe(t.Context(), ln.Addr().String(), newFake(sampleStatus(epoch)), newOptions(nil))
+	src := newFake(sampleStatus(epoch))
+	err = listenAndServe(t.Context(), ln.Addr().String(), src, newOptions(nil))
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), ln.Addr().String()) {
 		t.Errorf("got %v, want EADDRINUSE and the address", err)
+	}
+	// The other pods serve on that port, so this one can still poll them.
+	if got, want := int(src.port.Load()), ln.Addr().(*net.TCPAddr).Port; got != want {
+		t.Errorf("SetHealthPort: got %d, want %d", got, want)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/peerview"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/peers/dns"
 )
 
 // linger is how long a drained, idle connection is left for its client to close. Most
@@ -124,8 +125,10 @@ func (o *options) self() (peerview.Self, error) {
 }
 
 func (b *Balancer) peerOptions(cfg *config.Config, self peerview.Self) peerview.Options {
+	_, byName := b.opts.source.(*dns.Source)
 	o := peerview.Options{
-		Self: self, Source: b.opts.source, Port: cfg.Peers.Port, Salt: cfg.Peers.Salt,
+		ByName: byName,
+		Self:   self, Source: b.opts.source, Port: cfg.Peers.Port, Salt: cfg.Peers.Salt,
 		Events: peerview.Events{
 			Changed:    b.poke,
 			ClientName: b.clientDNS.learn,

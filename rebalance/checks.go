@@ -15,7 +15,7 @@ func (b *Balancer) watchConns() {
 }
 
 // ofLoop are the codes of the conditions that watchConditions alone sets.
-var ofLoop = []string{staleView, unbalanceable, overloadedPod, dnsBehind, unreached, peersSilent, duplicateName}
+var ofLoop = []string{staleView, unbalanceable, overloadedPod, dnsBehind, unreached, peersSilent, peersPort, duplicateName}
 
 // watchConditions sets or clears each condition by the present state.
 func (b *Balancer) watchConditions() {
@@ -29,6 +29,7 @@ func (b *Balancer) watchConditions() {
 	b.conds.set(dnsBehind, b.dnsText())
 	b.conds.set(unreached, b.unreachedText())
 	b.conds.set(peersSilent, b.peers.Silent())
+	b.conds.set(peersPort, b.portText())
 	b.conds.set(duplicateName, b.peers.Duplicates())
 }
 
@@ -55,6 +56,12 @@ func (b *Balancer) unreachedText() string {
 	n := b.loop.state.Unreached()
 	return onlyIf(n > 0, fmt.Sprintf("the clients of %d connections have not reached the new pods: "+
 		"check whether their resolvers cache DNS answers for a long time and whether they use round_robin", n))
+}
+
+func (b *Balancer) portText() string {
+	n := b.peers.Portless()
+	return onlyIf(n > 0, fmt.Sprintf("%s not polled because the port of their health endpoints is not known: "+
+		"serve with health.ListenAndServe, or pass health.WithPort to health.Handler, or set peers.port", areCounted(n, "peer")))
 }
 
 // slowDrainAfter is how long a drained connection may stay open before it is reported.

@@ -69,6 +69,13 @@ func counted(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
+func areCounted(n int, thing string) string {
+	if n == 1 {
+		return counted(n, thing) + " is"
+	}
+	return counted(n, thing) + " are"
+}
+
 // expectRun checks once, a while after the first connection, whether Run was called.
 func (b *Balancer) expectRun() {
 	b.firstConn.Do(func() {

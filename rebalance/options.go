@@ -67,7 +67,9 @@ func WithLogger(l *slog.Logger) Option { return optionFunc(func(o *options) { o.
 
 // WithSelf sets this pod's name and its own IP address, by which it recognizes itself among
 // its peers. The default of the name is $POD_NAME, or else the host's name; that of the
-// address is $POD_IP. An empty value keeps the default.
+// address is $POD_IP. An empty value keeps the default. Without any address, this pod is the
+// member with its name, or else the one member that has an address of this machine's network
+// interfaces. A condition shows if there are several of those.
 func WithSelf(pod, addr string) Option {
 	return optionFunc(func(o *options) { o.pod, o.addr = pod, addr })
 }

@@ -17,6 +17,7 @@ const (
 	staleView     = "stale-view"
 	dnsBehind     = "dns-behind"
 	peersSilent   = "peers-silent"
+	peersPort     = "peers-port"
 	peersLimited  = "peers-limited"
 	peersTLS      = "peers-tls"
 	configInvalid = "config"
@@ -93,6 +94,12 @@ var conditionTable = []ConditionInfo{
 		Code: peersSilent, Severity: Warning, After: 10 * time.Second, Title: "peers do not answer",
 		Meaning: "Peers do not answer on their health port.",
 		Cure:    "Check the NetworkPolicy, `peers.port` and `peers.tls`. `evenkeel_peer_errors_total` counts the failures by cause.",
+	},
+	{
+		Code: peersPort, Severity: Warning, After: 10 * time.Second, Title: "the peers' health port is not known",
+		Meaning: "Peers are polled on the port of this pod's own health endpoint, and this pod does not know that port. `health.Handler` on a server of your own does not know it, and without a health endpoint there is none.",
+		Cure:    "Serve with `health.ListenAndServe`, pass `health.WithPort` to `health.Handler`, or set `peers.port`.",
+		Causes:  []string{healthPort},
 	},
 	{
 		Code: peersLimited, Severity: Warning, Title: "the source of peers is degraded",

@@ -27,6 +27,12 @@ type Options struct {
 	// TLS returns the client side of peers.tls. If it is nil, pods are polled by plain HTTP.
 	TLS    func() *tls.Config
 	Events Events
+	// ByName reports whether the source looks up a DNS name, which should be that of a
+	// headless Service.
+	ByName bool
+	// Interfaces returns the addresses of this machine's network interfaces. Default nil: the
+	// system's.
+	Interfaces func() []netip.Addr
 }
 
 // Events are callbacks of a Book. Run calls them without the Book's lock.
@@ -53,6 +59,10 @@ type Book struct {
 	mu        sync.Mutex // guards what follows
 	port      int        // of this pod's own health endpoint
 	reported  []peers.Member
+	changedAt time.Time          // when it last changed
+	local     []netip.Addr       // of this machine's network interfaces, as of then
+	alike     []*member          // of members: several of which one may be this pod
+	ownAddrs  []netip.Addr       // of this pod, as last listed
 	members   []member           // of reported, sorted by id
 	unproven  bool               // whether some of them are unproven
 	starting  int                // how many more pods are about to be members
@@ -70,6 +80,9 @@ type Book struct {
 
 // New returns a Book that knows nothing yet.
 func New(opts Options) *Book {
+	if opts.Interfaces == nil {
+		opts.Interfaces = interfaceAddrs
+	}
 	b := &Book{
 		opts: opts,
 		// The epoch is a nanosecond ago, because a report time of 0 means never.

@@ -1,7 +1,6 @@
 package peerview
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,8 +71,10 @@ func (b *Book) take(m *peers.Membership) (changed bool) {
 	changed = b.starting != m.Starting || !slices.EqualFunc(b.reported, m.Members, sameMember)
 	b.err, b.starting, b.seenAt = nil, m.Starting, time.Now()
 	if changed {
+		b.changedAt = b.seenAt
 		b.reported = copyMembers(m.Members)
 		b.members = b.list(b.reported)
+		b.findSelfLocked()
 		b.unproven = slices.ContainsFunc(b.reported, func(m peers.Member) bool { return m.Unproven })
 	}
 	return changed
@@ -123,8 +124,7 @@ func (b *Book) Members() (serving []Member, stale string) {
 		}
 	}
 	if !found {
-		return nil, fmt.Sprintf("%v does not list this pod (%s): it is not ready yet, or $POD_IP is wrong",
-			b.opts.Source, cmp.Or(addrText(b.opts.Self.Addr), "address unknown"))
+		return nil, b.unlistedLocked()
 	}
 	return serving, ""
 }
@@ -191,7 +191,8 @@ func (b *Book) Listed() bool {
 	return slices.ContainsFunc(b.members, func(m member) bool { return m.self && !m.Unproven && !m.Terminating })
 }
 
-// OwnAddrs returns this pod's addresses: its own setting and those that the source lists.
+// OwnAddrs returns this pod's addresses: its own setting and those that the source lists, or
+// listed last.
 func (b *Book) OwnAddrs() []netip.Addr {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -199,12 +200,7 @@ func (b *Book) OwnAddrs() []netip.Addr {
 	if addr := b.opts.Self.Addr; addr.IsValid() {
 		own = append(own, addr)
 	}
-	for i := range b.members {
-		if b.members[i].self {
-			own = append(own, b.members[i].addrs...)
-		}
-	}
-	return own
+	return append(own, b.ownAddrs...)
 }
 
 func addrText(a netip.Addr) string {

@@ -105,6 +105,20 @@ func (b *Book) targetsLocked() []target {
 	return out
 }
 
+// Portless returns how many other pods are not polled because the port of their health
+// endpoints is not known.
+func (b *Book) Portless() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for i := range b.members {
+		if m := &b.members[i]; !m.self && !m.Terminating && b.portLocked(m.Port) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // portLocked returns the port of a pod's health endpoint, 0 if it is unknown. It is the one
 // that the source gives, otherwise peers.port, otherwise this pod's own.
 func (b *Book) portLocked(given int) int { return cmp.Or(given, b.opts.Port, b.port) }

@@ -1,6 +1,7 @@
 package peerview
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
+
+var errNoPort = errors.New("its health port is not known: set peers.port, or pass health.WithPort to health.Handler")
 
 // Row is one pod as a person sees it.
 type Row struct {
@@ -47,6 +50,9 @@ func (b *Book) Rows(weight string) []Row {
 func (b *Book) rowLocked(m *member, weight string) Row {
 	row := Row{Pod: m.Pod, Address: addressText(m.addrs[0], b.portLocked(m.Port)), Self: m.self}
 	r := b.records[m.id]
+	if !m.self && b.portLocked(m.Port) == 0 {
+		row.Err = errNoPort
+	}
 	if m.self || r == nil {
 		return row
 	}
@@ -104,13 +110,21 @@ func (b *Book) Silent() string {
 }
 
 // Duplicates returns a sentence on pods that share a name, empty if there are none. People
-// could not tell such pods apart.
+// could not tell such pods apart. A pod that polls itself, because it has not found itself
+// among the members or is listed twice, is no duplicate.
 func (b *Book) Duplicates() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !slices.ContainsFunc(b.members, func(m member) bool { return m.self }) {
+		return ""
+	}
+	own := map[string]bool{}
+	for _, m := range b.hereLocked() {
+		own[m.id] = true
+	}
 	byName := map[string][]string{b.opts.Self.Pod: {"this pod"}}
 	for id, r := range b.records {
-		if r.at > 0 {
+		if r.at > 0 && (!own[id] || r.report.Pod != b.opts.Self.Pod) {
 			byName[r.report.Pod] = append(byName[r.report.Pod], id)
 		}
 	}
