@@ -186,6 +186,8 @@ func (b *Balancer) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	defer b.runReturns()
+	b.joinRunners()
+	defer b.leaveRunners()
 	b.ran.Store(true)
 	b.conds.set(notRunning, "")
 	b.conds.set(runEnded, "")

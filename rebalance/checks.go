@@ -15,7 +15,9 @@ func (b *Balancer) watchConns() {
 }
 
 // ofLoop are the codes of the conditions that watchConditions alone sets.
-var ofLoop = []string{staleView, unbalanceable, overloadedPod, dnsBehind, unreached, peersSilent, peersPort, duplicateName}
+var ofLoop = []string{
+	staleView, unbalanceable, overloadedPod, dnsBehind, unreached, peersSilent, peersPort, duplicateName, twoBalancers, noConnections,
+}
 
 // watchConditions sets or clears each condition by the present state.
 func (b *Balancer) watchConditions() {
@@ -30,6 +32,8 @@ func (b *Balancer) watchConditions() {
 	b.conds.set(unreached, b.unreachedText())
 	b.conds.set(peersSilent, b.peers.Silent())
 	b.conds.set(peersPort, b.portText())
+	b.conds.set(twoBalancers, b.severalText())
+	b.conds.set(noConnections, b.quietText())
 	b.conds.set(duplicateName, b.peers.Duplicates())
 }
 

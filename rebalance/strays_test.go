@@ -40,6 +40,7 @@ func TestStraysAreForgotten(t *testing.T) {
 				b, err := New(config.Default())
 				if running {
 					b, err = started(t, nil, nil), nil
+					visitor(t, b)
 				}
 				if err != nil {
 					t.Fatal(err)

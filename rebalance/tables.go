@@ -18,6 +18,8 @@ const (
 	dnsBehind     = "dns-behind"
 	peersSilent   = "peers-silent"
 	peersPort     = "peers-port"
+	twoBalancers  = "two-balancers"
+	noConnections = "no-connections"
 	peersLimited  = "peers-limited"
 	peersTLS      = "peers-tls"
 	configInvalid = "config"
@@ -133,6 +135,11 @@ var conditionTable = []ConditionInfo{
 		Cure:    "Add pods, or raise `rebalance.maxStreams`.",
 	},
 	{
+		Code: twoBalancers, Severity: Warning, After: 10 * time.Second, Title: "one pod has two Balancers",
+		Meaning: "Two Balancers of this process run for the same pod. Each balances a part of its connections, and peers hear of one of them.",
+		Cure:    "Make one Balancer and pass it to all servers.",
+	},
+	{
 		Code: duplicateName, Severity: Warning, Title: "two pods have the same name",
 		Meaning: "Two pods report the same name.",
 		Cure:    "Give each pod its own name, with `$POD_NAME` or `rebalance.WithSelf`.",
@@ -146,6 +153,12 @@ var conditionTable = []ConditionInfo{
 		Code: unbalanceable, Severity: Info, After: 30 * time.Second, Title: "the load cannot be evened out",
 		Meaning: "The verdict is `unbalanceable`: no move can even out the load.",
 		Cure:    "Follow the text: it names what would help.",
+	},
+	{
+		Code: noConnections, Severity: Info, After: 5 * time.Minute, Title: "no connection has come",
+		Meaning: "No connection was tracked in the first 5 min of `Balancer.Run`. Either no client has connected yet, or the server was made without `serveropts.Options`, or it serves through ServeHTTP.",
+		Cure:    "If clients are connected, pass `serveropts.Options(bal, creds)` to `grpc.NewServer`.",
+		Causes:  []string{untracked, otherBalancer, serveHTTP},
 	},
 	{
 		Code: slowDrain, Severity: Info, Title: "drained connections stay open",
