@@ -242,9 +242,9 @@ var (
 		"server":   "sent by gRPC itself",
 	}
 	closedMeanings = map[string]string{
-		"clean":  "drained, all RPCs finished",
+		"clean":  "drained, all RPCs finished; closed by this pod or by the client",
 		"forced": "grace period expired; RPCs in flight failed",
-		"client": "closed by the client, or lost",
+		"client": "closed by the client without a drain, or lost",
 		"server": "closed by gRPC itself",
 	}
 )

@@ -79,5 +79,6 @@ func (b *Balancer) slowText() string {
 
 func (b *Balancer) framesLostText() string {
 	n := b.reg.Lost()
-	return onlyIf(n > 0, fmt.Sprintf("evenkeel lost track of the HTTP/2 frames of %d connections: they are served but cannot be drained; find out which client opens them", n))
+	return onlyIf(n > 0, fmt.Sprintf("evenkeel cannot drain %s because it has lost track of the HTTP/2 frames there: "+
+		"find out which client opens such connections, and file an issue", counted(n, "live connection")))
 }

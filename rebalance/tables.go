@@ -146,7 +146,7 @@ var conditionTable = []ConditionInfo{
 	},
 	{
 		Code: framesLost, Severity: Warning, Title: "connections cannot be drained",
-		Meaning: "evenkeel lost track of the HTTP/2 frames of some connections. They are served as usual but never drained.",
+		Meaning: "evenkeel has lost track of the HTTP/2 frames of some live connections. They are served as usual but never drained. Clients that never spoke HTTP/2 do not count: a cloud's health check may speak HTTP/1.1 to the port.",
 		Cure:    "Find out which client opens them, and file an issue.",
 	},
 	{

@@ -49,7 +49,7 @@ var (
 	descGoAways = desc("goaways_total",
 		"Connections that were sent a GOAWAY, by reason: reach, even, age, overload, shutdown, manual, or server where gRPC itself sent it.", "reason")
 	descClosed = desc("connections_closed_total",
-		"Connections that were closed, by how: clean (drained, all RPCs finished), forced (the grace period expired), client, or server (by gRPC itself).", "how")
+		"Connections that were closed, by how: clean (drained, all RPCs finished; by this pod or the client), forced (the grace period expired), client (not drained, or with RPCs in flight), or server (by gRPC itself).", "how")
 	descVerdict = desc("verdict",
 		"1 for the current verdict on the balance, 0 for every other verdict.", "verdict")
 	descConditions = desc("conditions",
