@@ -131,8 +131,11 @@ func (c *Client) ask(ctx context.Context, addr string, keys []string) (Report, e
 		if errors.As(err, &withURL) {
 			err = withURL.Err
 		}
-		if errors.Is(err, errHTTP2) {
+		switch {
+		case errors.Is(err, errHTTP2):
 			err = errHTTP2 // without net/http's words around it
+		case errors.Is(err, io.EOF):
+			err = errNoAnswer
 		}
 		return Report{}, err
 	}

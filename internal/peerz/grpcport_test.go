@@ -4,22 +4,25 @@ import (
 	"crypto/tls"
 	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 )
 
 // grpcPort serves gRPC on loopback, until the test ends.
-func grpcPort(t *testing.T) string {
+func grpcPort(t *testing.T, opts ...grpc.ServerOption) string {
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(opts...)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(lis) }()
 	t.Cleanup(func() {
@@ -102,5 +105,26 @@ func TestGRPCPortIsNamed(t *testing.T) {
 	}
 	if noise.Len() > 0 {
 		t.Errorf("net/http logged:\n%s", noise)
+	}
+}
+
+// A gRPC server with TLS closes the connection and says nothing, whether the client speaks
+// plain HTTP or TLS without ALPN. The error can only name what to check.
+func TestPortThatClosesWithoutAnAnswer(t *testing.T) {
+	web := httptest.NewTLSServer(nil)
+	defer web.Close()
+	creds := credentials.NewTLS(&tls.Config{Certificates: web.TLS.Certificates})
+	addr := grpcPort(t, grpc.Creds(creds))
+	trusting := web.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	trusting.ServerName = "example.com"
+	for name, cfg := range map[string]*tls.Config{"plain HTTP": nil, "peers.tls": trusting} {
+		c := client(t, long)
+		c.TLS = func() *tls.Config { return cfg }
+		rep, err := c.Ask(t.Context(), addr, nil)
+		checkError(t, rep, err, Other)
+		want := "peer " + addr + ": the connection was closed without an answer: check that this is the health port, and that both sides have peers.tls or none has"
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: got  %v\nwant %s", name, err, want)
+		}
 	}
 }

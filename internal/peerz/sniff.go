@@ -10,6 +10,11 @@ var errHTTP2 = &Error{
 	Class: HTTP2, Err: errors.New("this port speaks gRPC (HTTP/2) and is not the health endpoint: use the health port"),
 }
 
+// errNoAnswer is what a gRPC server with TLS makes of a request, and others that close at once.
+var errNoAnswer = &Error{
+	Class: Other, Err: errors.New("the connection was closed without an answer: check that this is the health port, and that both sides have peers.tls or none has"),
+}
+
 // frameHeader is the length of a frame's header (RFC 9113, 4.1).
 const frameHeader = 9
 
