@@ -20,6 +20,9 @@ import (
 	"github.com/evenkeel-go/evenkeel/peers/static"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // realPod is a Balancer with a gRPC server and a health endpoint on sockets.
@@ -70,7 +73,7 @@ func runPod(t *testing.T, bal *rebalance.Balancer, grpcPort, healthPort net.List
 	return &realPod{http: healthPort.Addr().String(), grpc: grpcPort.Addr().String()}
 }
 
-// dial opens n connections.
+// dial opens n connections and calls once on each. Without a call, a connection is no load.
 func (p *realPod) dial(t *testing.T, n int) {
 	t.Helper()
 	for range n {
@@ -79,7 +82,10 @@ func (p *realPod) dial(t *testing.T, n int) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		conn.Connect()
+		err = conn.Invoke(t.Context(), "/test.Service/Call", &emptypb.Empty{}, &emptypb.Empty{})
+		if status.Code(err) != codes.Unimplemented {
+			t.Fatal(err)
+		}
 	}
 }
 

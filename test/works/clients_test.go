@@ -61,7 +61,7 @@ func balancer(t *testing.T) (*rebalance.Balancer, *keyLog) {
 	keys := &keyLog{seen: map[string]bool{}}
 	cfg := config.Default()
 	cfg.Rebalance.Spread = 100 * time.Millisecond
-	bal, err := rebalance.New(cfg, rebalance.WithSelf("pod-a", loopback), rebalance.WithWeight(keys.weigh))
+	bal, err := rebalance.New(cfg, rebalance.WithSelf(t.Name(), loopback), rebalance.WithWeight(keys.weigh))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,8 @@ type client struct {
 	cancel context.CancelFunc
 }
 
-// connect makes the clients of a place and has each check the server's health.
+// connect makes the clients of a place. Each checks the server's health, which makes no load,
+// and calls it once.
 func connect(t *testing.T, p *place) []*client {
 	t.Helper()
 	var all []*client
@@ -95,6 +96,7 @@ func connect(t *testing.T, p *place) []*client {
 		t.Cleanup(func() { cc.Close() })
 		c := newClient(cc)
 		c.checkHealth(t)
+		c.callOnce(t)
 		all = append(all, c)
 	}
 	return all
@@ -110,6 +112,15 @@ func (c *client) checkHealth(t *testing.T) {
 	defer cancel()
 	if res, err := healthpb.NewHealthClient(c.cc).Check(ctx, &healthpb.HealthCheckRequest{}); err != nil || res.GetStatus() != healthpb.HealthCheckResponse_SERVING {
 		t.Fatalf("health check: %v, %v", res, err)
+	}
+}
+
+func (c *client) callOnce(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := c.hello.Hi(ctx, &hellov1.HiRequest{}); err != nil {
+		t.Fatal(err)
 	}
 }
 
