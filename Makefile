@@ -20,6 +20,7 @@ BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d
 LIBRARY       := . health/metrics peers/kube
 MODULES       := $(LIBRARY) example test
 FUZZTIME      ?= 30s
+CALLS         ?= 1000000
 BENCHCOUNT    ?= 10
 
 .DEFAULT_GOAL := help
@@ -65,6 +66,10 @@ test-sim: ## Limits of the simulation, 20 seeds each (without -race, which is te
 sim: ## Run the simulation: print its table, write its plots to docs/sim
 	$(GO) run ./test/sim
 	$(GO) run ./test/sim -plots docs/sim
+
+.PHONY: chaos
+chaos: ## CALLS (1000000) RPCs while connections are drained, reset and read slowly: none may be lost
+	cd test && $(GO) run ./chaos -calls $(CALLS)
 
 .PHONY: demo
 demo: ## Scale from 2 to 5 pods: evenkeel, MaxConnectionAge alone, and neither
