@@ -35,7 +35,7 @@ type kind struct {
 }
 
 var kinds = []kind{
-	{"unary", 32, promptly, (*rpc).unary},
+	{"unary", 96, promptly, (*rpc).unary},
 	{"deadline", 6, promptly, (*rpc).deadline},
 	{"cancel", 4, promptly, (*rpc).cancel},
 	{"server stream", 6, promptly, (*rpc).serverStream},
