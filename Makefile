@@ -19,7 +19,9 @@ BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d
 # Prometheus or Kubernetes depend on their clients.
 LIBRARY       := . health/metrics peers/kube
 MODULES       := $(LIBRARY) example test
-FUZZTIME      ?= 30s
+FUZZBUDGET    ?= 10m
+FUZZTIME      ?=
+FUZZCORPUS    ?=
 CALLS         ?= 1000000
 BENCHCOUNT    ?= 10
 
@@ -122,11 +124,8 @@ vuln: ## govulncheck in every module; a module is skipped if the database cannot
 		esac; done
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME (30s)
-	@for t in $$(grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
-		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$t/*_test.go | cut -c6-); do \
-			echo "$$t $$f"; (cd $$t && $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) .) || exit 1; \
-		done; done
+fuzz: ## Run all fuzz targets within FUZZBUDGET (10m), or each for FUZZTIME; FUZZCORPUS is a folder that keeps the corpus
+	$(GO) run ./test/fuzz -budget $(FUZZBUDGET) $(if $(FUZZTIME),-time $(FUZZTIME)) $(if $(FUZZCORPUS),-corpus $(FUZZCORPUS)) $(MODULES)
 
 .PHONY: bench
 bench: ## Benchmarks compared with a bare grpc.NewServer by benchstat (BENCHCOUNT runs, 10)
