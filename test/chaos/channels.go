@@ -22,6 +22,8 @@ const (
 	// slowly has wide windows and a slow line, as a distant client does. The server has
 	// written the end of an RPC long before the client reads it.
 	slowly
+	// byHTTP is no grpc-go client at all.
+	byHTTP
 )
 
 const (
@@ -34,6 +36,7 @@ const (
 type channel struct {
 	cc    *grpc.ClientConn
 	hello hellov1.HelloServiceClient
+	http  *httpClient // instead of both
 }
 
 // channelSpec describes a channel: first rotates the addresses, so that pick_first begins
@@ -68,6 +71,9 @@ func openChannels(all []security, f *fleet, ls *lines) (channels, error) {
 			}
 			out[spec.reads] = append(out[spec.reads], c)
 		}
+		for _, addr := range f.of(i) {
+			out[byHTTP] = append(out[byHTTP], openHTTP(s.config, addr, ls))
+		}
 	}
 	return out, nil
 }
@@ -87,7 +93,7 @@ func (s channelSpec) open(sec security, addrs []string, ls *lines) (*channel, er
 	}
 	pause := time.Duration(0)
 	switch s.reads {
-	case promptly:
+	case promptly, byHTTP:
 	case narrowly:
 		opts = append(opts, grpc.WithInitialWindowSize(narrowWindow), grpc.WithInitialConnWindowSize(2*narrowWindow))
 	case slowly:
@@ -104,6 +110,10 @@ func (s channelSpec) open(sec security, addrs []string, ls *lines) (*channel, er
 func (c channels) close() {
 	for _, all := range c {
 		for _, ch := range all {
+			if ch.http != nil {
+				ch.http.transport.CloseIdleConnections()
+				continue
+			}
 			_ = ch.cc.Close()
 		}
 	}

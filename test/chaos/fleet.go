@@ -32,6 +32,7 @@ const fewStreams = 8
 // security is how servers and clients protect their connections.
 type security struct {
 	server, client credentials.TransportCredentials
+	config         *tls.Config // the client's; nil for plaintext
 }
 
 // securities returns plaintext and TLS. Every drain makes handshakes, which are a quarter of
@@ -48,8 +49,8 @@ func securities() ([]security, error) {
 		CurvePreferences: []tls.CurveID{tls.X25519}, ClientSessionCache: tls.NewLRUClientSessionCache(0),
 	}
 	return []security{
-		{insecure.NewCredentials(), insecure.NewCredentials()},
-		{credentials.NewTLS(server), credentials.NewTLS(client)},
+		{insecure.NewCredentials(), insecure.NewCredentials(), nil},
+		{credentials.NewTLS(server), credentials.NewTLS(client), client},
 	}, nil
 }
 

@@ -20,6 +20,7 @@ type rpc struct {
 	ctx   context.Context
 	id    uint64
 	hello hellov1.HelloServiceClient
+	http  *httpClient
 	rng   *rand.Rand
 	peer  peer.Peer
 	// own is the context of a deadline or a cancellation that the client itself wants.
@@ -42,6 +43,7 @@ var kinds = []kind{
 	{"bidi stream", 6, promptly, (*rpc).bidiStream},
 	{"slow reader", 6, narrowly, (*rpc).slowReader},
 	{"slow line", 4, slowly, (*rpc).slowLine},
+	{"net/http", 8, byHTTP, (*rpc).overHTTP},
 }
 
 // errWrong means that an RPC ended well with a wrong answer. Nothing explains that.

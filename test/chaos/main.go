@@ -8,7 +8,8 @@
 // Four pods (plaintext and TLS, with and without a small MAX_CONCURRENT_STREAMS) are drained
 // every 20 to 80 ms each. One connection is reset as often. Unmodified grpc-go clients
 // (round_robin, pick_first) make unary RPCs, server streams and bidi streams, with deadlines
-// and cancellations of their own, small windows and slow lines.
+// and cancellations of their own, small windows and slow lines. Clients built on net/http make
+// unary RPCs with pauses, and leave it to the server to close connections that were idle.
 //
 // An RPC is lost if it failed and neither its own deadline, its own cancellation nor a reset
 // of its own connection explains that. The limits are: no RPC lost, none executed twice, no

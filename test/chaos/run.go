@@ -106,7 +106,7 @@ func (r *run) work(ctx context.Context, k, worker int) {
 		if id >= r.calls {
 			return
 		}
-		c := &rpc{id: id, hello: ch.hello, rng: rand.New(rand.NewPCG(r.seed, id))}
+		c := &rpc{id: id, hello: ch.hello, http: ch.http, rng: rand.New(rand.NewPCG(r.seed, id))}
 		r.tally.finish(k, c, c.make(kinds[k].call), r.ledger)
 	}
 }
