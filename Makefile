@@ -88,6 +88,22 @@ interop: ## Clients in other languages; installs them (Debian 12 packages, root;
 chart: ## Helm chart: lint, suites, schema, objects, alerts, README (UPDATE=1 writes its table)
 	cd test/chart && GOWORK=off $(GO) vet ./... && GOWORK=off $(GO) test -count=1 -timeout 10m ./... $(if $(UPDATE),-run TestReadmeTable -update)
 
+# Its module is not in go.work: the requirements of h2spec and of grpc-go's tests would raise
+# the versions of everything else. -timeout is for the module's own tests; each part of the
+# comparison has a limit of its own. What differs with the newest grpc-go is a warning.
+.PHONY: conformance
+conformance: export GOWORK = off
+conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, bare and tracked; PARTS=h2spec,idle
+	cd test/conformance && $(GO) vet ./... && $(GO) test -count=1 -timeout 5m ./...
+	cd test/conformance && $(GO) run . $(if $(PARTS),-parts $(PARTS))
+	cd test/conformance && $(GO) run . -newest -parts idle,interop,h2spec -drained 10s
+
+.PHONY: nightly
+nightly: export GOWORK = off
+nightly: ## The long form of conformance: all packages of grpc-go, and the newest grpc-go as well
+	cd test/conformance && $(GO) run . -all -drained 5m
+	cd test/conformance && $(GO) run . -newest
+
 .PHONY: e2e
 e2e: ## Tests on a real Kubernetes, built from source; installs packages (Debian 12, root)
 	./test/k8s/run.sh
@@ -101,6 +117,7 @@ image: ## The example server as a container image, dist/server.tar; needs no dae
 lint: actionlint ## golangci-lint, gofumpt and actionlint
 	@for m in $(MODULES); do echo "golangci-lint $$m" && (cd $$m && $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 	cd test/chart && GOWORK=off $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...
+	cd test/conformance && GOWORK=off $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...
 	cd test/k8s && GOWORK=off $(GO) run $(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml --build-tags e2e ./...
 	@out=$$(git ls-files '*.go' | grep -v '/gen/' | xargs $(GO) run $(GOFUMPT) -l) && test -z "$$out" || { echo "not gofumpt-ed:"; echo "$$out"; exit 1; }
 
@@ -142,4 +159,4 @@ check-generated: generate ## Fail if the committed generated code is out of date
 
 .PHONY: tidy
 tidy: ## go mod tidy in every module
-	@for m in $(MODULES) tools test/chart test/k8s test/k8s/kube test/k8s/coredns test/k8s/helm; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done
+	@for m in $(MODULES) tools test/chart test/conformance test/k8s test/k8s/kube test/k8s/coredns test/k8s/helm; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done

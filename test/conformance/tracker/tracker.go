@@ -1,0 +1,122 @@
+// Package tracker puts evenkeel under servers that know nothing of it. The conformance
+// command links it into the test binaries of grpc-go, with a build overlay.
+package tracker
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+
+	"google.golang.org/grpc/credentials"
+
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/serveropts"
+)
+
+// CountsEnv names the environment variable with the folder into which each process writes its
+// Counts. Without it nothing is written.
+const CountsEnv = "EVENKEEL_CONFORMANCE_COUNTS"
+
+// Counts is what one process has tracked.
+type Counts struct {
+	// Dir is the folder that the process was started in, which for a test is that of its package.
+	Dir string `json:"dir"`
+	// Tracked is how many connections its Balancer had tracked by the end of the latest handshake.
+	Tracked uint64 `json:"tracked"`
+}
+
+// all is the Balancer of every server in this process. It is made before any test, outside of
+// the bubbles of testing/synctest. Its loop does not run: the suites would take it for a
+// leaked goroutine.
+var all = newBalancer()
+
+func newBalancer() *rebalance.Balancer {
+	bal, err := rebalance.New(config.Default(),
+		rebalance.WithSelf("conformance", "127.0.0.1"), rebalance.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		panic(err)
+	}
+	return bal
+}
+
+// Wrap returns a server's credentials as serveropts wraps them. nil is a server without
+// credentials: its handlers see no AuthInfo, as on a bare server.
+func Wrap(creds credentials.TransportCredentials) credentials.TransportCredentials {
+	if os.Getenv(BreakEnv) == untracked {
+		return creds
+	}
+	if creds == nil {
+		creds = none{}
+	}
+	return counted{Break(serveropts.TransportCredentials(all, creds))}
+}
+
+// none is a server without credentials.
+type none struct {
+	credentials.TransportCredentials
+}
+
+func (none) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return raw, nil, nil
+}
+
+// counted writes the Counts after each handshake.
+type counted struct {
+	credentials.TransportCredentials
+}
+
+func (c counted) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
+	if err == nil {
+		counts.write()
+	}
+	return conn, info, err
+}
+
+// counts are those of this process.
+var counts = newFile(os.Getenv(CountsEnv))
+
+// file is where the counts of a process stand. A test binary has no common end at which to
+// write them once.
+type file struct {
+	dir string
+
+	mu sync.Mutex
+	to *os.File
+}
+
+// newFile makes a file in a folder. The folder that the process was started in is noted at
+// once, because a test may change it.
+func newFile(in string) *file {
+	f := &file{}
+	if in == "" {
+		return f
+	}
+	var err error
+	if f.dir, err = os.Getwd(); err != nil {
+		panic(err)
+	}
+	if f.to, err = os.CreateTemp(in, "*.json"); err != nil {
+		panic(err)
+	}
+	return f
+}
+
+// write replaces what stands in the file, which was no longer: a count never falls.
+func (f *file) write() {
+	if f.to == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text, err := json.Marshal(Counts{Dir: f.dir, Tracked: all.Status().Tracked})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := f.to.WriteAt(text, 0); err != nil {
+		panic(err)
+	}
+}
