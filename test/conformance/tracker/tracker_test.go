@@ -17,7 +17,7 @@ func TestWrapKeepsAuthInfo(t *testing.T) {
 	for name, creds := range map[string]credentials.TransportCredentials{"none": nil, "insecure": insecure.NewCredentials()} {
 		raw, peer := net.Pipe()
 		conn, info, err := Wrap(creds).ServerHandshake(raw)
-		if err != nil || conn == raw {
+		if err != nil || !ours(conn) || ours(raw) {
 			t.Fatalf("%s: the connection is not tracked: %v", name, err)
 		}
 		if (info == nil) != (creds == nil) {
@@ -37,7 +37,7 @@ func TestBreak(t *testing.T) {
 	}
 	t.Setenv(BreakEnv, untracked)
 	if Wrap(creds) != creds {
-		t.Errorf("%s tracks", untracked)
+		t.Errorf("%s: tracks", untracked)
 	}
 	for name := range breakages {
 		t.Setenv(BreakEnv, name)
@@ -76,8 +76,8 @@ func TestDropByte(t *testing.T) {
 func TestCounts(t *testing.T) {
 	dir := t.TempDir()
 	f := newFile(dir)
-	f.write()
-	f.write()
+	f.add()
+	f.add()
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("got the files %v, %v", files, err)
@@ -87,7 +87,7 @@ func TestCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c Counts
-	if err := json.Unmarshal(text, &c); err != nil || c.Dir != f.dir {
+	if err := json.Unmarshal(text, &c); err != nil || c.Dir != f.dir || c.Tracked != 2 {
 		t.Errorf("got %s, %v", text, err)
 	}
 }
