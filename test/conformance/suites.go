@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -50,10 +51,14 @@ func suites(ctx context.Context, o *options) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := t.addSetters(o.packages); err != nil {
+	packages, err := t.addSetters(o.packages)
+	if err != nil {
 		return false, err
 	}
-	both, err := t.both(ctx, append(o.runArgs(), o.packages...))
+	if len(packages) == 0 {
+		return false, fmt.Errorf("no package of %v makes servers in its tests", o.packages)
+	}
+	both, err := t.both(ctx, append(o.runArgs(), packages...))
 	if err != nil {
 		return false, err
 	}
@@ -92,18 +97,34 @@ func (o *options) runArgs() []string {
 	return []string{"-run=" + o.run}
 }
 
-// addSetters adds a test file that sets the hook to each package, and writes the overlay.
-func (t *tree) addSetters(packages []string) error {
-	args := append([]string{"list", "-mod=mod", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}} {{.Name}}{{end}}"}, packages...)
+// servers are words in test files that make servers.
+var servers = regexp.MustCompile(`\b(NewServer|NewGRPCServer|NewServerTransport|StartServer|StartTestService|stubserver)\b`)
+
+// addSetters adds a test file that sets the hook to each of the packages that makes servers
+// in its tests, and writes the overlay. It returns these packages.
+func (t *tree) addSetters(packages []string) ([]string, error) {
+	args := append([]string{"list", "-mod=mod", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}} {{.Name}} {{.ImportPath}}{{end}}"}, packages...)
 	out, err := output(t.dir, args...)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var chosen []string
 	for line := range strings.Lines(string(out)) {
-		dir, name, _ := strings.Cut(strings.TrimSpace(line), " ")
-		t.files[filepath.Join(dir, "evenkeel_conformance_test.go")] = fmt.Sprintf(setter, name+"_test", thisModule)
+		if f := strings.Fields(line); len(f) == 3 && hasServers(f[0]) {
+			t.files[filepath.Join(f[0], "evenkeel_conformance_test.go")] = fmt.Sprintf(setter, f[1]+"_test", thisModule)
+			chosen = append(chosen, f[2])
+		}
 	}
-	return t.prepare()
+	return chosen, t.prepare()
+}
+
+// hasServers reports whether the tests in a folder make servers, as far as their words show.
+func hasServers(dir string) bool {
+	files, _ := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	return slices.ContainsFunc(files, func(file string) bool {
+		text, err := os.ReadFile(file)
+		return err == nil && servers.Match(text)
+	})
 }
 
 // both runs the same tests on bare and on tracked servers, at the same time.
