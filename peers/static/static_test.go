@@ -99,6 +99,14 @@ func (r *running) last(t *testing.T) string {
 	return strings.Join(parts, " ")
 }
 
+// warning returns that of the newest view.
+func (r *running) warning() string {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.views[len(r.views)-1].Warning
+}
+
 // start runs a Source of list in the test's bubble, until the test ends.
 func start(t *testing.T, dns *fakeDNS, list ...string) *running {
 	t.Helper()
@@ -258,12 +266,12 @@ func TestNamesWithOneAddressAndTwoPorts(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		want := "static peers: 10.0.0.1 is listed with the ports 8080 and 8081, and only 8080 is used: give each pod an address of its own"
-		if got := r.views[0].Warning; got != want {
+		if got := r.warning(); got != want {
 			t.Errorf("got the warning %q\nwant %q", got, want)
 		}
 		dns.set(func() { dns.names["b"] = addrs("10.0.0.2") })
 		time.Sleep(33 * time.Second)
-		if got, want := r.last(t), "[10.0.0.1]:8080 [10.0.0.2]:8081"; got != want || r.views[len(r.views)-1].Warning != "" {
+		if got, want := r.last(t), "[10.0.0.1]:8080 [10.0.0.2]:8081"; got != want || r.warning() != "" {
 			t.Errorf("got %s, want %s and no warning", got, want)
 		}
 	})
