@@ -64,6 +64,16 @@ type Group struct {
 	LongShare float64
 	// LongFor is how long a draining connection with such a stream stays open.
 	LongFor time.Duration
+	// Lazy makes single-homed clients with a long stream reconnect only once that stream has
+	// ended, because they make no other call. Other clients reconnect at once.
+	Lazy bool
+	// Life is how long a client lives on average. Its end closes its connections, and a new
+	// client with a key of its own (unless Keys is set) begins. If it is 0, clients live on.
+	Life time.Duration
+	// Zone is the zone of the clients, from 1 to Config.Zones. 0: they are in none.
+	Zone int
+	// Bursts are how the request rate of a client varies. The zero value is a steady rate.
+	Bursts Bursts
 	// Zipf is the exponent of the request rates; 0 makes all rates equal. The mean is 10/s.
 	Zipf float64
 	// Random places the clients at random instead of evenly.
@@ -113,6 +123,9 @@ func (w *World) addGroup(g int16) {
 		w.clients = append(w.clients, c)
 	}
 	w.place(from, cfg)
+	for i := from; i < len(w.clients); i++ {
+		w.planEnd(int32(i))
+	}
 }
 
 func (w *World) addKeys(n int) (first int32) {
@@ -128,6 +141,7 @@ func (w *World) addKeys(n int) (first int32) {
 
 func (w *World) keyNumber(key string) int32 {
 	_, n, _ := strings.Cut(key, "-")
+	n, _, _ = strings.Cut(n, "~") // the salt
 	i, err := strconv.Atoi(n)
 	if err != nil {
 		panic(fmt.Sprintf("key %q: %v", key, err))
@@ -151,7 +165,7 @@ func zipfRates(n int, exponent float64) []float64 {
 
 // place connects the clients from index from on, as if they had been connected for a long time.
 func (w *World) place(from int, g *Group) {
-	loads := make([]float64, len(w.pods))
+	loads := w.startLoads(g)
 	for i := from; i < len(w.clients); i++ {
 		c := &w.clients[i]
 		if g.Kind == RoundRobin {
@@ -160,7 +174,7 @@ func (w *World) place(from int, g *Group) {
 		}
 		least := w.leastLoaded(loads)
 		if g.Random {
-			least = w.rng.IntN(len(w.pods))
+			least = int(w.land(c, w.versions[0]))
 		}
 		loads[least] += float64(c.rate)
 		c.first = int32(least)
@@ -260,12 +274,7 @@ func (w *World) requestResolve(i int32) {
 func (w *World) resolve(i int32) {
 	c := &w.clients[i]
 	c.resolveAt, c.resolved = 0, w.now
-	v := w.lookup(i)
-	if w.cfg.Groups[c.group].Kind == PickFirst {
-		w.newFirst(i, v)
-		return
-	}
-	w.newAddresses(i, v)
+	w.newAnswer(i)
 }
 
 // newFirst handles an answer for a pick_first client. It keeps its connection if the answer
@@ -345,7 +354,7 @@ func (w *World) dialAddress(i, to int32) {
 	w.push(evDial, w.now+w.backoff(), i, to)
 }
 
-func (p *pod) accepts() bool { return !p.dead && (p.ready || p.stopping) }
+func (p *pod) accepts() bool { return !p.dead && (p.ready || p.stopping || p.unlisted) }
 
 func (w *World) backoff() time.Duration {
 	return w.between(800*time.Millisecond, 1200*time.Millisecond)
@@ -375,7 +384,7 @@ func (w *World) proxied(c *client) *pod {
 	if pinned := w.pinned[c.key]; affinity && pinned >= 0 && v.has(pinned) {
 		return w.pods[pinned]
 	}
-	p := w.pods[v.pods[w.rng.IntN(len(v.pods))]]
+	p := w.pods[w.land(c, v)]
 	if affinity {
 		w.pinned[c.key] = p.idx
 	}

@@ -9,6 +9,9 @@
 //	registry.go  a pod's connections and their returns, modelled on internal/conns
 //	net.go       endpoints, DNS, caches, kube-proxies
 //	client.go    clients, and how they reconnect after a GOAWAY
+//	shape.go     lives and bursts of clients, zones, streams that never end
+//	mishap.go    what goes wrong: crashes, readiness that flips, outages, salts, overload
 //	load.go      request rates and weights
-//	metrics.go   measurements
+//	metrics.go   what is measured on the way
+//	outcome.go   Result: the measurements of a run
 package world

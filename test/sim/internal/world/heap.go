@@ -8,10 +8,10 @@ type kind uint8
 const (
 	evCall    kind = iota // a: index of World.calls
 	evTick                // a: pod, b: its tick number
-	evPoll                // a: pod
+	evPoll                // a: pod, b: its starts
 	evPolled              // a: pod
 	evView                // a: pod, b: version
-	evLook                // a: pod; it reads the membership at intervals
+	evLook                // a: pod, b: its starts; it reads the membership at intervals
 	evGate                // a: pod, b: number of the gate's set
 	evAnswers             // a: pod, b: ID of the query
 	evProxy               // a: node, b: version
@@ -19,6 +19,7 @@ const (
 	evResolve             // a: client
 	evClose               // a: connection, c: its serial
 	evDrain               // a: connection, c: its serial
+	evEnd                 // a: client
 	evSample
 )
 

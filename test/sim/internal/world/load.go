@@ -35,6 +35,9 @@ func (w *World) sampleLoads(p *pod) {
 // larger the error.
 func (w *World) weight(client int32, opened time.Duration) float64 {
 	rate := float64(w.clients[client].rate)
+	if w.bursts {
+		rate *= w.burstMeasured(client, opened)
+	}
 	counted := rate * min(max(w.now-opened, time.Second), 2*smoothing).Seconds()
 	noise := w.cfg.Noise*w.noise(client, 0) + math.Sqrt(3/counted)*w.noise(client, 1<<39)
 	return max(0, rate*(1+noise))
@@ -69,13 +72,17 @@ func (w *World) load(p *pod) float64 {
 // trueLoad is the load that arrives at p, without errors of measurement.
 func (w *World) trueLoad(p *pod) float64 {
 	if !w.cfg.Requests {
-		return float64(p.serving)
+		return float64(p.serving + w.waiting(p))
 	}
 	sum := 0.0
 	for i := range p.infos {
 		if c := &p.infos[i]; !c.Draining {
 			client := w.conns[slotOf(c.ID)].client
-			sum += float64(w.clients[client].rate) * (1 + w.cfg.Noise*w.noise(client, 0))
+			load := float64(w.clients[client].rate) * (1 + w.cfg.Noise*w.noise(client, 0))
+			if w.bursts {
+				load *= w.burst(client)
+			}
+			sum += load
 		}
 	}
 	return sum

@@ -90,6 +90,10 @@ type metrics struct {
 	plans, planTime, planMost time.Duration
 	planHist                  [200]int
 
+	maxSum  float64 // of max/mean, over samples
+	samples int
+	lives   int // World.lives when measuring began
+
 	series []Moment
 }
 
@@ -109,11 +113,18 @@ func (m *metrics) reset(now time.Duration) {
 	m.from, m.evenFrom, m.outside, m.first = now, now, -1, -1
 	m.goaways, m.longest = m.goaways[:0], 0
 	m.bytesAll, m.worst = 0, Distribution{}
+	m.maxSum, m.samples = 0, 0
 	clear(m.above)
 }
 
 // Measure starts measuring and discards all earlier measurements.
-func (w *World) Measure() { w.m.reset(w.Now()) }
+func (w *World) Measure() {
+	w.m.reset(w.Now())
+	w.m.lives = w.lives
+	for _, p := range w.pods {
+		p.judged = 0
+	}
+}
 
 // EvenFrom makes times to even count from t since Begin instead of from Measure.
 func (w *World) EvenFrom(t time.Duration) { w.m.evenFrom = t }
@@ -183,7 +194,7 @@ func upTo(bucket int) time.Duration {
 func (w *World) distribution() Distribution {
 	s := Distribution{At: w.Now(), Least: math.Inf(1)}
 	for _, p := range w.pods {
-		if !p.ready || p.dead {
+		if !p.ready || p.dead || p.unsteady {
 			continue
 		}
 		load := w.trueLoad(p)
@@ -217,6 +228,8 @@ func (w *World) sample() {
 	m := &w.m
 	s := w.distribution()
 	m.last = s
+	m.maxSum += s.MaxOfMean
+	m.samples++
 	if !w.cfg.Bound(&s) {
 		m.outside = s.At
 	} else if m.first < 0 && s.At >= m.evenFrom && m.outside >= 0 {
@@ -269,79 +282,6 @@ func (w *World) moment(s *Distribution) Moment {
 	return one
 }
 
-// Result holds the measurements of a run since Measure.
-type Result struct {
-	// Final describes the loads at the end, Worst the loads furthest outside the band.
-	Final, Worst Distribution
-	// Marks describe the loads at the times given to MarkAt.
-	Marks []Distribution
-	// EvenFrom is when the time to even begins, since Begin.
-	EvenFrom time.Duration
-	// Even is how long after EvenFrom the loads became even for good. It is negative if they
-	// are not even at the end.
-	Even time.Duration
-	// FirstEven is how long after EvenFrom the loads first became even. It is negative if
-	// they never did, or if they were even all the time.
-	FirstEven time.Duration
-	// GoAways are the GOAWAYs that rebalancing sent: reach, even and overload.
-	GoAways []GoAway
-	// Clients is the number of channels or connections in each group.
-	Clients []int
-	// Above is the longest time for which one pod had more than twice the mean.
-	Above time.Duration
-	// Verdicts are those of the pods that serve at the end.
-	Verdicts []PodVerdict
-	// Bytes is the traffic between pods, in bytes per second and pod.
-	Bytes float64
-	// PlanMean, PlanMost and Plan999 are the mean, the maximum and the 99.9th percentile of
-	// the CPU time of plan.Next. They are 0 unless Config.Timed.
-	PlanMean, PlanMost, Plan999 time.Duration
-	// Plans is the number of calls that were timed.
-	Plans int
-	// Series has every sample if Config.Series is set.
-	Series []Moment
-}
-
-// Result returns the measurements until now.
-func (w *World) Result() *Result {
-	w.sample()
-	m := &w.m
-	r := &Result{
-		Final: m.last, Worst: m.worst, GoAways: m.goaways, Above: m.longest, Even: -1, FirstEven: -1, EvenFrom: m.evenFrom,
-		Plans: int(m.plans), PlanMost: m.planMost, Plan999: m.percentile(0.999), Series: m.series,
-	}
-	for _, k := range m.marks {
-		r.Marks = append(r.Marks, k.then)
-	}
-	if w.cfg.Bound(&m.last) {
-		r.Even = 0
-		if m.outside >= m.evenFrom {
-			r.Even = m.outside + w.cfg.Sample - m.evenFrom
-		}
-	}
-	if m.first >= 0 {
-		r.FirstEven = m.first - m.evenFrom
-	}
-	if m.plans > 0 {
-		r.PlanMean = m.planTime / m.plans
-	}
-	for i := range w.cfg.Groups {
-		r.Clients = append(r.Clients, w.cfg.Groups[i].Count)
-	}
-	alive := 0
-	for _, p := range w.pods {
-		if !p.alive() || !p.ready {
-			continue
-		}
-		alive++
-		r.Verdicts = append(r.Verdicts, PodVerdict{p.id, w.trueLoad(p), p.verdict, p.why})
-	}
-	if took := w.Now() - m.from; took > 0 && alive > 0 {
-		r.Bytes = m.bytesAll / took.Seconds() / float64(alive)
-	}
-	return r
-}
-
 // percentile returns the time within which the given part of all plans ended. The result is at
 // most an eighth too large.
 func (m *metrics) percentile(part float64) time.Duration {
@@ -352,39 +292,4 @@ func (m *metrics) percentile(part float64) time.Duration {
 		}
 	}
 	return m.planMost
-}
-
-// MostIn is the largest number of GOAWAYs within any span of length d.
-func (r *Result) MostIn(d time.Duration) int {
-	most, from := 0, 0
-	for i := range r.GoAways {
-		for r.GoAways[i].At-r.GoAways[from].At >= d {
-			from++
-		}
-		most = max(most, i-from+1)
-	}
-	return most
-}
-
-// PerClient is the number of GOAWAYs per channel or connection of group g, or of all groups if
-// g is negative.
-func (r *Result) PerClient(g int) float64 {
-	n, clients := 0, 0
-	for i, c := range r.Clients {
-		if g < 0 || i == g {
-			clients += c
-		}
-	}
-	for i := range r.GoAways {
-		if g < 0 || int(r.GoAways[i].Group) == g {
-			n++
-		}
-	}
-	return float64(n) / float64(max(clients, 1))
-}
-
-// After counts the GOAWAYs at or after t since Begin.
-func (r *Result) After(t time.Duration) int {
-	i, _ := slices.BinarySearchFunc(r.GoAways, t, func(g GoAway, t time.Duration) int { return int(g.At - t) })
-	return len(r.GoAways) - i
 }

@@ -29,6 +29,12 @@ type Net struct {
 	// FixedOrder makes DNS answer in the same order every time. Without it the order of
 	// addresses is random.
 	FixedOrder bool
+	// Partial, if not 0, is the number of pods in an answer of DNS, chosen at random for each
+	// answer. With ViewEvery, pods read their membership from such answers too.
+	Partial int
+	// Split, if not 0, is the number of the youngest pods that one of two DNS servers lacks.
+	// Each answer comes from one of the two by chance.
+	Split int
 }
 
 func (n Net) withDefaults() Net {
@@ -122,7 +128,7 @@ func (w *World) authoritative() *version { return w.versions[w.dns[len(w.dns)-1]
 // lookup is the answer that client gets now: from its cache, if it has one.
 func (w *World) lookup(client int32) *version {
 	if len(w.caches) == 0 {
-		return w.authoritative()
+		return w.answer(w.authoritative())
 	}
 	ttl := w.cfg.Net.CacheTTL
 	phase := w.caches[int(client)%len(w.caches)]
@@ -131,5 +137,28 @@ func (w *World) lookup(client int32) *version {
 	for i > 0 && w.dns[i].at > filled {
 		i--
 	}
-	return w.versions[w.dns[i].version]
+	return w.answer(w.versions[w.dns[i].version])
+}
+
+// answer is what a DNS server that knows v answers.
+func (w *World) answer(v *version) *version {
+	n := len(v.pods)
+	switch net := &w.cfg.Net; {
+	case net.Partial > 0 && net.Partial < n:
+		keep := w.rng.Perm(n)[:net.Partial]
+		slices.Sort(keep)
+		return v.only(keep)
+	case net.Split > 0 && net.Split < n && w.rng.IntN(2) == 0:
+		return &version{v.pods[:n-net.Split], v.ids[:n-net.Split]}
+	}
+	return v
+}
+
+func (v *version) only(keep []int) *version {
+	part := &version{}
+	for _, i := range keep {
+		part.pods = append(part.pods, v.pods[i])
+		part.ids = append(part.ids, v.ids[i])
+	}
+	return part
 }

@@ -19,9 +19,13 @@ type pod struct {
 	idx      int32
 	id       string
 	begun    time.Duration
-	ready    bool // passes its readiness probe
+	starts   int32 // how often it began anew; the loops of an earlier process end
+	ready    bool  // passes its readiness probe
 	stopping bool
 	dead     bool
+	unlisted bool // serves although it is not ready: its readiness flips
+	unsteady bool // comes and goes for ever, so it does not count for evenness
+	hot      bool // overloaded
 
 	infos   []plan.Conn
 	sum     float64       // the sum of the weights, as of the last sample
@@ -40,6 +44,7 @@ type pod struct {
 	resting  bool
 
 	version int32              // of the membership; -1: none yet
+	partial *version           // what the last answer of DNS had of version; nil: all of it
 	reports []peerview.Summary // by pod; the latest of each
 	unready int                // the number of reports of unready pods
 	polls   []polledReport
@@ -55,6 +60,7 @@ type pod struct {
 	query  *plan.Query
 	counts *plan.Counts
 	bytes  float64
+	judged int // how often the verdict changed since Measure
 }
 
 type polledReport struct {
@@ -81,17 +87,23 @@ var epoch = time.Unix(0, 0)
 func (w *World) clock() time.Time { return epoch.Add(w.now) }
 
 func (w *World) newPod(begun time.Duration) *pod {
-	i := len(w.pods)
-	p := &pod{idx: int32(i), id: w.podID(i), begun: begun, version: -1, keys: map[int32]*keyState{}, uptime: map[string]time.Duration{}}
+	p := w.blankPod(int32(len(w.pods)), begun)
 	w.pods = append(w.pods, p)
 	return p
 }
 
+func (w *World) blankPod(i int32, begun time.Duration) *pod {
+	return &pod{idx: i, id: w.podID(int(i)), begun: begun, version: -1, keys: map[int32]*keyState{}, uptime: map[string]time.Duration{}}
+}
+
 // startLoops starts the pod's loops for membership, polls and plans, each at a random phase.
 func (w *World) startLoops(p *pod, at time.Duration) {
-	w.push(evPoll, at+w.upTo(peerview.PollEvery), p.idx, 0)
+	if w.plain(p) {
+		return
+	}
+	w.push(evPoll, at+w.upTo(peerview.PollEvery), p.idx, p.starts)
 	if w.cfg.Net.ViewEvery > 0 {
-		w.push(evLook, at+w.upTo(w.cfg.Net.ViewEvery), p.idx, 0)
+		w.push(evLook, at+w.upTo(w.cfg.Net.ViewEvery), p.idx, p.starts)
 	} else {
 		delay := w.between(w.cfg.Net.ViewDelay[0], w.cfg.Net.ViewDelay[1])
 		w.push(evView, at+delay, p.idx, int32(len(w.versions)-1))
@@ -130,6 +142,9 @@ func (w *World) tick(p *pod) {
 	begin := w.m.clock()
 	p.state, step = w.cfg.Next(p.state, v, &w.cfg.Policy)
 	w.m.planTook(w.m.clock() - begin)
+	if p.verdict != step.Verdict {
+		p.judged++
+	}
 	p.verdict, p.why = step.Verdict, step.Why
 	for i := range step.Drains {
 		w.drainPlanned(p, &step.Drains[i])
@@ -162,6 +177,7 @@ func (w *World) viewOf(p *pod) *plan.View {
 	v := &w.view
 	*v = plan.View{Now: w.now, Counts: p.counts, Load: w.load(p), Serving: p.serving, Returns: p.returns}
 	v.Members, v.Stale = w.membersOf(p)
+	v.Overloaded = w.overloaded(p)
 	for _, m := range v.Members {
 		if m == p.id {
 			v.Self = m
@@ -187,7 +203,10 @@ func (w *World) membersOf(p *pod) (members []string, stale string) {
 	if p.version < 0 {
 		return nil, "the membership has not been seen yet"
 	}
-	v := w.versions[p.version]
+	if w.now < w.blindUntil {
+		return nil, "the membership cannot be read"
+	}
+	v := w.seenBy(p)
 	if !v.has(p.idx) {
 		return nil, "the membership does not list this pod"
 	}
@@ -208,12 +227,12 @@ func (w *World) reportedUnready(p *pod, other int32) bool {
 		return false
 	}
 	r := &p.reports[other]
-	return !r.Ready && r.Fresh(w.now, peerview.ProvenFor(len(w.versions[p.version].pods), false))
+	return !r.Ready && r.Fresh(w.now, peerview.ProvenFor(len(w.seenBy(p).pods), false))
 }
 
 // uptimes returns how long each pod has served, for the pods that have reported.
 func (w *World) uptimes(p *pod) map[string]time.Duration {
-	v := w.versions[p.version]
+	v := w.seenBy(p)
 	if len(v.pods) > manyPods && p.uptimeFor == p.version && w.now-p.uptimeAt < 5*time.Second {
 		return p.uptime
 	}
@@ -231,7 +250,7 @@ func (w *World) uptimes(p *pod) map[string]time.Duration {
 // peersOf returns the reports of the other pods in the order of members.
 func (w *World) peersOf(p *pod, members []string) []plan.Peer {
 	w.peers = w.peers[:0]
-	v := w.versions[p.version]
+	v := w.seenBy(p)
 	at := 0
 	for i, other := range v.pods {
 		if at == len(members) || members[at] != v.ids[i] {
@@ -255,12 +274,13 @@ func (w *World) viewArrives(p *pod, version int32) {
 	}
 }
 
-func (w *World) lookAtMembers(p *pod) {
-	if p.dead {
+func (w *World) lookAtMembers(p *pod, starts int32) {
+	if p.dead || starts != p.starts {
 		return
 	}
 	w.viewArrives(p, int32(len(w.versions)-1))
-	w.push(evLook, w.now+w.cfg.Net.ViewEvery, p.idx, 0)
+	w.readPartly(p)
+	w.push(evLook, w.now+w.cfg.Net.ViewEvery, p.idx, p.starts)
 }
 
 // lookAtDNS makes the gate wait for the current members and copies its state to the View.
@@ -295,7 +315,7 @@ func (w *World) gateLooks(p *pod, set int32) {
 	if set != g.set || g.wanted == nil || p.dead {
 		return
 	}
-	if g.Record(containsAll(w.authoritative().ids, g.wanted), w.clock()) {
+	if g.Record(containsAll(w.answer(w.authoritative()).ids, g.wanted), w.clock()) {
 		w.poke(p)
 	}
 	w.push(evGate, w.now+g.Pace(w.clock()), p.idx, set)
@@ -316,15 +336,15 @@ func containsAll(all, some []string) bool {
 }
 
 // poll requests reports from some of the peers.
-func (w *World) poll(p *pod) {
-	if p.dead {
+func (w *World) poll(p *pod, starts int32) {
+	if p.dead || starts != p.starts {
 		return
 	}
 	every := peerview.PollEvery
 	if w.rests() && p.resting {
 		every = w.cfg.RestTick
 	}
-	w.push(evPoll, w.now+every, p.idx, 0)
+	w.push(evPoll, w.now+every, p.idx, p.starts)
 	w.askTotals(p)
 	if len(p.polls) > 0 {
 		w.push(evPolled, w.now+w.cfg.Net.ReportDelay, p.idx, 0)
@@ -345,9 +365,9 @@ func (w *World) askTotals(p *pod) {
 	for len(p.reports) < len(w.pods) {
 		p.reports = append(p.reports, peerview.Summary{})
 	}
-	pods := w.versions[p.version].pods
-	p.rota.Next(pods, len(pods)-1, w.rng.Shuffle, func(other int32) bool {
-		member := other != p.idx && w.versions[p.version].has(other)
+	v := w.seenBy(p)
+	p.rota.Next(v.pods, len(v.pods)-1, w.rng.Shuffle, func(other int32) bool {
+		member := other != p.idx && v.has(other)
 		if member {
 			w.askTotal(p, w.pods[other])
 		}
@@ -357,13 +377,16 @@ func (w *World) askTotals(p *pod) {
 
 func (w *World) askTotal(p, q *pod) {
 	w.m.polled(p, q)
-	if q.dead || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss {
+	if w.silent(q) || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss {
 		p.polls = append(p.polls, polledReport{pod: -1})
 		return
 	}
 	p.polls = append(p.polls, polledReport{q.idx, peerview.Summary{
-		Load: w.load(q), Ready: !q.stopping, Reaching: q.state.Reaching(),
+		Load: w.load(q), Ready: !q.stopping, Reaching: q.state.Reaching(), Overloaded: q.hot,
 	}})
+	if w.cfg.Report != nil {
+		w.cfg.Report(int(q.idx), &p.polls[len(p.polls)-1].r)
+	}
 }
 
 func (w *World) polled(p *pod) {
@@ -396,7 +419,7 @@ func (w *World) sendQuery(p *pod, q *plan.Query) {
 	p.query, p.counts = q, nil
 	took := w.between(2*time.Millisecond, 10*time.Millisecond) + w.cfg.Net.ReportDelay
 	for _, pod := range sortedPods(q) {
-		if other := w.byID(p, pod); other == nil || other.dead {
+		if other := w.byID(p, pod); other == nil || w.silent(other) {
 			took = peerview.QueryTimeout
 		}
 	}
@@ -412,7 +435,11 @@ func (w *World) answersArrive(p *pod, id int32) {
 	for _, pod := range sortedPods(q) {
 		other := w.byID(p, pod)
 		w.m.queried(p, other, len(q.Keys[pod]))
-		if other == nil || other.dead || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss {
+		if other == nil || w.silent(other) || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss {
+			continue
+		}
+		if w.salt(other) != w.salt(p) { // none of the hashes means anything to it
+			counts.ByPod[pod] = map[string]int{}
 			continue
 		}
 		counts.ByPod[pod] = w.countsOf(other, q.Keys[pod])
@@ -440,7 +467,7 @@ func (w *World) byID(p *pod, id string) *pod {
 	if p.version < 0 {
 		return nil
 	}
-	v := w.versions[p.version]
+	v := w.seenBy(p)
 	if i, found := slices.BinarySearch(v.ids, id); found {
 		return w.pods[v.pods[i]]
 	}
@@ -478,7 +505,9 @@ func (w *World) drain(slot int32, why reason.Reason) {
 		ends = w.cfg.Groups[cl.group].LongFor
 	}
 	w.events.push(event{at: w.now + ends, kind: evClose, a: slot, c: c.serial})
-	w.reconnect(c.client, c.pod)
+	if !w.waits(slot) {
+		w.reconnect(c.client, c.pod)
+	}
 }
 
 // drainWindow is the time over which a stopping pod spreads its GOAWAYs.
@@ -510,9 +539,9 @@ func (w *World) exit(p *pod) {
 	p.dead = true
 	for len(p.infos) > 0 {
 		info := p.infos[len(p.infos)-1]
-		client := w.conns[slotOf(info.ID)].client
+		client, waits := w.conns[slotOf(info.ID)].client, w.waits(slotOf(info.ID))
 		w.remove(slotOf(info.ID))
-		if !info.Draining {
+		if !info.Draining || waits {
 			w.reconnect(client, p.idx)
 		}
 	}

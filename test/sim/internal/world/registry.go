@@ -98,7 +98,7 @@ func (w *World) accept(client int32, p *pod) int32 {
 		w.conns[c.keyNext].keyPrev = slot
 	}
 	w.heads[cl.key] = slot
-	info := plan.Conn{ID: idOf(w.serial, slot), Key: w.keys[cl.key], Opened: w.now, Weight: 1}
+	info := plan.Conn{ID: idOf(w.serial, slot), Key: w.keyAt(p, cl.key), Opened: w.now, Weight: 1}
 	if cl.long {
 		info.Streams = 1
 	}
@@ -273,7 +273,13 @@ func (w *World) unlink(c *conn, key int32) {
 }
 
 func (w *World) closeIf(slot int32, serial uint64) {
-	if w.conns[slot].serial == serial {
-		w.remove(slot)
+	c := &w.conns[slot]
+	if c.serial != serial {
+		return
+	}
+	client, pod, waits := c.client, c.pod, w.waits(slot)
+	w.remove(slot)
+	if waits {
+		w.reconnect(client, pod)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/peerview"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
@@ -48,6 +49,18 @@ type Config struct {
 	Sample time.Duration
 	// Series keeps all samples of the loads, for plots.
 	Series bool
+	// Zones is the number of zones, in which the pods stand in turn; 0: there are none.
+	Zones int
+	// Limit is the number of connections above which a pod is overloaded, until a tenth of
+	// them are gone, as with rebalance.maxStreams; 0: there is no limit.
+	Limit int
+	// Salt returns the salt with which a pod hashes keys; nil: all have the same.
+	Salt func(pod int) int
+	// Plain reports whether a pod serves without evenkeel; nil: none does.
+	Plain func(pod int) bool
+	// Report changes what a pod tells the others: a pod of another version leaves fields out,
+	// a broken one lies. Nil: pods tell what is so.
+	Report func(pod int, r *peerview.Summary)
 	// Bound reports whether the loads are even, for the times to even. Nil means inside the
 	// band.
 	Bound func(*Distribution) bool
@@ -78,6 +91,11 @@ type World struct {
 	// channels are the addresses of each round_robin client, sorted by pod.
 	channels [][]address
 
+	blindUntil time.Duration // no pod can read the membership before
+	bursts     bool          // whether a group has Bursts
+	lazy       bool          // whether a group is Lazy
+	lives      int           // clients that ended
+
 	view  plan.View // reused at each tick
 	peers []plan.Peer
 	m     metrics
@@ -100,6 +118,10 @@ func New(cfg Config) *World {
 	}
 	w.cfg.Net = w.cfg.Net.withDefaults()
 	w.m.init(w)
+	for i := range cfg.Groups {
+		w.bursts = w.bursts || cfg.Groups[i].Bursts.On > 0
+		w.lazy = w.lazy || cfg.Groups[i].Lazy
+	}
 	for range cfg.Pods {
 		w.newPod(0).ready = true
 	}
@@ -140,13 +162,13 @@ func (w *World) handle(e *event) {
 	case evTick:
 		w.tickEvent(w.pods[e.a], e.b)
 	case evPoll:
-		w.poll(w.pods[e.a])
+		w.poll(w.pods[e.a], e.b)
 	case evPolled:
 		w.polled(w.pods[e.a])
 	case evView:
 		w.viewArrives(w.pods[e.a], e.b)
 	case evLook:
-		w.lookAtMembers(w.pods[e.a])
+		w.lookAtMembers(w.pods[e.a], e.b)
 	case evGate:
 		w.gateLooks(w.pods[e.a], e.b)
 	case evAnswers:
@@ -161,6 +183,8 @@ func (w *World) handle(e *event) {
 		w.closeIf(e.a, e.c)
 	case evDrain:
 		w.drainAtShutdown(e.a, e.c)
+	case evEnd:
+		w.endClient(e.a)
 	case evSample:
 		w.sample()
 		w.push(evSample, w.now+w.cfg.Sample, 0, 0)
