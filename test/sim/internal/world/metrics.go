@@ -67,6 +67,7 @@ type Moment struct {
 type PodVerdict struct {
 	Pod     string
 	Load    float64
+	Streams int
 	Verdict plan.Verdict
 	Why     string
 }
@@ -90,9 +91,10 @@ type metrics struct {
 	plans, planTime, planMost time.Duration
 	planHist                  [200]int
 
-	maxSum  float64 // of max/mean, over samples
-	samples int
-	lives   int // World.lives when measuring began
+	arrivals int     // the most connections that a pod accepted within a second
+	maxSum   float64 // of max/mean, over samples
+	samples  int
+	lives    int // World.lives when measuring began
 
 	series []Moment
 }
@@ -113,7 +115,7 @@ func (m *metrics) reset(now time.Duration) {
 	m.from, m.evenFrom, m.outside, m.first = now, now, -1, -1
 	m.goaways, m.longest = m.goaways[:0], 0
 	m.bytesAll, m.worst = 0, Distribution{}
-	m.maxSum, m.samples = 0, 0
+	m.maxSum, m.samples, m.arrivals = 0, 0, 0
 	clear(m.above)
 }
 
@@ -134,6 +136,15 @@ func (w *World) MarkAt(t time.Duration) { w.m.marks = append(w.m.marks, mark{at:
 
 func (m *metrics) goAway(w *World, c *conn, why reason.Reason) {
 	m.goaways = append(m.goaways, GoAway{w.Now(), w.clients[c.client].group, uint8(slices.Index(Reasons, why))})
+}
+
+// arrived counts a connection that p accepts.
+func (m *metrics) arrived(p *pod, now time.Duration) {
+	if second := now.Truncate(time.Second); second != p.arrivedIn {
+		p.arrivedIn, p.arrived = second, 0
+	}
+	p.arrived++
+	m.arrivals = max(m.arrivals, p.arrived)
 }
 
 func (m *metrics) polled(p, q *pod) {

@@ -33,7 +33,7 @@ func (w *World) Crash(i int, down time.Duration) {
 	w.after(down, func() { w.restart(p, 2*time.Second) })
 }
 
-// restart begins a dead pod anew at its old address.
+// restart starts a dead pod again at its old address.
 func (w *World) restart(p *pod, ready time.Duration) {
 	fresh := w.blankPod(p.idx, w.now)
 	fresh.tickNo, fresh.gate.set, fresh.starts = p.tickNo, p.gate.set+1, p.starts+1
@@ -65,7 +65,7 @@ func (w *World) RollBatches(every time.Duration, n int) time.Duration {
 const stopTakes = 10 * time.Second
 
 // RollInPlace replaces all pods one by one, the youngest first, as a StatefulSet does: a pod
-// stops, begins anew 10 s later with the same name and address, and is ready after ready more.
+// stops, begins again 10 s later with the same name and address, and is ready after ready more.
 // The next one stops after every. It returns the time since Begin at which every has passed for
 // the last one.
 func (w *World) RollInPlace(every, ready time.Duration) time.Duration {

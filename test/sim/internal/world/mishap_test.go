@@ -170,6 +170,35 @@ func TestOverloaded(t *testing.T) {
 	}
 }
 
+func TestAttractionAndArrivals(t *testing.T) {
+	w := newWorld(Config{
+		Pods: 3, Next: planNothing, Attract: func(i int) float64 { return float64(i) },
+		Groups: []Group{{Count: 300, Kind: ClusterIP, Random: true}},
+	})
+	for i, want := range []int{0, 100, 200} {
+		if got := w.pods[i].serving; got < want-30 || got > want+30 {
+			t.Errorf("pod %d has %d connections, want about %d", i, got, want)
+		}
+	}
+	w.RunTo(10 * time.Second)
+	w.Measure()
+	w.Kill(2)
+	w.RunTo(20 * time.Second)
+	if got := w.Result().Arrivals; got < 60 {
+		t.Errorf("a pod accepted %d connections within a second, want most of 200", got)
+	}
+}
+
+func TestConnectionsOfAnUnlistedPod(t *testing.T) {
+	w := newWorld(Config{Pods: 3, Next: planNothing, Groups: []Group{{Count: 30, Kind: ClusterIP, LongShare: 1, LongFor: time.Second}}})
+	w.SetReady(2, false)
+	w.RunTo(time.Minute)
+	r := w.Result()
+	if r.Unlisted != 10 || len(r.Verdicts) != 2 || r.Verdicts[0].Streams != 10 {
+		t.Errorf("got %d connections of unlisted pods and the verdicts %v, want 10, and 2 pods with 10 streams each", r.Unlisted, r.Verdicts)
+	}
+}
+
 func TestPlainPodsAndFalseReports(t *testing.T) {
 	w := newWorld(Config{
 		Pods: 3, Groups: []Group{{Count: 30, Kind: ClusterIP}}, Plain: func(i int) bool { return i == 0 },

@@ -44,6 +44,10 @@ type Result struct {
 	// Pinned is the number of connections at the end that came back three times or more, so
 	// that planning takes them for pinned ones.
 	Pinned int
+	// Unlisted is the number of connections at the end on living pods that are not ready.
+	Unlisted int
+	// Arrivals is the largest number of connections that a pod accepted within a second.
+	Arrivals int
 	// Waiting is the number of draining connections at the end whose clients wait for the end
 	// of a stream.
 	Waiting int
@@ -92,7 +96,7 @@ func (w *World) Result() *Result {
 			continue
 		}
 		r.VerdictChanges = max(r.VerdictChanges, float64(p.judged)/(w.Now()-m.from).Hours())
-		r.Verdicts = append(r.Verdicts, PodVerdict{p.id, w.trueLoad(p), p.verdict, p.why})
+		r.Verdicts = append(r.Verdicts, PodVerdict{p.id, w.trueLoad(p), p.streams(), p.verdict, p.why})
 	}
 	if took := w.Now() - m.from; took > 0 && alive > 0 {
 		r.Bytes = m.bytesAll / took.Seconds() / float64(alive)
@@ -143,10 +147,13 @@ const pinnedFrom = 3
 func (w *World) countShapes(r *Result) {
 	m := &w.m
 	r.MeanMax = m.maxSum / float64(max(m.samples, 1))
-	r.Lives = w.lives - m.lives
+	r.Lives, r.Arrivals = w.lives-m.lives, m.arrivals
 	r.ZoneMax, r.ZoneMin = w.zones()
 	for _, p := range w.pods {
 		r.Waiting += w.waiting(p)
+		if p.unlisted && p.alive() {
+			r.Unlisted += p.serving
+		}
 		for i := range p.infos {
 			if p.infos[i].FutileDrains >= pinnedFrom {
 				r.Pinned++
@@ -158,6 +165,17 @@ func (w *World) countShapes(r *Result) {
 			r.Unreached++
 		}
 	}
+}
+
+// streams is the number of long streams on p's connections that are not draining.
+func (p *pod) streams() int {
+	n := 0
+	for i := range p.infos {
+		if !p.infos[i].Draining {
+			n += p.infos[i].Streams
+		}
+	}
+	return n
 }
 
 // lacks reports whether a channel has no connection to some ready pod.

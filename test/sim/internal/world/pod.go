@@ -19,12 +19,12 @@ type pod struct {
 	idx      int32
 	id       string
 	begun    time.Duration
-	starts   int32 // how often it began anew; the loops of an earlier process end
+	starts   int32 // how often it began again; the loops of an earlier process end
 	ready    bool  // passes its readiness probe
 	stopping bool
 	dead     bool
 	unlisted bool // serves although it is not ready: its readiness flips
-	unsteady bool // comes and goes for ever, so it does not count for evenness
+	unsteady bool // comes and goes forever, so it does not count for evenness
 	hot      bool // overloaded
 
 	infos   []plan.Conn
@@ -60,7 +60,10 @@ type pod struct {
 	query  *plan.Query
 	counts *plan.Counts
 	bytes  float64
-	judged int // how often the verdict changed since Measure
+	// arrived is how many connections it accepted within the second that began at arrivedIn.
+	arrived   int
+	arrivedIn time.Duration
+	judged    int // how often the verdict changed since Measure
 }
 
 type polledReport struct {

@@ -103,6 +103,7 @@ func (w *World) accept(client int32, p *pod) int32 {
 		info.Streams = 1
 	}
 	p.serving++
+	w.m.arrived(p, w.now)
 	k := p.keys[cl.key]
 	if k != nil {
 		k.serving++

@@ -122,6 +122,9 @@ func (w *World) zoneOf(pod int32) int { return int(pod)%w.cfg.Zones + 1 }
 // zone has one (trafficDistribution: PreferSameZone with hints in force).
 func (w *World) land(c *client, v *version) int32 {
 	zone := w.cfg.Groups[c.group].Zone
+	if w.cfg.Attract != nil {
+		return w.attracted(v)
+	}
 	if w.cfg.Zones == 0 || zone == 0 {
 		return v.pods[w.rng.IntN(len(v.pods))]
 	}
@@ -135,6 +138,21 @@ func (w *World) land(c *client, v *version) int32 {
 		near = v.pods
 	}
 	return near[w.rng.IntN(len(near))]
+}
+
+// attracted returns a pod of v by chance, in proportion to Config.Attract.
+func (w *World) attracted(v *version) int32 {
+	sum := 0.0
+	for _, p := range v.pods {
+		sum += w.cfg.Attract(int(p))
+	}
+	at := w.rng.Float64() * sum
+	for _, p := range v.pods {
+		if at -= w.cfg.Attract(int(p)); at < 0 {
+			return p
+		}
+	}
+	return v.pods[len(v.pods)-1]
 }
 
 // startLoads returns the loads with which the placement of a group begins. A pod out of the

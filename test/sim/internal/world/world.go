@@ -51,6 +51,10 @@ type Config struct {
 	Series bool
 	// Zones is the number of zones, in which the pods stand in turn; 0: there are none.
 	Zones int
+	// Attract returns how strongly a pod attracts connections through kube-proxy, as a pod that
+	// is alone on its node does behind a balancer of nodes (externalTrafficPolicy: Local). Nil:
+	// all the same.
+	Attract func(pod int) float64
 	// Limit is the number of connections above which a pod is overloaded, until a tenth of
 	// them are gone, as with rebalance.maxStreams; 0: there is no limit.
 	Limit int
