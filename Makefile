@@ -73,6 +73,10 @@ sim: ## Run the simulation: print its table, write its plots to docs/sim
 chaos: ## CALLS (1000000) RPCs while connections are drained, reset and read slowly: none may be lost
 	cd test && $(GO) run ./chaos -calls $(CALLS)
 
+.PHONY: sim-months
+sim-months: ## Run the simulation over hours and days: what holds, and what is known not to hold yet
+	$(GO) run ./test/sim -set months -seeds 3
+
 .PHONY: demo
 demo: ## Scale from 2 to 5 pods: evenkeel, MaxConnectionAge alone, and neither
 	$(GO) run ./example/demo

@@ -5,8 +5,10 @@
 //	go run ./test/sim -only '^single-10to' -v      one line per seed
 //	go run ./test/sim -only '^multi-2to5$' -trace  one seed, second by second
 //	go run ./test/sim -plots docs/sim              only the plots
+//	go run ./test/sim -set months -seeds 3         fleets over hours and days, and those that fail
 //
-// It exits with status 1 if a limit is exceeded.
+// It exits with status 1 if a limit is exceeded, or if a scenario that is marked as failing keeps
+// its limits.
 package main
 
 import (
@@ -23,6 +25,7 @@ import (
 
 type options struct {
 	only     *regexp.Regexp
+	set      string
 	seeds    int
 	first    uint64
 	verbose  bool
@@ -51,6 +54,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("sim", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	only := f.String("only", "", "run only the scenarios whose names match this regular expression")
+	f.StringVar(&o.set, "set", "", "the `set` of scenarios: empty for those of the promises, or months")
 	f.IntVar(&o.seeds, "seeds", 20, "seeds per scenario; large scenarios run fewer")
 	f.Uint64Var(&o.first, "seed", 1, "first seed")
 	f.BoolVar(&o.verbose, "v", false, "print one line per seed, and the pods' final verdicts for the first seed")
@@ -72,9 +76,9 @@ func run(args []string, stdout, stderr io.Writer) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	chosen := choose(o.only)
+	chosen := choose(sets[o.set], o.only)
 	if len(chosen) == 0 {
-		return false, fmt.Errorf("no scenario matches %q", o.only)
+		return false, fmt.Errorf("no scenario of set %q matches %q", o.set, o.only)
 	}
 	if o.trace {
 		for _, s := range chosen {
@@ -110,11 +114,11 @@ func profile(file string) (stop func(), err error) {
 	return func() { pprof.StopCPUProfile(); f.Close() }, pprof.StartCPUProfile(f)
 }
 
-func choose(only *regexp.Regexp) []*Scenario {
+func choose(set []Scenario, only *regexp.Regexp) []*Scenario {
 	var chosen []*Scenario
-	for i := range scenarios {
-		if only.MatchString(scenarios[i].Name) {
-			chosen = append(chosen, &scenarios[i])
+	for i := range set {
+		if only.MatchString(set[i].Name) {
+			chosen = append(chosen, &set[i])
 		}
 	}
 	return chosen

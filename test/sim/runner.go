@@ -28,9 +28,13 @@ type figure struct {
 	ok            bool
 }
 
+// ok reports whether all limits are kept.
 func (o *outcome) ok() bool {
 	return !slices.ContainsFunc(o.figures, func(f figure) bool { return !f.ok })
 }
+
+// expected reports whether the outcome is the one that the scenario's mark predicts.
+func (o *outcome) expected() bool { return o.ok() == (o.scenario.Fails == "") }
 
 // runner runs scenarios, several seeds at a time. It keeps all results, since relative limits
 // compare a scenario with an earlier one.
@@ -60,9 +64,16 @@ func (r *runner) scenario(s *Scenario, seeds []uint64) *outcome {
 	return o
 }
 
+// byName returns the scenario of this name, of whichever set. There must be one.
 func byName(name string) *Scenario {
-	i := slices.IndexFunc(scenarios, func(s Scenario) bool { return s.Name == name })
-	return &scenarios[i]
+	for _, set := range sets {
+		for i := range set {
+			if set[i].Name == name {
+				return &set[i]
+			}
+		}
+	}
+	panic("no scenario " + name)
 }
 
 // play runs all seeds and returns their results in the order of seeds.

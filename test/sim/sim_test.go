@@ -26,23 +26,23 @@ const seedsInTest = 20
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	checkLimits(t, func(s *Scenario) bool { return s.Seeds == 0 })
+	checkLimits(t, scenarios, seedsInTest, func(s *Scenario) bool { return s.Seeds == 0 })
 }
 
 // TestLargeLimits keeps one processor busy for most of a minute while the other tests run.
 func TestLargeLimits(t *testing.T) {
 	t.Parallel()
-	checkLimits(t, func(s *Scenario) bool { return s.Seeds > 0 })
+	checkLimits(t, scenarios, seedsInTest, func(s *Scenario) bool { return s.Seeds > 0 })
 }
 
-func checkLimits(t *testing.T, wanted func(*Scenario) bool) {
+func checkLimits(t *testing.T, set []Scenario, n int, wanted func(*Scenario) bool) {
 	r := newRunner(runtime.GOMAXPROCS(0), io.Discard)
-	for i := range scenarios {
-		s := &scenarios[i]
+	for i := range set {
+		s := &set[i]
 		if !wanted(s) {
 			continue
 		}
-		seeds := s.seedsOf(1, seedsInTest)
+		seeds := s.seedsOf(1, n)
 		if s.Seeds > 0 {
 			seeds = seeds[:1]
 		}
@@ -107,8 +107,7 @@ func TestPlanThatDrainsAtRestFails(t *testing.T) {
 
 func TestScenariosAreConsistent(t *testing.T) {
 	names := map[string]bool{}
-	for i := range scenarios {
-		s := &scenarios[i]
+	for _, s := range append(choose(scenarios, anyName), choose(months, anyName)...) {
 		if s.Name == "" || names[s.Name] {
 			t.Errorf("the name %q is empty or used twice", s.Name)
 		}
