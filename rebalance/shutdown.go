@@ -26,6 +26,7 @@ type stop struct {
 	ended   chan struct{} // closed when the first call has returned err
 	err     error
 	blind   sync.Once // the lack of Run is logged once
+	drained int       // connections that the first call has drained
 
 	mu      sync.Mutex // guards what follows
 	servers []Server   // those of all calls
@@ -249,7 +250,9 @@ func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 			return
 		case <-time.After(time.Until(start.Add(at))):
 		}
-		all[i].Drain(reason.Shutdown, "this pod is stopping", 0)
+		if all[i].Drain(reason.Shutdown, "this pod is stopping", 0) {
+			b.stop.drained++
+		}
 	}
 }
 
@@ -269,9 +272,9 @@ func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
 	tick := time.NewTicker(stopPoll)
 	defer tick.Stop()
 	for begun := time.Now(); ; {
-		t := b.reg.Totals()
-		serving := t.Connections - t.Draining
-		if t.Connections == 0 || serving == 0 && time.Since(begun) > returnWait {
+		t := b.reg.Brief()
+		serving := t.Connections - t.Draining + t.Arriving
+		if serving == 0 && (b.stop.drained == 0 || time.Since(begun) > returnWait) {
 			return
 		}
 		select {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/inside"
 )
@@ -126,6 +127,46 @@ func TestShutdownServesReturningClients(t *testing.T) {
 				}
 				if took := srv.graceful.Sub(begun); took > tc.stops+2*time.Second || took < tc.stops-time.Second {
 					t.Errorf("stopped serving after %v, want about %v", took, tc.stops)
+				}
+			})
+		})
+	}
+}
+
+// A client may close its drained connection before its next one has come, or before that has
+// spoken. For a moment the pod has no connection then, and must serve on.
+func TestShutdownWaitsForTheNextConnection(t *testing.T) {
+	const stays = 15 * time.Second
+	for name, tc := range map[string]struct{ dials, speaks time.Duration }{
+		"dials late":  {dials: 500 * time.Millisecond},
+		"speaks late": {speaks: 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src := &hand{renew: true}
+				b := gated(t, src, &zone{}, "hello.test")
+				src.set(pods("198.18.0.2"))
+				_, server := net.Pipe()
+				old := inside.Of(b).Track(server, nil)
+				begin(old, h2conn.InUse)
+				go func() {
+					<-conns.FromAddr(old.RemoteAddr()).Draining()
+					_ = old.Close()
+					time.Sleep(tc.dials)
+					_, server := net.Pipe()
+					back := inside.Of(b).Track(server, nil)
+					time.Sleep(tc.speaks)
+					begin(back, h2conn.InUse)
+					time.Sleep(stays)
+					_ = back.Close()
+				}()
+				srv := &slowServer{b: b, stopped: make(chan struct{})}
+				begun := time.Now()
+				if err := b.Shutdown(t.Context(), srv); err != nil {
+					t.Error(err)
+				}
+				if took := srv.graceful.Sub(begun); took < stays {
+					t.Errorf("stopped serving after %v, want at least %v", took, stays)
 				}
 			})
 		})
