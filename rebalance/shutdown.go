@@ -260,6 +260,10 @@ func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 // come back. It dials at once.
 const returnWait = time.Second
 
+// speakWait is how long a connection may be silent and still be that of a client which came
+// back. Those of port scanners and probes are silent for longer and hold up nothing.
+const speakWait = 3 * time.Second
+
 // serveReturned waits until the clients that came back after their GOAWAY have learned of
 // other pods. It leaves the last part of the time to the steps that follow.
 func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
@@ -273,7 +277,7 @@ func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
 	defer tick.Stop()
 	for begun := time.Now(); ; {
 		t := b.reg.Brief()
-		serving := t.Connections - t.Draining + t.Arriving
+		serving := t.Connections - t.Draining + b.reg.Arriving(speakWait)
 		if serving == 0 && (b.stop.drained == 0 || time.Since(begun) > returnWait) {
 			return
 		}

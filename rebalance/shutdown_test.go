@@ -173,6 +173,26 @@ func TestShutdownWaitsForTheNextConnection(t *testing.T) {
 	}
 }
 
+// A connection on which nobody speaks is no client that came back.
+func TestSilentConnectionIsNotServedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b := gated(t, src, &zone{}, "hello.test")
+		src.set(pods("198.18.0.2"))
+		_, server := net.Pipe()
+		defer inside.Of(b).Track(server, nil).Close()
+		time.Sleep(time.Minute)
+		srv := &slowServer{b: b, stopped: make(chan struct{})}
+		begun := time.Now()
+		if err := b.Shutdown(t.Context(), srv); err != nil {
+			t.Error(err)
+		}
+		if took := srv.graceful.Sub(begun); took > 3*time.Second {
+			t.Errorf("stopped serving after %v, for a connection that is silent", took)
+		}
+	})
+}
+
 func TestMomentsAreWithinTheWindow(t *testing.T) {
 	last := time.Duration(-1)
 	for _, m := range momentsIn(time.Second, 1000) {

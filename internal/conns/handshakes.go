@@ -40,6 +40,20 @@ func (r *Registry) CloseSilent(age time.Duration) int {
 	return closed
 }
 
+// Arriving returns the number of connections that have come within the last d and whose
+// clients have not begun to speak HTTP/2 yet.
+func (r *Registry) Arriving(d time.Duration) int {
+	n, since := 0, r.Now()-d
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.arriving {
+		if a.since >= since {
+			n++
+		}
+	}
+	return n
+}
+
 // silent returns the connections that began before the given time: those in a handshake,
 // and those after it.
 func (r *Registry) silent(until time.Duration) (raw []net.Conn, silent []*Conn) {

@@ -49,8 +49,6 @@ type Totals struct {
 	// Streams is the number of streams in flight: now, from Totals; at the last Sample,
 	// from Brief.
 	Streams int
-	// Arriving is the number of connections whose clients have not spoken HTTP/2 yet.
-	Arriving int
 	// Opened is the number of connections ever tracked: those whose clients spoke HTTP/2.
 	Opened uint64
 	// NotHTTP2 is the number of connections whose clients spoke something else.
@@ -232,7 +230,7 @@ func (r *Registry) Brief() Totals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return Totals{
-		Connections: len(r.list), Arriving: len(r.arriving), Draining: r.draining, Keys: len(r.keys), Streams: r.streams,
+		Connections: len(r.list), Draining: r.draining, Keys: len(r.keys), Streams: r.streams,
 		Opened: r.opened, NotHTTP2: r.notHTTP2, Lost: r.lost,
 		GoAways: maps.Clone(r.goaways), Closed: maps.Clone(r.closed),
 	}
