@@ -12,22 +12,31 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-// resolved is how long ago clients must have resolved when a quick rollout begins. grpc-go
-// rests for 30 s after a lookup, and a stopping pod serves those that know no other pod for
-// 18 of its 20 s (shutdown.timeout). All three pods are replaced within 5 s here. Clients that
-// have resolved a moment before would know none of the new ones when the last old one ends:
-// 21 to 56 of 1,750 RPCs failed then.
-const resolved = 20 * time.Second
-
 // A rollout that replaces every pod under load must fail no RPC and end with an even load. That
 // holds even if it is over before the clients' resolvers may ask again.
+//
+// grpc-go rests for 30 s after a lookup. All three pods are replaced within 5 s here, and the
+// last old one serves clients that know no other pod for nine tenths of shutdown.timeout. So
+// 35 s are enough whenever the clients looked, and 20 s, the default, if they did so a while
+// ago. With the default and a lookup a moment before, 21 to 56 of 1,750 RPCs failed.
 func TestUpgradeRollsEveryPod(t *testing.T) {
+	t.Run("35 s, clients have just resolved", func(t *testing.T) {
+		rollEveryPod(t, 0, "evenkeel.shutdown.timeout=35s")
+	})
+	t.Run("default, clients resolved a while ago", func(t *testing.T) {
+		rollEveryPod(t, 20*time.Second)
+	})
+}
+
+// rollEveryPod replaces all pods a while after the clients have begun to call.
+func rollEveryPod(t *testing.T, after time.Duration, settings ...string) {
+	t.Helper()
 	c := cluster.Shared(t, cluster.Options{})
 	const replicas = 3
-	r := install(t, c, replicas)
+	r := install(t, c, replicas, settings...)
 	load := r.load(t)
 	before := names(r.pods(t))
-	time.Sleep(resolved)
+	time.Sleep(after) // this time is under test; it synchronizes nothing
 	r.helm(t, "upgrade", "podAnnotations.rolled=again", "strategy.rollingUpdate.maxSurge=1",
 		"strategy.rollingUpdate.maxUnavailable=0")
 	c.WaitRollout(t, r.ns, "hello")
