@@ -236,7 +236,7 @@ func (b *Balancer) stopServers(ctx context.Context, srv servers) error {
 const stopPoll = 100 * time.Millisecond
 
 // drainSpread drains every connection, each at a random moment. It returns when all have
-// been sent their GOAWAY.
+// been sent their GOAWAY, but for those of the last second without a stream, which get it soon.
 func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 	all := b.reg.Serving()
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })

@@ -246,11 +246,35 @@ func (c *Conn) ID() uint64 { return c.id }
 // GOAWAY.
 func (c *Conn) Draining() <-chan struct{} { return c.h2.Draining() }
 
+// sparedFor is how long a connection is spared on which its client has not opened a stream
+// yet. The client has just dialed, and its first request is on its way. net/http fails such a
+// request, and does not repeat it, if the connection ends before it was sent.
+const sparedFor = time.Second
+
+// spared returns for how much longer the connection must not be drained.
+func (c *Conn) spared() time.Duration {
+	c.reg.mu.Lock()
+	defer c.reg.mu.Unlock()
+	if c.use != h2conn.Ready || c.drain != nil || c.pos < 0 {
+		return 0
+	}
+	return c.opened + sparedFor - c.reg.Now()
+}
+
 // Drain drains the connection for the given reason; the client gets text in the GOAWAY.
 // grace, if positive, is the time after which the connection is closed even with streams
 // open. Drain never blocks, and reports whether this call was the one that drained the
-// connection.
+// connection. A connection without a stream that is younger than a second is drained when
+// it has that age.
 func (c *Conn) Drain(why reason.Reason, text string, grace time.Duration) bool {
+	if wait := c.spared(); wait > 0 {
+		time.AfterFunc(wait, func() {
+			if flush := c.startDrain(why, text, grace); flush != nil {
+				flush()
+			}
+		})
+		return true
+	}
 	flush := c.startDrain(why, text, grace)
 	if flush != nil {
 		go flush() // it calls OnGoAway, and the caller may hold a lock that this takes

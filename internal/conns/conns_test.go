@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"google.golang.org/grpc/peer"
 	"pgregory.net/rapid"
@@ -422,4 +423,33 @@ func TestSameKeyTakesNoLock(t *testing.T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.SetKey("k") // would wait forever
+}
+
+// A client that watches the health of its own connections is no health checker.
+func TestUseOf(t *testing.T) {
+	for path, want := range map[string]h2conn.Use{
+		"/grpc.health.v1.Health/Check":   h2conn.Probed,
+		"/grpc.health.v1.Health/List":    h2conn.Probed,
+		"/grpc.health.v1.Health/Watch":   h2conn.Ready,
+		"/grpc.health.v1.Healthy/Check":  h2conn.InUse,
+		"/hello.v1.HelloService/Hi":      h2conn.InUse,
+		"/hello.v1.Health/Watch?grpc=v1": h2conn.InUse,
+	} {
+		if got := useOf(path); got != want {
+			t.Errorf("%s makes a connection %v, want %v", path, got, want)
+		}
+	}
+}
+
+// A connection leaves the index with its own entry, and with no other's.
+func TestIndexRemovesOnlyItsOwn(t *testing.T) {
+	r := NewRegistry(0)
+	a, b := add(r, "a"), add(r, "b")
+	at := a.h2.RemoteAddr()
+	indexRemove(at, weak.Make(b))
+	if FromAddr(at) != a {
+		t.Error("another connection's end has removed this one from the index")
+	}
+	a.OnClose(h2conn.Clean)
+	b.OnClose(h2conn.Clean)
 }

@@ -26,7 +26,10 @@ func (r *Registry) DrainAll(ctx context.Context, why reason.Reason, text string,
 		if ctx.Err() != nil {
 			break
 		}
-		if flush := c.startDrain(why, text, grace); flush != nil {
+		if c.spared() > 0 {
+			_ = c.Drain(why, text, grace) // later, without a goroutine meanwhile
+			drained++
+		} else if flush := c.startDrain(why, text, grace); flush != nil {
 			drained++
 			slots <- struct{}{}
 			go flushIn(slots, flush)

@@ -19,7 +19,6 @@ const maxTable = 64 << 10
 type paths struct {
 	dec   *hpack.Decoder
 	block []byte // what has arrived of the header block
-	frame int    // where the frame that is arriving begins in block
 	path  string // of the latest header block; empty if it has none, as trailers
 	read  bool   // the latest header block is complete
 	bad   bool   // a header block is too long or invalid; no further one can be decoded
@@ -57,7 +56,6 @@ func (p *paths) endFrame(f *cursor) (ok bool) {
 	if f.typ == http2.FrameHeaders && !p.unpad(f.flags) {
 		return false
 	}
-	p.frame = len(p.block)
 	if !f.flags.Has(http2.FlagHeadersEndHeaders) {
 		return true
 	}
@@ -65,14 +63,14 @@ func (p *paths) endFrame(f *cursor) (ok bool) {
 	if _, err := p.dec.Write(p.block); err != nil || p.dec.Close() != nil {
 		return false
 	}
-	p.block, p.frame, p.read = nil, 0, true
+	p.block, p.read = nil, true
 	return true
 }
 
-// unpad removes what surrounds the fragment in the payload of a HEADERS frame (RFC
-// 9113, section 6.2). It reports whether the payload is long enough.
+// unpad removes what surrounds the fragment in the payload of a HEADERS frame, which
+// begins a block (RFC 9113, section 6.2). It reports whether the payload is long enough.
 func (p *paths) unpad(flags http2.Flags) bool {
-	fragment, padding := p.block[p.frame:], 0
+	fragment, padding := p.block, 0
 	if flags.Has(http2.FlagHeadersPadded) {
 		if len(fragment) == 0 {
 			return false
@@ -88,7 +86,7 @@ func (p *paths) unpad(flags http2.Flags) bool {
 	if padding > len(fragment) {
 		return false
 	}
-	p.block = append(p.block[:p.frame], fragment[:len(fragment)-padding]...)
+	p.block = fragment[:len(fragment)-padding]
 	return true
 }
 
