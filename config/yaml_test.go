@@ -13,7 +13,7 @@ import (
 // drawConfig draws values that the rules allow, including the limits.
 func drawConfig(t *rapid.T) Config {
 	cfg := Default()
-	words := rapid.SampledFrom([]string{"", "true", "null", "1", "1e3", "0x1f", "no", "~", "hello", "a-b", "2001"})
+	words := rapid.SampledFrom([]string{"", "true", "null", "1", "1e3", "0x1f", "no", "~", "hello", "a-b", "2001", "<<", "="})
 	for _, r := range rules {
 		draw := func() any {
 			switch l := r.limit.(type) {

@@ -56,12 +56,13 @@ func valueNode(v reflect.Value) *yaml.Node {
 	return structNode(v)
 }
 
-// textNode quotes a text with control characters. The encoder would write a text with line
-// breaks as a block, and cannot read back every block that it writes.
+// textNode quotes a text with control characters, and "<<", YAML's merge key. The encoder
+// would write a text with line breaks as a block, and cannot read back every block that it
+// writes. It writes << without quotes.
 func textNode(s string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(s)
-	if n.Tag == "!!str" && strings.ContainsFunc(s, unicode.IsControl) {
+	if n.Tag == "!!str" && (s == "<<" || strings.ContainsFunc(s, unicode.IsControl)) {
 		n.Style = yaml.DoubleQuotedStyle
 	}
 	return n

@@ -10,7 +10,7 @@ import (
 func TestMarshalWritesWhatYAMLReads(t *testing.T) {
 	in := defaults()
 	in.Pace.Cooldown, in.Pace.MaxPerSecond = 2*time.Hour, 0.5
-	in.Peers.Source, in.Peers.Static = "true", []string{"a", "::1", "10"}
+	in.Peers.Source, in.Peers.Static = "true", []string{"a", "::1", "10", "<<"}
 	in.Peers.DNS.Name = "two\nlines"
 	text, err := Marshal(&in)
 	if err != nil {
@@ -22,7 +22,7 @@ func TestMarshalWritesWhatYAMLReads(t *testing.T) {
   cooldown: 2h
 peers:
   source: "true"
-  static: [a, '::1', "10"]
+  static: [a, '::1', "10", "<<"]
   port: 0
   dns:
     name: "two\nlines"
@@ -34,7 +34,7 @@ peers:
 	var out sample
 	tree := New(&out)
 	tree.YAML("f", text)
-	if err := tree.Err(); err != nil || out.Peers.Source != "true" || out.Peers.DNS.Name != "two\nlines" || len(out.Peers.Static) != 3 {
+	if err := tree.Err(); err != nil || out.Peers.Source != "true" || out.Peers.DNS.Name != "two\nlines" || len(out.Peers.Static) != 4 {
 		t.Errorf("read back as %+v, %v", out, err)
 	}
 }
