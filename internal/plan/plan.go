@@ -157,6 +157,18 @@ func (s *State) Unreached() int { return s.unreached }
 // it too: this pod has seen it, others can only guess. The map is never changed.
 func (s *State) SingleHomed() map[string]bool { return s.singleHomed }
 
+// Relief is the part of its share that this pod claims: less than 1 while it is overloaded.
+// Other pods must learn of it.
+func (s *State) Relief() float64 { return 1 }
+
+// Paused reports whether this pod moves nothing because earlier rounds changed nothing. Other
+// pods must learn of it.
+func (s *State) Paused() bool { return false }
+
+// Pacing reports whether Next will only send GOAWAYs that it has already decided on, so that
+// it needs no View.Conns for these members.
+func (s *State) Pacing(members []string) bool { return false }
+
 // rebalance runs the rules that move connections between pods.
 func (s *State) rebalance(v *View, p *Policy, st *Step) {
 	s.reaching = false

@@ -12,6 +12,12 @@ type View struct {
 	Uptime map[string]time.Duration
 	// Starting is how many more pods are about to become members, if known.
 	Starting int
+	// StartingKnown reports whether the source knows how many pods are starting. Then the
+	// list of pods may be quiet long before Settle is over.
+	StartingKnown bool
+	// Terminating is how many pods are known to be stopping. They still serve, and their
+	// clients resolve again when they are drained.
+	Terminating int
 	// Unheard is how many more pods are listed but count as members only once they answer,
 	// which they do not.
 	Unheard int
@@ -28,8 +34,25 @@ type View struct {
 	// Load is this pod's load by the configured weight: the sum over its connections
 	// that are not draining.
 	Load float64
-	// Serving is the number of those connections.
+	// InFlight is what the draining connections with open streams still carry, in the same
+	// measure. It is load of this pod, and moves that have not landed.
+	InFlight Flight
+	// Serving is the number of the connections that make Load.
 	Serving int
+	// Share is how much load this pod should carry, in proportion to the other pods' shares:
+	// its capacity, times Warm. 0 stands for 1. A pod that should carry nothing has Out set.
+	Share float64
+	// Warm is how far this pod has warmed up (rebalance.warmup), up to 1. 0 stands for 1.
+	Warm float64
+	// Out is the reason why this pod should carry no load although it lives, such as that
+	// the Service does not list it; empty if it should. Members then are the others, and
+	// Self is not among them.
+	Out string
+	// OutPods is how many pods, this one included, say that they are out.
+	OutPods int
+	// Zones holds the zone of each member, if clients reach pods of their own zone only
+	// (EndpointSlice hints); nil if all clients reach all pods.
+	Zones map[string]string
 	// Peers are the reports of other pods, sorted by Pod, at most one for each pod. A
 	// member without one has not reported for long, or was never polled.
 	Peers []Peer
@@ -75,6 +98,25 @@ type Peer struct {
 	Reaching bool
 	// Overloaded is true if the pod sheds load, or would if it could.
 	Overloaded bool
+	// InFlight is the load of the other pod's View.InFlight.
+	InFlight float64
+	// Share is the other pod's View.Share times its State.Relief; 0 stands for 1.
+	Share float64
+	// Warm is the other pod's View.Warm; 0 stands for 1.
+	Warm float64
+	// Paused is the other pod's State.Paused.
+	Paused bool
+	// OtherSalt is true if the pod hashes keys differently, so that its counts mean nothing.
+	OtherSalt bool
+}
+
+// Flight is what the draining connections with open streams carry.
+type Flight struct {
+	Load        float64
+	Connections int
+	Streams     int
+	// Oldest is how long ago the first of them was drained.
+	Oldest time.Duration
 }
 
 // Returns are the registry's sums over the connections that evenness drained.
