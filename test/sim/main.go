@@ -5,7 +5,9 @@
 //	go run ./test/sim -only '^single-10to' -v      one line per seed
 //	go run ./test/sim -only '^multi-2to5$' -trace  one seed, second by second
 //	go run ./test/sim -plots docs/sim              only the plots
-//	go run ./test/sim -set months -seeds 3         fleets over hours and days, and those that fail
+//	go run ./test/sim -months -seeds 3             fleets over hours and days, and those that fail
+//	go run ./test/sim -months -only NAME -seeds 3 -v
+//	                                               one of them, with a transcript of its first seed
 //
 // It exits with status 1 if a limit is exceeded, or if a scenario that is marked as failing keeps
 // its limits.
@@ -21,6 +23,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
+	"strings"
+	"time"
 )
 
 type options struct {
@@ -32,6 +36,8 @@ type options struct {
 	trace    bool
 	plots    string
 	parallel int
+	lines    int
+	from     time.Duration
 	profile  string
 }
 
@@ -55,15 +61,21 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.SetOutput(stderr)
 	only := f.String("only", "", "run only the scenarios whose names match this regular expression")
 	f.StringVar(&o.set, "set", "", "the `set` of scenarios: empty for those of the promises, or months")
+	months := f.Bool("months", false, "the same as -set months")
 	f.IntVar(&o.seeds, "seeds", 20, "seeds per scenario; large scenarios run fewer")
 	f.Uint64Var(&o.first, "seed", 1, "first seed")
-	f.BoolVar(&o.verbose, "v", false, "print one line per seed, and the pods' final verdicts for the first seed")
+	f.BoolVar(&o.verbose, "v", false, "print one line per seed, and for the first seed a transcript and the pods' final verdicts")
+	f.IntVar(&o.lines, "lines", 300, "with -v: the number of lines of a transcript")
+	f.DurationVar(&o.from, "from", 0, "with -v: where the transcript begins, since the change")
 	f.BoolVar(&o.trace, "trace", false, "run one seed and print loads and GOAWAYs every second")
 	f.StringVar(&o.plots, "plots", "", "write SVG plots of some scenarios to this `folder`")
-	f.IntVar(&o.parallel, "parallel", runtime.GOMAXPROCS(0), "seeds to run at the same time")
+	f.IntVar(&o.parallel, "j", runtime.GOMAXPROCS(0), "seeds to run at the same time")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`")
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if *months {
+		o.set = "months"
 	}
 	var err error
 	o.only, err = regexp.Compile(*only)
@@ -98,12 +110,24 @@ func run(args []string, stdout, stderr io.Writer) (ok bool, err error) {
 	}
 	ok = true
 	runner := newRunner(o.parallel, stderr)
+	if o.verbose {
+		runner.transcript = &transcript{from: o.from, most: o.lines}
+	}
+	var wrong []string
 	header(stdout)
 	for _, s := range chosen {
 		out := runner.scenario(s, s.seedsOf(o.first, o.seeds))
-		ok = printOutcome(stdout, out, o.verbose) && ok
+		if o.verbose {
+			runner.transcript.print(stdout)
+		}
+		if !printOutcome(stdout, out, o.verbose) {
+			wrong = append(wrong, s.Name)
+		}
 	}
-	return ok, nil
+	if len(wrong) > 0 {
+		fmt.Fprintf(stdout, "not as expected: %d of %d: %s\n", len(wrong), len(chosen), strings.Join(wrong, " "))
+	}
+	return len(wrong) == 0, nil
 }
 
 func profile(file string) (stop func(), err error) {
