@@ -35,6 +35,7 @@ type options struct {
 	verbose  bool
 	trace    bool
 	plots    string
+	page     string
 	parallel int
 	lines    int
 	from     time.Duration
@@ -69,6 +70,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.from, "from", 0, "with -v: where the transcript begins, since the change")
 	f.BoolVar(&o.trace, "trace", false, "run one seed and print loads and GOAWAYs every second")
 	f.StringVar(&o.plots, "plots", "", "write SVG plots of some scenarios to this `folder`")
+	f.StringVar(&o.page, "page", "", "write the table of months into this `file`, docs/simulation.md")
 	f.IntVar(&o.parallel, "j", runtime.GOMAXPROCS(0), "seeds to run at the same time")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this `file`")
 	if err := f.Parse(args); err != nil {
@@ -108,26 +110,47 @@ func run(args []string, stdout, stderr io.Writer) (ok bool, err error) {
 		}
 		defer stop()
 	}
-	ok = true
+	outcomes := play(chosen, &o, stdout, stderr)
+	if o.page != "" {
+		if err := writePage(o.page, outcomes); err != nil {
+			return false, err
+		}
+	}
+	return summarize(stdout, outcomes), nil
+}
+
+// play runs the scenarios and prints their tables.
+func play(chosen []*Scenario, o *options, stdout, stderr io.Writer) []*outcome {
 	runner := newRunner(o.parallel, stderr)
 	if o.verbose {
 		runner.transcript = &transcript{from: o.from, most: o.lines}
 	}
-	var wrong []string
+	var all []*outcome
 	header(stdout)
 	for _, s := range chosen {
 		out := runner.scenario(s, s.seedsOf(o.first, o.seeds))
 		if o.verbose {
 			runner.transcript.print(stdout)
 		}
-		if !printOutcome(stdout, out, o.verbose) {
-			wrong = append(wrong, s.Name)
+		printOutcome(stdout, out, o.verbose)
+		all = append(all, out)
+	}
+	return all
+}
+
+// summarize names the scenarios whose outcomes are not as expected, and reports whether there are
+// none.
+func summarize(out io.Writer, outcomes []*outcome) (ok bool) {
+	var wrong []string
+	for _, o := range outcomes {
+		if !o.expected() {
+			wrong = append(wrong, o.scenario.Name)
 		}
 	}
 	if len(wrong) > 0 {
-		fmt.Fprintf(stdout, "not as expected: %d of %d: %s\n", len(wrong), len(chosen), strings.Join(wrong, " "))
+		fmt.Fprintf(out, "not as expected: %d of %d: %s\n", len(wrong), len(outcomes), strings.Join(wrong, " "))
 	}
-	return len(wrong) == 0, nil
+	return len(wrong) == 0
 }
 
 func profile(file string) (stop func(), err error) {

@@ -88,9 +88,9 @@ func rollouts() []Scenario {
 // brief writes 3m0s as 3min.
 func brief(d time.Duration) string {
 	switch {
-	case d%time.Minute == 0:
+	case d > 0 && d%time.Minute == 0:
 		return fmt.Sprintf("%dmin", d/time.Minute)
-	case d < time.Second || d%time.Second > 0:
+	case d%time.Second > 0:
 		return fmt.Sprintf("%.1fs", d.Seconds())
 	}
 	return fmt.Sprintf("%ds", d/time.Second)

@@ -55,6 +55,11 @@ func loads() []Scenario {
 			World:  world.Config{Pods: 2, Groups: []world.Group{singleHomed(40), busy(40)}},
 			Change: scaleTo(4), For: 15 * time.Minute, Limits: []Limit{{What: "new pods' traffic / mean", Op: ">=", Value: 0.7, Of: newTraffic}},
 		},
+		{
+			Name: "noise-at-rest", Note: "5 pods, 200 single-homed clients whose rates vary by 20 %, by requests, for 24 h: how often a pod's verdict changes",
+			World: world.Config{Pods: 5, Requests: true, Noise: 0.2, Groups: []world.Group{singleHomed(200)}, Sample: 10 * time.Second},
+			For:   24 * time.Hour, Limits: []Limit{changesOfVerdict(1), none()},
+		},
 		honest("honest-alone", false), honest("honest-beside-150", false, greedy(false)),
 		honest("honest-requests", true), honest("honest-150-requests", true, greedy(true)),
 	}

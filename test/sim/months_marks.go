@@ -31,7 +31,7 @@ var marks = map[string]string{
 	"stateful-single-90s":  "finding 2b",
 	"stateful-multi-3min":  "finding 2a",
 	"stateful-single-3min": "finding 2b",
-	"ready-0min-apart":     "as fast as kuberesolver",
+	"ready-0s-apart":       "as fast as kuberesolver",
 	"ready-0.3s-apart":     "as fast as kuberesolver",
 	"flap-6to12":           "finding 3",
 	"crashloop-single":     "finding 1",

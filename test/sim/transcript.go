@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,11 +17,12 @@ type transcript struct {
 	more  int
 }
 
-// line is what one or more pods did at the same time.
+// line is what one or more pods did within a second.
 type line struct {
-	at         time.Duration
-	pods, what string
-	n          int
+	at    time.Duration
+	pods  []string
+	what  string
+	times int
 }
 
 // begin starts the transcript of a scenario.
@@ -35,9 +38,7 @@ func (t *transcript) add(at time.Duration, pod, what string) {
 	}
 	for i := len(t.lines) - 1; i >= 0 && at-t.lines[i].at < time.Second; i-- {
 		if l := &t.lines[i]; l.what == what {
-			if l.n++; l.n <= maxPods {
-				l.pods += " " + pod
-			}
+			l.add(pod)
 			return
 		}
 	}
@@ -45,15 +46,27 @@ func (t *transcript) add(at time.Duration, pod, what string) {
 		t.more++
 		return
 	}
-	t.lines = append(t.lines, line{at, pod, what, 1})
+	t.lines = append(t.lines, line{at: at, what: what})
+	t.lines[len(t.lines)-1].add(pod)
+}
+
+func (l *line) add(pod string) {
+	l.times++
+	if slices.Contains(l.pods, pod) {
+		return
+	}
+	l.pods = append(l.pods, pod)
 }
 
 func (t *transcript) print(out io.Writer) {
 	fmt.Fprintf(out, "--- %s: seconds after the change, pods, what they did\n", t.title)
 	for _, l := range t.lines {
-		pods := l.pods
-		if l.n > maxPods {
-			pods += fmt.Sprintf(" and %d more", l.n-maxPods)
+		pods := strings.Join(l.pods[:min(len(l.pods), maxPods)], " ")
+		if more := len(l.pods) - maxPods; more > 0 {
+			pods += fmt.Sprintf(" and %d more", more)
+		}
+		if l.times > len(l.pods) {
+			pods += fmt.Sprintf(" (%d times)", l.times)
 		}
 		fmt.Fprintf(out, "%9.2f  %-16s %s\n", l.at.Seconds(), pods, l.what)
 	}

@@ -69,6 +69,14 @@ func (v *version) has(p int32) bool {
 	return found
 }
 
+// others is the number of pods besides p.
+func (v *version) others(p int32) int {
+	if v.has(p) {
+		return len(v.pods) - 1
+	}
+	return len(v.pods)
+}
+
 // dnsEntry is the answer of the authoritative server from at on.
 type dnsEntry struct {
 	at      time.Duration

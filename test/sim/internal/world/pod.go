@@ -379,7 +379,7 @@ func (w *World) askTotals(p *pod) {
 		p.reports = append(p.reports, report{})
 	}
 	v := w.seenBy(p)
-	p.rota.Next(v.pods, len(v.pods)-1, w.rng.Shuffle, func(other int32) bool {
+	p.rota.Next(v.pods, v.others(p.idx), w.rng.Shuffle, func(other int32) bool {
 		member := other != p.idx && v.has(other)
 		if member {
 			w.askTotal(p, w.pods[other])

@@ -2,6 +2,7 @@ package world
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/peerview"
@@ -113,6 +114,16 @@ func (w *World) addEndpoints(p *pod, v *plan.View) {
 	v.StartingKnown, v.Starting, v.Terminating, v.Zones = true, seen.starting, seen.terminating, seen.zones
 }
 
+// wordsOf is a sentence without its numbers, which change all the time.
+func wordsOf(sentence string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r == '.' {
+			return -1
+		}
+		return r
+	}, sentence)
+}
+
 // recordStep keeps the verdict, and writes the transcript.
 func (w *World) recordStep(p *pod, step *plan.Step) {
 	anew := p.verdict != step.Verdict
@@ -123,7 +134,7 @@ func (w *World) recordStep(p *pod, step *plan.Step) {
 		for _, n := range step.Notes {
 			w.says(p, fmt.Sprintf("%s %d: %s", n.Action, n.Count, n.Why))
 		}
-		if anew || p.why != step.Why {
+		if anew || wordsOf(p.why) != wordsOf(step.Why) {
 			w.says(p, fmt.Sprintf("%s: %s", step.Verdict, step.Why))
 		}
 		if n := len(step.Drains); n > 0 {
