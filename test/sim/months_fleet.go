@@ -189,11 +189,11 @@ func staggered(name string, apart time.Duration, hidden bool, limit float64) Sce
 		Name: name, Note: fmt.Sprintf("2 to 5 pods, 100 round_robin channels; the pods become ready %v apart; it is not known that they are starting: %v", apart, hidden),
 		World: world.Config{Pods: 2, Groups: []world.Group{multiHomed(100)}, Net: world.Net{HidesStarting: hidden}, Sample: 50 * time.Millisecond}, For: 5 * time.Minute,
 		Change: func(w *world.World) {
-			const first = 1500 * time.Millisecond
-			for i := range time.Duration(3) {
-				w.StartIn(first + i*apart)
-			}
-			w.EvenFrom(w.Now() + first + 2*apart)
+			ready := 1500 * time.Millisecond
+			w.StartIn(ready)
+			w.StartIn(ready + apart)
+			w.StartIn(ready + 2*apart)
+			w.EvenFrom(w.Now() + ready + 2*apart)
 		},
 		Limits: []Limit{costs(limit), allReached},
 	}
@@ -253,46 +253,50 @@ func flapWhileGrowing(w *world.World) {
 }
 
 // views are pods that cannot see all of the others, or cannot agree with them.
-func views() []Scenario {
+var views = append(blinds(),
+	salted("salt-1of5", 1), salted("salt-2of5", 2),
+	Scenario{
+		Name: "dns-2of3", Note: "3 pods whose name answers with 2 of them by chance, to pods and clients; 50 channels and 60 single-homed, for 3 h",
+		World: world.Config{Pods: 3, Net: world.Net{ViewEvery: time.Second, Partial: 2}, Groups: []world.Group{multiHomed(50), singleHomed(60)}},
+		For:   3 * time.Hour, Limits: []Limit{costs(1)},
+	},
+	Scenario{
+		Name: "dns-8of10", Note: "10 pods whose name answers with 8 of them by chance; 100 single-homed, for 1 h",
+		World: world.Config{Pods: 10, Net: world.Net{ViewEvery: time.Second, Partial: 8}, Groups: []world.Group{singleHomed(100)}},
+		For:   time.Hour, Limits: []Limit{none()},
+	},
+	split("dns-split-4to5", singleHomed(100)), split("dns-split-multi", multiHomed(100)),
+	Scenario{
+		Name: "plain-1of5", Note: "5 to 8 pods, 100 round_robin channels; one of the old pods serves without evenkeel",
+		World:  world.Config{Pods: 5, Plain: func(i int) bool { return i == 0 }, Groups: []world.Group{multiHomed(100)}},
+		Change: scaleTo(8), For: 30 * time.Minute,
+		Limits: []Limit{allReached, costs(1)},
+	},
+	Scenario{
+		Name: "verdicts", Note: "2 to 4 pods, 12 pinned clients, a cooldown of 10 min: how often the verdict of a pod changes in the first 10 min, as a rate",
+		World:  world.Config{Pods: 2, Groups: []world.Group{{Name: "affinity", Count: 12, Kind: world.ClusterIP, Affinity: true}}},
+		Policy: func(p *plan.Policy) { p.Cooldown = 10 * time.Minute },
+		Change: scaleTo(4), For: 10 * time.Minute, Limits: []Limit{changesOfVerdict(60)},
+	},
+	Scenario{
+		Name: "verdicts-at-rest", Note: "the same, from 1 h to 7 h after the change",
+		World:  world.Config{Pods: 2, Groups: []world.Group{{Name: "affinity", Count: 12, Kind: world.ClusterIP, Affinity: true}}},
+		Policy: func(p *plan.Policy) { p.Cooldown = 10 * time.Minute },
+		Change: func(w *world.World) {
+			w.Scale(4)
+			w.At(w.Now()+time.Hour, w.JudgeFromNow)
+		},
+		For: 7 * time.Hour, Limits: []Limit{changesOfVerdict(1)},
+	},
+)
+
+// blinds lose the view at several moments of a growth.
+func blinds() []Scenario {
 	var all []Scenario
-	for _, at := range []time.Duration{0, time.Second, 3 * time.Second, 5 * time.Second, 7 * time.Second, 10 * time.Second, 20 * time.Second} {
-		all = append(all, blind(at))
+	for _, at := range []time.Duration{0, 1, 3, 5, 7, 10, 20} {
+		all = append(all, blind(at*time.Second))
 	}
-	return append(all,
-		salted("salt-1of5", 1), salted("salt-2of5", 2),
-		Scenario{
-			Name: "dns-2of3", Note: "3 pods whose name answers with 2 of them by chance, to pods and clients; 50 channels and 60 single-homed, for 3 h",
-			World: world.Config{Pods: 3, Net: world.Net{ViewEvery: time.Second, Partial: 2}, Groups: []world.Group{multiHomed(50), singleHomed(60)}},
-			For:   3 * time.Hour, Limits: []Limit{costs(1)},
-		},
-		Scenario{
-			Name: "dns-8of10", Note: "10 pods whose name answers with 8 of them by chance; 100 single-homed, for 1 h",
-			World: world.Config{Pods: 10, Net: world.Net{ViewEvery: time.Second, Partial: 8}, Groups: []world.Group{singleHomed(100)}},
-			For:   time.Hour, Limits: []Limit{none()},
-		},
-		split("dns-split-4to5", singleHomed(100)), split("dns-split-multi", multiHomed(100)),
-		Scenario{
-			Name: "plain-1of5", Note: "5 to 8 pods, 100 round_robin channels; one of the old pods serves without evenkeel",
-			World:  world.Config{Pods: 5, Plain: func(i int) bool { return i == 0 }, Groups: []world.Group{multiHomed(100)}},
-			Change: scaleTo(8), For: 30 * time.Minute,
-			Limits: []Limit{allReached, costs(1)},
-		},
-		Scenario{
-			Name: "verdicts", Note: "2 to 4 pods, 12 pinned clients, a cooldown of 10 min: how often the verdict of a pod changes in the first 10 min, as a rate",
-			World:  world.Config{Pods: 2, Groups: []world.Group{{Name: "affinity", Count: 12, Kind: world.ClusterIP, Affinity: true}}},
-			Policy: func(p *plan.Policy) { p.Cooldown = 10 * time.Minute },
-			Change: scaleTo(4), For: 10 * time.Minute, Limits: []Limit{changesOfVerdict(60)},
-		},
-		Scenario{
-			Name: "verdicts-at-rest", Note: "the same, from 1 h to 7 h after the change",
-			World:  world.Config{Pods: 2, Groups: []world.Group{{Name: "affinity", Count: 12, Kind: world.ClusterIP, Affinity: true}}},
-			Policy: func(p *plan.Policy) { p.Cooldown = 10 * time.Minute },
-			Change: func(w *world.World) {
-				w.Scale(4)
-				w.At(w.Now()+time.Hour, w.JudgeFromNow)
-			},
-			For: 7 * time.Hour, Limits: []Limit{changesOfVerdict(1)},
-		})
+	return all
 }
 
 func changesOfVerdict(anHour float64) Limit {

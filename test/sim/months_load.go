@@ -8,61 +8,59 @@ import (
 )
 
 // loads are clients whose load changes, though the fleet does not.
-func loads() []Scenario {
-	return []Scenario{
-		bursts("bursts-10-2min", 2*time.Minute, 0.1, 0.1),
-		bursts("bursts-10-1min", time.Minute, 0.1, 0.1),
-		bursts("bursts-50-2min", 2*time.Minute, 0.5, 0.3),
-		bursts("bursts-50-1min", time.Minute, 0.5, 0.3),
-		saturated(92), saturated(95), saturated(98),
-		lives("lives-5min-20", 20, 5*time.Minute),
-		lives("lives-5min-100", 100, 5*time.Minute),
-		lives("lives-1h-20", 20, time.Hour),
-		lives("lives-1h-100", 100, time.Hour),
-		{
-			Name: "by-node", Note: "4 pods, two of them alone on their nodes behind a balancer of nodes; 400 clients that live for 1 h, for 24 h",
-			World: world.Config{Pods: 4, Attract: func(i int) float64 { return []float64{1, 1, 2, 2}[i%4] }, Groups: []world.Group{scattered(living(400, time.Hour))}, Sample: 10 * time.Second},
-			For:   24 * time.Hour, Limits: []Limit{{What: "GOAWAYs/new conn", Op: "<=", Value: 0.05, Of: perLife}},
-		},
-		{
-			Name: "hangs-1of5", Note: "5 pods, 250 single-homed, by requests; the handlers of the first one hang for 1 h",
-			World:  world.Config{Pods: 5, Requests: true, Groups: []world.Group{singleHomed(250)}},
-			Change: func(w *world.World) { w.Hang(0) }, For: time.Hour,
-			Limits: []Limit{{What: "its connections / share", Op: "<=", Value: 1, Of: oldestMost}},
-		},
-		{
-			Name: "reports-0", Note: "5 pods, 200 single-homed; the first one reports load 0 forever",
-			World: world.Config{Pods: 5, Report: reportsNothing, Groups: []world.Group{singleHomed(200)}},
-			For:   time.Hour, Limits: []Limit{{What: "its connections / share", Op: "<=", Value: 1.1, Of: oldestMost}},
-		},
-		{
-			Name: "reports-0-requests", Note: "the same, by requests",
-			World: world.Config{Pods: 5, Requests: true, Report: reportsNothing, Groups: []world.Group{singleHomed(200)}},
-			For:   time.Hour, Limits: []Limit{{What: "its connections / share", Op: "<=", Value: 1.1, Of: oldestMost}},
-		},
-		{
-			Name: "one-address-4to8", Note: "4 to 8 pods, 1,000 single-homed clients of very different rates behind one address, by requests",
-			World:  world.Config{Pods: 4, Requests: true, Noise: 0.1, Groups: []world.Group{{Name: "zipf", Count: 1000, Kind: world.ClusterIP, Keys: 1, Zipf: 0.75}}},
-			Change: scaleTo(8), For: time.Hour, EvenMax: 1.1, Limits: []Limit{even(1.1), evenIn(2 * time.Minute)},
-		},
-		{
-			Name: "idle-busy-2to4", Note: "2 to 4 pods, 25 idle and 25 busy single-homed clients, by connections",
-			World:  world.Config{Pods: 2, Groups: []world.Group{singleHomed(25), busy(25)}},
-			Change: scaleTo(4), For: 15 * time.Minute, Limits: []Limit{{What: "new pods' traffic / mean", Op: ">=", Value: 0.7, Of: newTraffic}},
-		},
-		{
-			Name: "idle-busy-40", Note: "the same with 40 idle and 40 busy",
-			World:  world.Config{Pods: 2, Groups: []world.Group{singleHomed(40), busy(40)}},
-			Change: scaleTo(4), For: 15 * time.Minute, Limits: []Limit{{What: "new pods' traffic / mean", Op: ">=", Value: 0.7, Of: newTraffic}},
-		},
-		{
-			Name: "noise-at-rest", Note: "5 pods, 200 single-homed clients whose rates vary by 20 %, by requests, for 24 h: how often a pod's verdict changes",
-			World: world.Config{Pods: 5, Requests: true, Noise: 0.2, Groups: []world.Group{singleHomed(200)}, Sample: 10 * time.Second},
-			For:   24 * time.Hour, Limits: []Limit{changesOfVerdict(1), none()},
-		},
-		honest("honest-alone", false), honest("honest-beside-150", false, greedy(false)),
-		honest("honest-requests", true), honest("honest-150-requests", true, greedy(true)),
-	}
+var loads = []Scenario{
+	bursts("bursts-10-2min", 2*time.Minute, 0.1, 0.1),
+	bursts("bursts-10-1min", time.Minute, 0.1, 0.1),
+	bursts("bursts-50-2min", 2*time.Minute, 0.5, 0.3),
+	bursts("bursts-50-1min", time.Minute, 0.5, 0.3),
+	saturated(92), saturated(95), saturated(98),
+	lives("lives-5min-20", 20, 5*time.Minute),
+	lives("lives-5min-100", 100, 5*time.Minute),
+	lives("lives-1h-20", 20, time.Hour),
+	lives("lives-1h-100", 100, time.Hour),
+	{
+		Name: "by-node", Note: "4 pods, two of them alone on their nodes behind a balancer of nodes; 400 clients that live for 1 h, for 24 h",
+		World: world.Config{Pods: 4, Attract: func(i int) float64 { return []float64{1, 1, 2, 2}[i%4] }, Groups: []world.Group{scattered(living(400, time.Hour))}, Sample: 10 * time.Second},
+		For:   24 * time.Hour, Limits: []Limit{{What: "GOAWAYs/new conn", Op: "<=", Value: 0.05, Of: perLife}},
+	},
+	{
+		Name: "hangs-1of5", Note: "5 pods, 250 single-homed, by requests; the handlers of the first one hang for 1 h",
+		World:  world.Config{Pods: 5, Requests: true, Groups: []world.Group{singleHomed(250)}},
+		Change: func(w *world.World) { w.Hang(0) }, For: time.Hour,
+		Limits: []Limit{{What: "its connections / share", Op: "<=", Value: 1, Of: oldestMost}},
+	},
+	{
+		Name: "reports-0", Note: "5 pods, 200 single-homed; the first one reports load 0 forever",
+		World: world.Config{Pods: 5, Report: reportsNothing, Groups: []world.Group{singleHomed(200)}},
+		For:   time.Hour, Limits: []Limit{{What: "its connections / share", Op: "<=", Value: 1.1, Of: oldestMost}},
+	},
+	{
+		Name: "reports-0-requests", Note: "the same, by requests",
+		World: world.Config{Pods: 5, Requests: true, Report: reportsNothing, Groups: []world.Group{singleHomed(200)}},
+		For:   time.Hour, Limits: []Limit{{What: "its connections / share", Op: "<=", Value: 1.1, Of: oldestMost}},
+	},
+	{
+		Name: "one-address-4to8", Note: "4 to 8 pods, 1,000 single-homed clients of very different rates behind one address, by requests",
+		World:  world.Config{Pods: 4, Requests: true, Noise: 0.1, Groups: []world.Group{{Name: "zipf", Count: 1000, Kind: world.ClusterIP, Keys: 1, Zipf: 0.75}}},
+		Change: scaleTo(8), For: time.Hour, EvenMax: 1.1, Limits: []Limit{even(1.1), evenIn(2 * time.Minute)},
+	},
+	{
+		Name: "idle-busy-2to4", Note: "2 to 4 pods, 25 idle and 25 busy single-homed clients, by connections",
+		World:  world.Config{Pods: 2, Groups: []world.Group{singleHomed(25), busy(25)}},
+		Change: scaleTo(4), For: 15 * time.Minute, Limits: []Limit{{What: "new pods' traffic / mean", Op: ">=", Value: 0.7, Of: newTraffic}},
+	},
+	{
+		Name: "idle-busy-40", Note: "the same with 40 idle and 40 busy",
+		World:  world.Config{Pods: 2, Groups: []world.Group{singleHomed(40), busy(40)}},
+		Change: scaleTo(4), For: 15 * time.Minute, Limits: []Limit{{What: "new pods' traffic / mean", Op: ">=", Value: 0.7, Of: newTraffic}},
+	},
+	{
+		Name: "noise-at-rest", Note: "5 pods, 200 single-homed clients whose rates vary by 20 %, by requests, for 24 h: how often a pod's verdict changes",
+		World: world.Config{Pods: 5, Requests: true, Noise: 0.2, Groups: []world.Group{singleHomed(200)}, Sample: 10 * time.Second},
+		For:   24 * time.Hour, Limits: []Limit{changesOfVerdict(1), none()},
+	},
+	honest("honest-alone", false), honest("honest-beside-150", false, greedy(false)),
+	honest("honest-requests", true), honest("honest-150-requests", true, greedy(true)),
 }
 
 // bursts compares the mean of max/mean with that of the same clients if nothing moves.

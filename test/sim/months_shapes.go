@@ -18,8 +18,10 @@ var shapes = []Scenario{
 		World:  world.Config{Pods: 10, Groups: []world.Group{{Name: "subsetting", Count: 200, Kind: world.RoundRobin, Subset: 3}}, Sample: 10 * time.Second},
 		Change: scaleTo(12), For: 25 * time.Hour,
 		Limits: []Limit{
-			costs(1), {What: "GOAWAYs in last 24 h", Op: "=", Value: 0, Of: lastDay},
-			nobodyPinned, {What: "called pinned", Op: "=", Value: 0, Of: sentenceThere("(?i)pinned|affinity")},
+			costs(1),
+			{What: "GOAWAYs in last 24 h", Op: "=", Value: 0, Of: lastDay},
+			nobodyPinned,
+			{What: "called pinned", Op: "=", Value: 0, Of: sentenceThere("(?i)pinned|affinity")},
 			allReached,
 		},
 	},

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/plan"
 	"github.com/evenkeel-go/evenkeel/test/sim/internal/world"
 )
 
@@ -75,6 +76,19 @@ func (r *runner) scenario(s *Scenario, seeds []uint64) *outcome {
 	}
 	o.took = time.Since(begin)
 	return o
+}
+
+// control is the scenario with rebalancing switched off.
+func (s *Scenario) control() *Scenario {
+	c := *s
+	c.Name += " without"
+	c.Policy = func(p *plan.Policy) {
+		if s.Policy != nil {
+			s.Policy(p)
+		}
+		p.Enabled = false
+	}
+	return &c
 }
 
 // byName returns the scenario of this name, of whichever set. There must be one.

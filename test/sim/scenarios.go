@@ -92,19 +92,6 @@ func (s *Scenario) config(seed uint64) world.Config {
 	return cfg
 }
 
-// control is the scenario with rebalancing switched off.
-func (s *Scenario) control() *Scenario {
-	c := *s
-	c.Name += " without"
-	c.Policy = func(p *plan.Policy) {
-		if s.Policy != nil {
-			s.Policy(p)
-		}
-		p.Enabled = false
-	}
-	return &c
-}
-
 // play runs the scenario with one seed.
 func (s *Scenario) play(cfg world.Config) *world.Result {
 	if cfg.Timed {

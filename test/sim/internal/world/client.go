@@ -3,7 +3,6 @@ package world
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,20 +155,6 @@ func (w *World) keyNumber(key string) int32 {
 		panic(fmt.Sprintf("key %q: %v", key, err))
 	}
 	return int32(i)
-}
-
-// zipfRates returns the requests per second of n clients in descending order. Their mean is 10.
-func zipfRates(n int, exponent float64) []float64 {
-	rates := make([]float64, n)
-	sum := 0.0
-	for i := range rates {
-		rates[i] = math.Pow(float64(i+1), -exponent)
-		sum += rates[i]
-	}
-	for i := range rates {
-		rates[i] *= 10 * float64(n) / sum
-	}
-	return rates
 }
 
 // place connects the clients from index from on, as if they had been connected for a long time.

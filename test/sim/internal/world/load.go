@@ -76,6 +76,20 @@ func chance(h uint64) float64 {
 	return float64(h)/(1<<63) - 1
 }
 
+// zipfRates returns the requests per second of n clients in descending order. Their mean is 10.
+func zipfRates(n int, exponent float64) []float64 {
+	rates := make([]float64, n)
+	sum := 0.0
+	for i := range rates {
+		rates[i] = math.Pow(float64(i+1), -exponent)
+		sum += rates[i]
+	}
+	for i := range rates {
+		rates[i] *= 10 * float64(n) / sum
+	}
+	return rates
+}
+
 // load is the View.Load of p.
 func (w *World) load(p *pod) float64 {
 	if !w.cfg.Requests {

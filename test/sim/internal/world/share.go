@@ -126,15 +126,15 @@ func wordsOf(sentence string) string {
 
 // recordStep keeps the verdict, and writes the transcript.
 func (w *World) recordStep(p *pod, step *plan.Step) {
-	anew := p.verdict != step.Verdict
-	if anew {
+	changed := p.verdict != step.Verdict
+	if changed {
 		p.judged++
 	}
 	if w.cfg.Transcript != nil {
 		for _, n := range step.Notes {
 			w.says(p, fmt.Sprintf("%s %d: %s", n.Action, n.Count, n.Why))
 		}
-		if anew || wordsOf(p.why) != wordsOf(step.Why) {
+		if changed || wordsOf(p.why) != wordsOf(step.Why) {
 			w.says(p, fmt.Sprintf("%s: %s", step.Verdict, step.Why))
 		}
 		if n := len(step.Drains); n > 0 {
