@@ -147,7 +147,7 @@ func BandOf(mean float64, p *Policy) Band {
 	if !p.Whole || mean == 0 {
 		return band
 	}
-	band.Over = max(math.Ceil(band.Over*(1-rounding)), math.Floor(mean*(1+rounding))+1)
+	band.Over = max(math.Floor(band.Over*(1+rounding)), math.Floor(mean*(1+rounding))+1)
 	if band.Under*(1-rounding) > band.Over-2 {
 		band.Under = math.Floor(min(band.Under*(1+rounding), max(band.Over-2, 1)))
 	}

@@ -36,8 +36,9 @@ type choice struct {
 // those that may not be drained.
 //
 // They are a fair sample: count and traffic move in proportion. If the idle went first, the
-// new pods would get the connections that carry nothing. Those that came back once go first,
-// since their resolvers have looked again by now.
+// new pods would get the connections that carry nothing. Before it come those that came back
+// once, since their resolvers have looked again by now; after it those that were opened since
+// the members changed, as most of them have been moved once already.
 func (s *State) candidates(v *View, p *Policy, round uint64) (out []choice, why stuck) {
 	e := &s.even
 	e.ranks = e.ranks[:0]
@@ -45,11 +46,12 @@ func (s *State) candidates(v *View, p *Policy, round uint64) (out []choice, why 
 	for i := range v.Conns {
 		c := &v.Conns[i]
 		if !c.Draining && why.mayMove(c, s, v, p) {
-			e.ranks = append(e.ranks, ranked{preference(c, seed), int32(i)})
+			e.ranks = append(e.ranks, ranked{s.preference(c, seed), int32(i)})
 		}
 	}
 	slices.SortFunc(e.ranks, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
-	e.stratify(v)
+	e.stratify(v, 1<<61)
+	e.stratify(v, 2<<61)
 	sum, n := 0.0, 0
 	for n < min(len(e.ranks), maxChosen) && (sum < spare*e.give || n < leastChosen) {
 		sum += v.Conns[e.ranks[n].at].Weight
@@ -63,10 +65,13 @@ func (s *State) candidates(v *View, p *Policy, round uint64) (out []choice, why 
 	return out, why
 }
 
-func preference(c *Conn, seed uint64) uint64 {
+func (s *State) preference(c *Conn, seed uint64) uint64 {
 	rank := mix(seed, c.ID) >> 8
-	if c.FutileDrains != 1 {
-		rank |= 1 << 62
+	switch changed := s.members.changedAt(); {
+	case changed > 0 && c.Opened > changed && c.FutileDrains != 1:
+		rank |= 2 << 61
+	case c.FutileDrains != 1:
+		rank |= 1 << 61
 	}
 	return rank
 }
@@ -75,23 +80,22 @@ func preference(c *Conn, seed uint64) uint64 {
 // the golden ratio, without their whole part.
 const golden = 0x9e3779b97f4a7c15
 
-// stratify orders the ranked connections so that each prefix carries its part of the traffic.
-func (e *evener) stratify(v *View) {
-	once := slices.IndexFunc(e.ranks, func(r ranked) bool { return r.rank >= 1<<62 })
-	if once < 0 {
+// stratify orders the ranked connections of a class so that each prefix carries its part of
+// the traffic.
+func (e *evener) stratify(v *View, class uint64) {
+	from, _ := slices.BinarySearchFunc(e.ranks, class, func(r ranked, class uint64) int { return cmp.Compare(r.rank, class) })
+	to, _ := slices.BinarySearchFunc(e.ranks, class+1<<61, func(r ranked, class uint64) int { return cmp.Compare(r.rank, class) })
+	part := e.ranks[from:to]
+	if len(part) == 0 {
 		return
 	}
-	rest := e.ranks[once:]
-	traffic := func(r ranked) float64 {
-		c := &v.Conns[r.at]
-		return max(c.Weight, 0) + c.Rate
-	}
-	slices.SortFunc(rest, func(a, b ranked) int {
+	traffic := func(r ranked) float64 { return v.Conns[r.at].Weight + v.Conns[r.at].Rate }
+	slices.SortFunc(part, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(traffic(a), traffic(b)), cmp.Compare(a.rank, b.rank))
 	})
-	offset := rest[0].rank << 8
-	for i := range rest {
-		rest[i].rank = uint64(i)*golden + offset
+	offset := part[0].rank << 8
+	for i := range part {
+		part[i].rank = class + (uint64(i)*golden+offset)>>3
 	}
-	slices.SortFunc(rest, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+	slices.SortFunc(part, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
 }

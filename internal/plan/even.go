@@ -84,11 +84,11 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 	e.allowance.observe(v)
 	if changed := s.members.changedAt(); e.changedAt != changed { // earlier rounds do not predict those to come
 		e.changedAt, e.restRounds = changed, 0
-		e.trial = trial{level: e.trial.level, landed: e.trial.landed, before: e.trial.before}
+		e.trial = trial{level: e.trial.level, before: e.trial.before}
 	}
 	s.clients.begin(era{s.Generation, s.reached(v)})
 	e.mean = 0
-	if len(v.Members) == 1 || st.Verdict == Waiting || s.joining {
+	if len(v.Members) == 1 || s.hold {
 		e.drop()
 		return
 	}
@@ -148,7 +148,11 @@ func (s *State) decide(l *loads, v *View, p *Policy, st *Step) {
 	if s.holdBack(l, v, p, st) {
 		return
 	}
-	switch pause, wait := e.trial.futile(l, v, p); {
+	pause, wait, progressed := e.trial.futile(l, v, p)
+	if progressed {
+		e.restRounds = 0
+	}
+	switch {
 	case pause:
 		st.note("paused", 0, "%s", e.trial.why)
 		st.is(Unbalanceable, e.trial.why)
@@ -178,7 +182,7 @@ func (s *State) holdBack(l *loads, v *View, p *Policy, st *Step) bool {
 	case l.total <= 0:
 		st.unlessMoving(Waiting, inFlight(l, v))
 		return true
-	case s.calm(v) && e.allowance.left < 1:
+	case s.calm(v) && e.allowance.spent(p):
 		st.unlessMoving(Balanced, "the pods are uneven by chance, as connections come and go: to move more of them than this would not last")
 		return true
 	}
@@ -221,7 +225,6 @@ func (s *State) begin(l *loads, v *View, p *Policy, st *Step) {
 	e := &s.even
 	s.queries++
 	e.give = e.trial.bound(e.give, l, s.calm(v))
-	e.trial.looked = true
 	if p.Whole {
 		e.give = whole(e.give, v.Self, s.queries)
 	}
@@ -275,7 +278,7 @@ func (s *State) choose(v *View, p *Policy, st *Step) {
 	var why stuck
 	e.queue, why = s.movable(v, p)
 	e.query, e.chosen = nil, nil
-	if s.calm(v) {
+	if s.calm(v) && e.allowance.limits(p) {
 		e.queue = e.queue[:min(len(e.queue), int(e.allowance.left))]
 	}
 	if len(e.queue) == 0 {
@@ -332,7 +335,7 @@ func (s *State) moveEven(v *View, p *Policy, st *Step) {
 func (s *State) mustLast(v *View) time.Duration {
 	switch {
 	case s.calm(v):
-		return min(lastsLater<<min(s.even.restRounds, 10), longestPatience)
+		return min(lastsLater<<min(s.even.restRounds, 10), mostPatience)
 	case len(v.Members)-1 > PollAll:
 		return 0 // this pod rarely sees the few under-loaded ones twice
 	}

@@ -200,23 +200,29 @@ func (m *membership) note(now time.Duration, came, gone bool) {
 }
 
 func (r *replacement) note(first, now time.Duration) {
-	if r.last == 0 || now-r.last > r.patience() {
+	if r.last == 0 || now-r.last > longestPatience {
 		*r = replacement{from: first, last: now}
 		return
 	}
 	r.gap, r.last = max(r.gap, now-r.last), now
 }
 
-// patience is how long after a replaced pod another may follow.
-func (r *replacement) patience() time.Duration {
-	return min(max(2*r.gap, shortestPatience), longestPatience)
-}
-
-// rolling reports whether pods are being replaced: more may follow, since some of them are
-// older than the first that was replaced.
+// rolling reports whether pods are being replaced: they run several revisions, or others have
+// been replaced and some are older than the first of these. The next one is waited for twice as
+// long as there was between two of them.
 func (m *membership) rolling(v *View) bool {
 	r := &m.replaced
-	if r.last == 0 || v.Now >= r.last+r.patience() {
+	if r.last == 0 || v.Now >= r.last+longestPatience {
+		return false
+	}
+	least := shortestPatience
+	switch {
+	case v.Revisions > 1:
+		return true
+	case v.Revisions == 1:
+		least = knownPatience
+	}
+	if v.Now >= r.last+max(2*r.gap, least) {
 		return false
 	}
 	return slices.ContainsFunc(m.counted, func(pod string) bool {
@@ -233,7 +239,7 @@ func (m *membership) onProbation() int { return len(m.listed) - len(m.counted) }
 // other pod is starting, there is nothing to wait for, unless the list has just changed.
 func (m *membership) quietFrom(v *View, p *Policy) time.Duration {
 	full := max(m.changedAt(), m.begunAt) + max(p.Settle, time.Millisecond)
-	if v.StartingKnown && v.OneRevision && !m.rolling(v) {
+	if v.StartingKnown && v.Revisions == 1 && !m.rolling(v) {
 		return min(full, max(m.changedAt()+quickSettle, m.totalAt+p.Settle))
 	}
 	return full
@@ -260,5 +266,9 @@ func (m *membership) evenFrom(v *View, p *Policy) time.Duration {
 		gap, at = max(gap, at-before), before
 	}
 	quiet := m.changes[0] + min(max(gap, p.Settle+proxyWait), longestLull)
-	return min(quiet, max(at+longestBurst, m.changes[0]+p.Settle+proxyWait))
+	quiet = min(quiet, max(at+longestBurst, m.changes[0]+p.Settle+proxyWait))
+	if m.removed > 0 {
+		quiet = max(quiet, m.removed+stopping)
+	}
+	return quiet
 }

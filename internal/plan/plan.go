@@ -117,6 +117,7 @@ type State struct {
 	even            evener
 	evacuation      evacuation
 	reaching        bool
+	hold            bool    // the view is too new for any move
 	ownedConns      []*Conn // a buffer: connections whose keys this pod owns
 	shown           shown
 }
@@ -202,10 +203,12 @@ func (s *State) balance(v *View, p *Policy, st *Step) {
 	if s.growth == nil && v.Now-s.members.changedAt() >= allRoundsLast(v, p) {
 		s.clients.singleHomed = nil
 	}
+	s.hold = s.joining
 	s.reach(&counted, p, st)
 	s.reaching = s.growth.reaching(v.Now)
 	mates := s.zoneView(v)
 	s.evenness(&mates, p, st)
+	s.nameShortZone(v, p, st)
 }
 
 // zoneView is the view for evenness: the members that count, without those of other zones if

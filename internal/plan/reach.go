@@ -20,6 +20,7 @@ import (
 func (s *State) reach(v *View, p *Policy, st *Step) {
 	g := s.growth
 	if !slices.Equal(s.stayed, v.Members) {
+		s.hold = true
 		st.is(Waiting, fmt.Sprintf("the membership is changing (%d to %d pods, some of them new): waiting until it has been quiet for %v",
 			len(s.stayed), len(v.Members), p.Settle)+starting(v.Starting))
 		return
@@ -32,6 +33,7 @@ func (s *State) reach(v *View, p *Policy, st *Step) {
 		return
 	}
 	if v.Gate.Needed && !v.Gate.Open && g.phase != checking {
+		s.hold = true
 		st.is(Waiting, "waiting for DNS: "+v.Gate.Why)
 		return
 	}
@@ -51,11 +53,13 @@ func (s *State) reach(v *View, p *Policy, st *Step) {
 // new pods by themselves. A round under way counts again afterwards.
 func (s *State) resolving(v *View, st *Step) bool {
 	until := s.members.resolvedAt()
-	if v.Now >= until {
+	if v.Now >= until && !s.members.rolling(v) {
 		return false
 	}
 	s.growth.phase = atGate
-	st.wakeAt(until, v.Now)
+	if until > v.Now {
+		st.wakeAt(until, v.Now)
+	}
 	st.is(Waiting, s.growth.describe()+": pods were removed as well, so clients are resolving again; this pod waits to see which of them find the new pods by themselves")
 	return true
 }
@@ -74,7 +78,7 @@ func (s *State) atRest(v *View, st *Step) {
 		st.is(Waiting, "this pod is new, and clients cannot know all pods yet; waiting for DNS: "+v.Gate.Why)
 		return
 	}
-	s.joining = false
+	s.joining, s.hold = false, false
 	if len(v.Members) == 1 && v.Unheard > 0 {
 		st.is(Stale, fmt.Sprintf("0 of %d peers answer on the health port, so it is not known whether this pod is alone", v.Unheard))
 		return

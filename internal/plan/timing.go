@@ -42,9 +42,10 @@ const (
 	// by one, and longestBurst is for how long it waits in all.
 	longestLull  = 30 * time.Second
 	longestBurst = time.Minute
-	// While pods are replaced, evenness waits twice as long as the longest gap between two of
-	// them for the next, within these bounds.
-	shortestPatience = 2 * time.Minute
+	// shortestPatience is how long after a replaced pod the next is waited for at least, unless
+	// it is known that all pods run the same revision; and longestPatience is at most.
+	shortestPatience = 330 * time.Second
+	knownPatience    = time.Minute
 	longestPatience  = 15 * time.Minute
 	// judgeReturn is how long a returned pod may take to report whether it has restarted.
 	judgeReturn = 2 * time.Second
@@ -59,6 +60,8 @@ const (
 	soonAfter  = 10 * time.Minute
 	lastsSoon  = 2 * time.Second
 	lastsLater = 20 * time.Second
+	// mostPatience is how long it must last after several rounds that did not help.
+	mostPatience = 20 * time.Minute
 	// landing is how long a client takes to connect to another pod, and to be counted.
 	landing = time.Second
 	// weighing is how long it takes until the weight of a connection that landed shows.

@@ -30,8 +30,8 @@ type trial struct {
 	load   float64   // and that of this pod
 	rounds float64   // since then; one that ran out of budget counts in part
 	level  int       // of the next pause
-	landed bool      // a round has succeeded
-	looked bool      // the small first round is over
+	landed bool      // connections have landed elsewhere, and where they should
+	looks  int       // small rounds so far
 	misses bool      // the pause is because connections do not land where they should
 	until  time.Duration
 	why    string
@@ -52,47 +52,47 @@ const (
 	progress = 0.8
 	// lookLeast and lookPart are the size of a first round: connections of all pods together,
 	// and part of the mean load.
-	lookLeast = 4
+	lookLeast = 4.
 	lookPart  = 0.05
 )
 
 // futile reports whether a pause begins now. If it may, but is not sure yet, the round waits.
-func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait bool) {
+func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait, progressed bool) {
 	uneven := l.excess + l.deficit
 	drained := float64(v.Returns.Drained - t.base.Drained)
 	returned := float64(v.Returns.Returned - t.base.Returned)
 	switch {
 	case t.rounds == 0:
 		t.begin(l, v)
-		return false, false
+		return false, false, false
 	case drained >= enoughTries && returned >= futileShare*drained && returned > byChance(drained, 1/float64(len(v.Members))) &&
 		(!p.Whole || v.Load > t.load-drained/2): // of clients behind one address, others may have come
 		t.pause(v, fmt.Sprintf("%.0f of %.0f drained connections came back to this pod", returned, drained),
 			"the Service has sessionAffinity, or their clients know no other pod")
-		return true, false
+		return true, false, false
 	}
 	what, cause := t.misplaced(l, uneven, drained, v, p)
 	switch {
 	case what == "":
-		t.suspectAt = 0
+		_, moved := t.gains(l, v.Self)
+		t.suspectAt, t.landed = 0, t.landed || moved >= lookLeast-1
 	case t.suspectAt == 0:
 		t.suspectAt = v.Now
-		return false, true
+		return false, true, false
 	case v.Now < t.suspectAt+sureAfter:
-		return false, true
+		return false, true, false
 	default:
 		t.misses = true
 		t.pause(v, what, cause)
-		return true, false
+		return true, false, false
 	}
-	if uneven <= progress*t.uneven {
+	if progressed = uneven <= progress*t.uneven; progressed {
 		if returned < futileShare*drained {
 			t.level = 0
 		}
-		t.landed = true
 		t.begin(l, v)
 	}
-	return false, false
+	return false, false, progressed
 }
 
 // misplaced says how connections do not land where they should; empty if they do.
@@ -122,7 +122,7 @@ func (t *trial) begin(l *loads, v *View) {
 	slices.SortFunc(before, func(a, b podLoad) int { return strings.Compare(a.pod, b.pod) })
 	*t = trial{
 		began: true, base: v.Returns, uneven: l.excess + l.deficit, square: l.square, before: before, mean: l.mean, load: v.Load,
-		level: t.level, landed: t.landed, looked: t.looked,
+		level: t.level, landed: t.landed, looks: t.looks,
 	}
 }
 
@@ -170,26 +170,23 @@ func (t *trial) starves(gains []gain, moved, part float64) bool {
 		return false
 	}
 	expected := moved * lacking * part
-	return added < expected/8 && math.Pow(1-lacking*part, moved) < 20*unlikely
+	return added < expected/8 && math.Pow(1-lacking*part, moved) < 50*unlikely
 }
 
 func (t *trial) pause(v *View, what, cause string) {
 	d := pauses[min(t.level, len(pauses)-1)]
-	t.rounds, t.looked, t.suspectAt, t.until = 0, false, 0, v.Now+d
+	t.rounds, t.looks, t.landed, t.suspectAt, t.until = 0, 0, false, 0, v.Now+d
 	t.level++
 	t.why = fmt.Sprintf("%s: %s. This pod tries again after %v", what, cause, d)
 }
 
-// bound makes the first round a small one, unless rounds have succeeded before.
-func (t *trial) bound(give float64, l *loads, rest bool) float64 {
-	look := max(lookLeast, lookPart*l.mean)
-	if t.landed && t.level == 0 && !rest {
+// bound makes rounds small until connections have landed elsewhere, and always while the
+// membership is at rest. Each is twice as large as the one before.
+func (t *trial) bound(give float64, l *loads, calm bool) float64 {
+	if t.landed && !calm {
 		return give
 	}
-	if rest {
-		look *= math.Pow(2, t.rounds)
-	} else if t.looked {
-		return give
-	}
+	look := max(lookLeast, lookPart*l.mean) * math.Pow(2, float64(t.looks))
+	t.looks++
 	return give * min(1, look/max(l.total, look))
 }

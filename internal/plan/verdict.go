@@ -45,6 +45,25 @@ func (s *State) inside(l *loads, v *View, p *Policy, st *Step) {
 	}
 }
 
+// nameShortZone says that this pod's zone has too few pods, if it is even within the zone and
+// carries more than the others. No GOAWAY can help: clients stay in their zone.
+func (s *State) nameShortZone(v *View, p *Policy, st *Step) {
+	zone, tied := v.Zones[v.Self]
+	if !tied || st.Verdict != Balanced || s.even.mean == 0 {
+		return
+	}
+	load, shares := v.Load, share(v.Share)
+	for i := range v.Peers {
+		load, shares = load+v.Peers[i].Load, shares+share(v.Peers[i].Share)
+	}
+	mean := load / shares
+	if s.even.mean <= BandOf(mean, p).Over {
+		return
+	}
+	st.is(Unbalanceable, fmt.Sprintf("zone %s has too few pods: each carries %.1f times the mean of all zones, and the clients of a zone reach its own pods only (topology hints). Add pods there",
+		zone, s.even.mean/mean))
+}
+
 // heard continues a number of pods with how many of them reported, if not all did.
 func (l *loads) heard(v *View) string {
 	if l.known == len(v.Members)-1 {

@@ -15,9 +15,9 @@ type View struct {
 	// StartingKnown reports whether the source knows how many pods are starting. Then the
 	// list of pods may be quiet long before Settle is over.
 	StartingKnown bool
-	// OneRevision reports whether all members are known to run the same revision of their
-	// workload (pod-template-hash), so that no rolling update is under way.
-	OneRevision bool
+	// Revisions is how many revisions of their workload (pod-template-hash) the members run.
+	// 0: not known of all of them. While there are several, pods are being replaced.
+	Revisions int
 	// Terminating is how many pods are known to be stopping. They still serve, and their
 	// clients resolve again when they are drained.
 	Terminating int
@@ -45,8 +45,9 @@ type View struct {
 	InFlight Flight
 	// Serving is the number of the connections that make Load.
 	Serving int
-	// Accepted counts the connections that clients have opened so far.
-	Accepted uint64
+	// Departed counts the connections that clients have closed by themselves so far, without
+	// being drained.
+	Departed uint64
 	// Share is how much load this pod should carry, in proportion to the other pods' shares:
 	// its capacity, times Warm. 0 stands for 1. A pod that should carry nothing has Out set.
 	Share float64

@@ -63,7 +63,7 @@ type version struct {
 	starting, terminating int
 	zones                 map[string]string
 	stopping              []string // pods that stop in good order
-	oneRevision           bool
+	revisions             int
 }
 
 func (v *version) has(p int32) bool {
@@ -96,13 +96,12 @@ func (w *World) openNet() {
 }
 
 func (w *World) readyPods() *version {
-	v := &version{oneRevision: true}
-	revision := int32(-1)
+	v := &version{}
+	revisions := map[int32]bool{}
 	for _, p := range w.pods {
-		if p.ready && revision >= 0 && p.revision != revision {
-			v.oneRevision = false
-		} else if p.ready {
-			revision = p.revision
+		if p.ready {
+			revisions[p.revision] = true
+			v.revisions = len(revisions)
 		}
 		switch {
 		case p.ready:

@@ -173,7 +173,7 @@ func (r *Result) After(t time.Duration) int {
 }
 
 // pinnedFrom is how often in a row a client must come back for planning to take it for pinned.
-const pinnedFrom = 3
+const pinnedFrom = 3 // TODO
 
 // countShapes counts what became of the clients.
 func (w *World) countShapes(r *Result) {

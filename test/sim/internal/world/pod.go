@@ -21,7 +21,7 @@ type pod struct {
 	servedAt time.Duration // when the Service first listed it; 0: it has not
 	listedAt time.Duration // when it last did
 	revision int32         // of the workload that it runs
-	accepted uint64        // connections
+	departed uint64        // connections that clients closed by themselves
 	starts   int32         // how often it began again; the loops of an earlier process end
 	ready    bool          // passes its readiness probe
 	starting bool          // has an address, and is not ready yet
@@ -239,10 +239,10 @@ func (w *World) uptimes(p *pod, busy bool) map[string]time.Duration {
 	}
 	clear(p.uptime)
 	p.uptimeAt, p.uptimeFor = w.now, p.version
-	p.uptime[p.id] = w.now - p.begun
+	p.uptime[p.id] = w.uptimeOf(p)
 	for i, other := range v.pods {
 		if int(other) < len(p.reports) && p.reports[other].At > 0 {
-			p.uptime[v.ids[i]] = w.now - w.pods[other].begun
+			p.uptime[v.ids[i]] = w.uptimeOf(w.pods[other])
 		}
 	}
 	return p.uptime
@@ -355,4 +355,15 @@ func (w *World) exit(p *pod) {
 		}
 	}
 	p.reports, p.uptime, p.keys = nil, nil, map[int32]*keyState{}
+}
+
+// uptimeOf is how long p has served: since the Service listed it first.
+func (w *World) uptimeOf(p *pod) time.Duration {
+	switch {
+	case p.begun == 0:
+		return w.now
+	case p.servedAt == 0:
+		return 0
+	}
+	return w.now - p.servedAt
 }

@@ -99,7 +99,6 @@ func (w *World) accept(client int32, p *pod) int32 {
 	}
 	w.heads[cl.key] = slot
 	info := plan.Conn{ID: idOf(w.serial, slot), Key: w.keyAt(p, cl.key), Opened: w.now, Weight: 1, Rate: float64(cl.rate)}
-	p.accepted++
 	if cl.long && cl.flying == 0 {
 		info.Streams = 1
 	}
@@ -248,6 +247,7 @@ func (w *World) remove(slot int32) {
 	p.infos = p.infos[:last]
 	w.unlink(c, key)
 	if !draining {
+		p.departed++
 		p.serving--
 		p.sum -= weight
 	}

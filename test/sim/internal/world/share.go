@@ -105,7 +105,7 @@ func (w *World) setOut(p *pod, out bool) {
 
 // addEndpoints fills in what the source knows beside the members.
 func (w *World) addEndpoints(p *pod, v *plan.View) {
-	v.Self, v.OutPods, v.Accepted = p.id, w.outPods, p.accepted
+	v.Self, v.OutPods, v.Departed = p.id, w.outPods, p.departed
 	v.Stopping = w.stoppingOf(p)
 	if p.out {
 		v.Out = "the Service does not list this pod"
@@ -115,7 +115,7 @@ func (w *World) addEndpoints(p *pod, v *plan.View) {
 	}
 	seen := w.seenBy(p)
 	v.StartingKnown, v.Starting, v.Terminating, v.Zones = true, seen.starting, seen.terminating, seen.zones
-	v.OneRevision = seen.oneRevision
+	v.Revisions = seen.revisions
 }
 
 // stoppingOf are the pods that p knows to stop in good order.
