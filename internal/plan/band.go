@@ -47,6 +47,7 @@ type loads struct {
 	paused      bool // another pod saw that connections do not land well
 	canTake     bool // one of the others is not overloaded
 	renewed     int  // reports that are newer than the last round
+	warming     bool // the share of a pod still grows
 }
 
 // measure takes the loads. ok is false if too few are known.
@@ -85,6 +86,7 @@ func (l *loads) add(peer *Peer) {
 	l.reaching = l.reaching || peer.Reaching
 	l.paused = l.paused || peer.Paused
 	l.canTake = l.canTake || !peer.Overloaded
+	l.warming = l.warming || peer.Warm > 0 && peer.Warm < 1
 }
 
 // share is a share as reported; what is not known counts as 1.

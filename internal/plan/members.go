@@ -40,6 +40,7 @@ type tenure struct {
 type replacement struct {
 	from, last time.Duration // of the first and the last change; last is 0: never
 	gap        time.Duration // the longest between two pods
+	mixed      bool          // the pods ran several revisions
 }
 
 // observe takes note of the members. anew are the pods that have restarted or returned.
@@ -51,6 +52,7 @@ func (m *membership) observe(v *View) (changed bool, anew []string) {
 		m.begin(v)
 		return true, nil
 	}
+	m.replaced.follow(v)
 	if len(v.Restarted) > 0 || !slices.Equal(m.listed, v.Members) {
 		anew = m.follow(v)
 	}
@@ -205,6 +207,16 @@ func (r *replacement) note(first, now time.Duration) {
 		return
 	}
 	r.gap, r.last = max(r.gap, now-r.last), now
+}
+
+// follow ends the series when all pods run the same revision again.
+func (r *replacement) follow(v *View) {
+	switch {
+	case v.Revisions > 1:
+		r.mixed = true
+	case v.Revisions == 1 && r.mixed:
+		*r = replacement{}
+	}
 }
 
 // rolling reports whether pods are being replaced: they run several revisions, or others have

@@ -119,6 +119,7 @@ func lateStops(name string, g world.Group, every time.Duration) Scenario {
 	s.Note += "; a new pod is ready after 3 s, the old one stops at the end of its time"
 	s.Change = func(w *world.World) {
 		old := w.Alive()
+		w.NewRevision()
 		for i, pod := range old {
 			at := w.Now() + time.Duration(i)*every
 			w.At(at, func() { w.StartIn(3 * time.Second) })

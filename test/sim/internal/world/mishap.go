@@ -54,6 +54,9 @@ func (w *World) restart(p *pod, ready time.Duration) {
 	})
 }
 
+// NewRevision makes the pods that start from now on run another revision.
+func (w *World) NewRevision() { w.revision++ }
+
 // RollQuickly replaces all pods one by one: a new pod is ready within every, an old one stops gap
 // later, and the next new one begins. It returns the time since Begin at which the last one stops.
 func (w *World) RollQuickly(every, gap time.Duration) time.Duration {
