@@ -21,6 +21,7 @@ type podLoad struct {
 	share      float64
 	serving    int
 	overloaded bool
+	renewed    bool // its report is newer than the last round
 }
 
 // loads are the loads of this pod and of those with a fresh report, and what follows from
@@ -52,7 +53,7 @@ type loads struct {
 
 // measure takes the loads. ok is false if too few are known.
 func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
-	l.self = podLoad{v.Self, v.Load, share(v.Share) * e.relief.part(), v.Serving, v.Overloaded != ""}
+	l.self = podLoad{v.Self, v.Load, share(v.Share) * e.relief.part(), v.Serving, v.Overloaded != "", true}
 	l.pods = append(e.pods[:0], l.self)
 	l.flight = v.InFlight.Load
 	i := 0
@@ -64,10 +65,7 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 		if i == len(v.Members) || v.Members[i] != peer.Pod || peer.Age > ReportFresh {
 			continue
 		}
-		l.add(peer)
-		if v.Now-peer.Age >= e.landedAt {
-			l.renewed++
-		}
+		l.add(peer, v.Now-peer.Age >= e.landedAt)
 	}
 	e.pods, l.known = l.pods, len(l.pods)-1
 	if l.known == 0 || !Enough(l.known, len(v.Members)-1) {
@@ -80,8 +78,11 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 	return l, true
 }
 
-func (l *loads) add(peer *Peer) {
-	l.pods = append(l.pods, podLoad{peer.Pod, peer.Load, share(peer.Share), peer.Serving, peer.Overloaded})
+func (l *loads) add(peer *Peer, renewed bool) {
+	l.pods = append(l.pods, podLoad{peer.Pod, peer.Load, share(peer.Share), peer.Serving, peer.Overloaded, renewed})
+	if renewed {
+		l.renewed++
+	}
 	l.flight += peer.InFlight
 	l.reaching = l.reaching || peer.Reaching
 	l.paused = l.paused || peer.Paused

@@ -224,7 +224,7 @@ func (s *State) surplus(l *loads, v *View, p *Policy) float64 {
 func (s *State) begin(l *loads, v *View, p *Policy, st *Step) {
 	e := &s.even
 	s.queries++
-	e.give = e.trial.bound(e.give, l, s.calm(v))
+	e.give = e.trial.bound(e.give, l, len(v.Members), s.calm(v))
 	if p.Whole {
 		e.give = whole(e.give, v.Self, s.queries)
 	}

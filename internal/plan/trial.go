@@ -140,7 +140,7 @@ type gain struct {
 func (t *trial) gains(l *loads, self string) (gains []gain, moved float64) {
 	for i := range l.pods {
 		at, known := slices.BinarySearchFunc(t.before, l.pods[i].pod, func(d podLoad, pod string) int { return strings.Compare(d.pod, pod) })
-		if !known || l.pods[i].pod == self { // its own load is newer than those of the reports
+		if !known || !l.pods[i].renewed || l.pods[i].pod == self { // its own load is newer than the reports
 			continue
 		}
 		added := l.pods[i].load - t.before[at].load
@@ -185,8 +185,10 @@ func (t *trial) pause(v *View, what, cause string) {
 
 // bound makes rounds small until connections have landed elsewhere, and always while the
 // membership is at rest. Each is twice as large as the one before.
-func (t *trial) bound(give float64, l *loads, calm bool) float64 {
-	if t.landed && !calm {
+//
+// Of many pods each sees a few only, and rounds are far apart: they begin at full size.
+func (t *trial) bound(give float64, l *loads, members int, calm bool) float64 {
+	if (t.landed || members > PollAll) && !calm {
 		return give
 	}
 	look := max(lookLeast, lookPart*l.mean) * math.Pow(2, float64(t.looks))
