@@ -111,7 +111,7 @@ func (t *trial) misplaced(l *loads, uneven, drained float64, v *View, p *Policy)
 	if l.warming { // what is right grows meanwhile
 		return "", ""
 	}
-	rose := t.rounds >= 1 && l.square > 1.5*t.square+9*max(1, l.mean) && uneven > t.uneven
+	rose := len(v.Members) <= PollAll && t.rounds >= 1 && l.square > 1.5*t.square+9*max(1, l.mean) && uneven > t.uneven
 	if rose || t.rounds >= fairRounds && uneven > progress*t.uneven {
 		return fmt.Sprintf("this pod drained %s, but the pods are as uneven as before", plural(int(drained), "connection", "connections")),
 			"check the Service's endpoints, its topology settings and the clients' targets"
