@@ -20,6 +20,7 @@ type pod struct {
 	begun    time.Duration
 	servedAt time.Duration // when the Service first listed it; 0: it has not
 	listedAt time.Duration // when it last did
+	awayAt   time.Duration // since when it is not ready although it was; 0: it is, or never was
 	starts   int32         // how often it began again; the loops of an earlier process end
 	ready    bool          // passes its readiness probe
 	starting bool          // has an address, and is not ready yet
@@ -206,7 +207,7 @@ func (w *World) membersOf(p *pod) (members []string, stale string) {
 	}
 	v := w.seenBy(p)
 	w.noticeListing(p, v)
-	if !v.has(p.idx) && !p.out {
+	if !v.has(p.idx) && !(p.out && w.now-p.listedAt >= outAfter) {
 		return nil, "the membership does not list this pod"
 	}
 	if p.unready == 0 {
