@@ -293,8 +293,8 @@ var views = append(blinds(),
 // blinds lose the view at several moments of a growth.
 func blinds() []Scenario {
 	var all []Scenario
-	for _, at := range []time.Duration{0, 1, 3, 5, 7, 10, 20} {
-		all = append(all, blind(at*time.Second))
+	for _, seconds := range []int{0, 1, 3, 5, 7, 10, 20} {
+		all = append(all, blind(time.Duration(seconds)*time.Second))
 	}
 	return all
 }

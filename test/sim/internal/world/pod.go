@@ -207,7 +207,7 @@ func (w *World) membersOf(p *pod) (members []string, stale string) {
 	}
 	v := w.seenBy(p)
 	w.noticeListing(p, v)
-	if !v.has(p.idx) && !(p.out && w.now-p.listedAt >= outAfter) {
+	if !v.has(p.idx) && (!p.out || w.now-p.listedAt < outAfter) {
 		return nil, "the membership does not list this pod"
 	}
 	if p.unready == 0 {
