@@ -38,8 +38,8 @@ var shares = []Scenario{
 		Change: func(w *world.World) { w.SetReady(9, false) }, For: 30 * time.Minute,
 		Limits: []Limit{
 			{What: "connections it keeps", Op: "=", Value: 0, Of: unlisted},
-			// The list is quiet for a moment first, and a minute's budget is all connections.
-			{What: "s until it is empty", Op: "<=", Value: 75, Of: gone},
+			// The pod must have been missing for 30 s, and a minute's budget is all connections.
+			{What: "s until it is empty", Op: "<=", Value: 100, Of: gone},
 			{What: "GOAWAYs of others", Op: "=", Value: 0, Of: ofOthers(9)},
 			{What: "GOAWAYs of it", Op: "<=", Value: 60, Of: ofPodsFrom(9)},
 		},

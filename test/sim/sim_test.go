@@ -61,7 +61,10 @@ func checkLimits(t *testing.T, set []Scenario, n int, wanted func(*Scenario) boo
 				return // three seeds make no median
 			}
 			for _, f := range o.figures {
-				if !f.ok {
+				switch {
+				case f.limit.Beyond != "" && f.ok:
+					t.Errorf("%s is kept, but is marked as beyond reach", f.limit.What)
+				case f.limit.Beyond == "" && !f.ok:
 					t.Errorf("%s: median %s and worst %s of %d seeds, want %s %s", f.limit.What, short(f.median), short(f.worst), len(seeds), f.limit.Op, short(f.limit.Value))
 				}
 			}

@@ -20,7 +20,10 @@ func (w *World) SetReady(i int, ready bool) {
 	if !p.alive() {
 		return
 	}
-	p.ready, p.unlisted, p.unsteady = ready, !ready, true
+	p.ready, p.unlisted, p.unsteady, p.awayAt = ready, !ready, true, 0
+	if !ready {
+		p.awayAt = w.now
+	}
 	w.says(p, fmt.Sprintf("readiness probe: %v", ready))
 	w.endpointsChanged()
 }
@@ -32,9 +35,13 @@ func (w *World) Crash(i int, down time.Duration) {
 	w.exit(p)
 	w.says(p, "crashes")
 	p.ready, p.unlisted, p.unsteady = false, false, true
-	p.starting = true // Kubernetes goes on listing it, as one that is not ready
+	p.awayAt = w.now // Kubernetes goes on listing it, as one that is not ready
 	w.endpointsChanged()
-	w.after(down, func() { w.restart(p, 2*time.Second) })
+	w.after(down, func() {
+		away := p.awayAt
+		w.restart(p, 2*time.Second)
+		p.starting, p.awayAt = false, away // it is the same pod, in a new container
+	})
 }
 
 // restart starts a dead pod again at its old address.

@@ -61,6 +61,7 @@ type version struct {
 	pods                  []int32
 	ids                   []string
 	starting, terminating int
+	away                  []time.Duration // since when pods that were ready are not
 	zones                 map[string]string
 	stopping              []string // pods that stop in good order
 	revisions             int
@@ -69,6 +70,21 @@ type version struct {
 func (v *version) has(p int32) bool {
 	_, found := slices.BinarySearch(v.pods, p)
 	return found
+}
+
+// backWithin is how long a pod that was ready, and no longer is, still counts as starting. It is the
+// constant of peers/kube.
+const backWithin = time.Minute
+
+// startingAt is how many pods are about to be ready.
+func (v *version) startingAt(now time.Duration) int {
+	n := v.starting
+	for _, at := range v.away {
+		if now-at < backWithin {
+			n++
+		}
+	}
+	return n
 }
 
 // others is the number of pods besides p.
@@ -109,6 +125,8 @@ func (w *World) readyPods() *version {
 			v.ids = append(v.ids, p.id)
 		case p.starting:
 			v.starting++
+		case p.awayAt > 0 && !p.stopping:
+			v.away = append(v.away, p.awayAt)
 		case p.stopping && !p.dead:
 			v.terminating++
 			v.stopping = append(v.stopping, p.id)

@@ -22,6 +22,7 @@ type pod struct {
 	listedAt time.Duration // when it last did
 	revision int32         // of the workload that it runs
 	departed uint64        // connections that clients closed by themselves
+	awayAt   time.Duration // since when it is not ready although it was; 0: it is, or never was
 	starts   int32         // how often it began again; the loops of an earlier process end
 	ready    bool          // passes its readiness probe
 	starting bool          // has an address, and is not ready yet
@@ -208,7 +209,7 @@ func (w *World) membersOf(p *pod) (members []string, stale string) {
 	}
 	v := w.seenBy(p)
 	w.noticeListing(p, v)
-	if !v.has(p.idx) && !p.out {
+	if !v.has(p.idx) && (!p.out || w.now-p.listedAt < outAfter) {
 		return nil, "the membership does not list this pod"
 	}
 	if p.unready == 0 {

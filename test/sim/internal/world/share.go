@@ -47,7 +47,7 @@ func (w *World) capacity(p *pod) float64 {
 	return w.cfg.Share(int(p.idx))
 }
 
-// coldest is what a pod is warm from its first second on.
+// coldest is how warm a pod is at first, as in rebalance.
 const coldest = 0.1
 
 // warm is how far p has warmed up since the Service listed it first.
@@ -58,7 +58,7 @@ func (w *World) warm(p *pod) float64 {
 	if p.servedAt == 0 {
 		return coldest
 	}
-	return min(1, max(coldest, float64(w.now-p.servedAt)/float64(w.cfg.Warmup)))
+	return min(1, coldest+(1-coldest)*float64(w.now-p.servedAt)/float64(w.cfg.Warmup))
 }
 
 // share is what p should carry, in proportion to other pods.
@@ -72,10 +72,12 @@ func (w *World) group(p *pod) int {
 	return w.zoneOf(p.idx) - 1
 }
 
-// outWithDNS is how long DNS must lack a pod for the pod to believe it.
-const outWithDNS = 30 * time.Second
+// outAfter is how long the membership must have lacked a pod until that drains its connections. It
+// is the constant of internal/peerview.
+const outAfter = 30 * time.Second
 
-// noticeListing makes p notice that the Service lists it, or lists it no more.
+// noticeListing makes p notice that the Service lists it, or lists it no more. Others learn of it
+// before p acts upon it, so that all know how many are out.
 func (w *World) noticeListing(p *pod, v *version) {
 	if v.has(p.idx) {
 		p.listed, p.listedAt = true, w.now
@@ -85,7 +87,7 @@ func (w *World) noticeListing(p *pod, v *version) {
 		w.setOut(p, false)
 		return
 	}
-	if p.listed && (w.cfg.Net.ViewEvery == 0 || w.now-p.listedAt > outWithDNS) {
+	if p.listed {
 		w.setOut(p, true)
 	}
 }
@@ -105,16 +107,16 @@ func (w *World) setOut(p *pod, out bool) {
 
 // addEndpoints fills in what the source knows beside the members.
 func (w *World) addEndpoints(p *pod, v *plan.View) {
-	v.Self, v.OutPods, v.Departed = p.id, w.outPods, p.departed
+	v.Self, v.Departed = p.id, p.departed
 	v.Stopping = w.stoppingOf(p)
 	if p.out {
-		v.Out = "the Service does not list this pod"
+		v.Out, v.OutPods = "the Service does not list this pod", w.outPods
 	}
 	if w.cfg.Net.ViewEvery > 0 || w.cfg.Net.HidesStarting {
 		return
 	}
 	seen := w.seenBy(p)
-	v.StartingKnown, v.Starting, v.Terminating, v.Zones = true, seen.starting, seen.terminating, seen.zones
+	v.StartingKnown, v.Starting, v.Terminating, v.Zones = true, seen.startingAt(w.now), seen.terminating, seen.zones
 	v.Revisions = seen.revisions
 }
 

@@ -52,12 +52,16 @@ func TestPodOutOfTheService(t *testing.T) {
 	w.RunTo(10 * time.Second)
 	w.Measure()
 	w.SetReady(2, false)
-	w.RunTo(20 * time.Second)
+	w.RunTo(30 * time.Second)
+	if v := views[""]; v.Now < w.now-2*time.Second || v.Out != "" || v.Stale == "" {
+		t.Errorf("a pod that has been missing for 20 s sees %+v", v)
+	}
+	w.RunTo(45 * time.Second)
 	out, other := views[w.pods[2].id], views[w.pods[0].id]
 	if out.Out == "" || out.Stale != "" || out.OutPods != 1 || len(out.Members) != 2 || slices.Contains(out.Members, out.Self) || len(out.Peers) != 2 {
 		t.Errorf("the pod that is out sees %+v", out)
 	}
-	if other.Out != "" || other.OutPods != 1 || len(other.Members) != 2 {
+	if other.Out != "" || other.OutPods != 0 || len(other.Members) != 2 {
 		t.Errorf("another pod sees %+v", other)
 	}
 	if r := w.Result(); r.Gone >= 0 || len(r.Outs) != 1 || r.Unlisted != 10 {
@@ -66,12 +70,12 @@ func TestPodOutOfTheService(t *testing.T) {
 	for len(w.pods[2].infos) > 0 {
 		w.closeIf(slotOf(w.pods[2].infos[0].ID), w.conns[slotOf(w.pods[2].infos[0].ID)].serial)
 	}
-	w.RunTo(25 * time.Second)
-	if r := w.Result(); r.Gone < 9*time.Second || r.Gone > 12*time.Second {
-		t.Errorf("the connections were gone after %v, want about 10 s", r.Gone)
+	w.RunTo(50 * time.Second)
+	if r := w.Result(); r.Gone < 34*time.Second || r.Gone > 37*time.Second {
+		t.Errorf("the connections were gone after %v, want about 35 s", r.Gone)
 	}
 	w.SetReady(2, true)
-	w.RunTo(30 * time.Second)
+	w.RunTo(55 * time.Second)
 	if back := views[w.pods[2].id]; back.Out != "" || back.OutPods != 0 || len(back.Members) != 3 {
 		t.Errorf("the pod that is back sees %+v", back)
 	}
@@ -79,16 +83,22 @@ func TestPodOutOfTheService(t *testing.T) {
 
 // One answer of DNS without a pod does not put the pod out.
 func TestPodThatDNSLacksByChanceIsNotOut(t *testing.T) {
-	w := newWorld(Config{Pods: 3, Next: planNothing, Net: Net{ViewEvery: time.Second, Partial: 2}, Groups: []Group{{Count: 3, Kind: ClusterIP}}})
-	w.RunTo(5 * time.Minute)
-	if w.outPods != 0 {
-		t.Errorf("%d pods are out", w.outPods)
+	out := 0
+	next := func(s plan.State, v *plan.View, _ *plan.Policy) (plan.State, plan.Step) {
+		if v.Out != "" {
+			out++
+		}
+		return s, plan.Step{Verdict: plan.Balanced}
 	}
-	w.cfg.Net.Partial = 0
+	w := newWorld(Config{Pods: 3, Next: next, Net: Net{ViewEvery: time.Second, Partial: 2}, Groups: []Group{{Count: 3, Kind: ClusterIP}}})
+	w.RunTo(5 * time.Minute)
+	if out != 0 {
+		t.Errorf("pods planned %d times as if they were out", out)
+	}
 	w.SetReady(2, false)
 	w.RunTo(6 * time.Minute)
-	if !w.pods[2].out {
-		t.Error("a pod that DNS has lacked for a minute is not out")
+	if out < 20 {
+		t.Errorf("a pod that DNS has lacked for a minute planned %d times as one that is out", out)
 	}
 }
 
@@ -111,6 +121,32 @@ func TestStartingAndTerminatingPods(t *testing.T) {
 	w.RunTo(60 * time.Second)
 	if v := views[first]; v.Terminating != 0 {
 		t.Errorf("after a pod has gone: %+v", v)
+	}
+}
+
+// A pod that was ready counts as starting for a minute: its container may have restarted.
+func TestPodsThatWereReadyCountAsStarting(t *testing.T) {
+	views := map[string]plan.View{}
+	w := newWorld(Config{Pods: 3, Next: viewer(views), Groups: []Group{{Count: 4, Kind: ClusterIP}}})
+	w.RunTo(10 * time.Second)
+	w.SetReady(2, false)
+	for _, tc := range []struct {
+		after time.Duration
+		want  int
+	}{{10 * time.Second, 1}, {58 * time.Second, 1}, {65 * time.Second, 0}} {
+		w.RunTo(10*time.Second + tc.after)
+		if v := views[w.pods[0].id]; v.Starting != tc.want {
+			t.Errorf("after %v %d pods are starting, want %d", tc.after, v.Starting, tc.want)
+		}
+	}
+	w.Crash(1, 5*time.Second)
+	w.RunTo(w.Now() + 3*time.Second)
+	if v := views[w.pods[0].id]; v.Starting != 1 {
+		t.Errorf("after a crash %d pods are starting, want 1", v.Starting)
+	}
+	w.RunTo(w.Now() + 20*time.Second)
+	if v := views[w.pods[0].id]; v.Starting != 0 || len(v.Members) != 2 {
+		t.Errorf("once it is back %d pods are starting, want 0, and %v are members", v.Starting, v.Members)
 	}
 }
 

@@ -113,7 +113,7 @@ type World struct {
 	channels [][]address
 
 	blindUntil time.Duration // no pod can read the membership before
-	outPods    int           // that know that the Service does not list them
+	outPods    int           // that say that the Service does not list them
 	bursts     bool          // whether a group has Bursts
 	lazy       bool          // whether a group is Lazy
 	revision   int32
@@ -148,7 +148,7 @@ func New(cfg Config) *World {
 	}
 	for range cfg.Pods {
 		p := w.newPod(0)
-		p.ready, p.listed = true, true
+		p.ready, p.listed, p.listedAt = true, true, Begin
 	}
 	w.openNet()
 	for _, p := range w.pods {
@@ -279,7 +279,7 @@ func (w *World) getsAddress(p *pod) {
 
 func (w *World) becomesReady(p *pod) {
 	if p.alive() {
-		p.ready, p.starting = true, false
+		p.ready, p.starting, p.awayAt = true, false, 0
 		w.says(p, "is ready")
 		w.endpointsChanged()
 	}
