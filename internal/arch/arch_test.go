@@ -128,6 +128,7 @@ func TestFloors(t *testing.T) {
 		"internal/lookup": {},
 		"internal/conf":   {},
 		"internal/certs":  {},
+		"internal/cgroup": {},
 		"internal/conns":  {"internal/h2conn", "internal/reason"},
 		// Only tests of the packages above it import it.
 		"internal/certs/certstest": {"internal/certs"},
@@ -140,7 +141,7 @@ func TestFloors(t *testing.T) {
 		"rebalance": {
 			"config", "peers", "peers/dns", "peers/static",
 			"internal/inside", "internal/reason", "internal/h2conn", "internal/conns", "internal/plan", "internal/peerz",
-			"internal/peerview", "internal/lookup", "internal/certs",
+			"internal/peerview", "internal/lookup", "internal/certs", "internal/cgroup",
 		},
 		"internal/shown": {"rebalance", "internal/peerz", "internal/reason"},
 		"serveropts":     {"rebalance", "config", "internal/inside"},
