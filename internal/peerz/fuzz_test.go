@@ -1,6 +1,7 @@
 package peerz
 
 import (
+	"maps"
 	"math"
 	"reflect"
 	"strings"
@@ -17,6 +18,9 @@ func FuzzDecode(f *testing.F) {
 		`"loads":{"connections":-1}`, `"loads":{"a":1e15,"b":1e16}`, `"loads":null,"reaching":null`, `"loads":{"a":1e999}`,
 		`"loads":{"1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9}`, `"loads":{"` + strings.Repeat("x", 41) + `":1}`,
 		`"loads":[1],"Loads":{"a":1}`, `"overloaded":"yes"`,
+		`"inFlight":{"connections":7.5},"cores":1.5,"share":0.01,"warm":0.1,"relief":0.001,"paused":true`,
+		`"inFlight":{"connections":-1}`, `"inFlight":null,"cores":null,"share":null,"warm":null,"relief":null,"paused":null`,
+		`"cores":1e6`, `"share":100.1`, `"share":1e-9`, `"warm":1.01`, `"warm":-0`, `"relief":-0.5`, `"cores":"2"`, `"share":1e999`,
 		`"sticky":["` + key + `"]`, `"sticky":["` + key + `","` + key + `"]`, `"sticky":["ab"]`, `"sticky":null`,
 	} {
 		f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,` + more + `}`))
@@ -53,14 +57,34 @@ func inBounds(t *testing.T, r Report) {
 	if len(r.Loads) > 8 {
 		t.Errorf("%d loads", len(r.Loads))
 	}
-	for name, load := range r.Loads {
-		if len(name) > 40 || math.IsNaN(load) || load < 0 || load > 1e15 {
+	if len(r.InFlight) > 8 {
+		t.Errorf("%d loads in flight", len(r.InFlight))
+	}
+	for name, share := range map[string]float64{"cores": r.Cores / 1000, "share": r.Share, "warm": r.Warm * 100, "relief": r.Relief * 100} {
+		if share != 0 && !(share > 0 && share <= 100) {
+			t.Errorf("%s out of bounds: %+v", name, r)
+		}
+	}
+	for name, load := range mergedLoads(r) {
+		if len(name) > 41 || math.IsNaN(load) || load < 0 || load > 1e15 {
 			t.Errorf("load by %q: %v", name, load)
 		}
 	}
 	if years := r.Uptime().Hours() / 24 / 365; years < 0 || years > 10 {
 		t.Errorf("uptime of %v years", years)
 	}
+}
+
+// mergedLoads are the loads of both kinds.
+func mergedLoads(r Report) map[string]float64 {
+	all := maps.Clone(r.InFlight)
+	if all == nil {
+		all = map[string]float64{}
+	}
+	for name, load := range r.Loads {
+		all[name+"+"] = load
+	}
+	return all
 }
 
 // FuzzKeys checks that the handler accepts only valid keys, each once.
