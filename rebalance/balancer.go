@@ -61,6 +61,7 @@ type Balancer struct {
 	planTime    time.Duration
 	overload    string // the signal by which this pod is overloaded, or empty; only the loop writes it
 	reaching    bool
+	planShares  shares          // what planning last said of it; the rest is computed where it is needed
 	served      time.Time       // when this pod was first a member; zero before that
 	singleHomed map[string]bool // see plan.State.SingleHomed
 
@@ -73,6 +74,8 @@ type loop struct {
 	conns     []plan.Conn   // a buffer
 	sampledAt time.Duration // when the loads were last sampled
 	sampledBy string        // and by which weight
+	coresAt   time.Duration // when the CPU limit was last read
+	badShare  string        // what is wrong with the share of WithShare, or empty
 }
 
 // New returns a Balancer for cfg, which it validates. Nothing runs before Run. New makes no
@@ -107,6 +110,7 @@ func New(cfg config.Config, opts ...Option) (*Balancer, error) {
 		return nil, err
 	}
 	b.peers = peerview.New(b.peerOptions(&cfg, self))
+	b.prepareShare()
 	return b, b.clientDNS.prepare(&cfg)
 }
 
@@ -232,7 +236,7 @@ func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	start := time.Now()
 	var step plan.Step
 	b.loop.state, step = plan.Next(b.loop.state, view, policy)
-	b.planned(time.Since(start))
+	b.planned(view, time.Since(start))
 	for _, n := range step.Notes {
 		b.decided(n.Action, n.Count, n.Why)
 	}
@@ -260,6 +264,7 @@ func (b *Balancer) standDown(why string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reaching, b.overload = false, ""
+	b.planShares = shares{relief: 1}
 }
 
 // poke makes the loop take its next step now.
@@ -270,13 +275,14 @@ func (b *Balancer) poke() {
 	}
 }
 
-func (b *Balancer) planned(took time.Duration) {
+func (b *Balancer) planned(v *plan.View, took time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &b.loop.state
 	b.plans++
 	b.planTime += took
 	b.generation, b.reaching, b.singleHomed = s.Generation, s.Reaching(), s.SingleHomed()
+	b.planShares = shares{relief: s.Relief(), paused: s.Paused(), inFlight: v.InFlight.Load, inFlightWeight: b.loop.sampledBy}
 }
 
 // publish sets the verdict that Status shows, and logs it if it has changed.

@@ -205,6 +205,19 @@ func ExampleWithWeight() {
 	// Output: custom
 }
 
+// Pods on the new machines carry twice as much as those on the old ones.
+func ExampleWithShare() {
+	onNewMachine := func() bool { return true }
+	bal, err := rebalance.Load(settings(), quiet, rebalance.WithShare(func() float64 {
+		if onNewMachine() {
+			return 2
+		}
+		return 1
+	}))
+	fmt.Println(bal != nil, err)
+	// Output: true <nil>
+}
+
 // A pod that is short of memory sheds connections.
 func ExampleWithOverload() {
 	used := func() float64 { return 0.95 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
-	"github.com/evenkeel-go/evenkeel/internal/peerview"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
@@ -57,6 +56,7 @@ func (b *Balancer) sample() {
 	}
 	l.sampledAt, l.sampledBy = now, weight
 	b.reg.Sample(b.weigher(&cfg))
+	b.measureShare()
 	why := b.overloaded(&cfg)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,36 +107,26 @@ type loadStatus struct {
 	weight    string
 	own, mean float64 // mean is 0 if it is not known
 	band      Band
+	shares    shares
 }
 
 func (b *Balancer) loadStatus() loadStatus {
 	cfg := b.Config()
-	l := loadStatus{weight: b.weight(&cfg)}
+	l := loadStatus{weight: b.weight(&cfg), shares: b.shares(&cfg)}
 	l.own, _ = b.load(l.weight)
 	members, stale := b.peers.Members()
 	if stale != "" {
 		return l
 	}
-	all := b.knownLoads(l.weight, l.own, members)
-	if !plan.Enough(len(all)-1, len(members)-1) {
+	load, share, n := b.peers.LoadsWithin(plan.ReportFresh, members, l.weight)
+	if !plan.Enough(n, len(members)-1) {
 		return l
 	}
-	for _, load := range all {
-		l.mean += load / float64(len(all))
-	}
+	// A person compares all of them with this pod's load, so they are not per share.
+	own := l.shares.all()
+	l.mean = (l.own + load) / (own + share) * own
 	l.band = Band(plan.BandOf(l.mean, policyOf(&cfg, l.weight)))
 	return l
-}
-
-// knownLoads are the loads of this pod and of the members that planning knows.
-func (b *Balancer) knownLoads(weight string, own float64, members []peerview.Member) []float64 {
-	all := []float64{own}
-	for _, m := range members {
-		if load, ok := b.peers.LoadWithin(plan.ReportFresh, m.ID, weight); ok && !m.Self {
-			all = append(all, load)
-		}
-	}
-	return all
 }
 
 // seconds rounds an age for people.

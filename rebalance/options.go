@@ -25,6 +25,8 @@ type options struct {
 	key       func(ConnInfo) string
 	weigh     func(ConnStats) float64
 	shed      func() string
+	share     func() float64
+	cores     func() float64 // of the CPU limit, 0 if it is not known
 }
 
 type optionFunc func(*options)
@@ -112,8 +114,21 @@ func WithWeight(f func(ConnStats) float64) Option {
 // (hysteresis). By default, rebalance.maxStreams is the only signal.
 func WithOverload(f func() (why string)) Option { return optionFunc(func(o *options) { o.shed = f }) }
 
+// WithShare sets how much load this pod should carry in proportion to the other pods: a pod
+// with 2 gets twice the load of one with 1, and a pod without this option has 1. So let 1 be a
+// usual pod of yours. The rest of the fleet must use the same unit.
+//
+// f is called about once a second, from one goroutine, and must not block. It may change its
+// answer, but should do so slowly: each change moves connections. The share is a number from
+// 0.01 to 100. Anything else counts as 1, and the condition share-invalid shows it.
+//
+// By default, a pod's share is its CPU limit in cores, from its cgroup, where pods differ. It
+// counts only while all pods report one and none has a share of its own; otherwise, and if all
+// have the same limit, each pod has 1.
+func WithShare(f func() float64) Option { return optionFunc(func(o *options) { o.share = f }) }
+
 func newOptions(opts []Option) options {
-	o := options{key: remoteIP}
+	o := options{key: remoteIP, cores: cgroupCores}
 	for _, opt := range opts {
 		opt.apply(&o)
 	}

@@ -63,6 +63,10 @@ type PeerStatus struct {
 	// Load is its load by Status.Weight. It is nil if its report is older than a minute or
 	// lacks that weight.
 	Load *float64 `json:"load,omitempty"`
+	// Share is its share by its report, see Status.Share, and 0 if it has not reported. Warm is
+	// its Status.Warm.
+	Share float64 `json:"share,omitempty"`
+	Warm  float64 `json:"warm,omitempty"`
 	// Age is the age of its report in seconds, or 0 if that is at most 5 s.
 	Age float64 `json:"age,omitempty"`
 	// Self is true for this pod.
@@ -71,7 +75,7 @@ type PeerStatus struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Band is the range of loads in which a pod is left alone.
+// Band is the range of loads in which this pod is left alone.
 type Band struct {
 	// Over is the upper bound. A pod above it is over-loaded and gives away the excess.
 	Over float64 `json:"over"`
@@ -95,10 +99,20 @@ type Status struct {
 	Weight string  `json:"weight"`
 	Load   float64 `json:"load"`
 	// MeanLoad is the mean of this pod and of the others that reported within 10 s; 0 if too
-	// few did, and before a source has listed this pod. Band follows from it and from
+	// few did, and before a source has listed this pod. Where shares differ, it is the load that
+	// this pod would have if all pods had the same load per share. Band follows from it and from
 	// rebalance.tolerance and rebalance.floor; it is zero where MeanLoad is.
 	MeanLoad float64 `json:"meanLoad"`
 	Band     Band    `json:"band,omitzero"`
+	// Share is how much load this pod should carry, in proportion to the other pods: its
+	// capacity (see [WithShare]), times Warm, and less while it is overloaded. It is 1 if
+	// all pods are alike. Warm is how far the pod has warmed up (rebalance.warmup), from 0.1
+	// to 1.
+	Share float64 `json:"share"`
+	Warm  float64 `json:"warm"`
+	// Cores is its CPU limit in cores, from its cgroup; 0 if there is none, or with WithShare.
+	// It is part of Share only where pods differ.
+	Cores float64 `json:"cores,omitempty"`
 	// Opened is how many connections were ever tracked, Keys how many clients have one.
 	Opened uint64 `json:"opened"`
 	Keys   int    `json:"keys"`

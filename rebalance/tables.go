@@ -30,6 +30,7 @@ const (
 	unbalanceable = "unbalanceable"
 	slowDrain     = "slow-drain"
 	restartNeeded = "restart-needed"
+	shareInvalid  = "share-invalid"
 )
 
 // ConditionInfo describes a condition that a Balancer can show.
@@ -133,6 +134,11 @@ var conditionTable = []ConditionInfo{
 		Code: overloadedPod, Severity: Warning, Title: "this pod is overloaded",
 		Meaning: "The verdict is `overloaded`: more streams are in flight than `rebalance.maxStreams`, or the signal of `rebalance.WithOverload` is on.",
 		Cure:    "Add pods, or raise `rebalance.maxStreams`.",
+	},
+	{
+		Code: shareInvalid, Severity: Warning, Title: "this pod's share is invalid",
+		Meaning: "The function of `rebalance.WithShare` has returned a number that is no share, such as NaN, or one in another unit. It counts as 1.",
+		Cure:    "Return a number from 0.01 to 100, where 1 is a usual pod.",
 	},
 	{
 		Code: twoBalancers, Severity: Warning, After: 10 * time.Second, Title: "one pod has two Balancers",

@@ -69,6 +69,8 @@ func (b *Balancer) addLoads(v *plan.View, cfg *config.Config) {
 	returns := b.reg.Returns()
 	v.Load, v.Serving = b.load(weight)
 	v.Overloaded = b.overload
+	share := b.shares(cfg)
+	v.Share, v.Warm = share.capacity*share.warm, share.warm
 	v.Returns = plan.Returns{Drained: returns.Drained, Returned: returns.Returned, Away: returns.Away}
 	if v.Stale == "" {
 		v.Peers = b.peers.Peers(weight, v.Self)

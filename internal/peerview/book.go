@@ -58,6 +58,7 @@ type Book struct {
 
 	mu        sync.Mutex // guards what follows
 	port      int        // of this pod's own health endpoint
+	capacity  Capacity   // of this pod
 	reported  []peers.Member
 	changedAt time.Time          // when it last changed
 	local     []netip.Addr       // of this machine's network interfaces, as of then

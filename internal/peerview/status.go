@@ -26,6 +26,8 @@ type Row struct {
 	Connections int
 	// Load is nil if its report is older than a minute or lacks the weight.
 	Load *float64
+	// Share and Warm are those of its report, 0 if there is none.
+	Share, Warm float64
 	// Age is how old the report is, or 0 if that is at most 5 s.
 	Age time.Duration
 	// Err is why the latest poll failed.
@@ -39,15 +41,16 @@ func (b *Book) Rows(weight string) []Row {
 	if b.unproven && !b.polledAll {
 		return nil
 	}
+	cores := b.coresCountLocked()
 	rows := make([]Row, 0, len(b.members))
 	for i := range b.members {
-		rows = append(rows, b.rowLocked(&b.members[i], weight))
+		rows = append(rows, b.rowLocked(&b.members[i], weight, cores))
 	}
 	slices.SortFunc(rows, func(x, y Row) int { return strings.Compare(x.Address, y.Address) })
 	return rows
 }
 
-func (b *Book) rowLocked(m *member, weight string) Row {
+func (b *Book) rowLocked(m *member, weight string, cores bool) Row {
 	row := Row{Pod: m.Pod, Address: addressText(m.addrs[0], b.portLocked(m.Port)), Self: m.self}
 	r := b.records[m.id]
 	if !m.self && b.portLocked(m.Port) == 0 {
@@ -61,6 +64,7 @@ func (b *Book) rowLocked(m *member, weight string) Row {
 		return row
 	}
 	row.Pod, row.Connections = r.report.Pod, r.report.Connections
+	row.Share, row.Warm = r.share(cores), part(r.report.Warm)
 	row.Ready = r.report.Ready && r.err == nil
 	age := b.now() - r.at
 	if age > provenFor {
