@@ -76,6 +76,7 @@ type pageData struct {
 	Peers              []peerRow
 	Hidden             int     // peers beyond maxPeerRows
 	Unit               string  // of the loads, "" if they count connections
+	Shares             bool    // pods should carry different loads; bars and mean are per share
 	Band               string  // the loads between which a pod is left alone
 	Mean               string  // of the loads, "" if unknown
 	MeanAt             float64 // position of the mean in the bars, in percent
@@ -95,7 +96,7 @@ type (
 		Name, Address, State, Tone string
 		Self, Known                bool
 		Connections                string
-		Load                       string
+		Load, Share                string
 		Delta                      string  // from the mean
 		Width                      float64 // of the bar, in percent
 	}
@@ -115,6 +116,7 @@ func newPageData(st rebalance.Status, now time.Time, refresh bool) pageData {
 		PeerErrors: tallies(above0(st.PeerErrors), nil, nil),
 		Decisions:  latestFirst(st.Decisions),
 		Band:       bandLine(st),
+		Shares:     sharesDiffer(st),
 	}
 	if refresh {
 		d.Refresh = refreshSeconds
@@ -140,13 +142,17 @@ func facts(st rebalance.Status) []fact {
 	if st.Draining > 0 {
 		draining = strconv.Itoa(st.Draining) + " draining"
 	}
-	return []fact{
+	out := []fact{
 		{"Connections", strconv.Itoa(st.Connections), draining},
 		{"Clients", strconv.Itoa(st.Keys), ""},
 		{"Streams in flight", strconv.Itoa(st.Streams), ""},
 		{"Pods ready", strconv.Itoa(shown.ReadyPeers(st.Peers)), fmt.Sprintf("of %d", len(st.Peers))},
 		{"Up", cmp.Or(st.Uptime, "?"), ""},
 	}
+	if sharesDiffer(st) {
+		out = append(out, fact{"Share", figure(shareOr1(st.Share)), shareNote(st)})
+	}
+	return out
 }
 
 // setPeers fills the table of pods. It sorts by name, since rows that move with each refresh
@@ -158,11 +164,11 @@ func (d *pageData) setPeers(st rebalance.Status) {
 	fullest := 0.0
 	for _, p := range peers {
 		load, _ := shownLoad(p, st)
-		fullest = max(fullest, load)
+		fullest = max(fullest, load/shareOr1(p.Share))
 	}
-	if st.MeanLoad > 0 {
-		d.Mean = figure(st.MeanLoad)
-		d.MeanAt = percent(st.MeanLoad, fullest)
+	if mean := st.MeanLoad / shareOr1(st.Share); mean > 0 {
+		d.Mean = figure(mean)
+		d.MeanAt = percent(mean, fullest)
 	}
 	if len(peers) > maxPeerRows {
 		d.Hidden = len(peers) - maxPeerRows
@@ -187,6 +193,7 @@ func shownLoad(p rebalance.PeerStatus, st rebalance.Status) (load float64, known
 	return 0, false
 }
 
+// newPeerRow compares loads per share. Without shares these are the loads.
 func newPeerRow(p rebalance.PeerStatus, st rebalance.Status, fullest float64) peerRow {
 	row := peerRow{
 		Name:        cmp.Or(p.Pod, p.Address),
@@ -196,13 +203,15 @@ func newPeerRow(p rebalance.PeerStatus, st rebalance.Status, fullest float64) pe
 		Self:        p.Self,
 		Connections: peerCount(p),
 		Load:        peerLoad(p),
+		Share:       peerShare(p),
 	}
 	load, known := shownLoad(p, st)
+	load /= shareOr1(p.Share)
 	row.Known, row.Width = known, percent(load, fullest)
 	if p.Error == "" && p.Ready {
 		row.Tone = "good"
 		if known {
-			row.Delta = delta(load, st.MeanLoad)
+			row.Delta = delta(load, st.MeanLoad/shareOr1(st.Share))
 		}
 	}
 	return row
