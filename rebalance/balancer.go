@@ -282,7 +282,7 @@ func (b *Balancer) planned(v *plan.View, took time.Duration) {
 	b.plans++
 	b.planTime += took
 	b.generation, b.reaching, b.singleHomed = s.Generation, s.Reaching(), s.SingleHomed()
-	b.planShares = shares{relief: s.Relief(), paused: s.Paused(), inFlight: v.InFlight.Load, inFlightWeight: b.loop.sampledBy}
+	b.planShares = shares{relief: s.Relief(), paused: s.Paused(), inFlight: v.InFlight.Load, inFlightWeight: b.weight(&b.cfg)}
 }
 
 // publish sets the verdict that Status shows, and logs it if it has changed.

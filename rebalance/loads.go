@@ -124,7 +124,7 @@ func (b *Balancer) loadStatus() loadStatus {
 	}
 	// A person compares all of them with this pod's load, so they are not per share.
 	own := l.shares.all()
-	l.mean = (l.own + load) / (own + share) * own
+	l.mean = (l.own + l.shares.inFlight + load) / (own + share) * own
 	l.band = Band(plan.BandOf(l.mean, policyOf(&cfg, l.weight)))
 	return l
 }

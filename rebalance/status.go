@@ -98,8 +98,9 @@ type Status struct {
 	// connections that are not draining, as of the last second.
 	Weight string  `json:"weight"`
 	Load   float64 `json:"load"`
-	// MeanLoad is the mean of this pod and of the others that reported within 10 s; 0 if too
-	// few did, and before a source has listed this pod. Where shares differ, it is the load that
+	// MeanLoad is the mean of this pod and of the others that reported within 10 s, with what
+	// drained connections still carry; 0 if too few pods did, and before a source has listed
+	// this pod. Where shares differ, it is the load that
 	// this pod would have if all pods had the same load per share. Band follows from it and from
 	// rebalance.tolerance and rebalance.floor; it is zero where MeanLoad is.
 	MeanLoad float64 `json:"meanLoad"`

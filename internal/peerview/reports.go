@@ -139,8 +139,8 @@ func (b *Book) Peers(weight, self string) []plan.Peer {
 	return b.peers
 }
 
-// LoadsWithin returns the sum of the loads that the given pods reported within a time, the sum
-// of their shares, and how many of them there are.
+// LoadsWithin returns the sum of the loads that the given pods reported within a time, with what
+// is in flight from them, the sum of their shares, and how many of them there are.
 func (b *Book) LoadsWithin(d time.Duration, members []Member, weight string) (load, share float64, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -151,7 +151,7 @@ func (b *Book) LoadsWithin(d time.Duration, members []Member, weight string) (lo
 			continue
 		}
 		if one, known := LoadOf(&r.report, weight); known {
-			load, share, n = load+one, share+r.share(cores), n+1
+			load, share, n = load+one+r.report.InFlight[weight], share+r.share(cores), n+1
 		}
 	}
 	return load, share, n
