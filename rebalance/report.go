@@ -19,7 +19,7 @@ func (b *Balancer) Status() Status {
 		Pod: b.opts.pod, Uptime: time.Since(b.begun).Round(time.Second).String(),
 		Connections: t.Connections, Draining: t.Draining, Streams: t.Streams, Opened: t.Opened, Keys: t.Keys,
 		Weight: loads.weight, Load: loads.own, MeanLoad: loads.mean, Band: loads.band,
-		Share: loads.shares.all(), Warm: loads.shares.warm, Cores: loads.shares.cores,
+		Share: peerz.Rounded(loads.shares.all()), Warm: peerz.Rounded(loads.shares.warm), Cores: loads.shares.cores,
 		Source: "none", Peers: []PeerStatus{}, PeerErrors: b.peers.Errors(),
 		GoAways: goawayCounts(t), Closed: closedCounts(t),
 		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.strays.count(), Ready: b.ready(),
@@ -50,7 +50,7 @@ func (b *Balancer) peerStatus(row *peerview.Row, s *Status) PeerStatus {
 	}
 	p := PeerStatus{
 		Pod: row.Pod, Address: row.Address, Ready: row.Ready, Connections: row.Connections,
-		Load: row.Load, Share: row.Share, Warm: row.Warm, Age: seconds(row.Age),
+		Load: row.Load, Share: peerz.Rounded(row.Share), Warm: row.Warm, Age: seconds(row.Age),
 	}
 	if row.Err != nil {
 		p.Error = row.Err.Error()
