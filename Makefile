@@ -75,7 +75,7 @@ chaos: ## CALLS (1000000) RPCs while connections are drained, reset and read slo
 
 .PHONY: sim-months
 sim-months: ## Run the simulation over hours and days: what holds, and what is known not to hold yet
-	$(GO) run ./test/sim -set months -seeds 3
+	$(GO) run ./test/sim -months
 
 .PHONY: demo
 demo: ## Scale from 2 to 5 pods: evenkeel, MaxConnectionAge alone, and neither

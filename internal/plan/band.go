@@ -1,9 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"math"
 	"slices"
-	"time"
 )
 
 // PollAll is the largest number of other pods that a pod polls all of, once a second. Of
@@ -14,59 +14,106 @@ const (
 	PollHandful = 8
 )
 
-// ReportFresh is how old a report may be to be acted upon.
-const ReportFresh = 10 * time.Second
+// podLoad is what is known of one pod.
+type podLoad struct {
+	pod        string
+	load       float64 // without what is in flight
+	share      float64
+	serving    int
+	overloaded bool
+}
 
 // loads are the loads of this pod and of those with a fresh report, and what follows from
-// them.
+// them. Each pod has a band of its own, by its share of the mean.
 //
 //	load > over            over-loaded: gives away what is above over
 //	load < under           under-loaded: pods above the level give to it
 //	else                   inside the band
 type loads struct {
-	self, mean  float64
-	over, under float64
-	known       int     // other pods whose load is known
-	overLoaded  int     // how many of them and this one are above over
-	underLoaded int     // how many are below under
-	excess      float64 // the sum of what is above over
-	deficit     float64 // the sum of what is missing below under
-	level       float64 // what every pod may keep in this round
+	self        podLoad
+	pods        []podLoad // this one and the others, in no order
+	mean        float64   // load for each share of 1, with what is in flight
+	flight      float64   // what is in flight from all pods
+	known       int       // other pods whose load is known
+	overLoaded  int       // how many pods are above over
+	underLoaded int       // how many are below under
+	excess      float64   // the sum of what is above over
+	deficit     float64   // the sum of what is missing below under
+	square      float64   // how uneven the pods are: the sum of the squared distances from the mean
+	level       float64   // what each pod may keep in this round, for each share of 1
+	total       float64   // how much all pods together should give in this round
+	own         Band      // of this pod
 	reaching    bool
+	paused      bool // another pod saw that connections do not land well
 	canTake     bool // one of the others is not overloaded
 	renewed     int  // reports that are newer than the last round
 }
 
 // measure takes the loads. ok is false if too few are known.
 func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
-	e.all = append(e.all[:0], v.Load)
-	e.overloaded = append(e.overloaded[:0], v.Overloaded != "")
+	l.self = podLoad{v.Self, v.Load, share(v.Share) * e.relief.part(), v.Serving, v.Overloaded != ""}
+	l.pods = append(e.pods[:0], l.self)
+	l.flight = v.InFlight.Load
 	i := 0
-	for _, peer := range v.Peers {
+	for k := range v.Peers {
+		peer := &v.Peers[k]
 		for i < len(v.Members) && v.Members[i] < peer.Pod {
 			i++
 		}
 		if i == len(v.Members) || v.Members[i] != peer.Pod || peer.Age > ReportFresh {
 			continue
 		}
-		e.all = append(e.all, peer.Load)
-		e.overloaded = append(e.overloaded, peer.Overloaded)
-		l.reaching = l.reaching || peer.Reaching
-		l.canTake = l.canTake || !peer.Overloaded
+		l.add(peer)
 		if v.Now-peer.Age >= e.landedAt {
 			l.renewed++
 		}
 	}
-	l.self, l.known = v.Load, len(e.all)-1
+	e.pods, l.known = l.pods, len(l.pods)-1
 	if l.known == 0 || !Enough(l.known, len(v.Members)-1) {
 		return l, false
 	}
-	l.band(e.all, e.overloaded, len(v.Members), p)
-	l.level = l.over
-	if total := l.total(); total > 0 {
-		l.level = min(l.over, waterLevel(e.all, total, l.under))
+	if !p.Whole {
+		l.leaveOutHung()
 	}
+	l.compare(len(v.Members), p)
 	return l, true
+}
+
+func (l *loads) add(peer *Peer) {
+	l.pods = append(l.pods, podLoad{peer.Pod, peer.Load, share(peer.Share), peer.Serving, peer.Overloaded})
+	l.flight += peer.InFlight
+	l.reaching = l.reaching || peer.Reaching
+	l.paused = l.paused || peer.Paused
+	l.canTake = l.canTake || !peer.Overloaded
+}
+
+// share is a share as reported; what is not known counts as 1.
+func share(s float64) float64 {
+	if s <= 0 {
+		return 1
+	}
+	return s
+}
+
+// hungPart is the part of the load that its connections should bring, below which a pod with
+// as many connections as others does not answer its clients.
+const hungPart = 0.25
+
+// leaveOutHung leaves out pods that have their share of the connections and hardly any load:
+// their handlers hang. By their load they would be given more and more clients.
+func (l *loads) leaveOutHung() {
+	load, serving, shares := 0.0, 0.0, 0.0
+	for i := range l.pods {
+		load, serving, shares = load+l.pods[i].load, serving+float64(l.pods[i].serving), shares+l.pods[i].share
+	}
+	if load == 0 || serving == 0 {
+		return
+	}
+	hangs := func(d podLoad) bool {
+		n := float64(d.serving)
+		return n >= 1 && n >= serving/shares*d.share && d.load < hungPart*load/serving*n
+	}
+	l.pods = append(l.pods[:1], slices.DeleteFunc(l.pods[1:], hangs)...)
 }
 
 // Enough reports whether the loads of known of the others suffice to act upon: more than
@@ -107,26 +154,41 @@ func BandOf(mean float64, p *Policy) Band {
 	return band
 }
 
-// band finds the pods outside the band. An overloaded pod is never under-loaded.
-func (l *loads) band(all []float64, overloaded []bool, pods int, p *Policy) {
-	for _, load := range all {
-		l.mean += load / float64(len(all))
+// compare finds the pods outside their bands. An overloaded pod is never under-loaded.
+func (l *loads) compare(members int, p *Policy) {
+	sum, shares := l.flight, 0.0
+	for i := range l.pods {
+		sum, shares = sum+l.pods[i].load, shares+l.pods[i].share
 	}
-	band := BandOf(l.mean, p)
-	l.over, l.under = band.Over, band.Under*(1-rounding)
-	margin := 0.0
-	if pods > PollAll {
-		margin = sparseMargin * l.mean
-	}
-	for i, load := range all {
-		if load > l.over {
+	l.mean = sum / shares
+	least := math.Inf(1)
+	for i := range l.pods {
+		d := &l.pods[i]
+		target := l.mean * d.share
+		band := BandOf(target, p)
+		band.Under *= 1 - rounding
+		margin := 0.0
+		if members > PollAll {
+			margin = sparseMargin * target
+		}
+		least = min(least, band.Under/d.share)
+		l.square += (d.load - target) * (d.load - target)
+		if d.load > band.Over {
 			l.overLoaded++
-			l.excess += load - l.over
+			l.excess += d.load - band.Over
 		}
-		if load < l.under && !overloaded[i] {
+		if d.load < band.Under && !d.overloaded {
 			l.underLoaded++
-			l.deficit += l.under - load + margin
+			l.deficit += band.Under - d.load + margin
 		}
+	}
+	l.own = BandOf(l.mean*l.self.share, p)
+	if l.flight > 0 { // what is in flight may land here
+		least = max(least, l.mean)
+	}
+	l.level = l.own.Over / l.self.share
+	if l.total = l.give() - l.flight; l.total > 0 {
+		l.level = min(l.level, waterLevel(l.pods, l.total, least))
 	}
 }
 
@@ -139,12 +201,12 @@ const sparseMargin = 0.01
 // bring them. Without it the last few connections would take forever.
 const leastFill = 0.6
 
-// total is how much all pods together should give in this round. A moved connection lands
-// anywhere: in underLoaded of the pods where it is missing, in overLoaded of them where
-// there was too much. Aiming at the mean of that would overshoot half of the time, and an
-// overshoot costs as well. So the total stays below it by as much as chance may add.
-func (l *loads) total() float64 {
-	pods := float64(l.known + 1)
+// give is how much all pods together should give. A moved connection lands anywhere: in
+// underLoaded of the pods where it is missing, in overLoaded of them where there was too
+// much. Aiming at the mean of that would overshoot half of the time, and an overshoot costs
+// as well. So the sum stays below it by as much as chance may add.
+func (l *loads) give() float64 {
+	pods := float64(len(l.pods))
 	back := float64(l.overLoaded) / pods
 	all := l.excess / max(1-back, 1/pods) // if every pod got its mean
 	deviation := math.Sqrt(all * back * (1 - back) * float64(l.overLoaded))
@@ -157,18 +219,17 @@ func (l *loads) total() float64 {
 }
 
 // waterLevel is the level above which the loads add up to total, but not below least: the
-// fullest pods give first. It sorts all.
-func waterLevel(all []float64, total, least float64) float64 {
-	slices.Sort(all)
-	above := 0.0
-	for n := 1; n <= len(all); n++ {
-		load := all[len(all)-n]
-		above += load
+// fullest pods give first. Levels are for each share of 1. It sorts all.
+func waterLevel(all []podLoad, total, least float64) float64 {
+	slices.SortFunc(all, func(a, b podLoad) int { return cmp.Compare(b.load*a.share, a.load*b.share) })
+	above, shares := 0.0, 0.0
+	for i := range all {
+		above, shares = above+all[i].load, shares+all[i].share
 		next := least
-		if n < len(all) {
-			next = max(least, all[len(all)-n-1])
+		if i+1 < len(all) {
+			next = max(least, all[i+1].load/all[i+1].share)
 		}
-		if level := (above - total) / float64(n); level >= next {
+		if level := (above - total) / shares; level >= next {
 			return level
 		}
 		if next == least {

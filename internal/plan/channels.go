@@ -3,11 +3,8 @@ package plan
 import (
 	"cmp"
 	"slices"
+	"time"
 )
-
-// firstRound is an arbitrary number. It makes the order of round 1 another than that of
-// the IDs.
-const firstRound = 0x9e3779b97f4a7c15
 
 // owned appends the connections whose keys this pod owns in this round, sorted by key, and
 // for each key the oldest first: the youngest are those that came back. In the first round
@@ -29,7 +26,7 @@ func (g *growth) owned(v *View, out []*Conn) []*Conn {
 	slices.SortFunc(out, func(a, b *Conn) int {
 		byChance := 0
 		if g.round == 1 {
-			byChance = cmp.Compare(mix(a.ID, firstRound), mix(b.ID, firstRound))
+			byChance = cmp.Compare(mix(a.ID, golden), mix(b.ID, golden))
 		}
 		return cmp.Or(cmp.Compare(a.Key, b.Key), byChance, cmp.Compare(a.ID, b.ID))
 	})
@@ -66,7 +63,7 @@ func (s *State) missing(v *View, p *Policy, st *Step) []uint64 {
 	for rest := s.ownedConns; len(rest) > 0; {
 		var conns []*Conn
 		conns, rest = cutKey(rest)
-		switch s.kind(conns[0].Key) {
+		switch s.kind(conns[0].Key, v.Now) {
 		case multiHomed:
 			before := len(queue)
 			if queue = g.appendMissing(queue, conns, v, p); len(queue) > before {
@@ -84,7 +81,6 @@ func (s *State) missing(v *View, p *Policy, st *Step) []uint64 {
 	if nUnknown > 0 {
 		st.note("skipped", nUnknown, "the witness of %s did not answer: the next round queries another pod", plural(nUnknown, "client", "clients"))
 	}
-	slices.Sort(queue)
 	return queue
 }
 
@@ -99,15 +95,18 @@ const (
 )
 
 // kind judges a key by its witness. If it has none, or if no pod at all answers, it counts
-// as multi-homed: those are the clients that need to be drained.
-func (s *State) kind(key string) kind {
+// as multi-homed: those are the clients that need to be drained. Without a witness, what an
+// earlier growth has shown counts too.
+func (s *State) kind(key string, now time.Duration) kind {
 	q := &s.growth.inquiry
 	i, queried := slices.BinarySearch(q.keys, key)
 	n, known := q.witnessed(key)
 	switch {
 	case !queried:
 		return arrived
-	case known && n == 0, s.singleHomed[key], q.singleHomed[key]:
+	case known && n == 0, s.clients.singleHomed[key], q.singleHomed[key]:
+		return singleHomed
+	case q.witness[i] == "" && s.clients.wasSingleHomed(key, now):
 		return singleHomed
 	case !known && q.witness[i] != "" && len(q.counts) > 0:
 		return unknown

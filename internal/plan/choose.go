@@ -3,9 +3,7 @@ package plan
 import (
 	"cmp"
 	"encoding/binary"
-	"math"
 	"slices"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -19,26 +17,7 @@ const (
 	// leastChosen is the least number of connections to choose, since some of few answers
 	// may be lost.
 	leastChosen = 16
-	// multiHomedKept is how long a round leaves out the key of a multi-homed client.
-	multiHomedKept = 10 * time.Minute
 )
-
-// rest is how long a client that came back is left alone, by how often in a row it did. A
-// busy pick_first goes by its previous answer and may need a second GOAWAY. A client that
-// comes back a third time is pinned to this pod.
-//
-//	1   the cooldown
-//	2   10 min
-//	3   48 h
-func rest(futile int, p *Policy) time.Duration {
-	switch {
-	case futile <= 1:
-		return p.Cooldown
-	case futile == 2:
-		return 10 * time.Minute
-	}
-	return 48 * time.Hour
-}
 
 // ranked is a connection's place in the order of preference; the lowest rank goes first.
 type ranked struct {
@@ -53,18 +32,24 @@ type choice struct {
 	weight float64
 }
 
-// candidates returns connections that carry e.give of the load, and some to spare, the
-// best first. why counts those that may not be drained.
-func (e *evener) candidates(v *View, p *Policy, round uint64) (out []choice, why stuck) {
+// candidates returns connections that carry the load to give, and some to spare. why counts
+// those that may not be drained.
+//
+// They are a fair sample: count and traffic move in proportion. If the idle went first, the
+// new pods would get the connections that carry nothing. Those that came back once go first,
+// since their resolvers have looked again by now.
+func (s *State) candidates(v *View, p *Policy, round uint64) (out []choice, why stuck) {
+	e := &s.even
 	e.ranks = e.ranks[:0]
 	seed := xxhash.Sum64(binary.LittleEndian.AppendUint64([]byte(v.Self), round))
 	for i := range v.Conns {
 		c := &v.Conns[i]
-		if !c.Draining && why.mayMove(c, e, v, p) {
-			e.ranks = append(e.ranks, ranked{e.preference(c, seed, p), int32(i)})
+		if !c.Draining && why.mayMove(c, s, v, p) {
+			e.ranks = append(e.ranks, ranked{preference(c, seed), int32(i)})
 		}
 	}
 	slices.SortFunc(e.ranks, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+	e.stratify(v)
 	sum, n := 0.0, 0
 	for n < min(len(e.ranks), maxChosen) && (sum < spare*e.give || n < leastChosen) {
 		sum += v.Conns[e.ranks[n].at].Weight
@@ -78,22 +63,35 @@ func (e *evener) candidates(v *View, p *Policy, round uint64) (out []choice, why
 	return out, why
 }
 
-// preference puts first the connections that are disturbed least and most likely to move:
-//   - the idle before the busy;
-//   - those that came back once, since their resolvers have looked again by now;
-//   - the heavier, since fewer have to move then;
-//   - and chance, different in each round.
-func (e *evener) preference(c *Conn, seed uint64, p *Policy) uint64 {
+func preference(c *Conn, seed uint64) uint64 {
 	rank := mix(seed, c.ID) >> 8
-	if c.Streams > 0 && p.Whole {
-		rank |= 1 << 63
-	}
-	if c.FutileDrains == 0 {
+	if c.FutileDrains != 1 {
 		rank |= 1 << 62
 	}
-	if !p.Whole {
-		// How often what should move is halved to get the weight: 0 to 15.
-		rank |= uint64(min(max(math.Log2(e.give/c.Weight), 0), 15)) << 56
-	}
 	return rank
+}
+
+// golden makes the order of a sequence in which each prefix is spread evenly: the multiples of
+// the golden ratio, without their whole part.
+const golden = 0x9e3779b97f4a7c15
+
+// stratify orders the ranked connections so that each prefix carries its part of the traffic.
+func (e *evener) stratify(v *View) {
+	once := slices.IndexFunc(e.ranks, func(r ranked) bool { return r.rank >= 1<<62 })
+	if once < 0 {
+		return
+	}
+	rest := e.ranks[once:]
+	traffic := func(r ranked) float64 {
+		c := &v.Conns[r.at]
+		return max(c.Weight, 0) + c.Rate
+	}
+	slices.SortFunc(rest, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(traffic(a), traffic(b)), cmp.Compare(a.rank, b.rank))
+	})
+	offset := rest[0].rank << 8
+	for i := range rest {
+		rest[i].rank = uint64(i)*golden + offset
+	}
+	slices.SortFunc(rest, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
 }

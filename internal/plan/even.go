@@ -21,73 +21,73 @@ import (
 // A moved connection lands anywhere, so a round may miss. One that changes nothing is
 // followed by a pause that grows.
 type evener struct {
-	overloaded  []bool        // a buffer: which of all are overloaded
-	all         []float64     // a buffer
-	changedAt   time.Duration // State.changedAt, as of the trial
-	heardAt     time.Duration // when enough loads were last known; 0: the view is new
+	pods      []podLoad     // a buffer
+	changedAt time.Duration // when the membership changed, as of the trial
+	heardAt   time.Duration // when enough loads were last known; 0: the view is new
+	mean      float64       // as of the last plan; 0: not known
+
+	out         bool // of the band, since outSince
 	outSince    time.Duration
-	unevenSince time.Duration // since when, while this pod has nothing to give; 0: not yet
-	out         bool          // of the band, since outSince
 	outAt       time.Duration // when it last was
+	unevenSince time.Duration // since when, while this pod has nothing to give; 0: not yet
+	restRounds  int           // rounds since the membership changed, while it was at rest
 
 	ranks    []ranked // a buffer
 	query    *Query
 	chosen   []choice // waits for the answers to query
 	give     float64  // what this round should move
-	mean     float64  // of all pods, at the beginning of the round
 	reason   reason.Reason
 	queue    []uint64
 	total    int
 	nextAt   time.Duration // no round begins before
 	landedAt time.Duration // older reports do not show the last round
 
-	trial           trial
-	multiHomedUntil map[string]time.Duration // until when keys count as those of multi-homed clients
-	era             era                      // as of multiHomedUntil
-	stuckWhy        string                   // why nothing that should move can
-	stuckCause      cause                    // of that sentence
-}
-
-// shedShare is the part of its load that an overloaded pod gives away in a round.
-const shedShare = 0.05
-
-// era is a time in which the same pods can show whether a client is multi-homed.
-type era struct {
-	generation uint64
-	reached    bool
+	relief     relief
+	trial      trial
+	allowance  allowance
+	stuckWhy   string // why nothing that should move can
+	stuckCause cause  // of that sentence
 }
 
 // reached reports whether multi-homed clients are on all pods by now. They are if the last
-// growth was completed, or is so long ago that all its rounds would be over. A growth that
-// was abandoned does not count.
+// growth was completed, or is so long ago that all its rounds would be over.
 func (s *State) reached(v *View) bool {
-	return s.growth == nil && (s.growthCompleted || v.Now-s.changedAt >= longServing)
+	return s.growth == nil && (s.growthCompleted || v.Now-s.members.changedAt() >= longServing)
 }
 
 // Due reports whether Next may choose connections for evenness, and so needs
 // View.Conns.
 func (s *State) Due(v *View, p *Policy) bool {
-	if !p.Enabled || v.NoPeers != "" || v.Stale != "" {
+	if !p.Enabled || v.NoPeers != "" || v.Stale != "" || v.Out != "" {
 		return false
 	}
 	e := &s.even
-	return e.query != nil || v.Now >= max(e.nextAt, e.trial.until) && e.mayGive(v, p)
+	if e.query != nil {
+		return true
+	}
+	if v.Now < max(e.nextAt, e.trial.until) {
+		return false
+	}
+	mates := s.zoneView(v)
+	l, ok := e.measure(&mates, p)
+	return ok && l.self.load > l.level*l.self.share
 }
 
-func (e *evener) mayGive(v *View, p *Policy) bool {
-	l, ok := e.measure(v, p)
-	return ok && (v.Overloaded != "" || l.self > l.level)
-}
+// calm reports whether nothing has changed for long. Then imbalance comes from clients
+// that come and go, and what is moved is soon undone.
+func (s *State) calm(v *View) bool { return v.Now-s.members.changedAt() >= soonAfter }
 
 // evenness runs after reach, which has set the verdict.
 func (s *State) evenness(v *View, p *Policy, st *Step) {
 	e := &s.even
-	if e.changedAt != s.changedAt { // earlier rounds do not predict those to come
-		e.changedAt, e.trial = s.changedAt, trial{level: e.trial.level}
+	e.relief.observe(v, e.mean)
+	e.allowance.observe(v)
+	if changed := s.members.changedAt(); e.changedAt != changed { // earlier rounds do not predict those to come
+		e.changedAt, e.restRounds = changed, 0
+		e.trial = trial{level: e.trial.level, landed: e.trial.landed, before: e.trial.before}
 	}
-	if now := (era{s.Generation, s.reached(v)}); e.era != now {
-		e.era, e.multiHomedUntil = now, nil // other pods show now which clients are multi-homed
-	}
+	s.clients.begin(era{s.Generation, s.reached(v)})
+	e.mean = 0
 	if len(v.Members) == 1 || st.Verdict == Waiting || s.joining {
 		e.drop()
 		return
@@ -105,6 +105,7 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 			l.known, len(v.Members)-1, ReportFresh))
 		return
 	}
+	e.mean = l.mean
 	switch {
 	case s.reaching || l.reaching:
 		e.stop()
@@ -132,7 +133,7 @@ func (e *evener) stop() {
 // decide begins a round, or explains why not.
 func (s *State) decide(l *loads, v *View, p *Policy, st *Step) {
 	e := &s.even
-	give, why := surplus(l, v, p)
+	give := s.surplus(l, v, p)
 	if give <= 0 {
 		// If only some pods are polled each second, one may be out of sight for a while.
 		e.out = e.out && v.Now-e.outAt < ReportFresh
@@ -144,55 +145,83 @@ func (s *State) decide(l *loads, v *View, p *Policy, st *Step) {
 	if !e.out {
 		e.out, e.outSince = true, v.Now
 	}
-	if v.Now < e.trial.until {
-		st.unlessMoving(Unbalanceable, e.trial.why)
+	if s.holdBack(l, v, p, st) {
 		return
 	}
-	from := max(e.outSince+s.mustLast(v), e.nextAt, s.quietFrom(p))
-	if 4*l.renewed < 3*l.known && v.Now < e.nextAt+lossy {
-		from = max(from, v.Now+time.Second)
-	}
-	if v.Now < from {
-		st.wakeAt(from, v.Now)
-		if e.stuckWhy == "" {
-			st.unlessMoving(Moving, describe(l, v, p)+": waiting for fresh load reports to confirm the imbalance")
-		} else {
-			st.unlessMoving(Unbalanceable, e.stuckWhy)
-		}
-		return
-	}
-	if e.trial.futile(l, v) {
+	switch pause, wait := e.trial.futile(l, v, p); {
+	case pause:
 		st.note("paused", 0, "%s", e.trial.why)
 		st.is(Unbalanceable, e.trial.why)
 		return
+	case wait:
+		st.wakeAt(v.Now+time.Second, v.Now)
+		st.unlessMoving(Moving, describe(l, v, p)+": waiting for fresh load reports to see where connections landed")
+		return
 	}
-	e.give, e.reason, e.mean = give, why, l.mean
-	s.begin(v, p, st)
+	e.give, e.reason = give, reason.Even
+	if v.Overloaded != "" {
+		e.reason = reason.Overload
+	}
+	s.begin(l, v, p, st)
 }
 
-// surplus is how much of its load this pod should give away, and for which reason.
-func surplus(l *loads, v *View, p *Policy) (give float64, why reason.Reason) {
-	give = l.self - l.level
-	if v.Overloaded != "" && l.canTake {
-		shed := min(max(shedShare*l.self, 1), l.self-l.under)
-		if p.Whole {
-			shed = math.Floor(shed + 1e-6)
-		}
-		if shed > max(give, 1e-6*l.self) {
-			return shed, reason.Overload
-		}
+// holdBack reports whether a round must not begin now, and says why.
+func (s *State) holdBack(l *loads, v *View, p *Policy, st *Step) bool {
+	e := &s.even
+	switch {
+	case v.Now < e.trial.until:
+		st.unlessMoving(Unbalanceable, e.trial.why)
+		return true
+	case l.paused && e.trial.rounds > 0:
+		st.unlessMoving(Unbalanceable, "another pod has seen that drained connections do not land where they should: this pod waits until that pod has tried again")
+		return true
+	case l.total <= 0:
+		st.unlessMoving(Waiting, inFlight(l, v))
+		return true
+	case s.calm(v) && e.allowance.left < 1:
+		st.unlessMoving(Balanced, "the pods are uneven by chance, as connections come and go: to move more of them than this would not last")
+		return true
 	}
-	if p.Whole && l.self-1 < l.under {
-		return 0, "" // with one connection less it would be under-loaded itself
+	from := max(e.outSince+s.mustLast(v), e.nextAt, s.members.evenFrom(v, p))
+	if 4*l.renewed < 3*l.known && v.Now < e.nextAt+lossy {
+		from = max(from, v.Now+time.Second)
 	}
-	return give, reason.Even
+	if v.Now >= from {
+		return false
+	}
+	st.wakeAt(from, v.Now)
+	if e.stuckWhy == "" {
+		st.unlessMoving(Moving, describe(l, v, p)+": waiting for fresh load reports to confirm the imbalance")
+	} else {
+		st.unlessMoving(Unbalanceable, e.stuckWhy)
+	}
+	return true
+}
+
+// rollingExcess is how many times the mean a pod may carry while pods are being replaced.
+const rollingExcess = 2
+
+// surplus is how much of its load this pod should give away.
+func (s *State) surplus(l *loads, v *View, p *Policy) float64 {
+	level := l.level
+	if s.members.rolling(v) { // each move before the end of a rollout is one too many
+		level = max(level, rollingExcess*l.mean)
+	}
+	if p.Whole && l.self.load-1 < l.own.Under {
+		return 0 // with one connection less it would be under-loaded itself
+	}
+	if v.Overloaded != "" && !l.canTake {
+		return 0
+	}
+	return l.self.load - level*l.self.share
 }
 
 // begin chooses connections and queries other pods for their keys.
-func (s *State) begin(v *View, p *Policy, st *Step) {
+func (s *State) begin(l *loads, v *View, p *Policy, st *Step) {
 	e := &s.even
 	s.queries++
-	e.give = e.trial.bound(e.give, p)
+	e.give = e.trial.bound(e.give, l, s.calm(v))
+	e.trial.looked = true
 	if p.Whole {
 		e.give = whole(e.give, v.Self, s.queries)
 	}
@@ -203,14 +232,14 @@ func (s *State) begin(v *View, p *Policy, st *Step) {
 		return
 	}
 	var why stuck
-	e.chosen, why = e.candidates(v, p, s.queries)
+	e.chosen, why = s.candidates(v, p, s.queries)
 	if len(e.chosen) == 0 && why.cooling > 0 {
 		e.nextAt = v.Now + lastsSoon
 		st.wakeAt(e.nextAt, v.Now)
 		st.is(Waiting, why.text(p))
 		return
 	}
-	if len(e.chosen) == 0 && why.heavy > 0 && e.give <= p.Tolerance*s.even.mean {
+	if len(e.chosen) == 0 && why.heavy > 0 && e.give <= p.Tolerance*l.mean {
 		e.nextAt = v.Now + ReportFresh
 		st.is(Balanced, "this pod is as near to the band as its connections allow: the lightest of them carries more than its excess")
 		return
@@ -219,7 +248,7 @@ func (s *State) begin(v *View, p *Policy, st *Step) {
 		e.stuckFor(&why, v, p, st)
 		return
 	}
-	e.query = e.queryWitnesses(s.queries, e.era.reached, v)
+	e.query = s.queryWitnesses(s.queries, v)
 	st.Query = e.query
 	st.is(e.verdict(), describeRound(len(e.chosen)))
 }
@@ -244,8 +273,11 @@ func (s *State) choose(v *View, p *Policy, st *Step) {
 		return
 	}
 	var why stuck
-	e.queue, why = e.movable(v)
+	e.queue, why = s.movable(v, p)
 	e.query, e.chosen = nil, nil
+	if s.calm(v) {
+		e.queue = e.queue[:min(len(e.queue), int(e.allowance.left))]
+	}
 	if len(e.queue) == 0 {
 		if why.silent > 0 {
 			e.nextAt = v.Now + queryPause
@@ -261,7 +293,11 @@ func (s *State) choose(v *View, p *Policy, st *Step) {
 	}
 	e.stuckWhy, e.stuckCause = "", notStuck
 	e.total = len(e.queue)
-	s.pace.start(v.Now, e.total, p)
+	if s.calm(v) {
+		e.restRounds++
+		e.allowance.left -= float64(e.total)
+	}
+	s.pace.start(v.Now, e.total, roundLength(e.total, 1, p))
 	st.note("move", e.total, "%s", s.movingText())
 	s.moveEven(v, p, st)
 }
@@ -290,4 +326,27 @@ func (s *State) moveEven(v *View, p *Policy, st *Step) {
 	e.landedAt = v.Now + landing
 	e.nextAt = v.Now + e.interval(v, p)
 	st.wakeAt(e.nextAt, v.Now)
+}
+
+// mustLast is how long a pod must have been out of the band.
+func (s *State) mustLast(v *View) time.Duration {
+	switch {
+	case s.calm(v):
+		return min(lastsLater<<min(s.even.restRounds, 10), longestPatience)
+	case len(v.Members)-1 > PollAll:
+		return 0 // this pod rarely sees the few under-loaded ones twice
+	}
+	return lastsSoon
+}
+
+// interval is the least time between two rounds. It lasts until the clients are on another
+// pod, and the pods have reported it.
+func (e *evener) interval(v *View, p *Policy) time.Duration {
+	switch {
+	case len(v.Members)-1 > PollAll:
+		return landing + ReportFresh // so that no report from before counts
+	case p.Whole:
+		return landing + 2*time.Second
+	}
+	return weighing
 }

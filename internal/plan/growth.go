@@ -50,14 +50,9 @@ const (
 	checking
 )
 
-// startWait is how long a growth waits for pods that are not ready yet. Clients are then
-// drained once, not once for each pod. A pod that never becomes ready delays it by this much.
-const startWait = 15 * time.Second
-
 // watch notices changes of the membership, and growth.
 //
-//	seen != members                  note it, wait for quiet
-//	quiet for less than Settle       wait
+//	the members changed recently     wait for quiet
 //	more pods are starting           wait for them, at most startWait since the last change
 //	first quiet view                 later ones are compared with it
 //	quiet, pods were added           a growth: old = those that stayed
@@ -66,45 +61,27 @@ const startWait = 15 * time.Second
 // A pod that was missing for a moment, however short, is new: some clients may have
 // resolved just then. If none did, the new pods' counts show it and nothing moves.
 func (s *State) watch(v *View, p *Policy, st *Step) {
-	if !slices.Equal(s.seen, v.Members) {
-		s.changed(v)
-		s.seen = slices.Clone(v.Members)
-		s.stayed = both(s.stayed, s.seen)
+	m := &s.members
+	if changed, anew := m.observe(v); changed || len(anew) > 0 {
+		s.stayed = without(both(s.stayed, m.counted), anew)
 	}
-	if len(v.Restarted) > 0 {
-		s.changed(v)
-		s.stayed = without(s.stayed, slices.Sorted(slices.Values(v.Restarted)))
+	if m.nextEnd > 0 {
+		st.wakeAt(m.nextEnd, v.Now)
 	}
-	if slices.Equal(s.stayed, s.seen) {
+	if slices.Equal(s.stayed, m.counted) {
 		s.shrink(st)
 		return
 	}
-	if quiet := s.changedAt + p.Settle; v.Now < quiet {
+	quiet := m.quietFrom(v, p)
+	// The first view does not wait: pods that came meanwhile would be part of it, not a growth.
+	if late := m.changedAt() + startWait; s.started && v.Starting > 0 && v.Now < late {
+		quiet = max(quiet, late)
+	}
+	if v.Now < quiet {
 		st.wakeAt(quiet, v.Now)
 		return
 	}
-	// The first view does not wait: pods that came meanwhile would be part of it, not a growth.
-	if late := s.changedAt + startWait; s.started && v.Starting > 0 && v.Now < late {
-		st.wakeAt(late, v.Now)
-		return
-	}
 	s.settle(v, st)
-}
-
-// changed records when the membership changed, and how.
-func (s *State) changed(v *View) {
-	if len(s.seen) == 0 { // the first view
-		s.changedAt = v.Now
-		return
-	}
-	if len(v.Restarted) > 0 || len(without(v.Members, s.seen)) > 0 {
-		s.addedAt = v.Now
-	}
-	if len(v.Restarted) > 0 || len(without(s.seen, v.Members)) > 0 {
-		s.removedAt = v.Now
-	}
-	copy(s.changes[1:], s.changes[:])
-	s.changes[0], s.changedAt = v.Now, v.Now
 }
 
 // shrink acts on removed pods without waiting.
@@ -120,7 +97,8 @@ func (s *State) shrink(st *Step) {
 
 func (s *State) settle(v *View, st *Step) {
 	before, stayed := s.settled, s.stayed
-	s.settled, s.stayed, s.growthCompleted = s.seen, s.seen, false
+	s.settled = s.members.counted
+	s.stayed, s.growthCompleted = s.settled, false
 	if !s.started {
 		s.started, s.joining = true, true
 		st.note("joined", len(s.settled), "this pod has its first view of the service: %s", plural(len(s.settled), "pod", "pods"))
@@ -128,7 +106,7 @@ func (s *State) settle(v *View, st *Step) {
 	}
 	added := without(s.settled, stayed)
 	s.Generation++
-	s.unreached, s.singleHomed = 0, nil
+	s.unreached = 0
 	s.growth = s.growth.follow(both(stayed, s.settled), added, s.settled)
 	s.growth.rollout = s.growth.rollout || len(without(without(before, s.growth.new), s.settled)) > 0
 	s.growth.since = v.Now

@@ -139,17 +139,3 @@ func group(keys, pods []string, byPod map[string][]string) {
 		byPod[pod] = append(byPod[pod], list...)
 	}
 }
-
-// withKeys returns a copy of set with keys. It leaves set alone, which may be read
-// elsewhere.
-func withKeys(set map[string]bool, keys []string) map[string]bool {
-	if len(keys) == 0 {
-		return set
-	}
-	out := make(map[string]bool, len(set)+len(keys))
-	maps.Copy(out, set)
-	for _, key := range keys {
-		out[key] = true
-	}
-	return out
-}

@@ -133,10 +133,6 @@ func mix(a, b uint64) uint64 {
 	return x ^ x>>33
 }
 
-// longServing is the age at which a pod is certainly established: every round of the growth
-// that brought it is over.
-const longServing = 4 * DefaultCheckAfter
-
 // established returns the pods that multi-homed clients have reached, which may own keys.
 // They have been serving for long, or nearly as long as the oldest. To be strict costs
 // nothing, since the oldest pods hold the connections of all clients.

@@ -26,14 +26,6 @@ type second struct {
 	sent int32
 }
 
-// catchUp bounds what a loop that was held up (a suspended machine) may make up for
-// at once.
-const catchUp = 250 * time.Millisecond
-
-// walkCost is how long to pause for each connection that planning walks over: about ten
-// times as long as the walk takes. For 10,000 connections it is 10 ms.
-const walkCost = time.Microsecond
-
 // observe updates the mean number of connections.
 func (c *pacer) observe(v *View) {
 	serving := float64(max(v.Serving, len(v.Conns)))
@@ -44,19 +36,20 @@ func (c *pacer) observe(v *View) {
 	c.at = v.Now
 }
 
-// start spreads n GOAWAYs from now on: over Spread, or longer if MaxPerSecond requires it.
-func (c *pacer) start(now time.Duration, n int, p *Policy) {
+// start spreads n GOAWAYs over the given time.
+func (c *pacer) start(now time.Duration, n int, length time.Duration) {
 	c.next = now
-	c.gap = roundLength(n, p) / time.Duration(max(n, 1))
+	c.gap = length / time.Duration(max(n, 1))
 }
 
-// roundLength is how long n GOAWAYs take.
-func roundLength(n int, p *Policy) time.Duration {
+// roundLength is how long n GOAWAYs take, if as many pods send as many at the same time:
+// together they keep within MaxPerSecond, since each may open a connection to the same pod.
+func roundLength(n, pods int, p *Policy) time.Duration {
 	byRate := time.Duration(0)
 	if p.MaxPerSecond > 0 {
-		byRate = time.Duration(float64(n) / p.MaxPerSecond * float64(time.Second))
+		byRate = time.Duration(float64(n*pods) / p.MaxPerSecond * float64(time.Second))
 	}
-	return max(p.Spread, byRate)
+	return max(min(p.Spread, time.Duration(n)*perGoaway), byRate)
 }
 
 func (c *pacer) length(n int) time.Duration { return c.gap * time.Duration(n) }
@@ -81,11 +74,8 @@ func (c *pacer) take(v *View, p *Policy, n int) int {
 	return taken
 }
 
-// wake is when the next GOAWAYs are due. Each time costs a walk over the connections, so
-// if there are many connections, several are drained at a time.
-func (c *pacer) wake(v *View) time.Duration {
-	return max(c.next, v.Now+min(time.Duration(len(v.Conns))*walkCost, catchUp/2))
-}
+// wake is when the next GOAWAYs are due.
+func (c *pacer) wake(v *View) time.Duration { return max(c.next, v.Now+paceStep) }
 
 // budget is what the last minute's GOAWAYs have left of the share per minute.
 func (c *pacer) budget(now time.Duration, share float64) int {

@@ -20,6 +20,8 @@ const (
 	Stale    Verdict = "stale"
 	Disabled Verdict = "disabled"
 
+	Draining Verdict = "draining"
+
 	Unbalanceable Verdict = "unbalanceable"
 	Overloaded    Verdict = "overloaded"
 )
@@ -51,15 +53,6 @@ type Policy struct {
 	// Whole is true if loads are numbers of connections, each of weight 1.
 	Whole bool
 }
-
-// resolverWait is 30 s, the shortest time between two lookups of the common resolvers, and
-// 5 s for the connections to come up.
-const resolverWait = 35 * time.Second
-
-// DefaultCheckAfter is 30 s more, because caches between a client and its DNS server
-// (NodeLocal DNSCache, older Corefiles) keep an answer for that long. A second GOAWAY
-// before then would be as useless as the first.
-const DefaultCheckAfter = resolverWait + 30*time.Second
 
 // DefaultMaxRounds is three: one for the owner, and two more for clients that DNS caches
 // held back.
@@ -107,31 +100,26 @@ type State struct {
 	// Generation counts the growths noticed so far.
 	Generation uint64
 
-	seen      []string // the membership as last seen
-	changedAt time.Duration
-	changes   [5]time.Duration // when it changed, the latest first; 0: not that often yet
-	addedAt   time.Duration    // when pods were last added; 0: never
-	removedAt time.Duration    // when pods were last removed; 0: never
-	settled   []string         // the membership last acted upon
-	stayed    []string         // those of settled that have been members ever since
-	started   bool
-	joining   bool // this pod is new, and DNS has not listed all pods yet
+	members membership
+	settled []string // the members last acted upon
+	stayed  []string // those of settled that have been members ever since
+	started bool
+	joining bool     // this pod is new, and DNS has not listed all pods yet
+	mates   []string // a buffer: the members of this pod's zone
 
 	growth          *growth
-	growthCompleted bool            // the last growth ended with multi-homed clients on all pods
-	singleHomed     map[string]bool // keys of clients that did not come back; replaced, never changed
+	growthCompleted bool // the last growth ended with multi-homed clients on all pods
+	clients         clients
 	unreached       int
 	queries         uint64 // the ID of the last query
 	pace            pacer
 	age             ager
 	even            evener
+	evacuation      evacuation
 	reaching        bool
 	ownedConns      []*Conn // a buffer: connections whose keys this pod owns
+	shown           shown
 }
-
-// LongestRest is the longest pause between two calls of Next, so that planning notices what
-// changes without a signal, such as a view that ages.
-const LongestRest = time.Second
 
 // Next decides. It does not keep v, and returns the changed s.
 func Next(s State, v *View, p *Policy) (State, Step) {
@@ -139,13 +127,30 @@ func Next(s State, v *View, p *Policy) (State, Step) {
 	s.pace.observe(v)
 	s.age.next(v, p, &st)
 	s.rebalance(v, p, &st)
+	s.shown.settle(v.Now, s.calm(v), &st)
 	return s, st
 }
 
 // Growing reports whether Next needs View.Conns and View.Gate for these members. It does
 // if a growth is under way or may be found in this step, or if this pod is new.
 func (s *State) Growing(members []string) bool {
-	return s.growth != nil || s.joining || !slices.Equal(s.stayed, members)
+	return s.growth != nil || s.joining || s.unsettled(members)
+}
+
+func (s *State) unsettled(members []string) bool {
+	return !slices.Equal(s.stayed, s.members.counted) || !slices.Equal(s.members.listed, members)
+}
+
+// Pacing reports whether Next will only send GOAWAYs that it has already decided on, so that
+// it needs no View.Conns for these members.
+func (s *State) Pacing(members []string) bool {
+	if s.joining || s.unsettled(members) {
+		return false
+	}
+	if g := s.growth; g != nil {
+		return g.phase == moving && len(g.queue) > 0 && g.restUntil == 0
+	}
+	return len(s.even.queue) > 0
 }
 
 // Unreached is the number of connections whose clients had not reached the new pods when
@@ -155,23 +160,22 @@ func (s *State) Unreached() int { return s.unreached }
 // SingleHomed are the keys of clients that reach drained recently and that did not come
 // back as multi-homed ones do. A pod that queries this one for their counts must learn of
 // it too: this pod has seen it, others can only guess. The map is never changed.
-func (s *State) SingleHomed() map[string]bool { return s.singleHomed }
+func (s *State) SingleHomed() map[string]bool { return s.clients.singleHomed }
 
 // Relief is the part of its share that this pod claims: less than 1 while it is overloaded.
 // Other pods must learn of it.
-func (s *State) Relief() float64 { return 1 }
+func (s *State) Relief() float64 { return s.even.relief.part() }
 
-// Paused reports whether this pod moves nothing because earlier rounds changed nothing. Other
-// pods must learn of it.
-func (s *State) Paused() bool { return false }
-
-// Pacing reports whether Next will only send GOAWAYs that it has already decided on, so that
-// it needs no View.Conns for these members.
-func (s *State) Pacing(members []string) bool { return false }
+// Paused reports whether this pod moves nothing because connections did not land where they
+// should. Other pods must learn of it.
+func (s *State) Paused() bool { return s.even.trial.misses }
 
 // rebalance runs the rules that move connections between pods.
 func (s *State) rebalance(v *View, p *Policy, st *Step) {
 	s.reaching = false
+	if v.Out == "" {
+		s.evacuation = evacuation{}
+	}
 	switch {
 	case !p.Enabled:
 		s.forget()
@@ -180,19 +184,56 @@ func (s *State) rebalance(v *View, p *Policy, st *Step) {
 		s.forget()
 		st.is(Disabled, v.NoPeers)
 	case v.Stale != "":
-		// Fail static: a growth under way is abandoned, not finished on an old view.
-		s.abandon(st, "the growth was abandoned because the view of the peers became stale")
-		s.even.drop()
+		s.suspend()
 		st.is(Stale, v.Stale)
+	case v.Out != "":
+		s.suspend()
+		s.evacuate(v, p, st)
 	default:
 		s.watch(v, p, st)
-		if s.growth == nil && v.Now-s.changedAt >= allRoundsLast(v, p) {
-			s.singleHomed = nil
-		}
-		s.reach(v, p, st)
-		s.reaching = s.growth.reaching(v.Now)
-		s.evenness(v, p, st)
+		s.balance(v, p, st)
 	}
+}
+
+// balance runs the two rules on the members that count.
+func (s *State) balance(v *View, p *Policy, st *Step) {
+	counted := *v
+	counted.Members = s.members.counted
+	if s.growth == nil && v.Now-s.members.changedAt() >= allRoundsLast(v, p) {
+		s.clients.singleHomed = nil
+	}
+	s.reach(&counted, p, st)
+	s.reaching = s.growth.reaching(v.Now)
+	mates := s.zoneView(v)
+	s.evenness(&mates, p, st)
+}
+
+// zoneView is the view for evenness: the members that count, without those of other zones if
+// clients reach the pods of their own zone only.
+func (s *State) zoneView(v *View) View {
+	mates := *v
+	mates.Members = s.members.counted
+	zone, tied := v.Zones[v.Self]
+	if !tied {
+		return mates
+	}
+	s.mates = s.mates[:0]
+	for _, pod := range s.members.counted {
+		if v.Zones[pod] == zone {
+			s.mates = append(s.mates, pod)
+		}
+	}
+	mates.Members = s.mates
+	return mates
+}
+
+// suspend stops what is under way because the view cannot be acted upon. A growth counts
+// again once it can be.
+func (s *State) suspend() {
+	if s.growth != nil && s.growth.phase != checking {
+		s.growth.phase = atGate
+	}
+	s.even.drop()
 }
 
 func (st *Step) is(v Verdict, why string) { st.Verdict, st.Why = v, why }
@@ -219,17 +260,9 @@ func (st *Step) wakeAt(t, now time.Duration) {
 // forget returns to the start: when planning is switched on again, it compares with the
 // membership of that moment.
 func (s *State) forget() {
-	s.growth = nil
-	s.even = evener{}
+	s.growth, s.even, s.clients, s.members = nil, evener{}, clients{}, membership{}
 	s.started, s.joining, s.growthCompleted = false, false, false
-	s.seen, s.settled, s.stayed, s.singleHomed = nil, nil, nil, nil
-}
-
-func (s *State) abandon(st *Step, why string) {
-	if s.growth != nil {
-		st.note("abandoned", len(s.growth.queue), "%s", why)
-		s.growth = nil
-	}
+	s.settled, s.stayed = nil, nil
 }
 
 func plural(n int, one, many string) string {

@@ -14,17 +14,21 @@ import (
 // of one pod, the key's owner, is one GOAWAY per channel from the whole fleet.
 //
 //	the membership is not quiet     wait; a round under way pauses
+//	pods were removed               wait until their clients have resolved again
 //	DNS does not list every member  wait
 //	otherwise                       query which pods have the keys, drain what is missing, check
 func (s *State) reach(v *View, p *Policy, st *Step) {
 	g := s.growth
-	if !slices.Equal(s.stayed, s.seen) {
+	if !slices.Equal(s.stayed, v.Members) {
 		st.is(Waiting, fmt.Sprintf("the membership is changing (%d to %d pods, some of them new): waiting until it has been quiet for %v",
-			len(s.stayed), len(s.seen), p.Settle)+starting(v.Starting))
+			len(s.stayed), len(v.Members), p.Settle)+starting(v.Starting))
 		return
 	}
 	if g == nil {
 		s.atRest(v, st)
+		return
+	}
+	if g.phase != checking && s.resolving(v, st) {
 		return
 	}
 	if v.Gate.Needed && !v.Gate.Open && g.phase != checking {
@@ -41,6 +45,19 @@ func (s *State) reach(v *View, p *Policy, st *Step) {
 	case checking:
 		s.check(v, p, st)
 	}
+}
+
+// resolving reports whether the clients of removed pods are resolving again, and so find the
+// new pods by themselves. A round under way counts again afterwards.
+func (s *State) resolving(v *View, st *Step) bool {
+	until := s.members.resolvedAt()
+	if v.Now >= until {
+		return false
+	}
+	s.growth.phase = atGate
+	st.wakeAt(until, v.Now)
+	st.is(Waiting, s.growth.describe()+": pods were removed as well, so clients are resolving again; this pod waits to see which of them find the new pods by themselves")
+	return true
 }
 
 func starting(pods int) string {
@@ -73,6 +90,10 @@ func (s *State) atRest(v *View, st *Step) {
 // no name is known, nothing was checked, and the note must not claim it.
 func (s *State) open(v *View, p *Policy, st *Step) {
 	g := s.growth
+	if g.opened > 0 { // the round was interrupted: clients that came since then know all pods
+		s.startCount(v, p, st)
+		return
+	}
 	if v.Gate.Needed {
 		g.opened = v.Gate.OpenSince
 		st.note("dns-full", len(g.new), "%s: DNS lists all pods, %v after the membership became quiet",
@@ -178,7 +199,7 @@ func (s *State) startMoves(queue []uint64, v *View, p *Policy, st *Step) {
 	}
 	g.phase, g.began = moving, v.Now
 	if len(queue) > 0 {
-		s.pace.start(v.Now, len(queue), p)
+		s.pace.start(v.Now, len(queue), roundLength(len(queue), len(g.owners.pods), p))
 		st.note("move", len(queue), "%s, round %d: this pod drains %s within %v, one per channel",
 			g.describe(), g.round, plural(len(queue), "connection", "connections"), s.pace.length(len(queue)).Round(time.Millisecond))
 	}
@@ -188,7 +209,7 @@ func (s *State) startMoves(queue []uint64, v *View, p *Policy, st *Step) {
 // move drains the connections that are due now.
 func (s *State) move(v *View, p *Policy, st *Step) {
 	g := s.growth
-	n := s.pace.take(v, p, len(g.queue))
+	n := s.pace.take(v, p, min(len(g.queue), g.mayWarm(v)))
 	for _, id := range g.queue[:n] {
 		st.Drains = append(st.Drains, Drain{ID: id, Reason: reason.Reach, Why: plural(len(g.new), "pod was added", "pods were added")})
 	}
@@ -202,11 +223,28 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 	}
 	g.phase, g.sentAt, g.judged = checking, v.Now, false
 	// All pods check at about the same time, also those that had nothing to drain.
-	g.checkAt = max(v.Now, g.opened+roundLength(len(v.Conns), p)) + p.CheckAfter
+	g.checkAt = max(v.Now, g.opened+roundLength(v.Serving, 1, p)) + p.CheckAfter
 	if g.restUntil > 0 && !g.secondPass {
 		g.checkAt = g.restUntil // the same round, for the clients that came back recently
 	}
 	s.check(v, p, st)
+}
+
+// mayWarm is how many connections may be drained so that no new pod gets more than its share
+// while it warms up. Each channel spreads its requests over all its pods.
+func (g *growth) mayWarm(v *View) int {
+	warm := 1.0
+	for _, peer := range v.Peers {
+		if _, isNew := slices.BinarySearch(g.new, peer.Pod); isNew && peer.Warm > 0 {
+			warm = min(warm, peer.Warm)
+		}
+	}
+	if warm == 1 {
+		return len(g.queue)
+	}
+	grown, old := float64(len(g.new)), float64(len(v.Members)-len(g.new))
+	part := (old + grown) * warm / (old + grown*warm)
+	return int(part*float64(g.total)) - (g.total - len(g.queue))
 }
 
 // check waits until the clients have had the time to reach the new pods. Then it begins
@@ -267,7 +305,7 @@ func (s *State) giveUp(v *View, st *Step) {
 // allRoundsLast is the time after which all rounds of a growth are over on every pod, if
 // the others have about as many connections.
 func allRoundsLast(v *View, p *Policy) time.Duration {
-	return longServing + time.Duration(p.MaxRounds)*roundLength(v.Serving, p)
+	return longServing + time.Duration(p.MaxRounds)*roundLength(v.Serving, 1, p)
 }
 
 // Reaching reports whether this pod is making a growth known to multi-homed clients and

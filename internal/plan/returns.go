@@ -1,15 +1,5 @@
 package plan
 
-import (
-	"math"
-	"time"
-)
-
-// comesBack is how long after its GOAWAY a round_robin client may take to come back: it
-// dials at once. If half of the clients are slower, reach ends early. That costs no more
-// than later rounds would, for clients that are as slow as that.
-const comesBack = 5 * time.Second
-
 // judge finds, once in a round and before reach is checked, which of its clients came back.
 // Those that did not are single-homed, and other pods learn of it, see SingleHomed. The
 // round goes on even if a single client came back as multi-homed ones do.
@@ -27,7 +17,7 @@ func (s *State) judge(v *View, st *Step) (ended bool) {
 	if !known {
 		return false
 	}
-	s.singleHomed = withKeys(s.singleHomed, away)
+	s.clients.away(away, v.Now)
 	return len(away) == len(g.drains) && s.endIfSingleHomed(v, st, 1./2)
 }
 
@@ -47,18 +37,11 @@ func (g *growth) away(v *View) (keys []string, known bool) {
 		}
 	}
 	for _, d := range g.drains {
-		if n := back[d.key]; 4*n < 3*d.n && float64(n) <= byChance(d.n, len(v.Members)) {
+		if n := back[d.key]; 4*n < 3*d.n && float64(n) <= byChance(float64(d.n), 1/float64(len(v.Members))) {
 			keys = append(keys, d.key)
 		}
 	}
 	return keys, true
-}
-
-// byChance is a number of returns that n single-homed connections hardly ever exceed on
-// one of the pods: three standard deviations above the mean.
-func byChance(n, pods int) float64 {
-	p := 1 / float64(pods)
-	return float64(n)*p + 3*math.Sqrt(float64(n)*p*(1-p))
 }
 
 // endIfSingleHomed ends the growth if more than a share of this round's drained connections

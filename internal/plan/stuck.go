@@ -57,18 +57,18 @@ func (w *stuck) text(p *Policy) string {
 }
 
 // mayMove reports whether a connection may be drained, and counts why not.
-func (w *stuck) mayMove(c *Conn, e *evener, v *View, p *Policy) bool {
+func (w *stuck) mayMove(c *Conn, s *State, v *View, p *Policy) bool {
 	w.serving++
 	switch {
-	case c.Returned && v.Now-c.Opened < rest(c.FutileDrains, p):
-		if c.FutileDrains > 1 {
+	case c.Returned && v.Now-c.Opened < rest(c.FutileDrains, len(v.Members), p):
+		if c.FutileDrains > explained(len(v.Members)) {
 			w.pinned++
 		} else {
 			w.cooling++
 		}
-	case c.Weight > e.give:
+	case c.Weight > s.even.give:
 		w.heavy++
-	case len(e.multiHomedUntil) > 0 && e.multiHomedUntil[c.Key] > v.Now:
+	case len(s.clients.multiHomed) > 0 && s.clients.multiHomed[c.Key] > v.Now:
 		w.multiHomed++
 	default:
 		return c.Weight > 0

@@ -2,66 +2,89 @@ package plan
 
 import "time"
 
+// The times of the rules. TestTimes holds the inequalities between them.
 const (
-	// proxyWait is how long after a change kube-proxy may still send new
-	// connections to the old pods only.
+	// resolverRest is the shortest time between two lookups of the common resolvers.
+	resolverRest = 30 * time.Second
+	// resolverWait is when a drained client has resolved again: the rest, and 5 s for the
+	// connections to come up.
+	resolverWait = resolverRest + 5*time.Second
+	// DefaultCheckAfter is how long after a round its reach is checked: 30 s more, because
+	// caches between a client and its DNS server (NodeLocal DNSCache, older Corefiles) keep an
+	// answer for that long. A second GOAWAY before then would be as useless as the first.
+	DefaultCheckAfter = resolverWait + 30*time.Second
+	// comesBack is how long after its GOAWAY a round_robin client may take to come back: it
+	// dials at once. If half of the clients are slower, reach ends early. That costs no more
+	// than later rounds would, for clients that are as slow as that.
+	comesBack = 5 * time.Second
+	// longServing is the age at which a pod is certainly established: every round of the
+	// growth that brought it is over.
+	longServing = 4 * DefaultCheckAfter
+
+	// startWait is how long a growth waits for pods that are not ready yet. Clients are then
+	// drained once, not once for each pod. A pod that never becomes ready delays it by this.
+	startWait = 15 * time.Second
+	// quickSettle is how long the last new pod must have been ready where it is known that no
+	// other is starting.
+	quickSettle = 200 * time.Millisecond
+	// perGoaway is the time for each GOAWAY of a round, up to rebalance.spread.
+	perGoaway = 20 * time.Millisecond
+	// stopping is how long a removed pod takes to drain its clients (shutdown.timeout).
+	stopping = 20 * time.Second
+	// proxyWait is how long after a change kube-proxy may still send new connections to the
+	// old pods only.
 	proxyWait = 3 * time.Second
-	// rolloutGap is the longest time between two changes of the membership that belong to
-	// the same rollout. A rollout is over after a quiet time as long as the longest gap in
-	// it, longestLull at most; after longestLull if pods were removed as well.
-	rolloutGap  = time.Minute
-	longestLull = 30 * time.Second
+
+	// rolloutGap is the longest time between two changes of the membership that belong
+	// together.
+	rolloutGap = time.Minute
+	// longestLull is the longest quiet time that evenness waits for while pods are added one
+	// by one, and longestBurst is for how long it waits in all.
+	longestLull  = 30 * time.Second
+	longestBurst = time.Minute
+	// While pods are replaced, evenness waits twice as long as the longest gap between two of
+	// them for the next, within these bounds.
+	shortestPatience = 2 * time.Minute
+	longestPatience  = 15 * time.Minute
+	// judgeReturn is how long a returned pod may take to report whether it has restarted.
+	judgeReturn = 2 * time.Second
+	// longTenure is how long a pod must have been a member to leave and return as any other.
+	longTenure = 30 * time.Minute
+	// forgetPod is how long a removed pod is remembered.
+	forgetPod = time.Hour
+	// outFor is how long a pod must have been out of the Service before it drains its clients.
+	outFor = time.Minute
+
 	// soonAfter a change imbalance is expected and need not last for lastsLater.
 	soonAfter  = 10 * time.Minute
 	lastsSoon  = 2 * time.Second
 	lastsLater = 20 * time.Second
 	// landing is how long a client takes to connect to another pod, and to be counted.
 	landing = time.Second
-	// queryPause is the time between two queries of which the first was lost.
-	queryPause = 200 * time.Millisecond
-	// lossy is how long a round waits for fresh reports if some were lost.
-	lossy = 3 * time.Second
 	// weighing is how long it takes until the weight of a connection that landed shows.
 	weighing = 10 * time.Second
+	// ReportFresh is how old a report may be to be acted upon.
+	ReportFresh = 10 * time.Second
+	// lossy is how long a round waits for fresh reports if some were lost.
+	lossy = 3 * time.Second
+	// queryPause is the time between two queries of which the first was lost.
+	queryPause = 200 * time.Millisecond
+	// multiHomedKept is how long a round leaves out the key of a multi-homed client.
+	multiHomedKept = 10 * time.Minute
+	// singleHomedKept is how long a client counts as single-homed, where no other pod can
+	// show it.
+	singleHomedKept = time.Hour
+
+	// catchUp bounds what a loop that was held up (a suspended machine) may make up for
+	// at once.
+	catchUp = 250 * time.Millisecond
+	// paceStep is the shortest time between two plans of a round that only keeps its pace.
+	paceStep = 5 * time.Millisecond
+	// LongestRest is the longest pause between two calls of Next, so that planning notices
+	// what changes without a signal, such as a view that ages.
+	LongestRest = time.Second
 )
 
-// mustLast is how long a pod must have been out of the band.
-func (s *State) mustLast(v *View) time.Duration {
-	switch {
-	case v.Now-s.changedAt >= soonAfter:
-		return lastsLater
-	case len(v.Members)-1 > PollAll:
-		return 0 // this pod rarely sees the few under-loaded ones twice
-	}
-	return lastsSoon
-}
-
-// quietFrom is when the membership has been quiet for long enough to move single-homed
-// clients. In a rollout each move before its end is one too many.
-func (s *State) quietFrom(p *Policy) time.Duration {
-	least := p.Settle + proxyWait
-	gap, at := time.Duration(0), s.changedAt
-	for _, before := range s.changes[1:] {
-		if before == 0 || at-before > rolloutGap {
-			break
-		}
-		gap, at = max(gap, at-before), before
-	}
-	quiet := min(gap, longestLull)
-	if s.removedAt > 0 && max(s.addedAt, s.removedAt)-min(s.addedAt, s.removedAt) < rolloutGap && s.changedAt-s.removedAt < rolloutGap {
-		quiet = longestLull // pods are replaced
-	}
-	return s.changedAt + max(quiet, least)
-}
-
-// interval is the least time between two rounds. It lasts until the clients are on another
-// pod, and the pods have reported it.
-func (e *evener) interval(v *View, p *Policy) time.Duration {
-	switch {
-	case len(v.Members)-1 > PollAll:
-		return landing + ReportFresh // so that no report from before counts
-	case p.Whole:
-		return landing + 2*time.Second
-	}
-	return weighing
-}
+// pauses has the length of each pause of a trial. The first is as long as a resolver may keep
+// an old answer.
+var pauses = []time.Duration{resolverWait, 10 * time.Minute, 48 * time.Hour}

@@ -2,29 +2,46 @@ package plan
 
 import (
 	"fmt"
+	"math"
+	"slices"
+	"strings"
 	"time"
 )
 
 // trial finds out whether rounds of evenness change anything. What a GOAWAY really does is
-// learned, not assumed.
+// learned, not assumed. The pods learn together: each sees all loads, and tells the others
+// if connections do not land where they should.
 //
-//	nine of ten came back here            pause
-//	several rounds, as uneven as before   pause
-//	less uneven                           begin again
+//	the first round                                   small
+//	nine of ten came back here, and not by chance     pause
+//	most landed on a pod that is full already         pause
+//	none landed where load is lacking                 pause
+//	several rounds, as uneven as before               pause
+//	less uneven                                       begin again
 //
-// Each pause is longer than the one before, until a round succeeds. After a pause, a few
-// connections are tried first.
+// Each pause is longer than the one before, until a round succeeds.
 type trial struct {
-	began      bool
-	base       Returns
-	unevenness float64 // at the beginning
-	rounds     float64 // since then; one that ran out of budget counts in part
-	level      int     // of the next pause
-	until      time.Duration
-	why        string
+	began  bool
+	base   Returns
+	uneven float64   // how much was outside the band at the beginning
+	square float64   // and how uneven the pods were
+	before []podLoad // their loads then, by pod
+	mean   float64   // and their mean
+	load   float64   // and that of this pod
+	rounds float64   // since then; one that ran out of budget counts in part
+	level  int       // of the next pause
+	landed bool      // a round has succeeded
+	looked bool      // the small first round is over
+	misses bool      // the pause is because connections do not land where they should
+	until  time.Duration
+	why    string
+
+	suspectAt time.Duration // when a pause was first considered; 0: it is not
 }
 
 const (
+	// sureAfter is how long what looks futile must last: reports of different ages mislead.
+	sureAfter = 2 * time.Second
 	// enoughTries is how many GOAWAYs are enough to judge by.
 	enoughTries = 8
 	// futileShare is the share of returns from which on drains are futile.
@@ -33,55 +50,146 @@ const (
 	fairRounds = 6
 	// progress is the share of the unevenness that may be left after a successful round.
 	progress = 0.8
+	// lookLeast and lookPart are the size of a first round: connections of all pods together,
+	// and part of the mean load.
+	lookLeast = 4
+	lookPart  = 0.05
 )
 
-// pauses has the length of each pause. The first is as long as a resolver may keep an old
-// answer.
-var pauses = []time.Duration{resolverWait, 10 * time.Minute, 48 * time.Hour}
-
-// futile reports whether a pause begins now.
-func (t *trial) futile(l *loads, v *View) bool {
-	unevenness := l.excess + l.deficit
-	drained := v.Returns.Drained - t.base.Drained
-	returned := v.Returns.Returned - t.base.Returned
+// futile reports whether a pause begins now. If it may, but is not sure yet, the round waits.
+func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait bool) {
+	uneven := l.excess + l.deficit
+	drained := float64(v.Returns.Drained - t.base.Drained)
+	returned := float64(v.Returns.Returned - t.base.Returned)
 	switch {
-	case t.began && drained >= enoughTries && float64(returned) >= futileShare*float64(drained):
-		t.pause(v, fmt.Sprintf("%d of %d drained connections came back to this pod", returned, drained),
+	case t.rounds == 0:
+		t.begin(l, v)
+		return false, false
+	case drained >= enoughTries && returned >= futileShare*drained && returned > byChance(drained, 1/float64(len(v.Members))) &&
+		(!p.Whole || v.Load > t.load-drained/2): // of clients behind one address, others may have come
+		t.pause(v, fmt.Sprintf("%.0f of %.0f drained connections came back to this pod", returned, drained),
 			"the Service has sessionAffinity, or their clients know no other pod")
-		return true
-	case t.began && t.rounds >= fairRounds && unevenness > progress*t.unevenness:
-		t.pause(v, fmt.Sprintf("this pod drained %d connections, but the pods are as uneven as before", drained),
-			"check the Service's endpoints, its topology settings and the clients' targets")
-		return true
-	case !t.began || unevenness <= progress*t.unevenness:
-		*t = trial{began: true, base: v.Returns, unevenness: unevenness, level: t.levelNow(drained, returned)}
+		return true, false
 	}
-	return false
+	what, cause := t.misplaced(l, uneven, drained, v, p)
+	switch {
+	case what == "":
+		t.suspectAt = 0
+	case t.suspectAt == 0:
+		t.suspectAt = v.Now
+		return false, true
+	case v.Now < t.suspectAt+sureAfter:
+		return false, true
+	default:
+		t.misses = true
+		t.pause(v, what, cause)
+		return true, false
+	}
+	if uneven <= progress*t.uneven {
+		if returned < futileShare*drained {
+			t.level = 0
+		}
+		t.landed = true
+		t.begin(l, v)
+	}
+	return false, false
 }
 
-// levelNow returns to the first level if drained clients did go elsewhere.
-func (t *trial) levelNow(drained, returned uint64) int {
-	if t.rounds > 0 && float64(returned) < futileShare*float64(drained) {
-		return 0
+// misplaced says how connections do not land where they should; empty if they do.
+func (t *trial) misplaced(l *loads, uneven, drained float64, v *View, p *Policy) (what, cause string) {
+	part := 1 / float64(len(v.Members))
+	if gains, moved := t.gains(l, v.Self); p.Whole { // other loads change by themselves
+		if pod := t.crowds(gains, moved, part); pod != "" {
+			return fmt.Sprintf("most of about %.0f connections landed on %s, which has enough", moved, pod),
+				"clients take the first address of an answer whose order never changes, or a balancer prefers that pod"
+		}
+		if t.starves(gains, moved, part) {
+			return fmt.Sprintf("of about %.0f connections none landed on the pods that lack load", moved),
+				"check the Service's endpoints, its topology settings and the clients' targets"
+		}
 	}
-	return t.level
+	rose := t.rounds >= 1 && l.square > 1.5*t.square+9*max(1, l.mean) && uneven > t.uneven
+	if rose || t.rounds >= fairRounds && uneven > progress*t.uneven {
+		return fmt.Sprintf("this pod drained %s, but the pods are as uneven as before", plural(int(drained), "connection", "connections")),
+			"check the Service's endpoints, its topology settings and the clients' targets"
+	}
+	return "", ""
+}
+
+// begin compares later rounds with the loads of now.
+func (t *trial) begin(l *loads, v *View) {
+	before := append(t.before[:0], l.pods...)
+	slices.SortFunc(before, func(a, b podLoad) int { return strings.Compare(a.pod, b.pod) })
+	*t = trial{
+		began: true, base: v.Returns, uneven: l.excess + l.deficit, square: l.square, before: before, mean: l.mean, load: v.Load,
+		level: t.level, landed: t.landed, looked: t.looked,
+	}
+}
+
+// gain is how much load a pod has gained since the beginning.
+type gain struct {
+	pod   *podLoad // as it was then
+	added float64
+}
+
+// gains returns what each pod has gained, and how much at least has landed. What pods lost is
+// no measure: it shows before it lands.
+func (t *trial) gains(l *loads, self string) (gains []gain, moved float64) {
+	for i := range l.pods {
+		at, known := slices.BinarySearchFunc(t.before, l.pods[i].pod, func(d podLoad, pod string) int { return strings.Compare(d.pod, pod) })
+		if !known || l.pods[i].pod == self { // its own load is newer than those of the reports
+			continue
+		}
+		added := l.pods[i].load - t.before[at].load
+		moved += max(0, added)
+		gains = append(gains, gain{&t.before[at], added})
+	}
+	return gains, moved
+}
+
+// crowds returns the pod on which connections land although it has enough.
+func (t *trial) crowds(gains []gain, moved, part float64) string {
+	for _, g := range gains {
+		if g.pod.load >= t.mean*g.pod.share && g.added >= 3 && g.added > byChance(moved, part) && g.added > moved/2 {
+			return g.pod.pod
+		}
+	}
+	return ""
+}
+
+// starves reports whether the pods that lack load gained nothing, and not by chance.
+func (t *trial) starves(gains []gain, moved, part float64) bool {
+	lacking, added := 0.0, 0.0
+	for _, g := range gains {
+		if g.pod.load < t.mean*g.pod.share/2 {
+			lacking++
+			added += g.added
+		}
+	}
+	if lacking == 0 || lacking == float64(len(gains)) {
+		return false
+	}
+	expected := moved * lacking * part
+	return added < expected/8 && math.Pow(1-lacking*part, moved) < 20*unlikely
 }
 
 func (t *trial) pause(v *View, what, cause string) {
 	d := pauses[min(t.level, len(pauses)-1)]
-	*t = trial{
-		level: t.level + 1, until: v.Now + d,
-		why: fmt.Sprintf("%s: %s. This pod tries again after %v", what, cause, d),
-	}
+	t.rounds, t.looked, t.suspectAt, t.until = 0, false, 0, v.Now+d
+	t.level++
+	t.why = fmt.Sprintf("%s: %s. This pod tries again after %v", what, cause, d)
 }
 
-// bound lets a few connections try first after a pause.
-func (t *trial) bound(give float64, p *Policy) float64 {
-	switch {
-	case t.level == 0 || t.rounds > 0:
+// bound makes the first round a small one, unless rounds have succeeded before.
+func (t *trial) bound(give float64, l *loads, rest bool) float64 {
+	look := max(lookLeast, lookPart*l.mean)
+	if t.landed && t.level == 0 && !rest {
 		return give
-	case p.Whole:
-		return min(give, enoughTries)
 	}
-	return give / 4
+	if rest {
+		look *= math.Pow(2, t.rounds)
+	} else if t.looked {
+		return give
+	}
+	return give * min(1, look/max(l.total, look))
 }

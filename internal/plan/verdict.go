@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -15,36 +16,70 @@ func (s *State) inside(l *loads, v *View, p *Policy, st *Step) {
 		return
 	}
 	e := &s.even
-	if even := l.overLoaded == 0 && l.underLoaded == 0; even || e.unevenSince == 0 {
+	even := l.overLoaded == 0 && l.underLoaded == 0
+	if even || e.unevenSince == 0 {
 		e.unevenSince = v.Now
 	}
 	switch {
-	case l.sum() == 0:
+	case l.mean == 0:
 		st.is(Balanced, fmt.Sprintf("none of the %d pods carries any load", len(v.Members)))
+	case v.Overloaded != "" && !l.canTake:
+		st.is(Overloaded, v.Overloaded+", but nothing can be moved: all other pods are overloaded too. Add pods")
 	case v.Overloaded != "":
-		st.is(Overloaded, v.Overloaded+", but nothing can be moved: all other pods are overloaded too, or this one is already down to rebalance.floor. Add pods")
-	case p.Whole && l.mean*p.Floor < 1 && slices.Min(e.all) == 0:
+		st.is(Overloaded, v.Overloaded+", but this pod carries no more than the others: moving connections would overload them. Add pods")
+	case p.Whole && l.mean*p.Floor < 1 && l.emptiest() == 0:
 		st.is(Unbalanceable, fmt.Sprintf("%s too few to even out over %d pods. With a headless Service and round_robin each client would use all pods",
 			plural(int(math.Round(l.sum())), "connection is", "connections are"), len(v.Members)))
-	case l.overLoaded == 0 && l.underLoaded == 0:
-		e.trial = trial{}
-		st.is(Balanced, fmt.Sprintf("all %d pods are inside the band: no connection needs to move", len(v.Members)))
-	case v.Now-e.unevenSince < soonAfter:
-		st.is(Moving, fmt.Sprintf("%d of %d pods are outside the band, but this one has nothing to give", l.overLoaded+l.underLoaded, len(v.Members)))
+	case even:
+		e.trial = trial{before: e.trial.before, landed: e.trial.landed}
+		st.is(Balanced, fmt.Sprintf("all %d pods%s are inside the band: no connection needs to move", len(v.Members), l.heard(v)))
+	case l.total <= 0:
+		st.is(Waiting, inFlight(l, v))
+	case s.members.rolling(v):
+		st.is(Waiting, "pods are being replaced: connections move once that is over, unless a pod carries twice the mean")
+	case v.Now-e.unevenSince < soonAfter || s.calm(v):
+		st.is(Balanced, fmt.Sprintf("%d of %d pods%s are outside the band, but this one has nothing to give", l.overLoaded+l.underLoaded, len(v.Members), l.heard(v)))
 	default:
-		st.is(Unbalanceable, fmt.Sprintf("%d of %d pods have been outside the band for more than %.0f minutes, and this one has nothing to give: see the verdicts of the pods with the most load",
-			l.overLoaded+l.underLoaded, len(v.Members), soonAfter.Minutes()))
+		st.is(Unbalanceable, fmt.Sprintf("%d of %d pods%s have been outside the band for more than %.0f minutes, and this one has nothing to give: see the verdicts of the pods with the most load",
+			l.overLoaded+l.underLoaded, len(v.Members), l.heard(v), soonAfter.Minutes()))
 	}
 }
 
-func (l *loads) sum() float64 { return l.mean * float64(l.known+1) }
+// heard continues a number of pods with how many of them reported, if not all did.
+func (l *loads) heard(v *View) string {
+	if l.known == len(v.Members)-1 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d reported)", l.known+1)
+}
+
+// inFlight names the drained connections whose streams go on.
+func inFlight(l *loads, v *View) string {
+	if n := v.InFlight.Connections; n > 0 {
+		return fmt.Sprintf("%s waiting for the end of %s, the oldest for %v: no more move until these have landed",
+			plural(n, "drained connection is", "drained connections are"), plural(v.InFlight.Streams, "stream", "streams"), v.InFlight.Oldest.Round(time.Second))
+	}
+	return "drained connections of other pods are waiting for the end of their streams: no more move until these have landed"
+}
+
+func (l *loads) emptiest() float64 {
+	return slices.MinFunc(l.pods, func(a, b podLoad) int { return cmp.Compare(a.load, b.load) }).load
+}
+
+func (l *loads) sum() float64 {
+	sum := 0.0
+	for i := range l.pods {
+		sum += l.pods[i].load
+	}
+	return sum + l.flight
+}
 
 // describe names the imbalance.
 func describe(l *loads, v *View, p *Policy) string {
 	if v.Overloaded != "" {
 		return v.Overloaded
 	}
-	if l.self > l.over {
+	if l.self.load > l.own.Over {
 		return fmt.Sprintf("this pod carries more than %.4g times the mean load", 1+p.Tolerance)
 	}
 	return fmt.Sprintf("%s less than %.4g of the mean load", plural(l.underLoaded, "pod carries", "pods carry"), p.Floor)

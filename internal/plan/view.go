@@ -15,9 +15,15 @@ type View struct {
 	// StartingKnown reports whether the source knows how many pods are starting. Then the
 	// list of pods may be quiet long before Settle is over.
 	StartingKnown bool
+	// OneRevision reports whether all members are known to run the same revision of their
+	// workload (pod-template-hash), so that no rolling update is under way.
+	OneRevision bool
 	// Terminating is how many pods are known to be stopping. They still serve, and their
 	// clients resolve again when they are drained.
 	Terminating int
+	// Stopping are the pods, sorted, that are no members because they stop in good order. One
+	// that leaves without being among them has crashed, is not ready, or was not seen.
+	Stopping []string
 	// Unheard is how many more pods are listed but count as members only once they answer,
 	// which they do not.
 	Unheard int
@@ -39,6 +45,8 @@ type View struct {
 	InFlight Flight
 	// Serving is the number of the connections that make Load.
 	Serving int
+	// Accepted counts the connections that clients have opened so far.
+	Accepted uint64
 	// Share is how much load this pod should carry, in proportion to the other pods' shares:
 	// its capacity, times Warm. 0 stands for 1. A pod that should carry nothing has Out set.
 	Share float64
@@ -76,6 +84,8 @@ type Conn struct {
 	Draining bool
 	// Weight is its part of View.Load, 0 or more. It is 0 if its client has opened no stream.
 	Weight float64
+	// Rate is its client's requests per second.
+	Rate float64
 	// Streams is the number of streams in flight.
 	Streams int
 	// FutileDrains is how often in a row its client was drained and came back here.
@@ -93,6 +103,8 @@ type Peer struct {
 	Age time.Duration
 	// Load is the other pod's View.Load.
 	Load float64
+	// Serving is the other pod's View.Serving.
+	Serving int
 	// Reaching is true while the pod drains multi-homed clients, is about to, or has
 	// not seen yet where they went.
 	Reaching bool

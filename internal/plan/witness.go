@@ -3,15 +3,17 @@ package plan
 import (
 	"encoding/binary"
 	"slices"
-	"time"
 )
 
 // witnessCount is how many other pods one round of evenness queries for all chosen keys. A
 // multi-homed client is on any of them; two, since one may not answer.
 const witnessCount = 2
 
-// queryWitnesses queries other pods for the keys of the chosen connections.
-func (e *evener) queryWitnesses(id uint64, reached bool, v *View) *Query {
+// queryWitnesses queries other pods for the keys of the chosen connections. While it is not
+// certain that multi-homed clients are on all pods, it also queries the owner of each key: that
+// pod has drained the client, and knows whether it came back.
+func (s *State) queryWitnesses(id uint64, v *View) *Query {
+	e := &s.even
 	keys := make([]string, len(e.chosen))
 	for i := range e.chosen {
 		keys[i] = e.chosen[i].key
@@ -19,10 +21,19 @@ func (e *evener) queryWitnesses(id uint64, reached bool, v *View) *Query {
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
 	query := &Query{ID: id, Keys: map[string][]string{}}
-	o := newOwners(e.possibleWitnesses(reached, v))
+	o := newOwners(e.possibleWitnesses(s.clients.era.reached, v))
 	round := v.Self + string(binary.BigEndian.AppendUint64(nil, id))
 	for n := 1; n <= min(witnessCount, len(o.pods)); n++ {
 		query.Keys[o.of(round, n)] = keys
+	}
+	if s.growth == nil || s.growth.owners == nil || s.clients.era.reached {
+		return query
+	}
+	for _, key := range keys {
+		owner := s.growth.owners.of(key, 1)
+		if held := query.Keys[owner]; owner != v.Self && len(held) < len(keys) {
+			query.Keys[owner] = append(held, key)
+		}
 	}
 	return query
 }
@@ -51,75 +62,101 @@ func (e *evener) possibleWitnesses(reached bool, v *View) []string {
 func (e *evener) emptier(v *View) []string {
 	var pods []string
 	for _, peer := range v.Peers {
-		if _, member := slices.BinarySearch(v.Members, peer.Pod); member && peer.Age <= ReportFresh && peer.Load < e.mean {
+		if _, member := slices.BinarySearch(v.Members, peer.Pod); member && peer.Age <= ReportFresh && peer.Load < e.mean*share(peer.Share) {
 			pods = append(pods, peer.Pod)
 		}
 	}
 	return pods
 }
 
+// oneChannel is how many connections to one pod a channel may have (gRFC A105).
+const oneChannel = 4
+
+// held is what is known of one chosen key.
+type held struct {
+	here        []choice // this pod's connections
+	known       bool     // a witness answered
+	most, least int      // how many a witness holds
+	taken       bool
+}
+
 // movable returns those of the chosen connections that are drained. A client that another
 // pod holds as often as this one is multi-homed and would come straight back. Of one that
 // is here more often, the connections above that number may be drained.
-func (e *evener) movable(v *View) (queue []uint64, why stuck) {
-	above, taken := e.above(v), make(map[string]bool, len(e.chosen))
-	give := e.give
+//
+// Few connections that no witness holds may be those of one channel, which resolves again only
+// once it has lost all of them. So they are drained together.
+func (s *State) movable(v *View, p *Policy) (queue []uint64, why stuck) {
+	e := &s.even
+	keys := s.held(v)
+	give := e.give * (1 + rounding)
 	for i := range e.chosen {
 		c := &e.chosen[i]
-		n, ok := above[c.key]
+		h := keys[c.key]
+		n := h.movable(p)
 		why.serving++
 		switch {
-		case !ok:
+		case h.taken && (n == 0 || len(h.here) == 0):
+		case !h.known:
 			why.silent++
-		case n == 0 && taken[c.key]:
-		case n <= 0:
+		case n == 0:
 			why.multiHomed++
-			e.noteMultiHomed(c.key, v.Now)
-		case c.weight > give*(1+1e-9):
+			s.clients.everywhere(c.key, v.Now)
+		case c.weight > give:
 			why.heavy++
+		case h.most == 0 && len(h.here) <= oneChannel:
+			for _, one := range h.here {
+				queue = append(queue, one.id)
+				give -= one.weight
+			}
+			h.taken, h.here = true, nil
 		default:
 			queue = append(queue, c.id)
-			above[c.key]--
-			taken[c.key] = true
 			give -= c.weight
+			h.taken, h.here = true, h.here[1:] // which one does not matter
 		}
 	}
 	return queue, why
 }
 
-// above returns how many more connections this pod holds of each queried key than a pod
-// that answered. Multi-homed clients are on all pods equally often; many single-homed ones
-// behind one address are not. If a pod has found a key to be single-homed, all its
-// connections may be drained.
-func (e *evener) above(v *View) map[string]int {
-	above := make(map[string]int, len(e.chosen))
-	for pod, keys := range e.query.Keys {
+// movable is how many of a key's connections may be drained.
+func (h *held) movable(p *Policy) int {
+	n := len(h.here)
+	if differs := max(h.most-n, n-h.least); !p.Whole && differs >= 2 && 10*differs >= n {
+		return n // multi-homed clients are on all pods equally often
+	}
+	return max(0, n-h.most)
+}
+
+// held returns what this pod and the witnesses hold of the chosen keys. If a pod has found a
+// key to be single-homed, the connections there do not count.
+func (s *State) held(v *View) map[string]*held {
+	e := &s.even
+	keys := make(map[string]*held, len(e.chosen))
+	for i := range e.chosen {
+		keys[e.chosen[i].key] = &held{}
+	}
+	for pod, queried := range e.query.Keys {
 		counts, ok := v.Counts.ByPod[pod]
-		for _, key := range keys {
-			there := counts[key]
-			if v.Counts.SingleHomed[key] {
-				there = 0
+		for _, key := range queried {
+			n, h := counts[key], keys[key]
+			if !ok || h == nil {
+				continue
 			}
-			if n, answered := above[key]; ok && answered {
-				above[key] = max(n, -there)
-			} else if ok {
-				above[key] = -there
+			if v.Counts.SingleHomed[key] || s.clients.singleHomed[key] {
+				n = 0
 			}
+			if !h.known {
+				h.known, h.most, h.least = true, n, n
+			}
+			h.most, h.least = max(h.most, n), min(h.least, n)
 		}
 	}
 	for i := range v.Conns {
 		c := &v.Conns[i]
-		if _, ok := above[c.Key]; ok && !c.Draining {
-			above[c.Key]++
+		if h := keys[c.Key]; h != nil && !c.Draining {
+			h.here = append(h.here, choice{c.ID, c.Key, c.Weight})
 		}
 	}
-	return above
-}
-
-// noteMultiHomed leaves out the key of a multi-homed client for a while.
-func (e *evener) noteMultiHomed(key string, now time.Duration) {
-	if e.multiHomedUntil == nil || len(e.multiHomedUntil) >= maxChosen {
-		e.multiHomedUntil = map[string]time.Duration{}
-	}
-	e.multiHomedUntil[key] = now + multiHomedKept
+	return keys
 }

@@ -18,6 +18,8 @@ const (
 	Expiry Reason = "expiry"
 	// Overload sheds load below the mean.
 	Overload Reason = "overload"
+	// Evacuation: the pod lives, but the Service does not list it.
+	Evacuation Reason = "evacuation"
 	// Shutdown: the pod is stopping.
 	Shutdown Reason = "shutdown"
 	// Manual: a handler or an operator drained the connection.
@@ -29,5 +31,5 @@ const (
 
 // All returns every Reason, in a slice of the caller's own.
 func All() []Reason {
-	return []Reason{Reach, Even, Age, Expiry, Overload, Shutdown, Manual, Server}
+	return []Reason{Reach, Even, Age, Expiry, Overload, Evacuation, Shutdown, Manual, Server}
 }

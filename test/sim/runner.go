@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/plan"
 	"github.com/evenkeel-go/evenkeel/test/sim/internal/world"
 )
 
@@ -28,13 +29,18 @@ type figure struct {
 	ok            bool
 }
 
-// ok reports whether all limits are kept.
+// ok reports whether all limits within reach are kept.
 func (o *outcome) ok() bool {
-	return !slices.ContainsFunc(o.figures, func(f figure) bool { return !f.ok })
+	return !slices.ContainsFunc(o.figures, func(f figure) bool { return !f.ok && f.limit.Beyond == "" })
+}
+
+// reached reports whether a limit that is beyond reach is kept.
+func (o *outcome) reached() bool {
+	return slices.ContainsFunc(o.figures, func(f figure) bool { return f.ok && f.limit.Beyond != "" })
 }
 
 // expected reports whether the outcome is the one that the scenario's mark predicts.
-func (o *outcome) expected() bool { return o.ok() == (o.scenario.Fails == "") }
+func (o *outcome) expected() bool { return o.ok() == (o.scenario.Fails == "") && !o.reached() }
 
 // runner runs scenarios, several seeds at a time. It keeps all results, since relative limits
 // compare a scenario with an earlier one.
@@ -43,7 +49,9 @@ type runner struct {
 	progress io.Writer
 	// change, if not nil, modifies the Config of each world before it starts.
 	change func(*world.Config)
-	kept   map[string][]*world.Result
+	// transcript, if not nil, gets what happens in the first seed of each scenario.
+	transcript *transcript
+	kept       map[string][]*world.Result
 }
 
 func newRunner(parallel int, progress io.Writer) *runner {
@@ -52,16 +60,35 @@ func newRunner(parallel int, progress io.Writer) *runner {
 
 func (r *runner) scenario(s *Scenario, seeds []uint64) *outcome {
 	begin := time.Now()
+	if r.transcript != nil {
+		r.transcript.begin(s.Name)
+	}
 	o := &outcome{scenario: s, seeds: seeds, results: r.play(s, seeds)}
 	var baseline []*world.Result
 	if s.Baseline != "" {
 		baseline = r.play(byName(s.Baseline), seeds)
+	}
+	if s.Control {
+		baseline = r.play(s.control(), seeds)
 	}
 	for _, l := range s.Limits {
 		o.figures = append(o.figures, judge(l, o.results, baseline))
 	}
 	o.took = time.Since(begin)
 	return o
+}
+
+// control is the scenario with rebalancing switched off.
+func (s *Scenario) control() *Scenario {
+	c := *s
+	c.Name += " without"
+	c.Policy = func(p *plan.Policy) {
+		if s.Policy != nil {
+			s.Policy(p)
+		}
+		p.Enabled = false
+	}
+	return &c
 }
 
 // byName returns the scenario of this name, of whichever set. There must be one.
@@ -94,6 +121,9 @@ func (r *runner) play(s *Scenario, seeds []uint64) []*world.Result {
 			if r.change != nil {
 				r.change(&cfg)
 			}
+			if t := r.transcript; i == 0 && t != nil && t.title == s.Name {
+				cfg.Transcript = t.add
+			}
 			results[i] = s.play(cfg)
 		})
 	}
@@ -111,12 +141,17 @@ const equalWithin = 1e-9
 
 func judge(l Limit, results, baseline []*world.Result) figure {
 	f := figure{limit: l}
-	divisor := 1.0
-	if l.Relative {
-		divisor = median(valuesOf(l, baseline))
-	}
-	for _, v := range valuesOf(l, results) {
-		f.all = append(f.all, v/divisor)
+	f.all = valuesOf(l, results)
+	switch {
+	case l.Relative:
+		divisor := median(valuesOf(l, baseline))
+		for i := range f.all {
+			f.all[i] /= divisor
+		}
+	case l.Controlled:
+		for i, without := range valuesOf(l, baseline) {
+			f.all[i] = ratio(f.all[i], without)
+		}
 	}
 	f.median = median(f.all)
 	switch l.Op {
@@ -133,6 +168,14 @@ func judge(l Limit, results, baseline []*world.Result) figure {
 		f.ok = distance(f.median, l.Value) < equalWithin && distance(f.worst, l.Value) <= (slack-1)*l.Value+equalWithin
 	}
 	return f
+}
+
+// ratio is x over y, and 1 if both are 0.
+func ratio(x, y float64) float64 {
+	if x == y {
+		return 1
+	}
+	return x / y
 }
 
 func distance(x, y float64) float64 { return max(x-y, y-x) }

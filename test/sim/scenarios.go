@@ -33,6 +33,9 @@ type Scenario struct {
 	Seeds int
 	// Baseline names the scenario that relative limits compare with.
 	Baseline string
+	// Control also runs the scenario with rebalancing switched off, with the same seeds, for
+	// the limits that compare with it.
+	Control bool
 	// EvenMax, if not 0, is the max/mean at which the loads count as even. If it is 0, they
 	// count as even inside the band.
 	EvenMax float64
@@ -54,6 +57,12 @@ type Limit struct {
 	Of func(*world.Result) float64
 	// Relative divides the figure by its median in the scenario Baseline with the same seeds.
 	Relative bool
+	// Controlled divides the figure by that of the run of the same seed with rebalancing
+	// switched off.
+	Controlled bool
+	// Beyond says why no planning can keep the limit, and what can be had; empty: it can be
+	// kept. A limit that is beyond reach and is kept is an error.
+	Beyond string
 }
 
 // sets are the scenarios by the name of their set.

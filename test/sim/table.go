@@ -11,27 +11,34 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/sim/internal/world"
 )
 
-const row = "%-17s %-29s %10s %10s %9s %-4s  %s\n"
+const row = "%-17s %-31s %9s %9s %9s %-4s  %s  %s\n"
 
 func header(out io.Writer) {
-	fmt.Fprintf(out, row, "scenario", "limit", "median", "worst", "even", "", "final verdicts")
+	fmt.Fprintf(out, row, "scenario", "limit", "median", "worst", "even", "", "final verdicts", "took")
 }
 
 // printOutcome prints one line per limit and reports whether the outcome is as expected.
 func printOutcome(out io.Writer, o *outcome, verbose bool) bool {
+	took := o.took.Round(100 * time.Millisecond).String()
 	name, even, verdicts := o.scenario.Name, evenText(o.results), verdictsText(o.results)
+	if n := len(o.scenario.Name); n > 17 { // a line of its own, so that the columns stay
+		fmt.Fprintln(out, name)
+		name = ""
+	}
 	for i := range o.figures {
 		f := &o.figures[i]
 		pass := "pass"
 		switch {
+		case f.limit.Beyond != "":
+			pass = map[bool]string{true: "HELD", false: "far"}[f.ok]
 		case !f.ok && o.scenario.Fails == "":
 			pass = "FAIL"
 		case !f.ok:
 			pass = "miss"
 		}
 		limit := fmt.Sprintf("%s %s %s", f.limit.What, f.limit.Op, short(f.limit.Value))
-		fmt.Fprintf(out, row, name, limit, short(f.median), short(f.worst), even, pass, verdicts)
-		name, even, verdicts = "", "", ""
+		fmt.Fprintf(out, row, name, limit, short(f.median), short(f.worst), even, pass, verdicts, took)
+		name, even, verdicts, took = "", "", "", ""
 	}
 	printMark(out, o)
 	if verbose {
@@ -48,6 +55,11 @@ func printMark(out io.Writer, o *outcome) {
 		fmt.Fprintf(out, "    ERROR: it keeps its limits, but is marked as failing (%s): take the mark away\n", fails)
 	default:
 		fmt.Fprintf(out, "    does not hold yet, as expected: %s\n", fails)
+	}
+	for _, f := range o.figures {
+		if f.ok && f.limit.Beyond != "" {
+			fmt.Fprintf(out, "    ERROR: %s is kept, but is marked as beyond reach (%s)\n", f.limit.What, f.limit.Beyond)
+		}
 	}
 }
 

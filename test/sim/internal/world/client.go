@@ -3,7 +3,6 @@ package world
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,6 +75,11 @@ type Group struct {
 	Bursts Bursts
 	// Zipf is the exponent of the request rates; 0 makes all rates equal. The mean is 10/s.
 	Zipf float64
+	// Subset makes round_robin channels connect to this many of the pods only, chosen by a hash
+	// of pod and channel each time they resolve (gRFC A68). 0: to all.
+	Subset int
+	// Silent clients send no requests.
+	Silent bool
 	// Random places the clients at random instead of evenly.
 	Random bool
 }
@@ -97,6 +101,7 @@ type client struct {
 	first     int32 // PickFirst: the first pod of the last answer
 	channel   int32 // RoundRobin: index of World.channels
 	group     int16
+	flying    int16 // its draining connections with open streams
 	idle      bool
 	long      bool
 }
@@ -119,6 +124,9 @@ func (w *World) addGroup(g int16) {
 		c.key = firstKey + int32(i%keys)
 		c.resolved = w.now - resolveAgain - w.upTo(time.Minute)
 		c.idle = w.rng.Float64() < cfg.IdleShare
+		if cfg.Silent {
+			c.rate = 0
+		}
 		c.long = w.rng.Float64() < cfg.LongShare
 		w.clients = append(w.clients, c)
 	}
@@ -149,20 +157,6 @@ func (w *World) keyNumber(key string) int32 {
 	return int32(i)
 }
 
-// zipfRates returns the requests per second of n clients in descending order. Their mean is 10.
-func zipfRates(n int, exponent float64) []float64 {
-	rates := make([]float64, n)
-	sum := 0.0
-	for i := range rates {
-		rates[i] = math.Pow(float64(i+1), -exponent)
-		sum += rates[i]
-	}
-	for i := range rates {
-		rates[i] *= 10 * float64(n) / sum
-	}
-	return rates
-}
-
 // place connects the clients from index from on, as if they had been connected for a long time.
 func (w *World) place(from int, g *Group) {
 	loads := w.startLoads(g)
@@ -174,7 +168,7 @@ func (w *World) place(from int, g *Group) {
 		}
 		least := w.leastLoaded(loads)
 		if g.Random {
-			least = int(w.land(c, w.versions[0]))
+			least = int(w.choosePod(c, w.versions[0]))
 		}
 		loads[least] += float64(c.rate)
 		c.first = int32(least)
@@ -188,8 +182,8 @@ func (w *World) place(from int, g *Group) {
 func (w *World) placeChannel(i int32, c *client) {
 	c.channel = int32(len(w.channels))
 	var addrs []address
-	for _, p := range w.pods {
-		addrs = append(addrs, address{p.idx, w.acceptOld(i, p)})
+	for _, pod := range w.subset(i, w.versions[0]).pods {
+		addrs = append(addrs, address{pod, w.acceptOld(i, w.pods[pod])})
 	}
 	w.channels = append(w.channels, addrs)
 }
@@ -384,7 +378,7 @@ func (w *World) proxied(c *client) *pod {
 	if pinned := w.pinned[c.key]; affinity && pinned >= 0 && v.has(pinned) {
 		return w.pods[pinned]
 	}
-	p := w.pods[w.land(c, v)]
+	p := w.pods[w.choosePod(c, v)]
 	if affinity {
 		w.pinned[c.key] = p.idx
 	}

@@ -5,7 +5,11 @@
 //
 //	world.go     Config, the event loop, the scripts that change the fleet
 //	heap.go      the queue of events
-//	pod.go       a pod: its loop, its view, its polls, its DNS gate, its end
+//	pod.go       a pod: its loop, its view, its end
+//	poll.go      what pods ask each other
+//	gate.go      a pod's look at DNS
+//	share.go     shares, warm-up, pods that the Service does not list, what a pod reports
+//	flight.go    draining connections with open streams, and handlers that hang
 //	registry.go  a pod's connections and their returns, modelled on internal/conns
 //	net.go       endpoints, DNS, caches, kube-proxies
 //	client.go    clients, and how they reconnect after a GOAWAY

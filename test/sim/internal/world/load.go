@@ -3,6 +3,8 @@ package world
 import (
 	"math"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
 // smoothing is the time constant of a registry's request rates.
@@ -20,12 +22,25 @@ func (w *World) sampleLoads(p *pod) {
 	if !w.cfg.Requests || p.sampled > 0 && w.now-p.sampled < sampleEvery {
 		return
 	}
-	p.sampled, p.sum = w.now, 0
+	last := p.sampled
+	p.sampled, p.sum, p.flying.Load = w.now, 0, 0
+	fade := math.Exp(-float64(w.now-last) / float64(smoothing))
 	for i := range p.infos {
 		info := &p.infos[i]
-		info.Weight = w.weight(w.conns[slotOf(info.ID)].client, info.Opened)
-		if !info.Draining {
+		slot := slotOf(info.ID)
+		factor := 1.0
+		if w.bursts {
+			factor = w.burstMeasured(slot, info.Opened, last, fade)
+		}
+		info.Weight = w.weight(w.conns[slot].client, info.Opened) * factor
+		switch {
+		case !info.Draining:
+			if p.hangs {
+				info.Weight = w.whileHung(p, info, info.Weight)
+			}
 			p.sum += info.Weight
+		case info.Streams > 0:
+			p.flying.Load += info.Weight
 		}
 	}
 }
@@ -35,8 +50,8 @@ func (w *World) sampleLoads(p *pod) {
 // larger the error.
 func (w *World) weight(client int32, opened time.Duration) float64 {
 	rate := float64(w.clients[client].rate)
-	if w.bursts {
-		rate *= w.burstMeasured(client, opened)
+	if rate == 0 {
+		return 0
 	}
 	counted := rate * min(max(w.now-opened, time.Second), 2*smoothing).Seconds()
 	noise := w.cfg.Noise*w.noise(client, 0) + math.Sqrt(3/counted)*w.noise(client, 1<<39)
@@ -61,6 +76,20 @@ func chance(h uint64) float64 {
 	return float64(h)/(1<<63) - 1
 }
 
+// zipfRates returns the requests per second of n clients in descending order. Their mean is 10.
+func zipfRates(n int, exponent float64) []float64 {
+	rates := make([]float64, n)
+	sum := 0.0
+	for i := range rates {
+		rates[i] = math.Pow(float64(i+1), -exponent)
+		sum += rates[i]
+	}
+	for i := range rates {
+		rates[i] *= 10 * float64(n) / sum
+	}
+	return rates
+}
+
 // load is the View.Load of p.
 func (w *World) load(p *pod) float64 {
 	if !w.cfg.Requests {
@@ -71,12 +100,16 @@ func (w *World) load(p *pod) float64 {
 
 // trueLoad is the load that arrives at p, without errors of measurement.
 func (w *World) trueLoad(p *pod) float64 {
-	if !w.cfg.Requests {
-		return float64(p.serving + w.waiting(p))
+	if !w.cfg.Requests && w.cfg.Counted == 0 {
+		return float64(p.serving + p.flying.Connections)
 	}
 	sum := 0.0
 	for i := range p.infos {
-		if c := &p.infos[i]; !c.Draining {
+		if c := &p.infos[i]; !w.counts(c) {
+			continue
+		} else if !w.cfg.Requests {
+			sum++
+		} else {
 			client := w.conns[slotOf(c.ID)].client
 			load := float64(w.clients[client].rate) * (1 + w.cfg.Noise*w.noise(client, 0))
 			if w.bursts {
@@ -86,4 +119,12 @@ func (w *World) trueLoad(p *pod) float64 {
 		}
 	}
 	return sum
+}
+
+// counts reports whether a connection is part of the load that is measured.
+func (w *World) counts(c *plan.Conn) bool {
+	if c.Draining && c.Streams == 0 {
+		return false
+	}
+	return w.cfg.Counted == 0 || int(w.clients[w.conns[slotOf(c.ID)].client].group) < w.cfg.Counted
 }

@@ -19,24 +19,19 @@ const (
 
 // Distribution describes the loads of the pods in the endpoints at one time.
 type Distribution struct {
-	At                   time.Duration // since Begin
-	Pods                 int
-	Mean, Most, Least    float64
-	Over, Under          float64 // the band
+	At                time.Duration // since Begin
+	Pods              int
+	Mean, Most, Least float64
+	// MaxOfMean and MinOfMean are loads in proportion to the pods' shares, over the mean of all
+	// pods or, with zones, of the zone.
 	MaxOfMean, MinOfMean float64
+	// Outside is how far outside its band the worst pod is, and Young the worst of the pods that
+	// are younger than 3 min. They are at most 1 if all are inside.
+	Outside, Young float64
 }
 
 // OfBand is how far outside the band the worst pod is. It is at most 1 if all are inside.
-func (s *Distribution) OfBand() float64 {
-	worst := 0.0
-	if s.Over > 0 {
-		worst = s.Most / s.Over
-	}
-	if s.Under > 0 {
-		worst = max(worst, s.Under/max(s.Least, 1e-9))
-	}
-	return worst
-}
+func (s *Distribution) OfBand() float64 { return s.Outside }
 
 func (s *Distribution) inBand() bool { return s.OfBand() <= 1+1e-9 }
 
@@ -48,6 +43,7 @@ func Below(limit float64) func(*Distribution) bool {
 // GoAway is a GOAWAY that rebalancing sent. It is small, since a run may send a million.
 type GoAway struct {
 	At    time.Duration // since Begin
+	Pod   int32
 	Group int16
 	Why   uint8 // index of Reasons
 }
@@ -68,8 +64,10 @@ type PodVerdict struct {
 	Pod     string
 	Load    float64
 	Streams int
-	Verdict plan.Verdict
-	Why     string
+	// MostShare is the largest part of all connections that it had, over its share of them.
+	MostShare float64
+	Verdict   plan.Verdict
+	Why       string
 }
 
 type metrics struct {
@@ -94,7 +92,13 @@ type metrics struct {
 	arrivals int     // the most connections that a pod accepted within a second
 	maxSum   float64 // of max/mean, over samples
 	samples  int
-	lives    int // World.lives when measuring began
+	lives    int             // World.lives when measuring began
+	warmest  float64         // the largest load of a pod that warms up, over what it should carry
+	peak     float64         // the largest max/mean
+	drained  map[int32]int32 // GOAWAYs by client
+	twice    int             // clients that got a second one
+	emptied  time.Duration   // since when no pod that is out has a connection; -1: one has
+	judged   time.Duration   // since when changes of verdicts are counted
 
 	series []Moment
 }
@@ -116,6 +120,8 @@ func (m *metrics) reset(now time.Duration) {
 	m.goaways, m.longest = m.goaways[:0], 0
 	m.bytesAll, m.worst = 0, Distribution{}
 	m.maxSum, m.samples, m.arrivals = 0, 0, 0
+	m.warmest, m.peak, m.twice, m.emptied, m.judged = 0, 0, 0, -1, now
+	m.drained = map[int32]int32{}
 	clear(m.above)
 }
 
@@ -123,6 +129,14 @@ func (m *metrics) reset(now time.Duration) {
 func (w *World) Measure() {
 	w.m.reset(w.Now())
 	w.m.lives = w.lives
+	for _, p := range w.pods {
+		p.judged, p.overFor, p.mostShare = 0, 0, 0
+	}
+}
+
+// JudgeFromNow counts changes of verdicts from now on only.
+func (w *World) JudgeFromNow() {
+	w.m.judged = w.Now()
 	for _, p := range w.pods {
 		p.judged = 0
 	}
@@ -135,7 +149,7 @@ func (w *World) EvenFrom(t time.Duration) { w.m.evenFrom = t }
 func (w *World) MarkAt(t time.Duration) { w.m.marks = append(w.m.marks, mark{at: t}) }
 
 func (m *metrics) goAway(w *World, c *conn, why reason.Reason) {
-	m.goaways = append(m.goaways, GoAway{w.Now(), w.clients[c.client].group, uint8(slices.Index(Reasons, why))})
+	m.goaways = append(m.goaways, GoAway{w.Now(), c.pod, w.clients[c.client].group, uint8(slices.Index(Reasons, why))})
 }
 
 // arrived counts a connection that p accepts.
@@ -201,27 +215,64 @@ func upTo(bucket int) time.Duration {
 	return time.Duration(8*(part+1)) << size
 }
 
+// level is the load of some pods that the same clients reach, and what they should carry.
+type level struct{ load, share float64 }
+
+// of is what a pod of this share should carry.
+func (l level) of(share float64) float64 { return share * l.load / l.share }
+
 // distribution measures the loads of the pods in the endpoints.
 func (w *World) distribution() Distribution {
-	s := Distribution{At: w.Now(), Least: math.Inf(1)}
+	s := Distribution{At: w.Now(), Least: math.Inf(1), MinOfMean: math.Inf(1)}
+	w.levels = w.levels[:0]
+	for range max(w.cfg.Zones, 1) {
+		w.levels = append(w.levels, level{})
+	}
 	for _, p := range w.pods {
-		if !p.ready || p.dead || p.unsteady {
+		if !p.measured() {
 			continue
 		}
-		load := w.trueLoad(p)
+		p.load = w.trueLoad(p)
 		s.Pods++
-		s.Mean += load
-		s.Most, s.Least = max(s.Most, load), min(s.Least, load)
+		s.Mean += p.load
+		s.Most, s.Least = max(s.Most, p.load), min(s.Least, p.load)
+		l := &w.levels[w.group(p)]
+		l.load, l.share = l.load+p.load, l.share+w.share(p)
 	}
 	if s.Pods == 0 {
 		return Distribution{At: w.Now()}
 	}
 	s.Mean /= float64(s.Pods)
-	s.Over, s.Under = Band(s.Mean, !w.cfg.Requests)
-	if s.Mean > 0 {
-		s.MaxOfMean, s.MinOfMean = s.Most/s.Mean, s.Least/s.Mean
+	for _, p := range w.pods {
+		if p.measured() {
+			w.compare(&s, p)
+		}
+	}
+	if s.Mean == 0 {
+		s.MinOfMean = 0
 	}
 	return s
+}
+
+// measured reports whether the load of p counts.
+func (p *pod) measured() bool { return p.ready && !p.dead && !p.unsteady }
+
+// compare compares the load of p with what it should carry.
+func (w *World) compare(s *Distribution, p *pod) {
+	due := w.levels[w.group(p)].of(w.share(p))
+	if due == 0 {
+		return
+	}
+	s.MaxOfMean, s.MinOfMean = max(s.MaxOfMean, p.load/due), min(s.MinOfMean, p.load/due)
+	over, under := Band(due, !w.cfg.Requests)
+	outside := max(p.load/over, under/max(p.load, 1e-9))
+	s.Outside = max(s.Outside, outside)
+	if p.begun > 0 && w.now-p.begun < 3*time.Minute {
+		s.Young = max(s.Young, outside)
+	}
+	if warm := w.warm(p); warm < 1 {
+		w.m.warmest = max(w.m.warmest, p.load/due)
+	}
 }
 
 // Band returns the band around a mean: the range of load that is left alone. whole is set where
@@ -240,6 +291,7 @@ func (w *World) sample() {
 	s := w.distribution()
 	m.last = s
 	m.maxSum += s.MaxOfMean
+	m.peak = max(m.peak, s.MaxOfMean)
 	m.samples++
 	if !w.cfg.Bound(&s) {
 		m.outside = s.At
@@ -255,6 +307,7 @@ func (w *World) sample() {
 		}
 	}
 	w.trackPeaks(&s)
+	w.trackPods()
 	if w.cfg.Series {
 		m.series = append(m.series, w.moment(&s))
 	}
@@ -263,7 +316,7 @@ func (w *World) sample() {
 // trackPeaks records for how long each pod has had more than twice the mean.
 func (w *World) trackPeaks(s *Distribution) {
 	m := &w.m
-	if s.MaxOfMean <= 2 {
+	if s.Most <= 2*s.Mean {
 		clear(m.above)
 		return
 	}

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -20,6 +21,7 @@ func (w *World) SetReady(i int, ready bool) {
 		return
 	}
 	p.ready, p.unlisted, p.unsteady = ready, !ready, true
+	w.says(p, fmt.Sprintf("readiness probe: %v", ready))
 	w.endpointsChanged()
 }
 
@@ -28,7 +30,9 @@ func (w *World) SetReady(i int, ready bool) {
 func (w *World) Crash(i int, down time.Duration) {
 	p := w.pods[i]
 	w.exit(p)
+	w.says(p, "crashes")
 	p.ready, p.unlisted, p.unsteady = false, false, true
+	p.starting = true // Kubernetes goes on listing it, as one that is not ready
 	w.endpointsChanged()
 	w.after(down, func() { w.restart(p, 2*time.Second) })
 }
@@ -37,16 +41,29 @@ func (w *World) Crash(i int, down time.Duration) {
 func (w *World) restart(p *pod, ready time.Duration) {
 	fresh := w.blankPod(p.idx, w.now)
 	fresh.tickNo, fresh.gate.set, fresh.starts = p.tickNo, p.gate.set+1, p.starts+1
-	fresh.bytes, fresh.judged, fresh.unsteady = p.bytes, p.judged, p.unsteady
+	fresh.bytes, fresh.judged, fresh.unsteady, fresh.overFor = p.bytes, p.judged, p.unsteady, p.overFor
 	*p = *fresh
+	p.starting = true
+	w.endpointsChanged()
 	w.startLoops(p, w.now)
 	starts := p.starts
 	w.after(ready, func() {
-		if p.alive() && p.starts == starts {
-			p.ready = true
-			w.endpointsChanged()
+		if p.starts == starts {
+			w.becomesReady(p)
 		}
 	})
+}
+
+// RollQuickly replaces all pods one by one: a new pod is ready within every, an old one stops gap
+// later, and the next new one begins. It returns the time since Begin at which the last one stops.
+func (w *World) RollQuickly(every, gap time.Duration) time.Duration {
+	old := w.Alive()
+	for i, pod := range old {
+		at := every * time.Duration(i)
+		w.after(at, func() { w.StartIn(every - gap) })
+		w.after(at+every, func() { w.Stop(pod) })
+	}
+	return w.Now() + time.Duration(len(old))*every
 }
 
 // RollBatches replaces all pods, n at a time: once per every n new pods become ready, and then
@@ -80,7 +97,12 @@ func (w *World) RollInPlace(every, ready time.Duration) time.Duration {
 }
 
 // Blind hides the membership from all pods for d.
-func (w *World) Blind(d time.Duration) { w.blindUntil = w.now + d }
+func (w *World) Blind(d time.Duration) {
+	w.blindUntil = w.now + d
+	if w.cfg.Transcript != nil {
+		w.cfg.Transcript(w.Now(), "all", fmt.Sprintf("the membership cannot be read for %v", d))
+	}
+}
 
 // seenBy is the membership as p sees it. It must have seen one.
 func (w *World) seenBy(p *pod) *version {

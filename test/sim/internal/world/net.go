@@ -2,6 +2,7 @@ package world
 
 import (
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -32,6 +33,8 @@ type Net struct {
 	// Partial, if not 0, is the number of pods in an answer of DNS, chosen at random for each
 	// answer. With ViewEvery, pods read their membership from such answers too.
 	Partial int
+	// HidesStarting makes the endpoints list the ready pods only, as DNS does.
+	HidesStarting bool
 	// Split, if not 0, is the number of the youngest pods that one of two DNS servers lacks.
 	// Each answer comes from one of the two by chance.
 	Split int
@@ -53,15 +56,25 @@ func (n Net) withDefaults() Net {
 	return n
 }
 
-// version is a state of the endpoints: the ready pods, sorted.
+// version is a state of the endpoints: the ready pods, sorted, and how many others there are.
 type version struct {
-	pods []int32
-	ids  []string
+	pods                  []int32
+	ids                   []string
+	starting, terminating int
+	zones                 map[string]string
 }
 
 func (v *version) has(p int32) bool {
 	_, found := slices.BinarySearch(v.pods, p)
 	return found
+}
+
+// others is the number of pods besides p.
+func (v *version) others(p int32) int {
+	if v.has(p) {
+		return len(v.pods) - 1
+	}
+	return len(v.pods)
 }
 
 // dnsEntry is the answer of the authoritative server from at on.
@@ -83,12 +96,30 @@ func (w *World) openNet() {
 func (w *World) readyPods() *version {
 	v := &version{}
 	for _, p := range w.pods {
-		if p.ready {
+		switch {
+		case p.ready:
 			v.pods = append(v.pods, p.idx)
 			v.ids = append(v.ids, p.id)
+		case p.starting:
+			v.starting++
+		case p.stopping && !p.dead:
+			v.terminating++
 		}
 	}
+	v.zones = w.hints(v)
 	return v
+}
+
+// hints returns the zone of each pod, as the hints of EndpointSlices do; nil without zones.
+func (w *World) hints(v *version) map[string]string {
+	if w.cfg.Zones == 0 {
+		return nil
+	}
+	zones := make(map[string]string, len(v.ids))
+	for i, id := range v.ids {
+		zones[id] = "zone-" + strconv.Itoa(w.zoneOf(v.pods[i]))
+	}
+	return zones
 }
 
 // endpointsChanged makes the endpoint controller publish a new version shortly.
@@ -149,7 +180,7 @@ func (w *World) answer(v *version) *version {
 		slices.Sort(keep)
 		return v.only(keep)
 	case net.Split > 0 && net.Split < n && w.rng.IntN(2) == 0:
-		return &version{v.pods[:n-net.Split], v.ids[:n-net.Split]}
+		return &version{pods: v.pods[:n-net.Split], ids: v.ids[:n-net.Split]}
 	}
 	return v
 }

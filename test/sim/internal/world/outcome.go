@@ -56,6 +56,19 @@ type Result struct {
 	// VerdictChanges is how often an hour the verdict of a pod changes, for the pod where it
 	// does so most often.
 	VerdictChanges float64
+	// Peak is the largest max/mean of all samples.
+	Peak float64
+	// Warmest is the largest load of a pod that warms up, over what it should carry at the time.
+	Warmest float64
+	// Twice is the number of clients that got more than one GOAWAY.
+	Twice int
+	// Gone is how long after Measure the pods that the Service no longer lists had no connection
+	// left. It is negative if they have some.
+	Gone time.Duration
+	// OverLimit is the longest time that a pod was above Config.Limit, in all.
+	OverLimit time.Duration
+	// Outs are the verdicts of the pods that the Service no longer lists.
+	Outs []PodVerdict
 	// Series has every sample if Config.Series is set.
 	Series []Moment
 }
@@ -88,6 +101,10 @@ func (w *World) Result() *Result {
 	}
 	alive := 0
 	for _, p := range w.pods {
+		r.OverLimit = max(r.OverLimit, p.overFor)
+		if p.alive() && p.unlisted {
+			r.Outs = append(r.Outs, w.verdictOf(p))
+		}
 		if !p.alive() || !p.ready {
 			continue
 		}
@@ -95,14 +112,29 @@ func (w *World) Result() *Result {
 		if w.plain(p) {
 			continue
 		}
-		r.VerdictChanges = max(r.VerdictChanges, float64(p.judged)/(w.Now()-m.from).Hours())
-		r.Verdicts = append(r.Verdicts, PodVerdict{p.id, w.trueLoad(p), p.streams(), p.verdict, p.why})
+		r.VerdictChanges = max(r.VerdictChanges, float64(p.judged)/(w.Now()-m.judged).Hours())
+		r.Verdicts = append(r.Verdicts, w.verdictOf(p))
 	}
 	if took := w.Now() - m.from; took > 0 && alive > 0 {
 		r.Bytes = m.bytesAll / took.Seconds() / float64(alive)
 	}
 	w.countShapes(r)
 	return r
+}
+
+func (w *World) verdictOf(p *pod) PodVerdict {
+	return PodVerdict{p.id, w.trueLoad(p), p.streams(), p.mostShare, p.verdict, p.why}
+}
+
+// From counts the GOAWAYs of the pods from number pod on.
+func (r *Result) From(pod int) int {
+	n := 0
+	for i := range r.GoAways {
+		if int(r.GoAways[i].Pod) >= pod {
+			n++
+		}
+	}
+	return n
 }
 
 // MostIn is the largest number of GOAWAYs within any span of length d.
@@ -147,6 +179,10 @@ const pinnedFrom = 3
 func (w *World) countShapes(r *Result) {
 	m := &w.m
 	r.MeanMax = m.maxSum / float64(max(m.samples, 1))
+	r.Peak, r.Warmest, r.Twice, r.Gone = m.peak, m.warmest, m.twice, -1
+	if m.emptied >= 0 {
+		r.Gone = m.emptied - m.from
+	}
 	r.Lives, r.Arrivals = w.lives-m.lives, m.arrivals
 	r.ZoneMax, r.ZoneMin = w.zones()
 	for _, p := range w.pods {
@@ -160,8 +196,8 @@ func (w *World) countShapes(r *Result) {
 			}
 		}
 	}
-	for _, addrs := range w.channels {
-		if w.lacks(addrs) {
+	for i := range w.clients {
+		if c := &w.clients[i]; w.cfg.Groups[c.group].Kind == RoundRobin && w.lacks(int32(i)) {
 			r.Unreached++
 		}
 	}
@@ -178,10 +214,12 @@ func (p *pod) streams() int {
 	return n
 }
 
-// lacks reports whether a channel has no connection to some ready pod.
-func (w *World) lacks(addrs []address) bool {
-	for _, p := range w.pods {
-		if a := find(addrs, p.idx); p.ready && !p.dead && (a == nil || a.conn < 0) {
+// lacks reports whether a channel has no connection to some ready pod, of those that it would
+// choose today.
+func (w *World) lacks(i int32) bool {
+	addrs := w.channels[w.clients[i].channel]
+	for _, p := range w.subset(i, w.readyPods()).pods {
+		if a := find(addrs, p); !w.pods[p].dead && (a == nil || a.conn < 0) {
 			return true
 		}
 	}

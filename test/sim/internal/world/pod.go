@@ -1,17 +1,16 @@
 package world
 
 import (
-	"slices"
 	"time"
 
-	"github.com/evenkeel-go/evenkeel/internal/lookup"
 	"github.com/evenkeel-go/evenkeel/internal/peerview"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // manyPods is the number of members above which a pod builds its map of uptimes only during a
-// growth, and at most every 5 s. The map costs more than planning.
+// growth. The map costs more than planning, so pods at rest and pods of a large fleet renew it at
+// most every 5 s.
 const manyPods = 100
 
 // pod runs the planning code as rebalance.Balancer does.
@@ -19,8 +18,14 @@ type pod struct {
 	idx      int32
 	id       string
 	begun    time.Duration
-	starts   int32 // how often it began again; the loops of an earlier process end
-	ready    bool  // passes its readiness probe
+	servedAt time.Duration // when the Service first listed it; 0: it has not
+	listedAt time.Duration // when it last did
+	starts   int32         // how often it began again; the loops of an earlier process end
+	ready    bool          // passes its readiness probe
+	starting bool          // has an address, and is not ready yet
+	listed   bool          // the Service has listed it
+	out      bool          // it is not listed any more, and knows it
+	hangs    bool          // its handlers hang
 	stopping bool
 	dead     bool
 	unlisted bool // serves although it is not ready: its readiness flips
@@ -31,6 +36,9 @@ type pod struct {
 	sum     float64       // the sum of the weights, as of the last sample
 	sampled time.Duration // when the last sample was taken
 	serving int
+	flying  plan.Flight // without Oldest
+	flights []flight    // the oldest first; some may have landed
+	hungAt  time.Duration
 	keys    map[int32]*keyState // of keys with draining connections or recent drains
 	recent  []recentDrain
 	returns plan.Returns
@@ -43,10 +51,10 @@ type pod struct {
 	lastTick time.Duration
 	resting  bool
 
-	version int32              // of the membership; -1: none yet
-	partial *version           // what the last answer of DNS had of version; nil: all of it
-	reports []peerview.Summary // by pod; the latest of each
-	unready int                // the number of reports of unready pods
+	version int32    // of the membership; -1: none yet
+	partial *version // what the last answer of DNS had of version; nil: all of it
+	reports []report // by pod; the latest of each
+	unready int      // the number of reports of unready pods
 	polls   []polledReport
 	rota    peerview.Rota[int32]
 	members []string // a buffer for the ready pods of version, if some are not ready
@@ -63,26 +71,18 @@ type pod struct {
 	// arrived is how many connections it accepted within the second that began at arrivedIn.
 	arrived   int
 	arrivedIn time.Duration
-	judged    int // how often the verdict changed since Measure
+	load      float64       // as last measured
+	overFor   time.Duration // how long it was above Config.Limit since Measure
+	mostShare float64       // the largest part that it had of the connections, over its share
+	judged    int           // how often the verdict changed since Measure
 }
 
 type polledReport struct {
 	pod int32 // -1: no answer
-	r   peerview.Summary
+	r   report
 }
 
 func (p *pod) alive() bool { return !p.stopping && !p.dead }
-
-// gate is a pod's look at DNS: the state that ships, and the pods that it waits for.
-type gate struct {
-	lookup.GateState
-
-	set    int32 // counts the changes of wanted
-	wanted []string
-}
-
-// dnsTrip is the time from a lookup to its answer.
-const dnsTrip = 2 * time.Millisecond
 
 // The code that ships takes times of day, and the simulation counts from an epoch.
 var epoch = time.Unix(0, 0)
@@ -145,10 +145,7 @@ func (w *World) tick(p *pod) {
 	begin := w.m.clock()
 	p.state, step = w.cfg.Next(p.state, v, &w.cfg.Policy)
 	w.m.planTook(w.m.clock() - begin)
-	if p.verdict != step.Verdict {
-		p.judged++
-	}
-	p.verdict, p.why = step.Verdict, step.Why
+	w.recordStep(p, &step)
 	for i := range step.Drains {
 		w.drainPlanned(p, &step.Drains[i])
 	}
@@ -178,20 +175,18 @@ func (w *World) rests() bool { return w.cfg.RestTick > 0 && w.now >= Begin+w.cfg
 // viewOf returns the pod's View. It is reused at the next tick of any pod.
 func (w *World) viewOf(p *pod) *plan.View {
 	v := &w.view
-	*v = plan.View{Now: w.now, Counts: p.counts, Load: w.load(p), Serving: p.serving, Returns: p.returns}
+	*v = plan.View{Now: w.now, Counts: p.counts, Load: w.load(p), Serving: p.serving, Returns: p.returns, InFlight: w.inFlight(p)}
 	v.Members, v.Stale = w.membersOf(p)
 	v.Overloaded = w.overloaded(p)
-	for _, m := range v.Members {
-		if m == p.id {
-			v.Self = m
-		}
-	}
+	v.Warm = w.warm(p)
+	v.Share = w.capacity(p) * v.Warm
 	if v.Stale != "" {
 		return v
 	}
+	w.addEndpoints(p, v)
 	busy := p.state.Growing(v.Members)
 	if busy || len(v.Members) < manyPods {
-		v.Uptime = w.uptimes(p)
+		v.Uptime = w.uptimes(p, busy)
 	}
 	v.Peers = w.peersOf(p, v.Members)
 	w.lookAtDNS(p, v, busy)
@@ -210,7 +205,8 @@ func (w *World) membersOf(p *pod) (members []string, stale string) {
 		return nil, "the membership cannot be read"
 	}
 	v := w.seenBy(p)
-	if !v.has(p.idx) {
+	w.noticeListing(p, v)
+	if !v.has(p.idx) && !p.out {
 		return nil, "the membership does not list this pod"
 	}
 	if p.unready == 0 {
@@ -234,9 +230,9 @@ func (w *World) reportedUnready(p *pod, other int32) bool {
 }
 
 // uptimes returns how long each pod has served, for the pods that have reported.
-func (w *World) uptimes(p *pod) map[string]time.Duration {
+func (w *World) uptimes(p *pod, busy bool) map[string]time.Duration {
 	v := w.seenBy(p)
-	if len(v.pods) > manyPods && p.uptimeFor == p.version && w.now-p.uptimeAt < 5*time.Second {
+	if (len(v.pods) > manyPods || !busy) && p.uptimeFor == p.version && w.now-p.uptimeAt < 5*time.Second {
 		return p.uptime
 	}
 	clear(p.uptime)
@@ -263,7 +259,8 @@ func (w *World) peersOf(p *pod, members []string) []plan.Peer {
 		if other == p.idx || int(other) >= len(p.reports) {
 			continue
 		}
-		if peer, ok := p.reports[other].Peer(v.ids[i], w.now); ok {
+		if peer, ok := p.reports[other].peer(v.ids[i], w.now); ok {
+			peer.OtherSalt = w.salt(w.pods[other]) != w.salt(p)
 			w.peers = append(w.peers, peer)
 		}
 	}
@@ -286,206 +283,6 @@ func (w *World) lookAtMembers(p *pod, starts int32) {
 	w.push(evLook, w.now+w.cfg.Net.ViewEvery, p.idx, p.starts)
 }
 
-// lookAtDNS makes the gate wait for the current members and copies its state to the View.
-func (w *World) lookAtDNS(p *pod, v *plan.View, busy bool) {
-	g := &p.gate
-	if !busy {
-		g.wanted = nil
-		v.Gate = plan.Gate{Needed: true, Why: "DNS has not answered yet"}
-		return
-	}
-	if !slices.Equal(g.wanted, v.Members) {
-		g.set, g.wanted = g.set+1, w.kept(p, v.Members)
-		g.Reset(len(g.wanted), w.clock())
-		w.push(evGate, w.now+dnsTrip, p.idx, g.set)
-	}
-	v.Gate = plan.Gate{Needed: true, Open: g.Open(), Why: "DNS lacks pods"}
-	if g.Open() {
-		v.Gate.OpenSince = g.OpenSince().Sub(epoch)
-	}
-}
-
-// kept returns members in memory that outlasts this tick.
-func (w *World) kept(p *pod, members []string) []string {
-	if p.unready == 0 {
-		return members // the slice of the version
-	}
-	return slices.Clone(members)
-}
-
-func (w *World) gateLooks(p *pod, set int32) {
-	g := &p.gate
-	if set != g.set || g.wanted == nil || p.dead {
-		return
-	}
-	if g.Record(containsAll(w.answer(w.authoritative()).ids, g.wanted), w.clock()) {
-		w.poke(p)
-	}
-	w.push(evGate, w.now+g.Pace(w.clock()), p.idx, set)
-}
-
-// containsAll reports whether all contains every element of some. Both are sorted.
-func containsAll(all, some []string) bool {
-	i := 0
-	for _, s := range some {
-		for i < len(all) && all[i] < s {
-			i++
-		}
-		if i == len(all) || all[i] != s {
-			return false
-		}
-	}
-	return true
-}
-
-// poll requests reports from some of the peers.
-func (w *World) poll(p *pod, starts int32) {
-	if p.dead || starts != p.starts {
-		return
-	}
-	every := peerview.PollEvery
-	if w.rests() && p.resting {
-		every = w.cfg.RestTick
-	}
-	w.push(evPoll, w.now+every, p.idx, p.starts)
-	w.askTotals(p)
-	if len(p.polls) > 0 {
-		w.push(evPolled, w.now+w.cfg.Net.ReportDelay, p.idx, 0)
-	}
-}
-
-// pollNow polls without delay, for a pod at rest.
-func (w *World) pollNow(p *pod) {
-	w.askTotals(p)
-	w.polled(p)
-}
-
-func (w *World) askTotals(p *pod) {
-	p.polls = p.polls[:0]
-	if p.version < 0 {
-		return
-	}
-	for len(p.reports) < len(w.pods) {
-		p.reports = append(p.reports, peerview.Summary{})
-	}
-	v := w.seenBy(p)
-	p.rota.Next(v.pods, len(v.pods)-1, w.rng.Shuffle, func(other int32) bool {
-		member := other != p.idx && v.has(other)
-		if member {
-			w.askTotal(p, w.pods[other])
-		}
-		return member
-	})
-}
-
-func (w *World) askTotal(p, q *pod) {
-	w.m.polled(p, q)
-	if w.silent(q) || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss {
-		p.polls = append(p.polls, polledReport{pod: -1})
-		return
-	}
-	p.polls = append(p.polls, polledReport{q.idx, peerview.Summary{
-		Load: w.load(q), Ready: !q.stopping, Reaching: q.state.Reaching(), Overloaded: q.hot,
-	}})
-	if w.cfg.Report != nil {
-		w.cfg.Report(int(q.idx), &p.polls[len(p.polls)-1].r)
-	}
-}
-
-func (w *World) polled(p *pod) {
-	if p.dead {
-		return
-	}
-	for i := range p.polls {
-		got := &p.polls[i]
-		if got.pod < 0 {
-			continue
-		}
-		old := &p.reports[got.pod]
-		if old.At > 0 && !old.Ready {
-			p.unready--
-		}
-		if !got.r.Ready {
-			p.unready++
-		}
-		*old = got.r
-		old.At = w.now
-	}
-	p.polls = p.polls[:0]
-}
-
-// sendQuery sends the questions of a Query, once.
-func (w *World) sendQuery(p *pod, q *plan.Query) {
-	if p.query != nil && p.query.ID == q.ID {
-		return
-	}
-	p.query, p.counts = q, nil
-	took := w.between(2*time.Millisecond, 10*time.Millisecond) + w.cfg.Net.ReportDelay
-	for _, pod := range sortedPods(q) {
-		if other := w.byID(p, pod); other == nil || w.silent(other) {
-			took = peerview.QueryTimeout
-		}
-	}
-	w.push(evAnswers, w.now+took, p.idx, int32(q.ID))
-}
-
-func (w *World) answersArrive(p *pod, id int32) {
-	q := p.query
-	if p.dead || q == nil || int32(q.ID) != id {
-		return
-	}
-	counts := &plan.Counts{Query: q.ID, ByPod: map[string]map[string]int{}, SingleHomed: map[string]bool{}}
-	for _, pod := range sortedPods(q) {
-		other := w.byID(p, pod)
-		w.m.queried(p, other, len(q.Keys[pod]))
-		if other == nil || w.silent(other) || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss {
-			continue
-		}
-		if w.salt(other) != w.salt(p) { // none of the hashes means anything to it
-			counts.ByPod[pod] = map[string]int{}
-			continue
-		}
-		counts.ByPod[pod] = w.countsOf(other, q.Keys[pod])
-		for _, key := range q.Keys[pod] {
-			if other.state.SingleHomed()[key] {
-				counts.SingleHomed[key] = true
-			}
-		}
-	}
-	p.counts = counts
-	w.poke(p)
-}
-
-func sortedPods(q *plan.Query) []string {
-	pods := make([]string, 0, len(q.Keys))
-	for pod := range q.Keys {
-		pods = append(pods, pod)
-	}
-	slices.Sort(pods)
-	return pods
-}
-
-// byID returns the pod with this ID if it is in p's version of the membership, or nil.
-func (w *World) byID(p *pod, id string) *pod {
-	if p.version < 0 {
-		return nil
-	}
-	v := w.seenBy(p)
-	if i, found := slices.BinarySearch(v.ids, id); found {
-		return w.pods[v.pods[i]]
-	}
-	return nil
-}
-
-func (w *World) countsOf(p *pod, keys []string) map[string]int {
-	counts := make(map[string]int, len(keys))
-	for _, key := range keys {
-		serving, _ := w.countKey(p, w.keyNumber(key))
-		counts[key] = int(serving)
-	}
-	return counts
-}
-
 // drainPlanned drains a connection for rebalancing, unless it is gone or draining already.
 func (w *World) drainPlanned(p *pod, d *plan.Drain) {
 	slot := slotOf(d.ID)
@@ -494,6 +291,7 @@ func (w *World) drainPlanned(p *pod, d *plan.Drain) {
 		return
 	}
 	w.m.goAway(w, c, d.Reason)
+	w.m.drainedOf(c.client)
 	w.drain(slot, d.Reason)
 }
 
@@ -504,8 +302,8 @@ func (w *World) drain(slot int32, why reason.Reason) {
 	c := &w.conns[slot]
 	cl := &w.clients[c.client]
 	ends := w.between(5*time.Millisecond, 100*time.Millisecond)
-	if cl.long {
-		ends = w.cfg.Groups[cl.group].LongFor
+	if w.info(c).Streams > 0 {
+		ends = w.streamsLast(cl)
 	}
 	w.events.push(event{at: w.now + ends, kind: evClose, a: slot, c: c.serial})
 	if !w.waits(slot) {
@@ -517,7 +315,9 @@ func (w *World) drain(slot int32, why reason.Reason) {
 const drainWindow = 5 * time.Second
 
 func (w *World) stop(p *pod) {
-	p.stopping, p.ready = true, false
+	p.stopping, p.ready, p.starting = true, false, false
+	w.setOut(p, false)
+	w.says(p, "stops")
 	w.endpointsChanged()
 	delay := w.between(time.Second, 2*time.Second)
 	w.after(delay, func() {
@@ -539,7 +339,11 @@ func (w *World) drainAtShutdown(slot int32, serial uint64) {
 
 // exit ends a pod: it closes the remaining connections.
 func (w *World) exit(p *pod) {
-	p.dead = true
+	p.dead, p.starting = true, false
+	w.setOut(p, false)
+	if p.stopping {
+		w.endpointsChanged()
+	}
 	for len(p.infos) > 0 {
 		info := p.infos[len(p.infos)-1]
 		client, waits := w.conns[slotOf(info.ID)].client, w.waits(slotOf(info.ID))

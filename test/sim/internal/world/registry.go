@@ -99,7 +99,7 @@ func (w *World) accept(client int32, p *pod) int32 {
 	}
 	w.heads[cl.key] = slot
 	info := plan.Conn{ID: idOf(w.serial, slot), Key: w.keyAt(p, cl.key), Opened: w.now, Weight: 1}
-	if cl.long {
+	if cl.long && cl.flying == 0 {
 		info.Streams = 1
 	}
 	p.serving++
@@ -168,6 +168,7 @@ func (w *World) markDraining(slot int32, why reason.Reason) {
 	key := w.clients[c.client].key
 	k := w.keyOn(p, key)
 	w.info(c).Draining = true
+	w.takeOff(slot)
 	p.sum -= w.info(c).Weight
 	p.serving--
 	k.serving--
@@ -235,6 +236,7 @@ func (p *pod) forget(key int32, k *keyState) {
 
 // remove closes a connection and frees its slot.
 func (w *World) remove(slot int32) {
+	w.land(slot)
 	c := &w.conns[slot]
 	p := w.pods[c.pod]
 	key := w.clients[c.client].key

@@ -1,7 +1,9 @@
 package world
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -43,26 +45,40 @@ func (w *World) burst(client int32) float64 {
 	return rate
 }
 
-// burstMeasured is the mean factor since opened, with the last 30 s counting most, as a pod's
-// registry measures it.
-func (w *World) burstMeasured(client int32, opened time.Duration) float64 {
-	if w.cfg.Groups[w.clients[client].group].Bursts.On == 0 {
+// smoothed is a mean over time in which the past fades away.
+type smoothed struct{ sum, weight float64 }
+
+// add adds a value that lasted while the past faded by the given factor.
+func (s *smoothed) add(value, fade float64) {
+	s.sum = s.sum*fade + value*(1-fade)
+	s.weight = s.weight*fade + 1 - fade
+}
+
+// burstMeasured is the mean factor of a connection since it was opened, with the last 30 s counting
+// most, as a pod's registry measures it. Since the pod's last sample the past has faded by fade.
+func (w *World) burstMeasured(slot int32, opened, last time.Duration, fade float64) float64 {
+	for len(w.measured) < len(w.conns) {
+		w.measured = append(w.measured, smoothed{})
+	}
+	m, client := &w.measured[slot], w.conns[slot].client
+	b := &w.cfg.Groups[w.clients[client].group].Bursts
+	if b.On == 0 {
 		return 1
 	}
-	b := &w.cfg.Groups[w.clients[client].group].Bursts
-	opened = max(opened, w.now-6*smoothing) // what was before weighs less than 1 %
-	if opened >= w.now {
-		return w.burst(client)
+	rate, begin := w.slotAt(client, b, w.now)
+	if last == 0 || opened >= last { // the first sample
+		age := min(w.now-opened, 6*smoothing) // what was before weighs less than 1 %
+		*m = smoothed{}
+		m.add(rate, math.Exp(-float64(max(age, time.Millisecond))/float64(smoothing)))
+		return rate
 	}
-	weight := func(t time.Duration) float64 { return math.Exp(-float64(w.now-t) / float64(smoothing)) }
-	sum, end := 0.0, w.now
-	for end > opened {
-		rate, begin := w.slotAt(client, b, end-1)
-		begin = max(begin, opened)
-		sum += rate * (weight(end) - weight(begin))
-		end = begin
+	if begin > last {
+		before, _ := w.slotAt(client, b, last)
+		part := float64(begin-last) / float64(w.now-last)
+		rate = before*part + rate*(1-part)
 	}
-	return sum / (1 - weight(opened))
+	m.add(rate, fade)
+	return m.sum / m.weight
 }
 
 // planEnd schedules the end of a client, if its group lives for a limited time.
@@ -112,15 +128,33 @@ func (w *World) newAnswer(i int32) {
 		w.newFirst(i, v)
 		return
 	}
-	w.newAddresses(i, v)
+	w.newAddresses(i, w.subset(i, v))
+}
+
+// subset returns those pods of v that client i connects to. Like grpc-go's random subsetting, it
+// hashes each pod with a seed of the channel, and takes those of the lowest hashes.
+func (w *World) subset(i int32, v *version) *version {
+	n := w.cfg.Groups[w.clients[i].group].Subset
+	if n == 0 || n >= len(v.pods) {
+		return v
+	}
+	at := make([]int, len(v.pods))
+	for k := range at {
+		at[k] = k
+	}
+	hash := func(k int) float64 { return chance(w.cfg.Seed<<40 ^ uint64(i)<<20 ^ uint64(v.pods[k])) }
+	slices.SortFunc(at, func(a, b int) int { return cmp.Compare(hash(a), hash(b)) })
+	at = at[:n]
+	slices.Sort(at)
+	return v.only(at)
 }
 
 // zoneOf is the zone of a pod, from 1 on.
 func (w *World) zoneOf(pod int32) int { return int(pod)%w.cfg.Zones + 1 }
 
-// land returns the pod of v that kube-proxy picks: any, or one in the zone of the client if that
+// choosePod returns the pod of v that kube-proxy picks: any, or one in the zone of the client if that
 // zone has one (trafficDistribution: PreferSameZone with hints in force).
-func (w *World) land(c *client, v *version) int32 {
+func (w *World) choosePod(c *client, v *version) int32 {
 	zone := w.cfg.Groups[c.group].Zone
 	if w.cfg.Attract != nil {
 		return w.attracted(v)

@@ -3,6 +3,7 @@ package world
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/peerview"
@@ -60,6 +61,20 @@ type Config struct {
 	Limit int
 	// Salt returns the salt with which a pod hashes keys; nil: all have the same.
 	Salt func(pod int) int
+	// Share returns the capacity of a pod, such as its cores; nil: all pods are alike. kube-proxy
+	// does not know it.
+	Share func(pod int) float64
+	// Warmup is how long a new pod takes to warm up (rebalance.warmup); 0: no time.
+	Warmup time.Duration
+	// EndStreams is how long after its GOAWAY a connection's long streams are ended politely;
+	// 0: never.
+	EndStreams time.Duration
+	// Counted, if not 0, is the number of groups, the first ones, whose connections make the
+	// loads that are measured. Pods do not tell groups apart.
+	Counted int
+	// Transcript, if not nil, gets a line for each decision, each verdict that is new, and each
+	// change of the fleet.
+	Transcript func(at time.Duration, pod, what string)
 	// Plain reports whether a pod serves without evenkeel; nil: none does.
 	Plain func(pod int) bool
 	// Report changes what a pod tells the others: a pod of another version leaves fields out,
@@ -85,24 +100,28 @@ type World struct {
 	proxies  []int32 // the version that each node's kube-proxy has applied
 	caches   []time.Duration
 
-	conns   []conn
-	free    []int32
-	serial  uint64
-	keys    []string
-	heads   []int32 // per key: its first connection
-	pinned  []int32 // per key: the pod of session affinity
-	clients []client
+	conns []conn
+	free  []int32
+	// measured are the burst factors of each of conns, if there are bursts.
+	measured []smoothed
+	serial   uint64
+	keys     []string
+	heads    []int32 // per key: its first connection
+	pinned   []int32 // per key: the pod of session affinity
+	clients  []client
 	// channels are the addresses of each round_robin client, sorted by pod.
 	channels [][]address
 
 	blindUntil time.Duration // no pod can read the membership before
+	outPods    int           // that know that the Service does not list them
 	bursts     bool          // whether a group has Bursts
 	lazy       bool          // whether a group is Lazy
 	lives      int           // clients that ended
 
-	view  plan.View // reused at each tick
-	peers []plan.Peer
-	m     metrics
+	levels []level   // reused for each sample
+	view   plan.View // reused at each tick
+	peers  []plan.Peer
+	m      metrics
 }
 
 // New makes a world.
@@ -127,7 +146,8 @@ func New(cfg Config) *World {
 		w.lazy = w.lazy || cfg.Groups[i].Lazy
 	}
 	for range cfg.Pods {
-		w.newPod(0).ready = true
+		p := w.newPod(0)
+		p.ready, p.listed = true, true
 	}
 	w.openNet()
 	for _, p := range w.pods {
@@ -243,13 +263,32 @@ func (w *World) Start() int { return w.StartIn(w.between(w.cfg.Ready/3, w.cfg.Re
 func (w *World) StartIn(d time.Duration) int {
 	p := w.newPod(w.now)
 	w.startLoops(p, w.now)
-	w.after(d, func() {
-		if p.alive() {
-			p.ready = true
-			w.endpointsChanged()
-		}
-	})
+	w.after(min(d/2, w.between(100*time.Millisecond, time.Second)), func() { w.getsAddress(p) })
+	w.after(d, func() { w.becomesReady(p) })
 	return int(p.idx)
+}
+
+// getsAddress puts a pod that is not ready yet into the endpoints.
+func (w *World) getsAddress(p *pod) {
+	if p.alive() && !p.starting && !p.ready {
+		p.starting = true
+		w.endpointsChanged()
+	}
+}
+
+func (w *World) becomesReady(p *pod) {
+	if p.alive() {
+		p.ready, p.starting = true, false
+		w.says(p, "is ready")
+		w.endpointsChanged()
+	}
+}
+
+// says adds a line of p to the transcript.
+func (w *World) says(p *pod, what string) {
+	if w.cfg.Transcript != nil {
+		w.cfg.Transcript(w.Now(), strconv.Itoa(int(p.idx)), what)
+	}
 }
 
 // Stop stops a pod as SIGTERM does: it becomes unready, drains its connections and exits.

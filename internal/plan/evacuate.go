@@ -1,0 +1,66 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/reason"
+)
+
+// evacuation drains a pod that lives, but that clients should no longer use: the Service does
+// not list it, or it is not ready. It keeps serving whoever still comes.
+//
+// It does nothing if more than half of the pods would be without load: then what is wrong is
+// the Service, not the pods (Envoy's panic threshold).
+type evacuation struct {
+	since time.Duration // 0: the pod is in the Service
+	queue []uint64
+}
+
+// evacuate runs instead of the other rules.
+func (s *State) evacuate(v *View, p *Policy, st *Step) {
+	x := &s.evacuation
+	if x.since == 0 {
+		x.since = v.Now
+	}
+	others := len(v.Members)
+	switch {
+	case v.Now < x.since+outFor:
+		st.wakeAt(x.since+outFor, v.Now)
+		st.is(Waiting, fmt.Sprintf("%s: its clients are drained once this has lasted for %v", v.Out, outFor))
+		return
+	case others == 0 || v.OutPods > others:
+		st.is(Unbalanceable, fmt.Sprintf("%s, and so are %d of %d pods: no connection moves while more than half would be without load. Check the Service's selector and the readiness probes",
+			v.Out, max(v.OutPods, 1), others+max(v.OutPods, 1)))
+		return
+	}
+	if len(x.queue) == 0 {
+		x.choose(v, p, s, st)
+	}
+	n := s.pace.take(v, p, len(x.queue))
+	for _, id := range x.queue[:n] {
+		st.Drains = append(st.Drains, Drain{ID: id, Reason: reason.Evacuation, Why: "this pod is out of the Service"})
+	}
+	x.queue = x.queue[n:]
+	st.wakeAt(v.Now+time.Second, v.Now)
+	if len(x.queue) > 0 {
+		st.wakeAt(s.pace.wake(v), v.Now)
+	}
+	st.is(Draining, fmt.Sprintf("%s: its clients are drained, %d connections are left%s", v.Out, v.Serving, s.pace.why()))
+}
+
+// choose takes all connections that are here.
+func (x *evacuation) choose(v *View, p *Policy, s *State, st *Step) {
+	for i := range v.Conns {
+		if c := &v.Conns[i]; !c.Draining && (!c.Returned || v.Now-c.Opened >= p.Cooldown) {
+			x.queue = append(x.queue, c.ID)
+		}
+	}
+	if len(x.queue) == 0 {
+		return
+	}
+	slices.Sort(x.queue)
+	s.pace.start(v.Now, len(x.queue), roundLength(len(x.queue), 1, p))
+	st.note("evacuate", len(x.queue), "%s: this pod drains %s", v.Out, plural(len(x.queue), "connection", "connections"))
+}

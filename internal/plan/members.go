@@ -1,0 +1,264 @@
+package plan
+
+import (
+	"slices"
+	"time"
+)
+
+// membership debounces the members for all rules. It decides which pods count, and since when
+// they have been quiet.
+//
+// A pod that keeps coming and going is on probation after each return, longer each time.
+// Until then it counts for nothing: no client is told of it, no load is moved for it, and no
+// rule waits because of it.
+type membership struct {
+	listed  []string // View.Members as last seen
+	counted []string // those that are not on probation
+	pods    map[string]tenure
+	nextEnd time.Duration // when the next probation ends; 0: there is none
+	begunAt time.Duration // when there was the first view
+	recent  []string      // listed pods whose return is not judged yet
+
+	total    int           // the pods that are listed or starting
+	totalAt  time.Duration // when that number changed
+	changes  [5]time.Duration
+	added    time.Duration // when pods last counted anew; 0: never
+	removed  time.Duration // when pods last ceased to count; 0: never
+	replaced replacement
+}
+
+// tenure is a pod's time as a member.
+type tenure struct {
+	since, left time.Duration // left is 0 while it is listed
+	returns     int           // in a row, each after a short tenure
+	counts      time.Duration // on probation until then
+	flipped     bool          // it returned as the same process
+}
+
+// replacement is a series of pods that are replaced: a rolling update, or nodes that are
+// drained.
+type replacement struct {
+	from, last time.Duration // of the first and the last change; last is 0: never
+	gap        time.Duration // the longest between two pods
+}
+
+// observe takes note of the members. anew are the pods that have restarted or returned.
+func (m *membership) observe(v *View) (changed bool, anew []string) {
+	if n := len(v.Members) + v.Starting; n != m.total {
+		m.total, m.totalAt = n, v.Now
+	}
+	if m.pods == nil {
+		m.begin(v)
+		return true, nil
+	}
+	if len(v.Restarted) > 0 || !slices.Equal(m.listed, v.Members) {
+		anew = m.follow(v)
+	}
+	if len(m.recent) > 0 {
+		m.judgeReturns(v)
+	}
+	if m.nextEnd == 0 && anew == nil && slices.Equal(m.counted, m.listed) {
+		return false, nil
+	}
+	return m.recount(v, anew), anew
+}
+
+func (m *membership) begin(v *View) {
+	m.begunAt = v.Now
+	m.listed, m.counted = slices.Clone(v.Members), slices.Clone(v.Members)
+	m.pods = make(map[string]tenure, len(v.Members))
+	for _, pod := range v.Members {
+		m.pods[pod] = tenure{since: v.Now - v.Uptime[pod]}
+	}
+}
+
+// follow updates the tenures, and returns the pods that came.
+func (m *membership) follow(v *View) (anew []string) {
+	for _, pod := range without(m.listed, v.Members) {
+		t := m.pods[pod]
+		t.left = v.Now
+		m.pods[pod] = t
+		if _, stops := slices.BinarySearch(v.Stopping, pod); stops {
+			delete(m.pods, pod) // another may come in its place
+		}
+	}
+	anew = without(v.Members, m.listed)
+	for _, pod := range v.Restarted {
+		if _, stayed := slices.BinarySearch(anew, pod); !stayed && m.pods[pod].left == 0 {
+			t := m.pods[pod]
+			t.left = v.Now
+			m.pods[pod], anew = t, append(anew, pod)
+		}
+	}
+	slices.Sort(anew)
+	m.listed = slices.Clone(v.Members)
+	for _, pod := range anew {
+		m.join(pod, v)
+	}
+	for pod, t := range m.pods {
+		if t.left > 0 && v.Now-t.left > forgetPod {
+			delete(m.pods, pod)
+		}
+	}
+	return anew
+}
+
+func (m *membership) join(pod string, v *View) {
+	before, known := m.pods[pod]
+	t := tenure{since: v.Now}
+	if known && pod != v.Self {
+		if before.left-before.since < longTenure {
+			t.returns = before.returns + 1
+		}
+		t.left = before.left // until the return is judged
+		t.counts = v.Now + max(judgeReturn, probation(t.returns, false))
+		m.recent = append(m.recent, pod)
+	}
+	m.pods[pod] = t
+}
+
+// judgeReturns finds out whether returned pods are the same processes: then their readiness
+// flips, or a source of members sees them only now and then.
+func (m *membership) judgeReturns(v *View) {
+	m.recent = slices.DeleteFunc(m.recent, func(pod string) bool {
+		t, uptime, known := m.pods[pod], time.Duration(0), false
+		if _, listed := slices.BinarySearch(m.listed, pod); listed {
+			uptime, known = v.Uptime[pod]
+		}
+		if !known && v.Now-t.since < judgeReturn {
+			return false
+		}
+		t.flipped = known && uptime > v.Now-t.left
+		t.counts = t.since + probation(t.returns, t.flipped)
+		if slices.Contains(m.listed, pod) {
+			t.left = 0
+		}
+		m.pods[pod] = t
+		return true
+	})
+}
+
+// probation is how long a pod that has returned does not count.
+//
+//	returns after a short tenure   restarted   the same process
+//	0                              0           1 min
+//	1                              2 min       5 min
+//	2                              10 min      10 min
+//	3 and more                     30 min      30 min
+func probation(returns int, flipped bool) time.Duration {
+	switch {
+	case returns == 0 && !flipped:
+		return 0
+	case returns == 0:
+		return time.Minute
+	case returns == 1 && !flipped:
+		return 2 * time.Minute
+	case returns == 1:
+		return 5 * time.Minute
+	case returns == 2:
+		return 10 * time.Minute
+	}
+	return 30 * time.Minute
+}
+
+// recount finds the pods that count, and reports whether they changed. A pod that restarts
+// without being missed is new, but none has left: its clients dial it again.
+func (m *membership) recount(v *View, anew []string) (changed bool) {
+	counted := make([]string, 0, len(m.listed))
+	m.nextEnd = 0
+	for _, pod := range m.listed {
+		if end := m.pods[pod].counts; end <= v.Now {
+			counted = append(counted, pod)
+		} else if m.nextEnd == 0 || end < m.nextEnd {
+			m.nextEnd = end
+		}
+	}
+	came := without(counted, m.counted)
+	came = union(came, both(anew, counted))
+	gone := without(m.counted, counted)
+	m.counted = counted
+	if len(came) == 0 && len(gone) == 0 {
+		return false
+	}
+	m.note(v.Now, len(came) > 0, len(gone) > 0)
+	return true
+}
+
+// note records when the members changed, and how.
+func (m *membership) note(now time.Duration, came, gone bool) {
+	if came {
+		m.added = now
+	}
+	if gone {
+		m.removed = now
+	}
+	if m.added > 0 && m.removed > 0 && max(m.added, m.removed)-min(m.added, m.removed) <= rolloutGap {
+		m.replaced.note(min(m.added, m.removed), now)
+	}
+	copy(m.changes[1:], m.changes[:])
+	m.changes[0] = now
+}
+
+func (r *replacement) note(first, now time.Duration) {
+	if r.last == 0 || now-r.last > r.patience() {
+		*r = replacement{from: first, last: now}
+		return
+	}
+	r.gap, r.last = max(r.gap, now-r.last), now
+}
+
+// patience is how long after a replaced pod another may follow.
+func (r *replacement) patience() time.Duration {
+	return min(max(2*r.gap, shortestPatience), longestPatience)
+}
+
+// rolling reports whether pods are being replaced: more may follow, since some of them are
+// older than the first that was replaced.
+func (m *membership) rolling(v *View) bool {
+	r := &m.replaced
+	if r.last == 0 || v.Now >= r.last+r.patience() {
+		return false
+	}
+	return slices.ContainsFunc(m.counted, func(pod string) bool {
+		return v.Uptime[pod] > v.Now-r.from+rolloutGap
+	})
+}
+
+func (m *membership) changedAt() time.Duration { return m.changes[0] }
+
+// onProbation is how many listed pods do not count.
+func (m *membership) onProbation() int { return len(m.listed) - len(m.counted) }
+
+// quietFrom is when the members that were added last have settled. Where it is known that no
+// other pod is starting, there is nothing to wait for, unless the list has just changed.
+func (m *membership) quietFrom(v *View, p *Policy) time.Duration {
+	full := max(m.changedAt(), m.begunAt) + max(p.Settle, time.Millisecond)
+	if v.StartingKnown && v.OneRevision && !m.rolling(v) {
+		return min(full, max(m.changedAt()+quickSettle, m.totalAt+p.Settle))
+	}
+	return full
+}
+
+// resolvedAt is when the clients of the pods that left last have resolved again. They most
+// likely find the new pods by themselves: a rolling update needs no GOAWAYs but those of the
+// pods that stop.
+func (m *membership) resolvedAt() time.Duration {
+	if m.removed == 0 || m.added-m.removed >= stopping {
+		return 0
+	}
+	return m.removed + stopping + resolverWait
+}
+
+// evenFrom is when the membership has been quiet for long enough to move single-homed
+// clients. While pods are added one by one, each move before the last is one too many.
+func (m *membership) evenFrom(v *View, p *Policy) time.Duration {
+	gap, at := time.Duration(0), m.changes[0]
+	for _, before := range m.changes[1:] {
+		if before == 0 || at-before > rolloutGap {
+			break
+		}
+		gap, at = max(gap, at-before), before
+	}
+	quiet := m.changes[0] + min(max(gap, p.Settle+proxyWait), longestLull)
+	return min(quiet, max(at+longestBurst, m.changes[0]+p.Settle+proxyWait))
+}

@@ -1,0 +1,36 @@
+package plan
+
+import "time"
+
+// relief is the part of its share that an overloaded pod claims. It shrinks while the pod is
+// overloaded and carries more than the others, and grows back slowly. So what the pod sheds
+// goes where there is room, and pods that are all near their limits do not pass it around.
+type relief struct {
+	less float64 // 1 - the part
+	at   time.Duration
+}
+
+const (
+	// reliefWorth is how many times the mean a pod must carry for others to have room.
+	reliefWorth = 1.05
+	// mostRelief is the largest part of its share that a pod gives up.
+	mostRelief = 0.5
+	// reliefPerSecond is how much of its share an overloaded pod gives up in a second.
+	reliefPerSecond = 0.01
+	// backPerSecond is how much of it comes back in a second.
+	backPerSecond = 1. / 600
+)
+
+func (r *relief) part() float64 { return 1 - r.less }
+
+// observe follows the signal. mean is that of the last plan; 0 if it is not known.
+func (r *relief) observe(v *View, mean float64) {
+	passed := min(v.Now-r.at, time.Second).Seconds()
+	r.at = v.Now
+	switch {
+	case v.Overloaded == "":
+		r.less = max(0, r.less-passed*backPerSecond)
+	case mean > 0 && v.Load > reliefWorth*mean*share(v.Share):
+		r.less = min(mostRelief, r.less+passed*reliefPerSecond)
+	}
+}
