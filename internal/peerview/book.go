@@ -96,6 +96,9 @@ func New(opts Options) *Book {
 		b.client.Dial = dialBy(d)
 	}
 	b.poller.Client = &b.client
+	// All pods of a poll at the same time: each then has all of the second. A pod whose CPU is
+	// throttled would miss a share of it, and fall silent just when it is busy.
+	b.poller.Concurrency = plan.PollAll
 	return b
 }
 
