@@ -114,7 +114,7 @@ func TestGateOpensAfterThreeFullAnswers(t *testing.T) {
 			pass(time.Millisecond)
 			g.mustBe(t, false)
 		}
-		pass(275 * time.Millisecond)
+		pass(110 * time.Millisecond)
 		g.mustBe(t, true)
 		if s := g.Status(); s.FullInARow != 3 || len(s.Missing) != 0 || !s.WaitingSince.IsZero() {
 			t.Errorf("status of the open gate: %+v", s)
@@ -236,7 +236,8 @@ func TestAnOpenGateClosesWhenAnAnswerIsNotFull(t *testing.T) {
 				g.mustBe(t, true)
 				<-g.Changed()
 				bad(dns)
-				// The pace of an open gate, a tenth of jitter, and the timeout of a lookup.
+				// The pace of a gate that has been open for a minute, a tenth of jitter, and the
+				// timeout of a lookup.
 				pass(2200*time.Millisecond + DefaultTimeout)
 				g.mustBe(t, false)
 				if s := g.Status(); s.WaitingSince.IsZero() || (s.Err == nil && len(s.Missing) == 0) {
@@ -268,14 +269,59 @@ func TestPace(t *testing.T) {
 		within(t, dns.gaps(), 250*time.Millisecond)
 		pass(2 * time.Second)
 		n := len(dns.gaps())
-		pass(time.Minute)
+		pass(2 * time.Second)
 		within(t, dns.gaps()[n:], time.Second)
-		dns.set(nil, "10.0.0.1")
-		pass(4 * time.Second)
-		g.mustBe(t, true)
+		pass(time.Hour)
 		n = len(dns.gaps())
 		pass(time.Minute)
-		within(t, dns.gaps()[n+1:], 2*time.Second)
+		within(t, dns.gaps()[n:], 10*time.Second)
+		dns.set(nil, "10.0.0.1")
+		n = dns.count()
+		for !g.Status().Open {
+			pass(time.Millisecond)
+		}
+		within(t, dns.gaps()[n:], 100*time.Millisecond)
+		if opened := len(dns.gaps()) - n; opened != 2 {
+			t.Errorf("%d lookups confirmed the full answer, want 2", opened)
+		}
+		n = len(dns.gaps())
+		pass(time.Minute)
+		within(t, dns.gaps()[n:], 2*time.Second)
+		pass(time.Hour)
+		n = len(dns.gaps())
+		pass(time.Minute)
+		within(t, dns.gaps()[n:], 10*time.Second)
+	})
+}
+
+// However DNS answers, a gate asks at most ten times a second in the short run, and six
+// times in the long run.
+func TestLookupsAreBounded(t *testing.T) {
+	gateTest(t, func(t *testing.T, dns *fakeDNS, g *Gate) {
+		sets := [][][]netip.Addr{pods("10.0.0.1"), pods("10.0.0.1", "10.0.0.2")}
+		dns.set(nil, "10.0.0.1", "10.0.0.2")
+		for i := range 10_000 { // each set is listed in full, and is replaced after one or two answers
+			if i%150 == 0 {
+				g.Want(sets[i/150%2])
+			}
+			pass(time.Millisecond)
+		}
+		for _, gap := range dns.gaps() {
+			if gap < 90*time.Millisecond {
+				t.Errorf("%v between two lookups, want 90 ms at least", gap)
+			}
+		}
+		before := dns.count()
+		g.Want(pods("10.0.0.1"))
+		for range 100 { // a full answer, then one that is not
+			dns.set(nil, "10.0.0.1")
+			nextAnswer(dns)
+			dns.set(nil)
+			nextAnswer(dns)
+		}
+		if took := time.Since(dns.lookups[before]); dns.count()-before != 200 || took < 30*time.Second {
+			t.Errorf("%d lookups in %v, want 200 in 30 s at least", dns.count()-before, took)
+		}
 	})
 }
 
