@@ -60,6 +60,8 @@ type Report struct {
 	Reaching bool `json:"reaching,omitempty"`
 	// Overloaded reports whether the pod sheds connections, or would if it could.
 	Overloaded bool `json:"overloaded,omitempty"`
+	// Place is where the pod stands in the membership.
+	Place
 	// Keys has the number of connections that do not drain, for each hashed key of ?keys=.
 	// A key that is absent has none.
 	Keys map[string]int `json:"keys,omitempty"`
@@ -136,6 +138,7 @@ type wire struct {
 	Loads      map[string]float64 `json:"loads"`
 	Reaching   bool               `json:"reaching"`
 	Overloaded bool               `json:"overloaded"`
+	Place
 }
 
 // decode parses an answer to a request for keys.
@@ -151,6 +154,7 @@ func decode(body []byte, keys []string) (Report, error) {
 		Pod: *w.Pod, Ready: *w.Ready, UptimeMillis: *w.UptimeMillis, Generation: w.Generation,
 		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, SingleHomed: w.SingleHomed,
 		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded,
+		Place: w.Place,
 	}
 	if err := r.check(keys); err != nil {
 		return Report{}, err
@@ -173,6 +177,9 @@ func (r Report) check(keys []string) error {
 		return nonsense("the report has %d streams", r.Streams)
 	}
 	if err := r.checkLoads(); err != nil {
+		return err
+	}
+	if err := r.Place.check(); err != nil {
 		return err
 	}
 	return r.checkKeys(keys)
