@@ -19,7 +19,7 @@ func FuzzDecode(f *testing.F) {
 		`"loads":{"1":1,"2":2,"3":3,"4":4,"5":5,"6":6,"7":7,"8":8,"9":9}`, `"loads":{"` + strings.Repeat("x", 41) + `":1}`,
 		`"loads":[1],"Loads":{"a":1}`, `"overloaded":"yes"`,
 		`"sticky":["` + key + `"]`, `"sticky":["` + key + `","` + key + `"]`, `"sticky":["ab"]`, `"sticky":null`,
-		`"zone":"z1","out":true,"announces":true,"saltCheck":"0f1e"`, `"zone":"` + strings.Repeat("z", 64) + `"`, `"zone":"a\nb"`,
+		`"zone":"z1","out":true,"saltCheck":"0f1e"`, `"zone":"` + strings.Repeat("z", 64) + `"`, `"zone":"a\nb"`,
 		`"zone":1`, `"out":"yes"`, `"saltCheck":"xyz"`, `"saltCheck":"` + strings.Repeat("a", 65) + `"`, `"Place":{"zone":"\u0000"}`,
 	} {
 		f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,` + more + `}`))

@@ -93,10 +93,17 @@ func HashKey(key string) string {
 // Hasher hashes keys with a salt that the whole fleet shares, so that nobody else can find
 // keys by trial. Pods with different salts do not recognize each other's keys. The zero
 // value hashes like [HashKey]. It is safe for concurrent use.
-type Hasher struct{ salt []byte }
+type Hasher struct {
+	salt  []byte
+	check string // its fingerprint; empty for the zero value
+}
 
 // NewHasher returns a Hasher with salt. If salt is empty, it hashes like [HashKey].
-func NewHasher(salt string) Hasher { return Hasher{salt: []byte(salt)} }
+func NewHasher(salt string) Hasher {
+	h := Hasher{salt: []byte(salt)}
+	h.check = h.SaltCheck()
+	return h
+}
 
 // Hash returns the name of key between pods: the first 12 bytes of HMAC-SHA256 (RFC 2104)
 // with the salt, in hex.

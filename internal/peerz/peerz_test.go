@@ -288,7 +288,7 @@ func TestReportsSurviveTheWire(t *testing.T) {
 			Overloaded: rapid.Bool().Draw(t, "overloaded"),
 			Place: Place{
 				Zone: rapid.StringMatching(`[a-z0-9-]{0,63}`).Draw(t, "zone"), Out: rapid.Bool().Draw(t, "out"),
-				Announces: rapid.Bool().Draw(t, "announces"), SaltCheck: rapid.StringMatching(`[0-9a-f]{0,64}`).Draw(t, "salt"),
+				SaltCheck: rapid.StringMatching(`[0-9a-f]{0,64}`).Draw(t, "salt"),
 			},
 			Loads: rapid.MapOfN(rapid.StringMatching(`[a-z]{0,40}`), rapid.Map(rapid.IntRange(0, 1e15), thousandths), 0, maxLoads).
 				Draw(t, "loads"),
