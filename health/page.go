@@ -74,6 +74,7 @@ type pageData struct {
 	Verdict, Why, Tone string
 	Facts              []fact
 	Peers              []peerRow
+	Zoned              bool    // the zone of a peer is known
 	Hidden             int     // peers beyond maxPeerRows
 	Unit               string  // of the loads, "" if they count connections
 	Band               string  // the loads between which a pod is left alone
@@ -92,12 +93,13 @@ type (
 		Clock, Ago string
 	}
 	peerRow struct {
-		Name, Address, State, Tone string
-		Self, Known                bool
-		Connections                string
-		Load                       string
-		Delta                      string  // from the mean
-		Width                      float64 // of the bar, in percent
+		Name, Address, Zone string
+		State, Tone         string
+		Self, Known         bool
+		Connections         string
+		Load                string
+		Delta               string  // from the mean
+		Width               float64 // of the bar, in percent
 	}
 )
 
@@ -168,6 +170,7 @@ func (d *pageData) setPeers(st rebalance.Status) {
 		d.Hidden = len(peers) - maxPeerRows
 		peers = peers[:maxPeerRows]
 	}
+	d.Zoned = zoned(peers)
 	for _, p := range peers {
 		d.Peers = append(d.Peers, newPeerRow(p, st, fullest))
 	}
@@ -191,6 +194,7 @@ func newPeerRow(p rebalance.PeerStatus, st rebalance.Status, fullest float64) pe
 	row := peerRow{
 		Name:        cmp.Or(p.Pod, p.Address),
 		Address:     p.Address,
+		Zone:        p.Zone,
 		State:       peerState(p),
 		Tone:        "warn",
 		Self:        p.Self,
@@ -277,7 +281,7 @@ func verdictTone(v rebalance.Verdict) string {
 	switch v {
 	case rebalance.Balanced:
 		return "good"
-	case rebalance.Moving, rebalance.Waiting:
+	case rebalance.Moving, rebalance.Waiting, rebalance.OutOfService:
 		return "busy"
 	case rebalance.Unbalanceable, rebalance.Stale, rebalance.Overloaded:
 		return "warn"

@@ -77,6 +77,9 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
 	defer t.w.Flush()
 	t.row("pod", fmt.Sprintf("%s, up %s, %s", st.Pod, st.Uptime, readyWord(st.Ready)))
+	if st.Zone != "" {
+		t.row("zone", st.Zone)
+	}
 	t.row("verdict", verdictLine(st))
 	t.row("connections", fmt.Sprintf("%d, %d of them draining; %d since the start", st.Connections, st.Draining, st.Tracked))
 	t.row("streams", strconv.Itoa(st.Streams))
@@ -90,10 +93,7 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	for _, c := range st.Conditions {
 		t.row(c.Code, string(c.Severity), ago(now, c.Since), c.Text)
 	}
-	t.head("PEER", "ADDRESS", "STATE", "CONNECTIONS", "LOAD")
-	for _, p := range st.Peers {
-		t.row(p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p))
-	}
+	t.peers(st.Peers)
 	t.head("WHEN", "ACTION", "COUNT", "WHY")
 	for _, d := range st.Decisions {
 		t.row(ago(now, d.At), d.Action, strconv.Itoa(d.Count), d.Why)
@@ -113,6 +113,25 @@ func (t table) row(cells ...string) {
 func (t table) head(cells ...string) {
 	fmt.Fprintln(t.w)
 	t.row(cells...)
+}
+
+func (t table) peers(all []rebalance.PeerStatus) {
+	zones := zoned(all)
+	add := func(write func(...string), zone string, cells ...string) {
+		if zones {
+			cells = append(cells, zone)
+		}
+		write(cells...)
+	}
+	add(t.head, "ZONE", "PEER", "ADDRESS", "STATE", "CONNECTIONS", "LOAD")
+	for _, p := range all {
+		add(t.row, p.Zone, p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p))
+	}
+}
+
+// zoned reports whether any pod's zone is known.
+func zoned(peers []rebalance.PeerStatus) bool {
+	return slices.ContainsFunc(peers, func(p rebalance.PeerStatus) bool { return p.Zone != "" })
 }
 
 func countsLine(by map[string]uint64) string {

@@ -22,6 +22,7 @@ type options struct {
 	log       *slog.Logger
 	pod       string
 	addr      string
+	zone      string
 	key       func(ConnInfo) string
 	weigh     func(ConnStats) float64
 	shed      func() string
@@ -123,6 +124,7 @@ func newOptions(opts []Option) options {
 	host, _ := os.Hostname()
 	o.pod = cmp.Or(o.pod, os.Getenv("POD_NAME"), host, "unnamed")
 	o.addr = cmp.Or(o.addr, os.Getenv("POD_IP"))
+	o.zone = os.Getenv("POD_ZONE")
 	return o
 }
 

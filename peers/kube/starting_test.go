@@ -51,7 +51,7 @@ func TestPodsTakenOutAreNotStarting(t *testing.T) {
 	is(0, time.Second, out)
 	is(0, time.Hour, out)
 	is(0, time.Minute, in)
-	is(1, time.Minute, out) // anew
+	is(1, time.Minute, out) // out again
 	is(0, time.Minute)
 	is(1, time.Minute, out) // forgotten while it was not listed
 }
