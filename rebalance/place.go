@@ -83,9 +83,16 @@ func zoneText(v *plan.View, p *plan.Policy) string {
 	if per <= mean*(1+p.Tolerance) || p.Whole && per < mean+1 {
 		return ""
 	}
-	return fmt.Sprintf("zone %q has too few pods: its %s carry %.1f times the fleet's mean load, and clients reach pods of their own zone only "+
+	return fmt.Sprintf("zone %q has too few pods: its %s %.1f times the fleet's mean load, and clients reach pods of their own zone only "+
 		"(EndpointSlice hints), so nothing can be moved there: add pods in that zone, or remove trafficDistribution from the Service",
-		worst, counted(zones[worst].pods, "pod"), per/mean)
+		worst, carryCounted(zones[worst].pods), per/mean)
+}
+
+func carryCounted(pods int) string {
+	if pods == 1 {
+		return "pod carries"
+	}
+	return counted(pods, "pod") + " carry"
 }
 
 // fewConnections is how many connections may come from one address without being noted.
