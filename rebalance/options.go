@@ -44,7 +44,9 @@ type ConnInfo struct {
 
 // WithPeers sets the source of peers: one of peers/static, peers/dns or peers/kube, or one
 // of your own. By default, and if s is nil, there is none. Connections are then drained only
-// for their age and at shutdown. [Load] makes the source that the configuration names.
+// for their age and at shutdown. A source of your own need only report members and their
+// addresses; the other fields of peers.Membership and peers.Member have useful zero values. [Load]
+// makes the source that the configuration names.
 func WithPeers(s peers.Source) Option {
 	return optionFunc(func(o *options) { o.source, o.hasSource = s, true })
 }

@@ -1,7 +1,9 @@
 package rebalance
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -231,4 +233,37 @@ func TestConnectionsFromOneAddress(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Whoever reaches the health port can announce pods. That delays a growth by 15 s at most.
+func TestAHostileAskerDelaysAGrowthBriefly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b := started(t, src, nil)
+		keepReporting(t, b, "198.18.0.2")
+		visitor(t, b)
+		src.set(pods("198.18.0.1"))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := 0; ctx.Err() == nil; i++ {
+				b.peers.Starts(peerz.Start{Pod: fmt.Sprint("pod-", i), Addr: netip.MustParseAddr("198.18.9.9")})
+				b.peers.Starts(peerz.Start{Pod: "one that never becomes ready"})
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
+		time.Sleep(time.Minute)
+		src.set(pods("198.18.0.1", "198.18.0.2"))
+		time.Sleep(10 * time.Second)
+		if b.Status().GoAways["reach"] != 0 {
+			t.Error("the growth does not wait for pods that are starting")
+		}
+		time.Sleep(8 * time.Second)
+		if b.Status().GoAways["reach"] != 1 {
+			t.Errorf("GOAWAYs %v 18 s after the growth, want one for reach", b.Status().GoAways)
+		}
+		stop()
+		<-done
+	})
 }
