@@ -66,18 +66,15 @@ func (b *Book) rememberLocked(before []member) {
 		}
 	}
 	for id, f := range b.former {
-		if _, again := b.memberLocked(id); again || b.seenAt.Sub(f.gone) > formerFor {
+		if b.isListedLocked(id) || b.seenAt.Sub(f.gone) > formerFor {
 			delete(b.former, id)
 		}
 	}
 }
 
-func (b *Book) memberLocked(id string) (*member, bool) {
-	i, ok := slices.BinarySearchFunc(b.members, member{id: id}, byID)
-	if !ok {
-		return nil, false
-	}
-	return &b.members[i], true
+func (b *Book) isListedLocked(id string) bool {
+	_, listed := slices.BinarySearchFunc(b.members, member{id: id}, byID)
+	return listed
 }
 
 // wasMemberLocked reports whether this pod was a member, is not listed, and lives on.

@@ -182,9 +182,12 @@ func TestZones(t *testing.T) {
 		t.Errorf("zones %v although one member has none", z)
 	}
 	members[2].Terminating = true
-	b.Update(peers.Membership{Members: append(members, self)})
-	want := "map[127.0.0.1:a 198.18.0.0:a 198.18.0.1:b]"
-	if z := fmt.Sprint(b.View().Zones); z != want {
-		t.Errorf("zones %v, want %v", z, want)
+	for _, zone := range []string{"b", "c"} { // a change of the zone alone, too
+		members[1].Zone = zone
+		b.Update(peers.Membership{Members: append(members, self)})
+		want := "map[127.0.0.1:a 198.18.0.0:a 198.18.0.1:" + zone + "]"
+		if z := fmt.Sprint(b.View().Zones); z != want {
+			t.Errorf("zones %v, want %v", z, want)
+		}
 	}
 }

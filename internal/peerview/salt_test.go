@@ -5,6 +5,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 // The answers of a pod that hashes keys with another salt are no answers: it would have no
@@ -41,6 +42,10 @@ func TestAnotherSaltIsNoticed(t *testing.T) {
 			}
 			if text := b.OtherSalts(); text != want {
 				t.Errorf("got  %q\nwant %q", text, want)
+			}
+			b.Update(peers.Membership{Members: []peers.Member{podAt("pod-b", at)}}) // without this pod
+			if text := b.OtherSalts(); text != want {
+				t.Errorf("of a pod that is not listed: got  %q\nwant %q", text, want)
 			}
 		})
 	}

@@ -100,7 +100,7 @@ func (b *Book) Silent() string {
 	many := len(b.records) > plan.PollAll
 	polled := 0
 	for id, r := range b.records {
-		if _, listed := b.memberLocked(id); !listed {
+		if !b.isListedLocked(id) {
 			continue // it was a member, and may be gone
 		}
 		polled++
@@ -123,9 +123,14 @@ func (b *Book) OtherSalts() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var pods []string
+	others := 0
 	for i := range b.members {
 		m := &b.members[i]
-		if r := b.records[m.id]; !m.self && !m.Terminating && r != nil && r.at > 0 && b.hasher.OtherSalt(&r.report) {
+		if m.self || m.Terminating {
+			continue
+		}
+		others++
+		if r := b.records[m.id]; r != nil && r.at > 0 && b.hasher.OtherSalt(&r.report) {
 			pods = append(pods, fmt.Sprintf("%s (%s)", r.report.Pod, m.id))
 		}
 	}
@@ -137,7 +142,7 @@ func (b *Book) OtherSalts() string {
 		pods = append(pods[:maxNamed], "...")
 	}
 	return fmt.Sprintf("%d of %d other pods hash clients' keys with another salt, so these pods and this one do not recognize each other's clients: "+
-		"give all pods the same peers.salt: %s", n, len(b.members)-1, strings.Join(pods, ", "))
+		"give all pods the same peers.salt: %s", n, others, strings.Join(pods, ", "))
 }
 
 // maxNamed bounds the pods that a sentence names.
