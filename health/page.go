@@ -74,6 +74,7 @@ type pageData struct {
 	Verdict, Why, Tone string
 	Facts              []fact
 	Peers              []peerRow
+	Zoned              bool    // the zone of a peer is known
 	Hidden             int     // peers beyond maxPeerRows
 	Unit               string  // of the loads, "" if they count connections
 	Shares             bool    // pods should carry different loads; bars and mean are per share
@@ -93,12 +94,13 @@ type (
 		Clock, Ago string
 	}
 	peerRow struct {
-		Name, Address, State, Tone string
-		Self, Known                bool
-		Connections                string
-		Load, Share                string
-		Delta                      string  // from the mean
-		Width                      float64 // of the bar, in percent
+		Name, Address, Zone string
+		State, Tone         string
+		Self, Known         bool
+		Connections         string
+		Load, Share         string
+		Delta               string  // from the mean
+		Width               float64 // of the bar, in percent
 	}
 )
 
@@ -174,6 +176,7 @@ func (d *pageData) setPeers(st rebalance.Status) {
 		d.Hidden = len(peers) - maxPeerRows
 		peers = peers[:maxPeerRows]
 	}
+	d.Zoned = zoned(peers)
 	for _, p := range peers {
 		d.Peers = append(d.Peers, newPeerRow(p, st, fullest))
 	}
@@ -198,6 +201,7 @@ func newPeerRow(p rebalance.PeerStatus, st rebalance.Status, fullest float64) pe
 	row := peerRow{
 		Name:        cmp.Or(p.Pod, p.Address),
 		Address:     p.Address,
+		Zone:        p.Zone,
 		State:       peerState(p),
 		Tone:        "warn",
 		Self:        p.Self,
@@ -286,7 +290,7 @@ func verdictTone(v rebalance.Verdict) string {
 	switch v {
 	case rebalance.Balanced:
 		return "good"
-	case rebalance.Moving, rebalance.Waiting:
+	case rebalance.Moving, rebalance.Waiting, rebalance.OutOfService:
 		return "busy"
 	case rebalance.Unbalanceable, rebalance.Stale, rebalance.Overloaded:
 		return "warn"

@@ -77,6 +77,9 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
 	defer t.w.Flush()
 	t.row("pod", fmt.Sprintf("%s, up %s, %s", st.Pod, st.Uptime, readyWord(st.Ready)))
+	if st.Zone != "" {
+		t.row("zone", st.Zone)
+	}
 	t.row("verdict", verdictLine(st))
 	t.row("connections", fmt.Sprintf("%d, %d of them draining; %d since the start", st.Connections, st.Draining, st.Tracked))
 	t.row("streams", strconv.Itoa(st.Streams))
@@ -116,20 +119,27 @@ func (t table) head(cells ...string) {
 	t.row(cells...)
 }
 
-// peers lists the pods, with their shares where these differ.
+// peers lists the pods, with their shares where these differ, and their zones where one is known.
 func (t table) peers(all []rebalance.PeerStatus, shares bool) {
-	head := []string{"PEER", "ADDRESS", "STATE", "CONNECTIONS", "LOAD"}
-	if shares {
-		head = append(head, "SHARE")
-	}
-	t.head(head...)
-	for _, p := range all {
-		row := []string{p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p)}
+	zones := zoned(all)
+	add := func(write func(...string), zone, share string, cells ...string) {
 		if shares {
-			row = append(row, peerShare(p))
+			cells = append(cells, share)
 		}
-		t.row(row...)
+		if zones {
+			cells = append(cells, zone)
+		}
+		write(cells...)
 	}
+	add(t.head, "ZONE", "SHARE", "PEER", "ADDRESS", "STATE", "CONNECTIONS", "LOAD")
+	for _, p := range all {
+		add(t.row, p.Zone, peerShare(p), p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p))
+	}
+}
+
+// zoned reports whether any pod's zone is known.
+func zoned(peers []rebalance.PeerStatus) bool {
+	return slices.ContainsFunc(peers, func(p rebalance.PeerStatus) bool { return p.Zone != "" })
 }
 
 func countsLine(by map[string]uint64) string {

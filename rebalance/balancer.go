@@ -132,7 +132,7 @@ func (b *Balancer) peerOptions(cfg *config.Config, self peerview.Self) peerview.
 	_, byName := b.opts.source.(*dns.Source)
 	o := peerview.Options{
 		ByName: byName,
-		Self:   self, Source: b.opts.source, Port: cfg.Peers.Port, Salt: cfg.Peers.Salt,
+		Self:   self, Source: b.opts.source, Port: cfg.Peers.Port, Salt: cfg.Peers.Salt, Ready: b.ready,
 		Events: peerview.Events{
 			Changed:    b.poke,
 			ClientName: b.clientDNS.learn,
@@ -246,6 +246,7 @@ func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	}
 	b.publish(Verdict(step.Verdict), step.Why)
 	b.watchConditions()
+	b.watchPlace(view, policy)
 	b.reg.Sweep()
 	b.keys.drop()
 	if step.Wake > 0 {

@@ -161,7 +161,7 @@ func TestFailStatic(t *testing.T) {
 
 		src.set(pods("198.18.0.2", "198.18.0.3"))
 		time.Sleep(time.Second)
-		wantVerdict(t, b, Stale, "does not list this pod (198.18.0.1)")
+		wantVerdict(t, b, Stale, "no longer lists this pod (198.18.0.1)")
 		src.set(pods("198.18.0.1", "198.18.0.2"))
 		time.Sleep(4 * time.Second)
 		wantVerdict(t, b, Balanced, "2 pods")

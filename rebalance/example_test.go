@@ -317,7 +317,7 @@ func ExampleVerdictTable() {
 
 func ExampleVerdicts() {
 	fmt.Println(rebalance.Verdicts())
-	// Output: [balanced moving waiting unbalanceable stale disabled overloaded]
+	// Output: [balanced moving waiting unbalanceable stale disabled overloaded draining]
 }
 
 // quiet keeps the examples' logs out of the way.

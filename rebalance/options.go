@@ -22,6 +22,7 @@ type options struct {
 	log       *slog.Logger
 	pod       string
 	addr      string
+	zone      string
 	key       func(ConnInfo) string
 	weigh     func(ConnStats) float64
 	shed      func() string
@@ -45,7 +46,9 @@ type ConnInfo struct {
 
 // WithPeers sets the source of peers: one of peers/static, peers/dns or peers/kube, or one
 // of your own. By default, and if s is nil, there is none. Connections are then drained only
-// for their age and at shutdown. [Load] makes the source that the configuration names.
+// for their age and at shutdown. A source of your own need only report members and their
+// addresses; the other fields of peers.Membership and peers.Member have useful zero values. [Load]
+// makes the source that the configuration names.
 func WithPeers(s peers.Source) Option {
 	return optionFunc(func(o *options) { o.source, o.hasSource = s, true })
 }
@@ -138,6 +141,7 @@ func newOptions(opts []Option) options {
 	host, _ := os.Hostname()
 	o.pod = cmp.Or(o.pod, os.Getenv("POD_NAME"), host, "unnamed")
 	o.addr = cmp.Or(o.addr, os.Getenv("POD_IP"))
+	o.zone = os.Getenv("POD_ZONE")
 	return o
 }
 

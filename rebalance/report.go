@@ -23,6 +23,7 @@ func (b *Balancer) Status() Status {
 		Source: "none", Peers: []PeerStatus{}, PeerErrors: b.peers.Errors(),
 		GoAways: goawayCounts(t), Closed: closedCounts(t),
 		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.strays.count(), Ready: b.ready(),
+		Zone: b.zone(),
 	}
 	for _, row := range b.peers.Rows(loads.weight) {
 		s.Peers = append(s.Peers, b.peerStatus(&row, &s))
@@ -45,12 +46,12 @@ func (b *Balancer) peerStatus(row *peerview.Row, s *Status) PeerStatus {
 		load := s.Load
 		return PeerStatus{
 			Pod: s.Pod, Address: row.Address, Ready: s.Ready, Connections: s.Connections, Load: &load, Self: true,
-			Share: s.Share, Warm: s.Warm,
+			Share: s.Share, Warm: s.Warm, Zone: s.Zone,
 		}
 	}
 	p := PeerStatus{
 		Pod: row.Pod, Address: row.Address, Ready: row.Ready, Connections: row.Connections,
-		Load: row.Load, Share: peerz.Rounded(row.Share), Warm: row.Warm, Age: seconds(row.Age),
+		Load: row.Load, Share: peerz.Rounded(row.Share), Warm: row.Warm, Age: seconds(row.Age), Zone: row.Zone,
 	}
 	if row.Err != nil {
 		p.Error = row.Err.Error()
@@ -81,6 +82,7 @@ func (b *Balancer) report(hashedKeys []string) peerz.Report {
 	r := peerz.Report{
 		Pod: b.opts.pod, Ready: b.ready(), UptimeMillis: b.serving().Milliseconds(),
 		Connections: t.Connections, Draining: t.Draining, Streams: t.Streams,
+		Place: b.place(),
 	}
 	b.mu.Lock()
 	r.Generation, r.Reaching, r.Overloaded = b.generation, b.reaching, b.overload != ""

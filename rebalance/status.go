@@ -14,6 +14,7 @@ const (
 	Stale         Verdict = "stale"
 	Disabled      Verdict = "disabled"
 	Overloaded    Verdict = "overloaded"
+	OutOfService  Verdict = "draining"
 )
 
 // Severity is how bad a Condition is.
@@ -56,6 +57,8 @@ type PeerStatus struct {
 	// Pod is its name, Address its IP address with the port of its health endpoint.
 	Pod     string `json:"pod"`
 	Address string `json:"address"`
+	// Zone is the zone in which it runs, if that is known.
+	Zone string `json:"zone,omitempty"`
 	// Ready is true if its report says that it serves and it answered the latest poll.
 	Ready bool `json:"ready"`
 	// Connections is how many it had by its last report.
@@ -88,6 +91,8 @@ type Status struct {
 	// Pod is this pod's name, Uptime how long the Balancer has existed, such as "3h12m4s".
 	Pod    string `json:"pod"`
 	Uptime string `json:"uptime"`
+	// Zone is the zone in which this pod runs: $POD_ZONE, or else what the source knows.
+	Zone string `json:"zone,omitempty"`
 	// Connections is how many are open, Draining how many of them have been drained,
 	// Streams how many RPCs are in flight.
 	Connections int `json:"connections"`

@@ -19,23 +19,22 @@ import (
 func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	cfg := b.Config()
 	v := &plan.View{Now: b.reg.Now(), NoPeers: b.noPeers(&cfg), Counts: b.peers.Counts()}
-	members, stale := b.peers.Members()
-	v.Stale = stale
-	for _, m := range members {
+	seen := b.peers.View()
+	v.Self, v.Stale, v.Out, v.OutPods = seen.Self, seen.Stale, seen.Out, seen.OutPods
+	v.Starting, v.StartingKnown, v.Unheard = seen.Starting, seen.StartingKnown, seen.Unheard
+	v.Terminating, v.Zones = seen.Terminating, seen.Zones
+	for _, m := range seen.Members {
 		v.Members = append(v.Members, m.ID)
-		if m.Self {
-			v.Self = m.ID
-		}
 	}
 	slices.Sort(v.Members)
-	if stale == "" {
+	if v.Stale == "" {
 		b.beginServing()
-		v.Restarted, v.Starting, v.Unheard = b.peers.Restarted(), b.peers.Starting(), b.peers.Unheard()
+		v.Restarted = b.peers.Restarted()
 		v.Uptime = b.peers.Uptimes(v.Self, b.serving())
 	}
 	b.addLoads(v, &cfg)
-	growing := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.loop.state.Growing(v.Members)
-	b.lookAtDNS(v, members, growing)
+	growing := v.NoPeers == "" && v.Stale == "" && cfg.Rebalance.Enabled && b.loop.state.Growing(v.Members)
+	b.lookAtDNS(v, seen.Members, growing)
 	policy := policyOf(&cfg, b.weight(&cfg))
 	if growing || cfg.Policy.MaxConnectionAge > 0 || b.loop.state.Due(v, policy) {
 		v.Conns = b.plannedConns()

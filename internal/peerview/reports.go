@@ -133,6 +133,7 @@ func (b *Book) Peers(weight, self string) []plan.Peer {
 		}
 		s, known := r.summary(weight, cores)
 		if peer, ok := s.Peer(m.id, now); ok && known {
+			peer.OtherSalt = b.hasher.OtherSalt(&r.report)
 			b.peers = append(b.peers, peer)
 		}
 	}

@@ -3,6 +3,7 @@ package peerz
 import (
 	"maps"
 	"math"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -22,6 +23,8 @@ func FuzzDecode(f *testing.F) {
 		`"inFlight":{"connections":-1}`, `"inFlight":null,"cores":null,"share":null,"warm":null,"relief":null,"paused":null`,
 		`"cores":1e6`, `"share":100.1`, `"share":1e-9`, `"warm":1.01`, `"warm":-0`, `"relief":-0.5`, `"cores":"2"`, `"share":1e999`,
 		`"sticky":["` + key + `"]`, `"sticky":["` + key + `","` + key + `"]`, `"sticky":["ab"]`, `"sticky":null`,
+		`"zone":"z1","out":true,"saltCheck":"0f1e"`, `"zone":"` + strings.Repeat("z", 64) + `"`, `"zone":"a\nb"`,
+		`"zone":1`, `"out":"yes"`, `"saltCheck":"xyz"`, `"saltCheck":"` + strings.Repeat("a", 65) + `"`, `"Place":{"zone":"\u0000"}`,
 	} {
 		f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,` + more + `}`))
 	}
@@ -53,6 +56,12 @@ func inBounds(t *testing.T, r Report) {
 	}
 	if r.Connections < 0 || r.Connections > 10_000_000 || r.Draining < 0 || r.Draining > r.Connections || r.Streams < 0 {
 		t.Errorf("impossible counts: %+v", r)
+	}
+	if len(r.Zone) > 63 || strings.ContainsAny(r.Zone, "\x00\n\r\t\x1b") {
+		t.Errorf("zone %q", r.Zone)
+	}
+	if strings.Trim(r.SaltCheck, "0123456789abcdef") != "" || len(r.SaltCheck) > 64 {
+		t.Errorf("fingerprint of the salt %q", r.SaltCheck)
 	}
 	if len(r.Loads) > 8 {
 		t.Errorf("%d loads", len(r.Loads))
@@ -103,6 +112,31 @@ func FuzzKeys(f *testing.F) {
 			if strings.Trim(key, "0123456789abcdef") != "" || key == "" || len(key) > 64 {
 				t.Fatalf("key %q", key)
 			}
+		}
+	})
+}
+
+// FuzzStart checks that an announcement names a pod, and that it survives the way to a peer.
+func FuzzStart(f *testing.F) {
+	for _, seed := range []string{
+		"pod=a", "pod=a&addr=10.0.0.7", "pod=a&addr=::ffff:10.0.0.7", "pod=a&addr=fd00::7%25eth0", "addr=10.0.0.7", "pod=&addr=", "pod=%0a",
+		"pod=a;b", "pod=a&pod=b", "pod=" + strings.Repeat("a", 254), "pod=" + strings.Repeat("%41", 300), "pod=a&addr=x",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		s, ok := StartOf(&http.Request{Header: http.Header{startHeader: {header}}})
+		if !ok {
+			if s != (Start{}) {
+				t.Fatalf("got %+v and false", s)
+			}
+			return
+		}
+		if !validPod(s.Pod) || s.Addr.Is4In6() {
+			t.Fatalf("got %+v", s)
+		}
+		if again, ok := StartOf(&http.Request{Header: http.Header{startHeader: {s.header()}}}); !ok || again != s {
+			t.Fatalf("%+v became %+v, %v", s, again, ok)
 		}
 	})
 }

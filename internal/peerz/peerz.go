@@ -83,6 +83,8 @@ type Report struct {
 	Relief float64 `json:"relief,omitempty"`
 	// Paused reports whether the pod moves nothing because earlier rounds changed nothing.
 	Paused bool `json:"paused,omitempty"`
+	// Place is where the pod stands in the membership.
+	Place
 	// Keys has the number of connections that do not drain, for each hashed key of ?keys=.
 	// A key that is absent has none.
 	Keys map[string]int `json:"keys,omitempty"`
@@ -114,10 +116,17 @@ func HashKey(key string) string {
 // Hasher hashes keys with a salt that the whole fleet shares, so that nobody else can find
 // keys by trial. Pods with different salts do not recognize each other's keys. The zero
 // value hashes like [HashKey]. It is safe for concurrent use.
-type Hasher struct{ salt []byte }
+type Hasher struct {
+	salt  []byte
+	check string // its fingerprint; empty for the zero value
+}
 
 // NewHasher returns a Hasher with salt. If salt is empty, it hashes like [HashKey].
-func NewHasher(salt string) Hasher { return Hasher{salt: []byte(salt)} }
+func NewHasher(salt string) Hasher {
+	h := Hasher{salt: []byte(salt)}
+	h.check = h.SaltCheck()
+	return h
+}
 
 // Hash returns the name of key between pods: the first 12 bytes of HMAC-SHA256 (RFC 2104)
 // with the salt, in hex.
@@ -165,6 +174,7 @@ type wire struct {
 	Warm       float64            `json:"warm"`
 	Relief     float64            `json:"relief"`
 	Paused     bool               `json:"paused"`
+	Place
 }
 
 // decode parses an answer to a request for keys.
@@ -181,6 +191,7 @@ func decode(body []byte, keys []string) (Report, error) {
 		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, SingleHomed: w.SingleHomed,
 		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded, InFlight: w.InFlight,
 		Cores: w.Cores, Share: w.Share, Warm: w.Warm, Relief: w.Relief, Paused: w.Paused,
+		Place: w.Place,
 	}
 	if err := r.check(keys); err != nil {
 		return Report{}, err
@@ -208,6 +219,9 @@ func (r Report) check(keys []string) error {
 		}
 	}
 	if err := r.checkShare(); err != nil {
+		return err
+	}
+	if err := r.Place.check(); err != nil {
 		return err
 	}
 	return r.checkKeys(keys)
