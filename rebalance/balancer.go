@@ -72,7 +72,6 @@ type loop struct {
 	state     plan.State
 	conns     []plan.Conn   // a buffer
 	sampledAt time.Duration // when the loads were last sampled
-	sampledBy string        // and by which weight
 }
 
 // New returns a Balancer for cfg, which it validates. Nothing runs before Run. New makes no
