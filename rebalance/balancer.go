@@ -73,7 +73,6 @@ type loop struct {
 	state     plan.State
 	conns     []plan.Conn   // a buffer
 	sampledAt time.Duration // when the loads were last sampled
-	sampledBy string        // and by which weight
 	coresAt   time.Duration // when the CPU limit was last read
 	badShare  string        // what is wrong with the share of WithShare, or empty
 }

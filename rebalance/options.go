@@ -101,9 +101,10 @@ type ConnStats struct {
 
 // WithWeight sets a function that returns the load of one connection, in a unit of your
 // choice that is the same on all pods. It takes the place of rebalance.weight, which is the
-// default. f is called for each connection once a second, from one goroutine, and must not
-// block. A value that is negative, infinite or not a number counts as 0. The weight should
-// change slowly, since a sudden change moves connections.
+// default. f is called for each connection with RPCs once a second, and for each of the others
+// at least once in ten seconds. It is called from one goroutine and must not block. A value
+// that is negative, infinite or not a number counts as 0. The weight should change slowly,
+// since a sudden change moves connections.
 func WithWeight(f func(ConnStats) float64) Option {
 	return optionFunc(func(o *options) { o.weigh = f })
 }

@@ -35,9 +35,12 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	b.addLoads(v, &cfg)
 	growing := v.NoPeers == "" && v.Stale == "" && cfg.Rebalance.Enabled && b.loop.state.Growing(v.Members)
 	b.lookAtDNS(v, seen.Members, growing)
-	policy := policyOf(&cfg, b.weight(&cfg))
-	if growing || cfg.Policy.MaxConnectionAge > 0 || b.loop.state.Due(v, policy) {
-		v.Conns = b.plannedConns()
+	weight := b.weight(&cfg)
+	policy := policyOf(&cfg, weight)
+	// While a round only waits for its pace, no step visits all connections.
+	moving := (growing || b.loop.state.Due(v, policy)) && !b.loop.state.Pacing(v.Members)
+	if moving || cfg.Policy.MaxConnectionAge > 0 {
+		v.Conns = b.plannedConns(weight)
 	}
 	return v, policy
 }
@@ -67,6 +70,7 @@ func (b *Balancer) addLoads(v *plan.View, cfg *config.Config) {
 	weight := b.weight(cfg)
 	returns := b.reg.Returns()
 	v.Load, v.Serving = b.load(weight)
+	v.InFlight = b.inFlight(weight)
 	v.Overloaded = b.overload
 	share := b.shares(cfg)
 	v.Share, v.Warm = share.capacity*share.warm, share.warm
@@ -97,7 +101,7 @@ func policyOf(cfg *config.Config, weight string) *plan.Policy {
 
 // plannedConns fills the loop's buffer with the connections, as planning sees them. Health
 // checks are no clients.
-func (b *Balancer) plannedConns() []plan.Conn {
+func (b *Balancer) plannedConns(weight string) []plan.Conn {
 	buf := b.loop.conns[:0]
 	b.reg.Each(func(i *conns.Info) {
 		if i.Use == h2conn.Probed {
@@ -105,7 +109,7 @@ func (b *Balancer) plannedConns() []plan.Conn {
 		}
 		buf = append(buf, plan.Conn{
 			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Draining: i.Draining,
-			Weight: i.Weight, Streams: i.Streams, FutileDrains: i.FutileDrains, Named: i.Named,
+			Weight: weightBy(weight, i), Streams: i.Streams, FutileDrains: i.FutileDrains, Named: i.Named,
 		})
 	})
 	b.loop.conns = buf

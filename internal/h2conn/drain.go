@@ -90,8 +90,10 @@ func (c *Conn) onReadLocked(ev event) {
 	}
 	switch ev {
 	case streamOpened:
+		c.stirLocked()
 		c.streams.add(c.in.id)
 	case streamReset:
+		c.stirLocked()
 		c.streams.remove(c.in.id)
 	case proofAcked:
 		c.acked = c.acked || c.proofInFlight
@@ -112,6 +114,7 @@ func (c *Conn) onWrittenLocked(ev event) {
 	}
 	switch ev {
 	case streamEnded:
+		c.stirLocked()
 		if c.streams.remove(c.out.id) {
 			c.unread = true
 		}
@@ -127,6 +130,7 @@ func (c *Conn) onWrittenLocked(ev event) {
 // written yet, it never will be: its ID could be the higher one. grpc-go silently
 // drops the streams above last.
 func (c *Conn) serverGoAwayLocked(last uint32) {
+	c.stirLocked()
 	c.streams.refuseAbove(last)
 	c.pending.And(^uint32(pendingGoAway))
 	if c.goAway != noGoAway {
