@@ -176,6 +176,27 @@ func ExampleDraining() {
 	// Output: true
 }
 
+// A stream ends a moment after its connection was drained. Package serveropts/streams does
+// this for whole methods.
+func ExampleAfterDraining() {
+	watch := func(stream grpc.ServerStream) error {
+		ctx, cancel := context.WithCancelCause(stream.Context())
+		defer cancel(nil)
+		stop, _ := rebalance.AfterDraining(ctx, func() {
+			cancel(status.Error(codes.Unavailable, "this connection is draining, open the stream again"))
+		})
+		defer stop()
+		<-ctx.Done() // the work of the stream
+		return context.Cause(ctx)
+	}
+	fmt.Println(watch != nil)
+	_, tracked := rebalance.AfterDraining(context.Background(), func() {}) // this context is no RPC's
+	fmt.Println(tracked)
+	// Output:
+	// true
+	// false
+}
+
 // Clients that a header names are told apart by it, not by their address.
 func ExampleSetKey() {
 	byTenant := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {

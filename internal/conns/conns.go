@@ -253,6 +253,9 @@ func (c *Conn) ID() uint64 { return c.id }
 // GOAWAY.
 func (c *Conn) Draining() <-chan struct{} { return c.h2.Draining() }
 
+// AfterDraining calls f in a goroutine of its own once the connection drains.
+func (c *Conn) AfterDraining(f func()) (stop func() bool) { return c.h2.AfterDraining(f) }
+
 // sparedFor is how long a connection is spared on which its client has not opened a stream
 // yet. The client has just dialed, and its first request is on its way. net/http fails such a
 // request, and does not repeat it, if the connection ends before it was sent.
