@@ -24,8 +24,9 @@ type record struct {
 // the share. known is false if the report lacks that weight.
 func (r *record) summary(weight string, cores bool) (s Summary, known bool) {
 	load, known := LoadOf(&r.report, weight)
+	serving, _ := LoadOf(&r.report, config.WeightConnections)
 	return Summary{
-		At: r.at, Load: load, InFlight: r.report.InFlight[weight], Share: r.share(cores), Warm: part(r.report.Warm),
+		At: r.at, Load: load, Serving: int(serving), InFlight: r.report.InFlight[weight], Share: r.share(cores), Warm: part(r.report.Warm),
 		Ready: r.report.Ready, Reaching: r.report.Reaching, Overloaded: r.report.Overloaded, Paused: r.report.Paused,
 	}, known
 }

@@ -22,6 +22,8 @@ type Summary struct {
 	// At is when the report came, since an epoch of the caller's; 0: none has.
 	At   time.Duration
 	Load float64
+	// Serving is the number of the connections that make Load.
+	Serving int
 	// InFlight is the load of its drained connections whose streams go on.
 	InFlight float64
 	// Share is its share with all of its parts, Warm one of them alone. 0 stands for 1.
@@ -48,7 +50,7 @@ func (s *Summary) Peer(id string, now time.Duration) (plan.Peer, bool) {
 		return plan.Peer{}, false
 	}
 	return plan.Peer{
-		Pod: id, Age: age, Load: s.Load, InFlight: s.InFlight, Share: s.Share, Warm: s.Warm,
+		Pod: id, Age: age, Load: s.Load, Serving: s.Serving, InFlight: s.InFlight, Share: s.Share, Warm: s.Warm,
 		Reaching: s.Reaching, Overloaded: s.Overloaded, Paused: s.Paused,
 	}, true
 }
