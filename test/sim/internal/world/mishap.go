@@ -57,6 +57,7 @@ func (w *World) restart(p *pod, ready time.Duration) {
 // RollQuickly replaces all pods one by one: a new pod is ready within every, an old one stops gap
 // later, and the next new one begins. It returns the time since Begin at which the last one stops.
 func (w *World) RollQuickly(every, gap time.Duration) time.Duration {
+	w.revision++
 	old := w.Alive()
 	for i, pod := range old {
 		at := every * time.Duration(i)
@@ -69,6 +70,7 @@ func (w *World) RollQuickly(every, gap time.Duration) time.Duration {
 // RollBatches replaces all pods, n at a time: once per every n new pods become ready, and then
 // n old ones stop. It returns the time since Begin at which the last ones stop.
 func (w *World) RollBatches(every time.Duration, n int) time.Duration {
+	w.revision++
 	old := w.Alive()
 	for i, pod := range old {
 		at := every * time.Duration(i/n)
@@ -86,6 +88,7 @@ const stopTakes = 10 * time.Second
 // The next one stops after every. It returns the time since Begin at which every has passed for
 // the last one.
 func (w *World) RollInPlace(every, ready time.Duration) time.Duration {
+	w.revision++
 	pods := w.Alive()
 	for i := range pods {
 		p := w.pods[pods[len(pods)-1-i]]

@@ -62,6 +62,8 @@ type version struct {
 	ids                   []string
 	starting, terminating int
 	zones                 map[string]string
+	stopping              []string // pods that stop in good order
+	oneRevision           bool
 }
 
 func (v *version) has(p int32) bool {
@@ -94,8 +96,14 @@ func (w *World) openNet() {
 }
 
 func (w *World) readyPods() *version {
-	v := &version{}
+	v := &version{oneRevision: true}
+	revision := int32(-1)
 	for _, p := range w.pods {
+		if p.ready && revision >= 0 && p.revision != revision {
+			v.oneRevision = false
+		} else if p.ready {
+			revision = p.revision
+		}
 		switch {
 		case p.ready:
 			v.pods = append(v.pods, p.idx)
@@ -104,6 +112,7 @@ func (w *World) readyPods() *version {
 			v.starting++
 		case p.stopping && !p.dead:
 			v.terminating++
+			v.stopping = append(v.stopping, p.id)
 		}
 	}
 	v.zones = w.hints(v)

@@ -20,6 +20,8 @@ type pod struct {
 	begun    time.Duration
 	servedAt time.Duration // when the Service first listed it; 0: it has not
 	listedAt time.Duration // when it last did
+	revision int32         // of the workload that it runs
+	accepted uint64        // connections
 	starts   int32         // how often it began again; the loops of an earlier process end
 	ready    bool          // passes its readiness probe
 	starting bool          // has an address, and is not ready yet
@@ -96,7 +98,7 @@ func (w *World) newPod(begun time.Duration) *pod {
 }
 
 func (w *World) blankPod(i int32, begun time.Duration) *pod {
-	return &pod{idx: i, id: w.podID(int(i)), begun: begun, version: -1, keys: map[int32]*keyState{}, uptime: map[string]time.Duration{}}
+	return &pod{idx: i, revision: w.revision, id: w.podID(int(i)), begun: begun, version: -1, keys: map[int32]*keyState{}, uptime: map[string]time.Duration{}}
 }
 
 // startLoops starts the pod's loops for membership, polls and plans, each at a random phase.

@@ -98,7 +98,8 @@ func (w *World) accept(client int32, p *pod) int32 {
 		w.conns[c.keyNext].keyPrev = slot
 	}
 	w.heads[cl.key] = slot
-	info := plan.Conn{ID: idOf(w.serial, slot), Key: w.keyAt(p, cl.key), Opened: w.now, Weight: 1}
+	info := plan.Conn{ID: idOf(w.serial, slot), Key: w.keyAt(p, cl.key), Opened: w.now, Weight: 1, Rate: float64(cl.rate)}
+	p.accepted++
 	if cl.long && cl.flying == 0 {
 		info.Streams = 1
 	}

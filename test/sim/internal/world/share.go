@@ -2,6 +2,7 @@ package world
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ type report struct {
 	peerview.Summary
 
 	share, warm, inFlight float32
+	serving               int32
 	paused                bool
 }
 
@@ -24,7 +26,7 @@ func (w *World) reportOf(q *pod) report {
 			Load: w.load(q), Ready: !q.stopping, Reaching: q.state.Reaching(), Overloaded: q.hot,
 		},
 		share: float32(w.capacity(q) * warm * q.state.Relief()), warm: float32(warm),
-		inFlight: float32(q.flying.Load), paused: q.state.Paused(),
+		inFlight: float32(q.flying.Load), paused: q.state.Paused(), serving: int32(q.serving),
 	}
 	if w.cfg.Report != nil {
 		w.cfg.Report(int(q.idx), &r.Summary)
@@ -34,7 +36,7 @@ func (w *World) reportOf(q *pod) report {
 
 func (r *report) peer(id string, now time.Duration) (plan.Peer, bool) {
 	p, ok := r.Peer(id, now)
-	p.Share, p.Warm, p.InFlight, p.Paused = float64(r.share), float64(r.warm), float64(r.inFlight), r.paused
+	p.Share, p.Warm, p.InFlight, p.Paused, p.Serving = float64(r.share), float64(r.warm), float64(r.inFlight), r.paused, int(r.serving)
 	return p, ok
 }
 
@@ -103,7 +105,8 @@ func (w *World) setOut(p *pod, out bool) {
 
 // addEndpoints fills in what the source knows beside the members.
 func (w *World) addEndpoints(p *pod, v *plan.View) {
-	v.Self, v.OutPods = p.id, w.outPods
+	v.Self, v.OutPods, v.Accepted = p.id, w.outPods, p.accepted
+	v.Stopping = w.stoppingOf(p)
 	if p.out {
 		v.Out = "the Service does not list this pod"
 	}
@@ -112,6 +115,23 @@ func (w *World) addEndpoints(p *pod, v *plan.View) {
 	}
 	seen := w.seenBy(p)
 	v.StartingKnown, v.Starting, v.Terminating, v.Zones = true, seen.starting, seen.terminating, seen.zones
+	v.OneRevision = seen.oneRevision
+}
+
+// stoppingOf are the pods that p knows to stop in good order.
+func (w *World) stoppingOf(p *pod) []string {
+	seen := w.seenBy(p)
+	if p.unready == 0 {
+		return seen.stopping
+	}
+	stopping := slices.Clone(seen.stopping)
+	for i, other := range seen.pods {
+		if w.reportedUnready(p, other) {
+			stopping = append(stopping, seen.ids[i])
+		}
+	}
+	slices.Sort(stopping)
+	return stopping
 }
 
 // wordsOf is a sentence without its numbers, which change all the time.

@@ -116,7 +116,8 @@ type World struct {
 	outPods    int           // that know that the Service does not list them
 	bursts     bool          // whether a group has Bursts
 	lazy       bool          // whether a group is Lazy
-	lives      int           // clients that ended
+	revision   int32
+	lives      int // clients that ended
 
 	levels []level   // reused for each sample
 	view   plan.View // reused at each tick
@@ -318,6 +319,7 @@ func (w *World) Alive() []int {
 // Roll replaces all pods one by one: once per every a new pod becomes ready and then an old
 // one stops. It returns the time since Begin at which the last one stops.
 func (w *World) Roll(every time.Duration) time.Duration {
+	w.revision++
 	old := w.Alive()
 	for i, pod := range old {
 		w.after(time.Duration(i)*every, func() { w.StartIn(every - time.Second) })
