@@ -131,6 +131,10 @@ type Rebalance struct {
 	// with RPCs in flight or not. Default 0: as long as it needs; a condition reports slow
 	// ones. Otherwise from 1s to 1 year.
 	Grace time.Duration `json:"grace"`
+	// Warmup is the time in which a new pod's part of the load grows from a tenth to the whole.
+	// It counts from when the pod first was a member. Default 0: the pod gets its whole part at
+	// once. Otherwise from 1s to 1h.
+	Warmup time.Duration `json:"warmup"`
 }
 
 // Peers sets how the other pods of the service are found and asked. It is read once, so a

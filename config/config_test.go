@@ -169,6 +169,8 @@ func TestValidateMessages(t *testing.T) {
 		"rebalance.floor: 1 is too high, allowed: 0 to 0.95":                              func(c *Config) { c.Rebalance.Floor = 1 },
 		"rebalance.maxPerSecond: +Inf is too high, allowed: 0.1 to 100000":                func(c *Config) { c.Rebalance.MaxPerSecond = math.Inf(1) },
 		"rebalance.spread: 1m1s is too high, allowed: 0s to 1m":                           func(c *Config) { c.Rebalance.Spread = 61 * time.Second },
+		"rebalance.warmup: 500ms is too low, allowed: 0, or 1s to 1h":                     func(c *Config) { c.Rebalance.Warmup = 500 * time.Millisecond },
+		"rebalance.warmup: 1h0m1s is too high, allowed: 0, or 1s to 1h":                   func(c *Config) { c.Rebalance.Warmup = time.Hour + time.Second },
 		"rebalance.weight: \"\" is not one of connections, requests, streams":             func(c *Config) { c.Rebalance.Weight = "" },
 		"peers.source: \"k8s\" is not one of none, static, dns, kubernetes":               func(c *Config) { c.Peers.Source = "k8s" },
 		"peers.static: is empty, but peers.source is static and needs it":                 func(c *Config) { c.Peers.Source = SourceStatic },

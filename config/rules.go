@@ -58,6 +58,7 @@ var rules = []rule{
 	{"rebalance.cooldown", within(time.Second, time.Hour), true},
 	{"rebalance.settle", within(0, 5*time.Minute), true},
 	{"rebalance.grace", within(time.Second, year).orZero(), true},
+	{"rebalance.warmup", within(time.Second, time.Hour).orZero(), true},
 	{"peers.source", oneOf{SourceNone, SourceStatic, SourceDNS, SourceKubernetes}, false},
 	{"peers.static", addresses{}, false},
 	{"peers.dns.name", dnsName{}, false},

@@ -13,6 +13,7 @@ var (
 	contractStatusz = map[string]string{ // JSON types by key
 		"pod": "string", "connections": "number", "draining": "number", "peers": "list",
 		"weight": "string", "load": "number", "meanLoad": "number",
+		"share": "number", "warm": "number",
 		"goaways": "object", "verdict": "string", "why": "string", "conditions": "list", "decisions": "list",
 	}
 	contractItems = map[string][]string{ // keys of the items by list
@@ -20,7 +21,7 @@ var (
 		"conditions": {"code", "severity", "text", "since"},
 		"decisions":  {"at", "action", "count", "why"},
 	}
-	contractVerdicts = []string{"balanced", "moving", "waiting", "unbalanceable", "stale", "disabled", "overloaded"}
+	contractVerdicts = []string{"balanced", "moving", "waiting", "unbalanceable", "stale", "disabled", "overloaded", "draining"}
 	contractPaths    = []string{"/livez", "/readyz", "/readyz?verbose", "/metrics", "/statusz", "/peerz", "/"}
 )
 

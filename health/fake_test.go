@@ -15,6 +15,7 @@ import (
 type fake struct {
 	mu       sync.Mutex
 	st       rebalance.Status
+	starts   []peerz.Start // heard from peers
 	stopping chan struct{}
 	closing  chan struct{}
 	stopOnce sync.Once
@@ -49,6 +50,12 @@ func (f *fake) Report(keys []string) peerz.Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return peerz.Report{Pod: f.st.Pod, Ready: f.Ready(), Connections: f.st.Connections}
+}
+
+func (f *fake) Starts(s peerz.Start) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.starts = append(f.starts, s)
 }
 
 func (f *fake) Ready() bool {

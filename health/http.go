@@ -47,7 +47,7 @@ func newHandler(src source, o options) http.Handler {
 	mux.Handle("GET /statusz", statusz(src))
 	mux.Handle("GET /{$}", page(src))
 	all := http.NewServeMux()
-	all.Handle("/peerz", peersOnly(src, peerz.Handler(src.Report)))
+	all.Handle("/peerz", peersOnly(src, heard(src, peerz.Handler(src.Report))))
 	all.Handle("/", secure(mux))
 	return all
 }
@@ -66,6 +66,16 @@ func peersOnly(src source, next http.Handler) http.Handler {
 			w.Header().Set("Connection", "close") // the next request may come with a better certificate
 			http.Error(w, "/peerz requires a client certificate signed by peers.tls.ca: "+err.Error(), http.StatusForbidden)
 			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// heard passes on the announcement of a pod that polls this one while it is starting.
+func heard(src source, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s, ok := peerz.StartOf(r); ok {
+			src.Starts(s)
 		}
 		next.ServeHTTP(w, r)
 	})

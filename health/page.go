@@ -74,8 +74,10 @@ type pageData struct {
 	Verdict, Why, Tone string
 	Facts              []fact
 	Peers              []peerRow
+	Zoned              bool    // the zone of a peer is known
 	Hidden             int     // peers beyond maxPeerRows
 	Unit               string  // of the loads, "" if they count connections
+	Shares             bool    // pods should carry different loads; bars and mean are per share
 	Band               string  // the loads between which a pod is left alone
 	Mean               string  // of the loads, "" if unknown
 	MeanAt             float64 // position of the mean in the bars, in percent
@@ -92,12 +94,13 @@ type (
 		Clock, Ago string
 	}
 	peerRow struct {
-		Name, Address, State, Tone string
-		Self, Known                bool
-		Connections                string
-		Load                       string
-		Delta                      string  // from the mean
-		Width                      float64 // of the bar, in percent
+		Name, Address, Zone string
+		State, Tone         string
+		Self, Known         bool
+		Connections         string
+		Load, Share         string
+		Delta               string  // from the mean
+		Width               float64 // of the bar, in percent
 	}
 )
 
@@ -115,6 +118,7 @@ func newPageData(st rebalance.Status, now time.Time, refresh bool) pageData {
 		PeerErrors: tallies(above0(st.PeerErrors), nil, nil),
 		Decisions:  latestFirst(st.Decisions),
 		Band:       bandLine(st),
+		Shares:     sharesDiffer(st),
 	}
 	if refresh {
 		d.Refresh = refreshSeconds
@@ -140,13 +144,17 @@ func facts(st rebalance.Status) []fact {
 	if st.Draining > 0 {
 		draining = strconv.Itoa(st.Draining) + " draining"
 	}
-	return []fact{
+	out := []fact{
 		{"Connections", strconv.Itoa(st.Connections), draining},
 		{"Clients", strconv.Itoa(st.Keys), ""},
 		{"Streams in flight", strconv.Itoa(st.Streams), ""},
 		{"Pods ready", strconv.Itoa(shown.ReadyPeers(st.Peers)), fmt.Sprintf("of %d", len(st.Peers))},
 		{"Up", cmp.Or(st.Uptime, "?"), ""},
 	}
+	if sharesDiffer(st) {
+		out = append(out, fact{"Share", figure(shareOr1(st.Share)), shareNote(st)})
+	}
+	return out
 }
 
 // setPeers fills the table of pods. It sorts by name, since rows that move with each refresh
@@ -158,16 +166,17 @@ func (d *pageData) setPeers(st rebalance.Status) {
 	fullest := 0.0
 	for _, p := range peers {
 		load, _ := shownLoad(p, st)
-		fullest = max(fullest, load)
+		fullest = max(fullest, load/shareOr1(p.Share))
 	}
-	if st.MeanLoad > 0 {
-		d.Mean = figure(st.MeanLoad)
-		d.MeanAt = percent(st.MeanLoad, fullest)
+	if mean := st.MeanLoad / shareOr1(st.Share); mean > 0 {
+		d.Mean = figure(mean)
+		d.MeanAt = percent(mean, fullest)
 	}
 	if len(peers) > maxPeerRows {
 		d.Hidden = len(peers) - maxPeerRows
 		peers = peers[:maxPeerRows]
 	}
+	d.Zoned = zoned(peers)
 	for _, p := range peers {
 		d.Peers = append(d.Peers, newPeerRow(p, st, fullest))
 	}
@@ -187,22 +196,26 @@ func shownLoad(p rebalance.PeerStatus, st rebalance.Status) (load float64, known
 	return 0, false
 }
 
+// newPeerRow compares loads per share. Without shares these are the loads.
 func newPeerRow(p rebalance.PeerStatus, st rebalance.Status, fullest float64) peerRow {
 	row := peerRow{
 		Name:        cmp.Or(p.Pod, p.Address),
 		Address:     p.Address,
+		Zone:        p.Zone,
 		State:       peerState(p),
 		Tone:        "warn",
 		Self:        p.Self,
 		Connections: peerCount(p),
 		Load:        peerLoad(p),
+		Share:       peerShare(p),
 	}
 	load, known := shownLoad(p, st)
+	load /= shareOr1(p.Share)
 	row.Known, row.Width = known, percent(load, fullest)
 	if p.Error == "" && p.Ready {
 		row.Tone = "good"
 		if known {
-			row.Delta = delta(load, st.MeanLoad)
+			row.Delta = delta(load, st.MeanLoad/shareOr1(st.Share))
 		}
 	}
 	return row
@@ -277,7 +290,7 @@ func verdictTone(v rebalance.Verdict) string {
 	switch v {
 	case rebalance.Balanced:
 		return "good"
-	case rebalance.Moving, rebalance.Waiting:
+	case rebalance.Moving, rebalance.Waiting, rebalance.OutOfService:
 		return "busy"
 	case rebalance.Unbalanceable, rebalance.Stale, rebalance.Overloaded:
 		return "warn"

@@ -26,6 +26,7 @@ func (busyPod) Report([]string) peerz.Report {
 	return peerz.Report{
 		Pod: "hello-production-backend-" + strings.Repeat("x", 22) + "-7d4b9c6f5d-abcde", Ready: true, UptimeMillis: 3_888_000_123,
 		Generation: 117, Connections: 12_345, Draining: 123, Streams: 45_678, Reaching: true, Overloaded: true,
+		Place: peerz.Place{Zone: "northamerica-northeast1-a", SaltCheck: "0f1e"},
 		Loads: map[string]float64{"connections": 12_222, "requests": 123_456.789, "streams": 45_678.912, "custom": 123_456.789},
 	}
 }

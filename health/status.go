@@ -77,10 +77,17 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	t := table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
 	defer t.w.Flush()
 	t.row("pod", fmt.Sprintf("%s, up %s, %s", st.Pod, st.Uptime, readyWord(st.Ready)))
+	if st.Zone != "" {
+		t.row("zone", st.Zone)
+	}
 	t.row("verdict", verdictLine(st))
 	t.row("connections", fmt.Sprintf("%d, %d of them draining; %d since the start", st.Connections, st.Draining, st.Tracked))
 	t.row("streams", strconv.Itoa(st.Streams))
 	t.row("load", loadLine(st))
+	shares := sharesDiffer(st)
+	if shares {
+		t.row("share", shareLine(st))
+	}
 	t.row("clients", strconv.Itoa(st.Keys))
 	t.row("source", st.Source)
 	t.row("goaways", countsLine(st.GoAways))
@@ -90,10 +97,7 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	for _, c := range st.Conditions {
 		t.row(c.Code, string(c.Severity), ago(now, c.Since), c.Text)
 	}
-	t.head("PEER", "ADDRESS", "STATE", "CONNECTIONS", "LOAD")
-	for _, p := range st.Peers {
-		t.row(p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p))
-	}
+	t.peers(st.Peers, shares)
 	t.head("WHEN", "ACTION", "COUNT", "WHY")
 	for _, d := range st.Decisions {
 		t.row(ago(now, d.At), d.Action, strconv.Itoa(d.Count), d.Why)
@@ -113,6 +117,29 @@ func (t table) row(cells ...string) {
 func (t table) head(cells ...string) {
 	fmt.Fprintln(t.w)
 	t.row(cells...)
+}
+
+// peers lists the pods, with their shares where these differ, and their zones where one is known.
+func (t table) peers(all []rebalance.PeerStatus, shares bool) {
+	zones := zoned(all)
+	add := func(write func(...string), zone, share string, cells ...string) {
+		if shares {
+			cells = append(cells, share)
+		}
+		if zones {
+			cells = append(cells, zone)
+		}
+		write(cells...)
+	}
+	add(t.head, "ZONE", "SHARE", "PEER", "ADDRESS", "STATE", "CONNECTIONS", "LOAD")
+	for _, p := range all {
+		add(t.row, p.Zone, peerShare(p), p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p))
+	}
+}
+
+// zoned reports whether any pod's zone is known.
+func zoned(peers []rebalance.PeerStatus) bool {
+	return slices.ContainsFunc(peers, func(p rebalance.PeerStatus) bool { return p.Zone != "" })
 }
 
 func countsLine(by map[string]uint64) string {
@@ -207,6 +234,10 @@ func bandLine(st rebalance.Status) string {
 		return "no mean: too few pods have reported, or none has any load"
 	}
 	line := fmt.Sprintf("mean %s, over-loaded above %s", figure(st.MeanLoad), figure(st.Band.Over))
+	if share := shareOr1(st.Share); sharesDiffer(st) {
+		line = fmt.Sprintf("mean %s per share; with a share of %s, this pod is over-loaded above %s",
+			figure(st.MeanLoad/share), figure(share), figure(st.Band.Over))
+	}
 	if st.Band.Under > 0 {
 		line += ", under-loaded below " + figure(st.Band.Under)
 	}

@@ -13,7 +13,13 @@ import (
 // registry is a Source of one's own: it asks some registry of services for the pods.
 type registry struct {
 	service string
-	lookup  func(ctx context.Context, service string) ([]netip.Addr, error)
+	lookup  func(ctx context.Context, service string) ([]instance, error)
+}
+
+// instance is one pod in the registry, which pods enter as soon as they start.
+type instance struct {
+	addr  netip.Addr
+	ready bool
 }
 
 // Run reports the pods every two seconds, so that the view is renewed even without a change.
@@ -21,10 +27,14 @@ func (r *registry) Run(ctx context.Context, report func(peers.Membership)) error
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
 	for {
-		addrs, err := r.lookup(ctx, r.service)
-		view := peers.Membership{Err: err}
-		for _, a := range addrs {
-			view.Members = append(view.Members, peers.Member{Addrs: []netip.Addr{a}})
+		all, err := r.lookup(ctx, r.service)
+		view := peers.Membership{Err: err, StartingKnown: true}
+		for _, one := range all {
+			if one.ready {
+				view.Members = append(view.Members, peers.Member{Addrs: []netip.Addr{one.addr}})
+			} else {
+				view.Starting++
+			}
 		}
 		report(view)
 		select {
@@ -41,8 +51,10 @@ func (r *registry) String() string { return "registry " + r.service }
 func ExampleSource() {
 	var source peers.Source = &registry{
 		service: "hello",
-		lookup: func(context.Context, string) ([]netip.Addr, error) {
-			return []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}, nil
+		lookup: func(context.Context, string) ([]instance, error) {
+			return []instance{
+				{netip.MustParseAddr("10.0.0.1"), true}, {netip.MustParseAddr("10.0.0.2"), true}, {netip.MustParseAddr("10.0.0.3"), false},
+			}, nil
 		},
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -50,12 +62,14 @@ func ExampleSource() {
 		for _, pod := range m.Members {
 			fmt.Println(source, pod.Addrs[0])
 		}
+		fmt.Println(m.Starting, "more is starting")
 		stop()
 	})
 	fmt.Println(err)
 	// Output:
 	// registry hello 10.0.0.1
 	// registry hello 10.0.0.2
+	// 1 more is starting
 	// context canceled
 }
 

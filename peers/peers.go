@@ -42,6 +42,10 @@ type Membership struct {
 	// yet. Pods that become ready within 15 s of each other are made known to multi-homed
 	// clients together. Default 0: there are none, or the source does not know.
 	Starting int
+	// StartingKnown reports whether Starting is all there is: the source lists every pod that
+	// has begun to start. Multi-homed clients then learn of new pods sooner. Default false:
+	// more pods may come, so the membership must have been quiet for a while.
+	StartingKnown bool
 	// ClientName is the DNS name that answers with these very pods, such as that of a
 	// headless Service. Clients are assumed to resolve it, unless clients.dns.name is set,
 	// and no connection is moved before it answers in full. Default empty: there is no such
@@ -65,6 +69,13 @@ type Member struct {
 	Addrs []netip.Addr
 	// Port is the port of the pod's health endpoint. Default 0: peers.port.
 	Port int
+	// Zone is the zone whose clients reach the pod, if clients reach pods of one zone only:
+	// in Kubernetes, that of the EndpointSlice's hint. It counts only if each member has one.
+	// Default empty: clients of all zones reach the pod.
+	Zone string
+	// NodeZone is the zone in which the pod runs. It is for people only. Default empty: not
+	// known.
+	NodeZone string
 	// Terminating reports whether the pod is stopping. It is then no longer a member.
 	Terminating bool
 	// Unproven reports whether the source cannot know that the pod serves, such as a static

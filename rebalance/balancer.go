@@ -61,6 +61,7 @@ type Balancer struct {
 	planTime    time.Duration
 	overload    string // the signal by which this pod is overloaded, or empty; only the loop writes it
 	reaching    bool
+	planShares  shares          // what planning last said of it; the rest is computed where it is needed
 	served      time.Time       // when this pod was first a member; zero before that
 	singleHomed map[string]bool // see plan.State.SingleHomed
 
@@ -72,7 +73,8 @@ type loop struct {
 	state     plan.State
 	conns     []plan.Conn   // a buffer
 	sampledAt time.Duration // when the loads were last sampled
-	sampledBy string        // and by which weight
+	coresAt   time.Duration // when the CPU limit was last read
+	badShare  string        // what is wrong with the share of WithShare, or empty
 }
 
 // New returns a Balancer for cfg, which it validates. Nothing runs before Run. New makes no
@@ -107,6 +109,7 @@ func New(cfg config.Config, opts ...Option) (*Balancer, error) {
 		return nil, err
 	}
 	b.peers = peerview.New(b.peerOptions(&cfg, self))
+	b.prepareShare()
 	return b, b.clientDNS.prepare(&cfg)
 }
 
@@ -128,7 +131,7 @@ func (b *Balancer) peerOptions(cfg *config.Config, self peerview.Self) peerview.
 	_, byName := b.opts.source.(*dns.Source)
 	o := peerview.Options{
 		ByName: byName,
-		Self:   self, Source: b.opts.source, Port: cfg.Peers.Port, Salt: cfg.Peers.Salt,
+		Self:   self, Source: b.opts.source, Port: cfg.Peers.Port, Salt: cfg.Peers.Salt, Ready: b.ready,
 		Events: peerview.Events{
 			Changed:    b.poke,
 			ClientName: b.clientDNS.learn,
@@ -232,7 +235,7 @@ func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	start := time.Now()
 	var step plan.Step
 	b.loop.state, step = plan.Next(b.loop.state, view, policy)
-	b.planned(time.Since(start))
+	b.planned(view, time.Since(start))
 	for _, n := range step.Notes {
 		b.decided(n.Action, n.Count, n.Why)
 	}
@@ -242,6 +245,7 @@ func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	}
 	b.publish(Verdict(step.Verdict), step.Why)
 	b.watchConditions()
+	b.watchPlace(view, policy)
 	b.reg.Sweep()
 	b.keys.drop()
 	if step.Wake > 0 {
@@ -260,6 +264,7 @@ func (b *Balancer) standDown(why string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reaching, b.overload = false, ""
+	b.planShares = shares{relief: 1}
 }
 
 // poke makes the loop take its next step now.
@@ -270,13 +275,14 @@ func (b *Balancer) poke() {
 	}
 }
 
-func (b *Balancer) planned(took time.Duration) {
+func (b *Balancer) planned(v *plan.View, took time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &b.loop.state
 	b.plans++
 	b.planTime += took
 	b.generation, b.reaching, b.singleHomed = s.Generation, s.Reaching(), s.SingleHomed()
+	b.planShares = shares{relief: s.Relief(), paused: s.Paused(), inFlight: v.InFlight.Load, inFlightWeight: b.weight(&b.cfg)}
 }
 
 // publish sets the verdict that Status shows, and logs it if it has changed.

@@ -12,11 +12,13 @@ func (b *Balancer) watchConns() {
 	b.watchRun()
 	b.conds.set(slowDrain, b.slowText())
 	b.conds.set(framesLost, b.framesLostText())
+	b.conds.set(oneAddress, b.oneAddressText())
 }
 
 // ofLoop are the codes of the conditions that watchConditions alone sets.
 var ofLoop = []string{
 	staleView, unbalanceable, overloadedPod, dnsBehind, unreached, peersSilent, peersPort, duplicateName, twoBalancers, noConnections,
+	outOfService, otherSalt, zoneShort, shareInvalid,
 }
 
 // watchConditions sets or clears each condition by the present state.
@@ -35,6 +37,7 @@ func (b *Balancer) watchConditions() {
 	b.conds.set(twoBalancers, b.severalText())
 	b.conds.set(noConnections, b.quietText())
 	b.conds.set(duplicateName, b.peers.Duplicates())
+	b.conds.set(shareInvalid, b.loop.badShare)
 }
 
 func onlyIf(cond bool, text string) string {

@@ -176,6 +176,27 @@ func ExampleDraining() {
 	// Output: true
 }
 
+// A stream ends a moment after its connection was drained. Package serveropts/streams does
+// this for whole methods.
+func ExampleAfterDraining() {
+	watch := func(stream grpc.ServerStream) error {
+		ctx, cancel := context.WithCancelCause(stream.Context())
+		defer cancel(nil)
+		stop, _ := rebalance.AfterDraining(ctx, func() {
+			cancel(status.Error(codes.Unavailable, "this connection is draining, open the stream again"))
+		})
+		defer stop()
+		<-ctx.Done() // the work of the stream
+		return context.Cause(ctx)
+	}
+	fmt.Println(watch != nil)
+	_, tracked := rebalance.AfterDraining(context.Background(), func() {}) // this context is no RPC's
+	fmt.Println(tracked)
+	// Output:
+	// true
+	// false
+}
+
 // Clients that a header names are told apart by it, not by their address.
 func ExampleSetKey() {
 	byTenant := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
@@ -203,6 +224,19 @@ func ExampleWithWeight() {
 		rebalance.WithWeight(func(c rebalance.ConnStats) float64 { return 1 + 10*c.MeanStreams }))
 	fmt.Println(bal.Status().Weight)
 	// Output: custom
+}
+
+// Pods on the new machines carry twice as much as those on the old ones.
+func ExampleWithShare() {
+	onNewMachine := func() bool { return true }
+	bal, err := rebalance.Load(settings(), quiet, rebalance.WithShare(func() float64 {
+		if onNewMachine() {
+			return 2
+		}
+		return 1
+	}))
+	fmt.Println(bal != nil, err)
+	// Output: true <nil>
 }
 
 // A pod that is short of memory sheds connections.
@@ -304,7 +338,7 @@ func ExampleVerdictTable() {
 
 func ExampleVerdicts() {
 	fmt.Println(rebalance.Verdicts())
-	// Output: [balanced moving waiting unbalanceable stale disabled overloaded]
+	// Output: [balanced moving waiting unbalanceable stale disabled overloaded draining]
 }
 
 // quiet keeps the examples' logs out of the way.

@@ -20,6 +20,21 @@ func Draining(ctx context.Context) <-chan struct{} {
 	return nil
 }
 
+// AfterDraining calls f, in a goroutine of its own, once the connection of this RPC is
+// drained; at once if it is draining already. Until then it costs no goroutine, unlike waiting
+// for [Draining]. stop undoes the call and reports whether it has prevented f, as that of
+// [context.AfterFunc]: call it at the end of the handler. tracked is false if the connection
+// is not tracked. f is then never called.
+//
+// f is also called if the connection ends without a drain. The context of the RPC has ended
+// then, too.
+func AfterDraining(ctx context.Context, f func()) (stop func() bool, tracked bool) {
+	if c, _ := conns.FromContext(ctx); c != nil {
+		return c.AfterDraining(f), true
+	}
+	return func() bool { return true }, false
+}
+
 // SetKey gives the connection of this RPC another key, such as a client's name that only a
 // header carries. Connections with the same key count as those of one client. SetKey reports
 // whether the connection is tracked.

@@ -37,6 +37,7 @@ func (i interior) Seen(ctx context.Context) bool              { return i.b.seen(
 func (i interior) Ready() bool                                { return i.b.ready() }
 func (i interior) Closing() <-chan struct{}                   { return i.b.stop.closing }
 func (i interior) Report(hashedKeys []string) peerz.Report    { return i.b.report(hashedKeys) }
+func (i interior) Starts(s peerz.Start)                       { i.b.peers.Starts(s) }
 func (i interior) CheckPeer(state *tls.ConnectionState) error { return i.b.checkPeer(state) }
 func (i interior) PeersTLS() *tls.Config                      { return i.b.peersTLS() }
 func (i interior) SetHealthPort(port int)                     { i.b.setHealthPort(port) }

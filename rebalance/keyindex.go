@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// manyKeys is the number of keys from which queries share one index of hashes. Fewer
-	// keys are hashed within a millisecond or two, for each query.
-	manyKeys = 10_000
-	// indexShared is how long they share it. After a growth each pod queries thousands of
-	// keys, 512 at a time. An answer takes about as long to arrive.
+	// manyKeys is the number of keys from which queries share one index of hashes. To hash
+	// fewer takes about as long as to look up the keys of one query, which are 512 at most.
+	manyKeys = 500
+	// indexShared is how long they share it. After a growth each of the other pods queries
+	// hundreds or thousands of keys at about the same moment.
 	indexShared = 500 * time.Millisecond
 	// indexKept is when the memory of an index is released.
 	indexKept = 5 * time.Second
 )
 
-// keyIndex counts this pod's connections by hashed key, for the queries of peers. It answers
-// one query at a time, so that hashing takes one core at most. It holds no lock that a
-// connection needs.
+// keyIndex counts this pod's connections by hashed key, for the queries of peers. It is filled
+// for one query at a time, so that hashing takes one core at most. It holds no lock that a
+// connection needs, and a poll without keys does not wait for it.
 type keyIndex struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards what follows; an index that has been filled never changes
 	at    time.Time  // when index was filled
 	index *peerz.Index
 	keys  []keyCount // a buffer
@@ -37,14 +37,10 @@ type keyCount struct {
 // answer fills r with the answer to a query for hashed keys. singleHomed has the keys whose
 // clients this pod has found to be single-homed.
 func (x *keyIndex) answer(r *peerz.Report, reg *conns.Registry, h peerz.Hasher, singleHomed map[string]bool, hashed []string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.index == nil || len(x.keys) < manyKeys || time.Since(x.at) >= indexShared {
-		x.fillLocked(reg, h, singleHomed)
-	}
+	index := x.filled(reg, h, singleHomed)
 	r.Keys = make(map[string]int)
 	for _, key := range hashed {
-		n, single := x.index.Count(key)
+		n, single := index.Count(key)
 		if n > 0 {
 			r.Keys[key] = n
 		}
@@ -52,6 +48,16 @@ func (x *keyIndex) answer(r *peerz.Report, reg *conns.Registry, h peerz.Hasher, 
 			r.SingleHomed = append(r.SingleHomed, key)
 		}
 	}
+}
+
+// filled returns an index that is no older than the queries may share.
+func (x *keyIndex) filled(reg *conns.Registry, h peerz.Hasher, singleHomed map[string]bool) *peerz.Index {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.index == nil || len(x.keys) < manyKeys || time.Since(x.at) >= indexShared {
+		x.fillLocked(reg, h, singleHomed)
+	}
+	return x.index
 }
 
 // fillLocked copies the keys under the registry's lock and hashes them without it.
@@ -74,7 +80,7 @@ func (x *keyIndex) fillLocked(reg *conns.Registry, h peerz.Hasher, singleHomed m
 // drop releases the memory of an index that no query has used recently.
 func (x *keyIndex) drop() {
 	if !x.mu.TryLock() {
-		return // a query is being answered, and planning does not wait for it
+		return // it is being filled for a query, and planning does not wait for that
 	}
 	defer x.mu.Unlock()
 	if time.Since(x.at) >= indexKept {

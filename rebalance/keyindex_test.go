@@ -132,6 +132,36 @@ func TestQueriesAtTheSameTime(t *testing.T) {
 	wg.Wait()
 }
 
+// A poll without keys must be answered at once, however long the hashing for a query takes.
+func TestPollsDoNotWaitForQueries(t *testing.T) {
+	b, _ := crowded(t, 3, "")
+	b.keys.mu.Lock()
+	defer b.keys.mu.Unlock()
+	if r := b.report(nil); r.Connections != 3 {
+		t.Errorf("%+v", r)
+	}
+	b.keys.drop()
+}
+
+// BenchmarkKeys answers queries for 512 keys on pods of several sizes, one after the other as
+// in a growth.
+func BenchmarkKeys(b *testing.B) {
+	for _, n := range []int{400, 1000, 9999, 100_000} {
+		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
+			bal, _ := crowded(b, n, "salt")
+			hashed := make([]string, peerz.MaxKeys)
+			for i := range hashed {
+				hashed[i] = peerz.NewHasher("salt").Hash(clientIP(i * n / len(hashed)))
+			}
+			for b.Loop() {
+				if r := bal.report(hashed); r.Keys[hashed[1]] != 1 {
+					b.Fatal(r)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkKeys100000 answers queries for 512 keys on a pod with 100,000 clients: the
 // first of a burst, one of the burst, and how long the registry is locked for the first.
 func BenchmarkKeys100000(b *testing.B) {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
-	"github.com/evenkeel-go/evenkeel/internal/peerview"
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
@@ -22,10 +22,42 @@ func (b *Balancer) weight(cfg *config.Config) string {
 // load returns this pod's load by a weight, and the number of connections that carry it.
 func (b *Balancer) load(weight string) (load float64, serving int) {
 	sums := b.reg.Loads()
-	if weight == config.WeightConnections {
-		return float64(sums.Connections), sums.Connections
+	return loadBy(weight, &sums), sums.Connections
+}
+
+func loadBy(weight string, sums *conns.Loads) float64 {
+	switch weight {
+	case config.WeightConnections:
+		return float64(sums.Connections)
+	case config.WeightRequests:
+		return sums.Requests
+	case config.WeightStreams:
+		return sums.Streams
 	}
-	return sums.Weight, sums.Connections
+	return sums.Weight
+}
+
+// weightBy returns the part of loadBy that one connection has.
+func weightBy(weight string, i *conns.Info) float64 {
+	switch {
+	case i.Use != h2conn.InUse:
+		return 0
+	case weight == config.WeightConnections:
+		return 1
+	case weight == config.WeightRequests:
+		return i.RequestRate
+	case weight == config.WeightStreams:
+		return i.MeanStreams
+	}
+	return i.Weight
+}
+
+// inFlight returns what the draining connections with open streams still carry.
+func (b *Balancer) inFlight(weight string) plan.Flight {
+	f := b.reg.Flight()
+	return plan.Flight{
+		Load: loadBy(weight, &f.Loads), Connections: f.Loads.Connections, Streams: f.Streams, Oldest: f.Oldest,
+	}
 }
 
 // loadsByWeight returns this pod's loads by every weight that it measures. So pods whose
@@ -48,39 +80,33 @@ const sampleEvery = time.Second
 
 // sample measures the loads of the connections, and whether this pod is overloaded.
 func (b *Balancer) sample() {
-	now := b.reg.Now()
-	cfg := b.Config()
-	weight, l := b.weight(&cfg), &b.loop
-	// Sums by another weight must not be compared with the loads of peers by this one.
-	if l.sampledAt != 0 && now-l.sampledAt < sampleEvery && weight == l.sampledBy {
+	now, l := b.reg.Now(), &b.loop
+	if l.sampledAt != 0 && now-l.sampledAt < sampleEvery {
 		return
 	}
-	l.sampledAt, l.sampledBy = now, weight
-	b.reg.Sample(b.weigher(&cfg))
+	l.sampledAt = now
+	b.reg.Sample(b.weigher())
+	b.measureShare()
+	cfg := b.Config()
 	why := b.overloaded(&cfg)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.overload = why
 }
 
-// weigher returns the function that weighs a connection. It is nil for the weight
-// connections, where each counts as 1.
-func (b *Balancer) weigher(cfg *config.Config) func(*conns.Info) float64 {
-	switch b.weight(cfg) {
-	case config.WeightRequests:
-		return func(i *conns.Info) float64 { return i.RequestRate }
-	case config.WeightStreams:
-		return func(i *conns.Info) float64 { return i.MeanStreams }
-	case config.WeightCustom:
-		now := b.reg.Now()
-		return func(i *conns.Info) float64 {
-			return b.opts.weigh(ConnStats{
-				Key: i.Key, Age: now - i.Opened, Streams: i.Streams, StreamsOpened: i.StreamsOpened,
-				RequestRate: i.RequestRate, MeanStreams: i.MeanStreams,
-			})
-		}
+// weigher returns the user's function that weighs a connection, nil if there is none. The
+// registry keeps the sums by all other weights anyway.
+func (b *Balancer) weigher() func(*conns.Info) float64 {
+	if b.opts.weigh == nil {
+		return nil
 	}
-	return nil
+	now := b.reg.Now()
+	return func(i *conns.Info) float64 {
+		return b.opts.weigh(ConnStats{
+			Key: i.Key, Age: now - i.Opened, Streams: i.Streams, StreamsOpened: i.StreamsOpened,
+			RequestRate: i.RequestRate, MeanStreams: i.MeanStreams,
+		})
+	}
 }
 
 // overloaded returns why this pod is overloaded, empty if it is not. The signal of
@@ -107,36 +133,26 @@ type loadStatus struct {
 	weight    string
 	own, mean float64 // mean is 0 if it is not known
 	band      Band
+	shares    shares
 }
 
 func (b *Balancer) loadStatus() loadStatus {
 	cfg := b.Config()
-	l := loadStatus{weight: b.weight(&cfg)}
+	l := loadStatus{weight: b.weight(&cfg), shares: b.shares(&cfg)}
 	l.own, _ = b.load(l.weight)
 	members, stale := b.peers.Members()
 	if stale != "" {
 		return l
 	}
-	all := b.knownLoads(l.weight, l.own, members)
-	if !plan.Enough(len(all)-1, len(members)-1) {
+	load, share, n := b.peers.LoadsWithin(plan.ReportFresh, members, l.weight)
+	if !plan.Enough(n, len(members)-1) {
 		return l
 	}
-	for _, load := range all {
-		l.mean += load / float64(len(all))
-	}
+	// A person compares all of them with this pod's load, so they are not per share.
+	own := l.shares.all()
+	l.mean = (l.own + l.shares.inFlight + load) / (own + share) * own
 	l.band = Band(plan.BandOf(l.mean, policyOf(&cfg, l.weight)))
 	return l
-}
-
-// knownLoads are the loads of this pod and of the members that planning knows.
-func (b *Balancer) knownLoads(weight string, own float64, members []peerview.Member) []float64 {
-	all := []float64{own}
-	for _, m := range members {
-		if load, ok := b.peers.LoadWithin(plan.ReportFresh, m.ID, weight); ok && !m.Self {
-			all = append(all, load)
-		}
-	}
-	return all
 }
 
 // seconds rounds an age for people.

@@ -1,14 +1,20 @@
 package rebalance
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"github.com/evenkeel-go/evenkeel/peers"
 )
 
@@ -94,4 +100,71 @@ func TestLoadOfAnOldVersion(t *testing.T) {
 	if s.Weight != config.WeightConnections || loadText(s.Peers[1].Load) != "10" || s.MeanLoad != 5 || s.Band.Over != 6 {
 		t.Errorf("%s, peer %s, mean %v, %+v", s.Weight, loadText(s.Peers[1].Load), s.MeanLoad, s.Band)
 	}
+}
+
+// talkingConn is a connection on which the client has sent in.
+type talkingConn struct {
+	deafConn
+
+	in bytes.Buffer
+}
+
+func (c *talkingConn) Read(p []byte) (int, error) { return c.in.Read(p) }
+
+// trackStreams tracks a connection on which n streams are open.
+func trackStreams(t *testing.T, b *Balancer, n int) *conns.Conn {
+	t.Helper()
+	c := &talkingConn{}
+	c.in.WriteString(http2.ClientPreface)
+	fr := http2.NewFramer(&c.in, nil)
+	_ = fr.WriteSettings()
+	for i := range n {
+		_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), EndHeaders: true, BlockFragment: []byte{0x84}}) // :path /
+	}
+	nc := b.reg.Add(c, "k")
+	if _, err := nc.Read(make([]byte, c.in.Len())); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	return conns.FromAddr(nc.RemoteAddr())
+}
+
+// What drained connections still carry is no load any more, but is in flight. It is measured by
+// the weight in force.
+func TestDrainedStreamsAreInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config.Default()
+		b, err := New(cfg, WithWeight(func(c ConnStats) float64 { return 10 * float64(c.Streams) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cc := trackStreams(t, b, 4)
+		trackStreams(t, b, 3)
+		time.Sleep(time.Second)
+		b.sample()
+		cc.Drain(reason.Even, "", 0)
+		time.Sleep(2 * time.Second)
+		for weight, want := range map[string]struct{ load, flight float64 }{
+			config.WeightConnections: {1, 1},
+			config.WeightRequests:    {3, 4},
+			config.WeightStreams:     {3, 4},
+			config.WeightCustom:      {30, 40},
+		} {
+			var v plan.View
+			cfg.Rebalance.Weight = weight
+			b.opts.weigh = nil
+			if weight == config.WeightCustom {
+				b.opts.weigh = func(ConnStats) float64 { return 0 }
+			}
+			b.addLoads(&v, &cfg)
+			if f := (plan.Flight{Load: want.flight, Connections: 1, Streams: 4, Oldest: 2 * time.Second}); v.Load != want.load || v.InFlight != f {
+				t.Errorf("by %s: load %v, in flight %+v, want %v, %+v", weight, v.Load, v.InFlight, want.load, f)
+			}
+			for _, c := range b.plannedConns(weight) {
+				if c.Weight != want.load && c.Weight != want.flight {
+					t.Errorf("by %s: connection %d weighs %v", weight, c.ID, c.Weight)
+				}
+			}
+		}
+	})
 }

@@ -22,9 +22,12 @@ type options struct {
 	log       *slog.Logger
 	pod       string
 	addr      string
+	zone      string
 	key       func(ConnInfo) string
 	weigh     func(ConnStats) float64
 	shed      func() string
+	share     func() float64
+	cores     func() float64 // of the CPU limit, 0 if it is not known
 }
 
 type optionFunc func(*options)
@@ -43,7 +46,9 @@ type ConnInfo struct {
 
 // WithPeers sets the source of peers: one of peers/static, peers/dns or peers/kube, or one
 // of your own. By default, and if s is nil, there is none. Connections are then drained only
-// for their age and at shutdown. [Load] makes the source that the configuration names.
+// for their age and at shutdown. A source of your own need only report members and their
+// addresses; the other fields of peers.Membership and peers.Member have useful zero values. [Load]
+// makes the source that the configuration names.
 func WithPeers(s peers.Source) Option {
 	return optionFunc(func(o *options) { o.source, o.hasSource = s, true })
 }
@@ -96,9 +101,10 @@ type ConnStats struct {
 
 // WithWeight sets a function that returns the load of one connection, in a unit of your
 // choice that is the same on all pods. It takes the place of rebalance.weight, which is the
-// default. f is called for each connection once a second, from one goroutine, and must not
-// block. A value that is negative, infinite or not a number counts as 0. The weight should
-// change slowly, since a sudden change moves connections.
+// default. f is called for each connection with RPCs once a second, and for each of the others
+// at least once in ten seconds. It is called from one goroutine and must not block. A value
+// that is negative, infinite or not a number counts as 0. The weight should change slowly,
+// since a sudden change moves connections.
 func WithWeight(f func(ConnStats) float64) Option {
 	return optionFunc(func(o *options) { o.weigh = f })
 }
@@ -112,8 +118,21 @@ func WithWeight(f func(ConnStats) float64) Option {
 // (hysteresis). By default, rebalance.maxStreams is the only signal.
 func WithOverload(f func() (why string)) Option { return optionFunc(func(o *options) { o.shed = f }) }
 
+// WithShare sets how much load this pod should carry in proportion to the other pods: a pod
+// with 2 gets twice the load of one with 1, and a pod without this option has 1. So let 1 be a
+// usual pod of yours. The rest of the fleet must use the same unit.
+//
+// f is called about once a second, from one goroutine, and must not block. It may change its
+// answer, but should do so slowly: each change moves connections. The share is a number from
+// 0.01 to 100. Anything else counts as 1, and the condition share-invalid shows it.
+//
+// By default, a pod's share is its CPU limit in cores, from its cgroup, where pods differ. It
+// counts only while all pods report one and none has a share of its own; otherwise, and if all
+// have the same limit, each pod has 1.
+func WithShare(f func() float64) Option { return optionFunc(func(o *options) { o.share = f }) }
+
 func newOptions(opts []Option) options {
-	o := options{key: remoteIP}
+	o := options{key: remoteIP, cores: cgroupCores}
 	for _, opt := range opts {
 		opt.apply(&o)
 	}
@@ -123,6 +142,7 @@ func newOptions(opts []Option) options {
 	host, _ := os.Hostname()
 	o.pod = cmp.Or(o.pod, os.Getenv("POD_NAME"), host, "unnamed")
 	o.addr = cmp.Or(o.addr, os.Getenv("POD_IP"))
+	o.zone = os.Getenv("POD_ZONE")
 	return o
 }
 

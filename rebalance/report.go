@@ -19,9 +19,11 @@ func (b *Balancer) Status() Status {
 		Pod: b.opts.pod, Uptime: time.Since(b.begun).Round(time.Second).String(),
 		Connections: t.Connections, Draining: t.Draining, Streams: t.Streams, Opened: t.Opened, Keys: t.Keys,
 		Weight: loads.weight, Load: loads.own, MeanLoad: loads.mean, Band: loads.band,
+		Share: peerz.Rounded(loads.shares.all()), Warm: peerz.Rounded(loads.shares.warm), Cores: loads.shares.cores,
 		Source: "none", Peers: []PeerStatus{}, PeerErrors: b.peers.Errors(),
 		GoAways: goawayCounts(t), Closed: closedCounts(t),
 		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.strays.count(), Ready: b.ready(),
+		Zone: b.zone(),
 	}
 	for _, row := range b.peers.Rows(loads.weight) {
 		s.Peers = append(s.Peers, b.peerStatus(&row, &s))
@@ -44,11 +46,12 @@ func (b *Balancer) peerStatus(row *peerview.Row, s *Status) PeerStatus {
 		load := s.Load
 		return PeerStatus{
 			Pod: s.Pod, Address: row.Address, Ready: s.Ready, Connections: s.Connections, Load: &load, Self: true,
+			Share: s.Share, Warm: s.Warm, Zone: s.Zone,
 		}
 	}
 	p := PeerStatus{
 		Pod: row.Pod, Address: row.Address, Ready: row.Ready, Connections: row.Connections,
-		Load: row.Load, Age: seconds(row.Age),
+		Load: row.Load, Share: peerz.Rounded(row.Share), Warm: row.Warm, Age: seconds(row.Age), Zone: row.Zone,
 	}
 	if row.Err != nil {
 		p.Error = row.Err.Error()
@@ -79,16 +82,35 @@ func (b *Balancer) report(hashedKeys []string) peerz.Report {
 	r := peerz.Report{
 		Pod: b.opts.pod, Ready: b.ready(), UptimeMillis: b.serving().Milliseconds(),
 		Connections: t.Connections, Draining: t.Draining, Streams: t.Streams,
+		Place: b.place(),
 	}
 	b.mu.Lock()
 	r.Generation, r.Reaching, r.Overloaded = b.generation, b.reaching, b.overload != ""
 	singleHomed := b.singleHomed
 	b.mu.Unlock()
 	r.Loads = b.loadsByWeight()
+	b.reportShare(&r)
 	if len(hashedKeys) > 0 {
 		b.keys.answer(&r, b.reg, b.peers.Hasher(), singleHomed, hashedKeys)
 	}
 	return r
+}
+
+// reportShare fills in what makes this pod's share. A part of 1 is left out.
+func (b *Balancer) reportShare(r *peerz.Report) {
+	cfg := b.Config()
+	own, _ := b.peers.Capacity()
+	s := b.shares(&cfg)
+	r.Cores, r.Share, r.Paused = own.Cores, own.Share, s.paused
+	if s.warm < 1 {
+		r.Warm = s.warm
+	}
+	if s.relief < 1 {
+		r.Relief = s.relief
+	}
+	if s.inFlight > 0 {
+		r.InFlight = map[string]float64{s.inFlightWeight: s.inFlight}
+	}
 }
 
 // setHealthPort sets the port of this pod's health endpoint. Peers are polled on the same

@@ -14,6 +14,7 @@ const (
 	Stale         Verdict = "stale"
 	Disabled      Verdict = "disabled"
 	Overloaded    Verdict = "overloaded"
+	OutOfService  Verdict = "draining"
 )
 
 // Severity is how bad a Condition is.
@@ -56,6 +57,8 @@ type PeerStatus struct {
 	// Pod is its name, Address its IP address with the port of its health endpoint.
 	Pod     string `json:"pod"`
 	Address string `json:"address"`
+	// Zone is the zone in which it runs, if that is known.
+	Zone string `json:"zone,omitempty"`
 	// Ready is true if its report says that it serves and it answered the latest poll.
 	Ready bool `json:"ready"`
 	// Connections is how many it had by its last report.
@@ -63,6 +66,10 @@ type PeerStatus struct {
 	// Load is its load by Status.Weight. It is nil if its report is older than a minute or
 	// lacks that weight.
 	Load *float64 `json:"load,omitempty"`
+	// Share is its share by its report, see Status.Share, and 0 if it has not reported. Warm is
+	// its Status.Warm.
+	Share float64 `json:"share,omitempty"`
+	Warm  float64 `json:"warm,omitempty"`
 	// Age is the age of its report in seconds, or 0 if that is at most 5 s.
 	Age float64 `json:"age,omitempty"`
 	// Self is true for this pod.
@@ -71,7 +78,7 @@ type PeerStatus struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Band is the range of loads in which a pod is left alone.
+// Band is the range of loads in which this pod is left alone.
 type Band struct {
 	// Over is the upper bound. A pod above it is over-loaded and gives away the excess.
 	Over float64 `json:"over"`
@@ -84,6 +91,8 @@ type Status struct {
 	// Pod is this pod's name, Uptime how long the Balancer has existed, such as "3h12m4s".
 	Pod    string `json:"pod"`
 	Uptime string `json:"uptime"`
+	// Zone is the zone in which this pod runs: $POD_ZONE, or else what the source knows.
+	Zone string `json:"zone,omitempty"`
 	// Connections is how many are open, Draining how many of them have been drained,
 	// Streams how many RPCs are in flight.
 	Connections int `json:"connections"`
@@ -94,11 +103,22 @@ type Status struct {
 	// connections that are not draining, as of the last second.
 	Weight string  `json:"weight"`
 	Load   float64 `json:"load"`
-	// MeanLoad is the mean of this pod and of the others that reported within 10 s; 0 if too
-	// few did, and before a source has listed this pod. Band follows from it and from
+	// MeanLoad is the mean of this pod and of the others that reported within 10 s, with what
+	// drained connections still carry; 0 if too few pods did, and before a source has listed
+	// this pod. Where shares differ, it is the load that
+	// this pod would have if all pods had the same load per share. Band follows from it and from
 	// rebalance.tolerance and rebalance.floor; it is zero where MeanLoad is.
 	MeanLoad float64 `json:"meanLoad"`
 	Band     Band    `json:"band,omitzero"`
+	// Share is how much load this pod should carry, in proportion to the other pods: its
+	// capacity (see [WithShare]), times Warm, and less while it is overloaded. It is 1 if
+	// all pods are alike. Warm is how far the pod has warmed up (rebalance.warmup), from 0.1
+	// to 1.
+	Share float64 `json:"share"`
+	Warm  float64 `json:"warm"`
+	// Cores is its CPU limit in cores, from its cgroup; 0 if there is none, or with WithShare.
+	// It is part of Share only where pods differ.
+	Cores float64 `json:"cores,omitempty"`
 	// Opened is how many connections were ever tracked, Keys how many clients have one.
 	Opened uint64 `json:"opened"`
 	Keys   int    `json:"keys"`

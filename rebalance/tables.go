@@ -30,6 +30,11 @@ const (
 	unbalanceable = "unbalanceable"
 	slowDrain     = "slow-drain"
 	restartNeeded = "restart-needed"
+	shareInvalid  = "share-invalid"
+	outOfService  = "out-of-service"
+	otherSalt     = "other-salt"
+	zoneShort     = "zone-short"
+	oneAddress    = "one-address"
 )
 
 // ConditionInfo describes a condition that a Balancer can show.
@@ -135,6 +140,11 @@ var conditionTable = []ConditionInfo{
 		Cure:    "Add pods, or raise `rebalance.maxStreams`.",
 	},
 	{
+		Code: shareInvalid, Severity: Warning, Title: "this pod's share is invalid",
+		Meaning: "The function of `rebalance.WithShare` has returned a number that is no share, such as NaN, or one in another unit. It counts as 1.",
+		Cure:    "Return a number from 0.01 to 100, where 1 is a usual pod.",
+	},
+	{
 		Code: twoBalancers, Severity: Warning, After: 10 * time.Second, Title: "one pod has two Balancers",
 		Meaning: "Two Balancers of this process run for the same pod. Each balances a part of its connections, and peers hear of one of them.",
 		Cure:    "Make one Balancer and pass it to all servers.",
@@ -143,6 +153,21 @@ var conditionTable = []ConditionInfo{
 		Code: duplicateName, Severity: Warning, Title: "two pods have the same name",
 		Meaning: "Two pods report the same name.",
 		Cure:    "Give each pod its own name, with `$POD_NAME` or `rebalance.WithSelf`.",
+	},
+	{
+		Code: outOfService, Severity: Warning, Title: "this pod is out of the Service",
+		Meaning: "The source of peers has not listed this pod for 30 s, although it was a member and lives. Its readiness probe fails, its labels have changed, or DNS no longer lists it.",
+		Cure:    "Nothing, if that is intended: its connections are drained within the budgets. Otherwise make the pod ready, or restore its labels.",
+	},
+	{
+		Code: otherSalt, Severity: Warning, After: 10 * time.Second, Title: "pods have different salts",
+		Meaning: "Other pods hash clients' keys with another `peers.salt`. This pod and they do not recognize each other's clients, so new pods count as pods that cannot be queried.",
+		Cure:    "Give all pods the same `peers.salt`. While a changed salt is rolled out, this is expected.",
+	},
+	{
+		Code: zoneShort, Severity: Warning, After: 3 * time.Minute, Title: "a zone has too few pods",
+		Meaning: "EndpointSlice hints keep clients in their own zone, and the pods of one zone carry more than the band around the fleet's mean allows. No move can help there.",
+		Cure:    "Add pods in the zone named in the text, or remove `trafficDistribution` from the Service.",
 	},
 	{
 		Code: framesLost, Severity: Warning, Title: "connections cannot be drained",
@@ -159,6 +184,11 @@ var conditionTable = []ConditionInfo{
 		Meaning: "No connection was tracked in the first 5 min of `Balancer.Run`. Either no client has connected yet, or the server was made without `serveropts.Options`, or it serves through ServeHTTP.",
 		Cure:    "If clients are connected, pass `serveropts.Options(bal, creds)` to `grpc.NewServer`.",
 		Causes:  []string{untracked, otherBalancer, serveHTTP},
+	},
+	{
+		Code: oneAddress, Severity: Info, After: 5 * time.Minute, Title: "all connections come from one address",
+		Meaning: "At least 8 connections are open, and all come from one address or from this machine, as behind a sidecar, a proxy or a NAT. They count as one client. Their number is still evened out, but clients that already know all pods cannot be recognized.",
+		Cure:    "If clients send a header that names them, call `rebalance.SetKey` with it in handlers. If there is only one client, nothing.",
 	},
 	{
 		Code: slowDrain, Severity: Info, Title: "drained connections stay open",
@@ -201,6 +231,7 @@ var verdictTable = []VerdictInfo{
 	{Stale, "Too little is known of the other pods, so no connection is moved.", false},
 	{Disabled, "`rebalance.enabled` is false, there is no source of peers, Run has ended, or the pod is stopping.", true},
 	{Overloaded, "This pod is overloaded. It sheds load if another pod can take it.", false},
+	{OutOfService, "This pod lives but should carry no load, because the Service no longer lists it. It drains its connections and serves clients that still come.", true},
 }
 
 // Verdicts returns every Verdict.

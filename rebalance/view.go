@@ -19,26 +19,28 @@ import (
 func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	cfg := b.Config()
 	v := &plan.View{Now: b.reg.Now(), NoPeers: b.noPeers(&cfg), Counts: b.peers.Counts()}
-	members, stale := b.peers.Members()
-	v.Stale = stale
-	for _, m := range members {
+	seen := b.peers.View()
+	v.Self, v.Stale, v.Out, v.OutPods = seen.Self, seen.Stale, seen.Out, seen.OutPods
+	v.Starting, v.StartingKnown, v.Unheard = seen.Starting, seen.StartingKnown, seen.Unheard
+	v.Terminating, v.Zones = seen.Terminating, seen.Zones
+	for _, m := range seen.Members {
 		v.Members = append(v.Members, m.ID)
-		if m.Self {
-			v.Self = m.ID
-		}
 	}
 	slices.Sort(v.Members)
-	if stale == "" {
+	if v.Stale == "" {
 		b.beginServing()
-		v.Restarted, v.Starting, v.Unheard = b.peers.Restarted(), b.peers.Starting(), b.peers.Unheard()
+		v.Restarted = b.peers.Restarted()
 		v.Uptime = b.peers.Uptimes(v.Self, b.serving())
 	}
 	b.addLoads(v, &cfg)
-	growing := v.NoPeers == "" && stale == "" && cfg.Rebalance.Enabled && b.loop.state.Growing(v.Members)
-	b.lookAtDNS(v, members, growing)
-	policy := policyOf(&cfg, b.weight(&cfg))
-	if growing || cfg.Policy.MaxConnectionAge > 0 || b.loop.state.Due(v, policy) {
-		v.Conns = b.plannedConns()
+	growing := v.NoPeers == "" && v.Stale == "" && cfg.Rebalance.Enabled && b.loop.state.Growing(v.Members)
+	b.lookAtDNS(v, seen.Members, growing)
+	weight := b.weight(&cfg)
+	policy := policyOf(&cfg, weight)
+	// While a round only waits for its pace, no step visits all connections.
+	moving := (growing || b.loop.state.Due(v, policy)) && !b.loop.state.Pacing(v.Members)
+	if moving || cfg.Policy.MaxConnectionAge > 0 {
+		v.Conns = b.plannedConns(weight)
 	}
 	return v, policy
 }
@@ -68,7 +70,10 @@ func (b *Balancer) addLoads(v *plan.View, cfg *config.Config) {
 	weight := b.weight(cfg)
 	returns := b.reg.Returns()
 	v.Load, v.Serving = b.load(weight)
+	v.InFlight = b.inFlight(weight)
 	v.Overloaded = b.overload
+	share := b.shares(cfg)
+	v.Share, v.Warm = share.capacity*share.warm, share.warm
 	v.Returns = plan.Returns{Drained: returns.Drained, Returned: returns.Returned, Away: returns.Away}
 	if v.Stale == "" {
 		v.Peers = b.peers.Peers(weight, v.Self)
@@ -96,7 +101,7 @@ func policyOf(cfg *config.Config, weight string) *plan.Policy {
 
 // plannedConns fills the loop's buffer with the connections, as planning sees them. Health
 // checks are no clients.
-func (b *Balancer) plannedConns() []plan.Conn {
+func (b *Balancer) plannedConns(weight string) []plan.Conn {
 	buf := b.loop.conns[:0]
 	b.reg.Each(func(i *conns.Info) {
 		if i.Use == h2conn.Probed {
@@ -104,7 +109,7 @@ func (b *Balancer) plannedConns() []plan.Conn {
 		}
 		buf = append(buf, plan.Conn{
 			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Draining: i.Draining,
-			Weight: i.Weight, Streams: i.Streams, FutileDrains: i.FutileDrains, Named: i.Named,
+			Weight: weightBy(weight, i), Streams: i.Streams, FutileDrains: i.FutileDrains, Named: i.Named,
 		})
 	})
 	b.loop.conns = buf

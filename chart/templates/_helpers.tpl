@@ -147,6 +147,7 @@ value, the most, and whether 0 is allowed although it is below the least.
   "rebalance.cooldown" (list "1s" "1h" false)
   "rebalance.settle" (list "0s" "5m" false)
   "rebalance.grace" (list "1s" "8760h" true)
+  "rebalance.warmup" (list "1s" "1h" true)
   "peers.dns.interval" (list "100ms" "10s" false)
   "shutdown.timeout" (list "1s" "1h" false)
   "shutdown.minimum" (list "0s" "59m" false) }}

@@ -54,6 +54,11 @@ data:
   valueFrom:
     fieldRef:
       fieldPath: metadata.namespace
+# The cluster copies this label from the node onto its pods, by default from Kubernetes 1.35 on.
+- name: POD_ZONE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['topology.kubernetes.io/zone']
 {{- with include "evenkeel.saltSecret" . }}
 - name: EVENKEEL_PEERS_SALT
   valueFrom:
@@ -174,6 +179,10 @@ spec:
   clusterIP: None
   # DNS must not list a pod that is not ready, because clients would connect to it.
   publishNotReadyAddresses: false
+  {{- with .Values.service.trafficDistribution }}
+  # So that the EndpointSlices that pods watch have the hints by which kube-proxy chooses.
+  trafficDistribution: {{ . }}
+  {{- end }}
   {{- with include "evenkeel.ipFamilies" . | trim }}
   {{- . | nindent 2 }}
   {{- end }}

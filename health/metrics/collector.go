@@ -37,7 +37,11 @@ var (
 	descLoad = desc("load",
 		"This pod's load, without draining connections, by the weight in force: connections, requests (per second), streams (in flight) or custom.", "weight")
 	descLoadMean = desc("load_mean",
-		"Mean load, by the weight in force, of this pod and the pods that reported within the last 10 s; 0 while too few have.", "weight")
+		"Mean load, by the weight in force, of this pod and the pods that reported within the last 10 s; 0 while too few have. Where shares differ, what this pod would carry at the same load per share.", "weight")
+	descShare = desc("share",
+		"How much load this pod should carry in proportion to the other pods: its capacity, less while it warms up or is overloaded. 1 where pods are alike.")
+	descWarm = desc("warm",
+		"How far this pod has warmed up (rebalance.warmup), from 0.1 to 1.")
 	descUntracked = desc("rpcs_untracked_total",
 		"RPCs on connections that this Balancer does not track. While it rises, a condition names the cause: untracked, serve-http or other-balancer.")
 	descKeys = desc("keys",
@@ -89,6 +93,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m.gauge(descStreams, float64(st.Streams))
 	m.gauge(descLoad, st.Load, st.Weight)
 	m.gauge(descLoadMean, st.MeanLoad, st.Weight)
+	m.gauge(descShare, st.Share)
+	m.gauge(descWarm, st.Warm)
 	m.gauge(descKeys, float64(st.Keys))
 	m.gauge(descPeers, float64(len(st.Peers)))
 	m.gauge(descPeersReady, float64(shown.ReadyPeers(st.Peers)))

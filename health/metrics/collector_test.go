@@ -94,6 +94,7 @@ func TestMetricsShowTheStatus(t *testing.T) {
 		"evenkeel_connections": 112, "evenkeel_connections_draining": 4, "evenkeel_streams": 31,
 		"evenkeel_connections_opened_total": 503, "evenkeel_keys": 40, "evenkeel_peers": 5,
 		"evenkeel_peers_ready": 4, "evenkeel_ready": 1, "evenkeel_rpcs_untracked_total": 0,
+		"evenkeel_share": 2, "evenkeel_warm": 0.5,
 	} {
 		wantValues(t, values(got[name]), map[string]float64{"": want})
 	}

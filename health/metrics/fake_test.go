@@ -50,7 +50,7 @@ func sampleStatus() rebalance.Status {
 			{Pod: "hello-7d4b9c6f5-pqrst", Address: "10.1.3.2", Ready: true, Connections: 41},
 			{Pod: "hello-7d4b9c6f5-uvwxy", Address: "10.1.3.9", Error: "timeout after 1s"},
 		},
-		Weight: "connections", Load: 108, MeanLoad: 87.5, Band: rebalance.Band{Over: 97, Under: 61.25},
+		Weight: "connections", Load: 108, MeanLoad: 87.5, Band: rebalance.Band{Over: 97, Under: 61.25}, Share: 2, Warm: 0.5,
 		GoAways:    map[string]uint64{"reach": 40, "even": 12, "shutdown": 0},
 		Closed:     map[string]uint64{"clean": 48, "client": 391, "forced": 1},
 		PeerErrors: map[string]uint64{"timeout": 7},

@@ -20,19 +20,24 @@ type Registry struct {
 	h2    h2conn.Config
 
 	mu         sync.Mutex
-	list       []*Conn // unordered; each Conn has its index
+	all        tour // the listed connections
+	active     tour // those whose averages may change with the next Sample
 	arriving   map[uint64]arrival
 	keys       map[string]*keyState
-	draining   int // number of drained connections in list
-	carrying   int // number of connections in list that are load
+	draining   int // number of drained connections in all
+	carrying   int // number of connections in all that are load
 	nextID     uint64
 	opened     uint64 // connections ever listed
 	goaways    map[reason.Reason]uint64
 	closed     map[h2conn.How]uint64
-	lost       int    // connections in list whose frames cannot be followed
+	lost       int    // connections in all whose frames cannot be followed
 	notHTTP2   uint64 // connections whose client spoke something else
 	sums       sums   // of the connections that are load
-	streams    int    // in flight at the last Sample
+	recount    sums   // of those that the tour through all has visited
+	streams    int    // in flight, as Sample has seen them
+	sampledAt  time.Duration
+	drained    drainedList
+	flight     flight
 	drains     drainQueue
 	returns    Returns
 	handshakes map[*handshake]struct{}
@@ -41,7 +46,7 @@ type Registry struct {
 // keyState is the state of one client: of the connections that have its key.
 type keyState struct {
 	key     string
-	all     int32    // connections in list
+	all     int32    // connections in Registry.all
 	serving int32    // those that its client uses and that are not draining
 	history *history // nil until a connection was drained
 }
@@ -57,7 +62,9 @@ type Conn struct {
 	opened         time.Duration // when it was listed
 	load           load
 	sampledStreams uint32 // ever opened by the last Sample
-	pos            int32  // in reg.list; negative if it is not there
+	open           int32  // streams in flight at the last Sample
+	pos            int32  // in reg.all; negative if it is not there
+	activePos      int32  // in reg.active; negative if it is not there
 	claim          uint16 // history.claims when it became tentative
 	use            h2conn.Use
 	returned       bool
@@ -72,12 +79,6 @@ const (
 	isArriving = -1 // its client has not begun to speak HTTP/2
 	isGone     = -2
 )
-
-// drainState is when and why a connection was drained.
-type drainState struct {
-	since  time.Duration
-	reason reason.Reason
-}
 
 // The paths of grpc.health.v1.
 const (
@@ -103,6 +104,8 @@ func useOf(path string) h2conn.Use {
 func NewRegistry(linger time.Duration) *Registry {
 	return &Registry{
 		epoch:      time.Now(),
+		all:        tour{pos: func(c *Conn) *int32 { return &c.pos }},
+		active:     tour{pos: func(c *Conn) *int32 { return &c.activePos }},
 		h2:         h2conn.Config{Linger: linger, UseOf: useOf},
 		arriving:   make(map[uint64]arrival),
 		keys:       make(map[string]*keyState),
@@ -121,7 +124,7 @@ func (r *Registry) At(t time.Time) time.Duration { return t.Sub(r.epoch) }
 // Add wraps nc. No byte of HTTP/2 may have passed on it yet. The registry lists the
 // connection once its client speaks HTTP/2, so that probes which only connect do not count.
 func (r *Registry) Add(nc net.Conn, key string) net.Conn {
-	c := &Conn{reg: r, pos: isArriving, load: load{weight: 1}}
+	c := &Conn{reg: r, pos: isArriving, activePos: isGone, load: load{weight: 1}}
 	c.key.Store(&keyState{key: key})
 	c.h2 = h2conn.New(nc, &r.h2, c)
 	// The handler of the first RPC must find the connection.
@@ -155,17 +158,20 @@ func (c *Conn) OnUse(use h2conn.Use) {
 	c.countLocked(-1)
 	c.use = use
 	c.countLocked(1)
+	c.activateLocked()
 	c.noteReturnLocked()
 }
 
 func (r *Registry) listLocked(c *Conn) {
 	r.arrivedLocked(c)
 	c.opened = r.Now()
-	c.pos = int32(len(r.list))
-	r.list = append(r.list, c)
+	r.all.add(c)
 	r.opened++
 	c.key.Store(r.keyLocked(c.key.Load()))
 	c.countLocked(1)
+	if c.drain != nil {
+		c.drainedLocked()
+	}
 }
 
 // keyLocked returns the state that the registry has of the key, which is k if it has none.
@@ -200,6 +206,7 @@ func (c *Conn) SetKey(key string) {
 	r.forgetLocked(c.key.Load())
 	c.key.Store(r.keyLocked(&keyState{key: key}))
 	c.countLocked(1)
+	c.activateLocked() // a weight may depend on the key
 	if c.key.Load().pending() {
 		c.returned = false // that was a return of the other key
 	}
@@ -223,7 +230,7 @@ func (c *Conn) countLocked(n int32) {
 	}
 	if c.isLoad() {
 		r.carrying += int(n)
-		r.sums.add(&c.load, float64(n))
+		c.addLoadLocked(&c.load, float64(n))
 	}
 }
 
@@ -245,6 +252,9 @@ func (c *Conn) ID() uint64 { return c.id }
 // Draining returns a channel that is closed once the connection drains, whoever sent the
 // GOAWAY.
 func (c *Conn) Draining() <-chan struct{} { return c.h2.Draining() }
+
+// AfterDraining calls f in a goroutine of its own once the connection drains.
+func (c *Conn) AfterDraining(f func()) (stop func() bool) { return c.h2.AfterDraining(f) }
 
 // sparedFor is how long a connection is spared on which its client has not opened a stream
 // yet. The client has just dialed, and its first request is on its way. net/http fails such a
@@ -307,6 +317,7 @@ func (c *Conn) markDraining(why reason.Reason) bool {
 	c.countLocked(-1)
 	c.drain = d
 	c.countLocked(1)
+	c.drainedLocked()
 	c.endTentativeLocked()
 	if c.isClients() {
 		r.noteDrainLocked(c.key.Load(), d)
@@ -370,18 +381,20 @@ func (c *Conn) OnClose(how h2conn.How) {
 	if c.lost {
 		r.lost--
 	}
-	r.unlistLocked(c)
 	c.countLocked(-1)
+	r.unlistLocked(c)
 	c.endTentativeLocked()
 	r.forgetLocked(c.key.Load())
 }
 
 func (r *Registry) unlistLocked(c *Conn) {
-	last := r.list[len(r.list)-1]
-	r.list[c.pos], last.pos = last, c.pos
-	r.list[len(r.list)-1] = nil
-	r.list = r.list[:len(r.list)-1]
-	c.pos = isGone
+	r.streams -= int(c.open)
+	if c.drain != nil {
+		c.flyLocked(0)
+		r.drained.remove(c)
+	}
+	c.deactivateLocked()
+	r.all.remove(c)
 }
 
 // arrival is a connection whose client has not begun to speak HTTP/2. The registry does not

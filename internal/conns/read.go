@@ -71,14 +71,14 @@ func (r *Registry) snapshot() *[]*Conn {
 	*buf = slices.Grow((*buf)[:0], r.len()+visitBatch)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*buf = append(*buf, r.list...)
+	*buf = append(*buf, r.all.list...)
 	return buf
 }
 
 func (r *Registry) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.list)
+	return len(r.all.list)
 }
 
 var buffers sync.Pool
@@ -190,21 +190,6 @@ func (r *Registry) EachKey(f func(key string, serving int) bool) {
 	}
 }
 
-// Slow returns the number of live connections that were drained longer than d ago: they
-// have long streams, or clients that do not acknowledge.
-func (r *Registry) Slow(d time.Duration) int {
-	if r.Brief().Draining == 0 {
-		return 0
-	}
-	n, before := 0, r.Now()-d
-	r.visit(func(c *Conn) {
-		if c.drain != nil && c.drain.since <= before {
-			n++
-		}
-	})
-	return n
-}
-
 // Lost returns the number of connections whose frames cannot be followed, now.
 func (r *Registry) Lost() int {
 	r.mu.Lock()
@@ -230,7 +215,7 @@ func (r *Registry) Brief() Totals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return Totals{
-		Connections: len(r.list), Draining: r.draining, Keys: len(r.keys), Streams: r.streams,
+		Connections: len(r.all.list), Draining: r.draining, Keys: len(r.keys), Streams: r.streams,
 		Opened: r.opened, NotHTTP2: r.notHTTP2, Lost: r.lost,
 		GoAways: maps.Clone(r.goaways), Closed: maps.Clone(r.closed),
 	}

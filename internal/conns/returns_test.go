@@ -185,8 +185,8 @@ func TestDrainsAgainstModel(t *testing.T) {
 				t.Fatalf("key %s has open outcomes: %+v", i.Key, *k.history)
 			}
 		})
-		for len(r.list) > 0 {
-			r.list[0].OnClose(h2conn.ByClient)
+		for len(r.all.list) > 0 {
+			r.all.list[0].OnClose(h2conn.ByClient)
 		}
 		if tot := r.Totals(); tot.Keys != 0 || len(r.drains.drains) != 0 {
 			t.Fatalf("%+v and %d drains are left, want none", tot, len(r.drains.drains))

@@ -1,13 +1,16 @@
 package h2conn
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // drainState holds what a connection needs once it drains, or once Draining is
 // called. Most connections have none, which keeps them small.
 type drainState struct {
 	debug    string
-	draining chan struct{} // nil until Draining is called
-	signaled bool          // draining is closed
+	draining context.Context // done once the connection drains; nil until somebody needs it
+	signal   context.CancelFunc
 	holdDone chan struct{} // closed to end the hold; nil if there is none
 	grace    *time.Timer
 
@@ -58,12 +61,21 @@ func (c *Conn) Drain(debug string, grace time.Duration) (flush func()) {
 // Draining returns a channel that is closed once the connection is draining or
 // has ended. It does not matter whether Drain or a GOAWAY of the server started
 // the draining. A connection pays nothing for the channel before the first call.
-func (c *Conn) Draining() <-chan struct{} {
+func (c *Conn) Draining() <-chan struct{} { return c.drainingContext().Done() }
+
+// AfterDraining calls f in a goroutine of its own once the channel of Draining is
+// closed. stop reports whether it has prevented that, as that of context.AfterFunc.
+// Until then there is no goroutine.
+func (c *Conn) AfterDraining(f func()) (stop func() bool) {
+	return context.AfterFunc(c.drainingContext(), f)
+}
+
+func (c *Conn) drainingContext() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.drainStateLocked()
 	if d.draining == nil {
-		d.draining = make(chan struct{})
+		d.draining, d.signal = context.WithCancel(context.Background())
 		if c.state != Open {
 			d.signalLocked()
 		}
@@ -73,9 +85,8 @@ func (c *Conn) Draining() <-chan struct{} {
 
 // signalLocked closes the channel that Draining returned.
 func (d *drainState) signalLocked() {
-	if d.draining != nil && !d.signaled {
-		d.signaled = true
-		close(d.draining)
+	if d.signal != nil {
+		d.signal()
 	}
 }
 
@@ -90,8 +101,10 @@ func (c *Conn) onReadLocked(ev event) {
 	}
 	switch ev {
 	case streamOpened:
+		c.stirLocked()
 		c.streams.add(c.in.id)
 	case streamReset:
+		c.stirLocked()
 		c.streams.remove(c.in.id)
 	case proofAcked:
 		c.acked = c.acked || c.proofInFlight
@@ -112,6 +125,7 @@ func (c *Conn) onWrittenLocked(ev event) {
 	}
 	switch ev {
 	case streamEnded:
+		c.stirLocked()
 		if c.streams.remove(c.out.id) {
 			c.unread = true
 		}
@@ -127,6 +141,7 @@ func (c *Conn) onWrittenLocked(ev event) {
 // written yet, it never will be: its ID could be the higher one. grpc-go silently
 // drops the streams above last.
 func (c *Conn) serverGoAwayLocked(last uint32) {
+	c.stirLocked()
 	c.streams.refuseAbove(last)
 	c.pending.And(^uint32(pendingGoAway))
 	if c.goAway != noGoAway {

@@ -1,7 +1,9 @@
 package h2conn
 
 import (
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -80,4 +82,27 @@ func TestDrainDuringServerGoAway(t *testing.T) {
 			p.walked(Open, Draining, Closed)
 		})
 	}
+}
+
+// AfterDraining calls each function once, whether the drain or the registration came first,
+// and none that was stopped.
+func TestAfterDraining(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.open(1)
+		var before, stopped, after atomic.Int32
+		p.c.AfterDraining(func() { before.Add(1) })
+		stop := p.c.AfterDraining(func() { stopped.Add(1) })
+		synctest.Wait()
+		if before.Load() != 0 || !stop() {
+			t.Error("a function was called before the drain")
+		}
+		p.drain(0)
+		p.c.AfterDraining(func() { after.Add(1) })
+		p.end(1)
+		_ = p.c.Close()
+		synctest.Wait()
+		if got := [3]int32{before.Load(), stopped.Load(), after.Load()}; got != [3]int32{1, 0, 1} {
+			t.Errorf("functions were called %v times, want 1 0 1", got)
+		}
+	})
 }

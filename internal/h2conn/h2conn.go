@@ -115,6 +115,14 @@ type LossObserver interface {
 	OnLost(err error)
 }
 
+// StreamObserver is an optional interface of an Observer that counts streams now and then, and
+// wants to spend nothing on connections without any news.
+type StreamObserver interface {
+	// OnStreams is called once after each Conn.Rest that returned true, as soon as a stream
+	// opens or ends.
+	OnStreams()
+}
+
 // The reasons why the frames of a connection are lost.
 var (
 	// ErrPreface means that the client did not begin with the HTTP/2 connection
@@ -180,6 +188,8 @@ type Conn struct {
 	closing       bool   // the Conn is closing the connection; the client's frames count no more
 	unread        bool   // the server has ended streams since the latest proof PING
 
+	rest rest // what the observer knows of the streams
+
 	notifying                    bool
 	lossNotified, goAwayNotified bool
 
@@ -188,6 +198,15 @@ type Conn struct {
 	writeMu writeLock // held while writing; never waited for with mu held
 	out     outbound  // owned by the holder of writeMu
 }
+
+// rest is how far a connection has come from one Rest to the next.
+type rest uint8
+
+const (
+	awake   rest = iota
+	resting      // no stream has opened or ended since Rest
+	stirred      // one has, and OnStreams has not been called yet
+)
 
 // goAway names the side that caused the first GOAWAY on the wire.
 type goAway uint8
@@ -225,6 +244,26 @@ func (c *Conn) Streams() (open int, opened uint64) {
 		return 0, uint64(c.streams.opened)
 	}
 	return c.streams.len(), uint64(c.streams.opened)
+}
+
+// Rest makes the observer's OnStreams be called once the streams are no longer as Streams has
+// returned them. It returns false, and does nothing, if they already are no longer.
+func (c *Conn) Rest(open int, opened uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.rest == stirred || c.state == Closed || c.streams.len() != open || uint64(c.streams.opened) != opened {
+		return false
+	}
+	c.rest = resting
+	return true
+}
+
+// stirLocked notes that a stream has opened or ended.
+func (c *Conn) stirLocked() {
+	if c.rest == resting {
+		c.rest = stirred
+		c.news.Store(true)
+	}
 }
 
 // State returns how far the draining of the connection has come.

@@ -39,6 +39,9 @@ func (c *Conn) nextCallLocked() func() {
 		c.useNotified = c.use
 		u := c.use
 		return func() { obs.OnUse(u) }
+	case c.rest == stirred:
+		c.rest = awake
+		return streamsCall(obs)
 	case c.lost != 0 && !c.lossNotified:
 		c.lossNotified = true
 		return lossCall(obs, losses[c.lost])
@@ -58,6 +61,14 @@ func (c *Conn) nextCallLocked() func() {
 	}
 	c.news.Store(false)
 	return nil
+}
+
+func streamsCall(obs Observer) func() {
+	return func() {
+		if so, ok := obs.(StreamObserver); ok {
+			so.OnStreams()
+		}
+	}
 }
 
 func lossCall(obs Observer, err error) func() {

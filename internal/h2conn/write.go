@@ -138,7 +138,7 @@ func (c *Conn) drop(p []byte) (int, error) {
 // the connection, so mu is locked only at the first one that does.
 func (c *Conn) written(p []byte) {
 	locked := false
-	for len(p) > 0 {
+	for p = c.out.skipPlain(p); len(p) > 0; p = c.out.skipPlain(p) {
 		var ev event
 		if p, ev = c.out.next(p); ev == nothing {
 			continue

@@ -39,6 +39,8 @@ type Health interface {
 	Closing() <-chan struct{}
 	// Report answers a peer's GET /peerz, with the counts of the hashed keys that it queries.
 	Report(hashedKeys []string) peerz.Report
+	// Starts takes a peer's announcement that it is starting.
+	Starts(s peerz.Start)
 	// CheckPeer returns why the other end of a connection may not ask /peerz, nil if it
 	// may. state is nil without TLS.
 	CheckPeer(state *tls.ConnectionState) error

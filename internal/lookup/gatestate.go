@@ -7,14 +7,21 @@ const (
 	// DNS servers that answer in turn and learn of a pod one after the other, so a single
 	// full answer proves little.
 	fullToOpen = 3
-	// waitingPace is the time between lookups while the gate is closed.
+	// confirmPace is the time to the answers that confirm a full one. They decide when
+	// connections may move, and there are two at most.
+	confirmPace = 100 * time.Millisecond
+	// waitingPace is the time between lookups while the gate is closed. It holds for
+	// promptFor: caches keep old answers for 30 s at most, so DNS is late for another reason
+	// by then.
 	waitingPace = 250 * time.Millisecond
-	// slowPace replaces waitingPace once the gate has been closed for slowAfter. Caches
-	// keep old answers for 30 s at most, so DNS is late for another reason by then.
-	slowPace  = time.Second
-	slowAfter = 30 * time.Second
-	// openPace is the time between lookups while the gate is open.
+	promptFor   = 30 * time.Second
+	// openPace is the least time between lookups while the gate is open.
 	openPace = 2 * time.Second
+	// stepFraction is how the steps grow after promptFor: a thirtieth of the time for which
+	// the gate has been as it is, at most longestPace. So what DNS is late by grows by a
+	// thirtieth, or by longestPace.
+	stepFraction = 30
+	longestPace  = 10 * time.Second
 )
 
 // GateState decides when the gate is open, from the answers of DNS alone. It does no I/O,
@@ -22,9 +29,9 @@ const (
 //
 //	state    after a full answer       after any other answer  time to the next lookup
 //	resting  stays                     stays                   none is due
-//	closed   opens at the third        counts from 0 again     250 ms; 1 s after 30 s closed
-//	         in a row
-//	open     stays                     closes                  2 s
+//	closed   opens at the third        counts from 0 again     100 ms after a full answer, otherwise
+//	         in a row                                          250 ms, and ever longer after 30 s
+//	open     stays                     closes                  2 s, and ever longer after 1 min
 //
 // A full answer has every wanted pod; a lookup that failed is not one. The zero value
 // rests: no pod is wanted. GateState is not safe for concurrent use.
@@ -90,9 +97,15 @@ func (s *GateState) Pace(now time.Time) time.Duration {
 	case s.wanted == 0:
 		return 0
 	case s.open:
-		return openPace
-	case now.Sub(s.waitingSince) >= slowAfter:
-		return slowPace
+		return max(openPace, step(now.Sub(s.openSince)))
+	case s.fullInARow > 0:
+		return confirmPace
+	}
+	if waited := now.Sub(s.waitingSince); waited >= promptFor {
+		return step(waited)
 	}
 	return waitingPace
 }
+
+// step is the time between lookups once the gate has been as it is for so long.
+func step(since time.Duration) time.Duration { return min(since/stepFraction, longestPace) }

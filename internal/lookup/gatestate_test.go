@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,15 +22,22 @@ func TestGateState(t *testing.T) {
 	}{
 		{"nothing wanted", 0, "FFFF", 0, never, never, 0, 0},
 		{"just reset", 2, "", 0, never, 0, 250 * time.Millisecond, 0},
-		{"two full answers", 2, "FF", 2, never, 0, 250 * time.Millisecond, 0},
+		{"one full answer", 2, "F", 1, never, 0, 100 * time.Millisecond, 0},
+		{"two full answers", 2, "FF", 2, never, 0, 100 * time.Millisecond, 0},
 		{"three full answers", 2, "FFF", 3, 3, never, 2 * time.Second, 1},
 		{"stays open", 1, "FFFFF", 5, 3, never, 2 * time.Second, 1},
-		{"an interrupted run", 2, "FF.FF", 2, never, 0, 250 * time.Millisecond, 0},
+		{"an interrupted run", 2, "FF.FF", 2, never, 0, 100 * time.Millisecond, 0},
 		{"opens after an interruption", 2, "FF.FFF", 3, 6, never, 2 * time.Second, 1},
 		{"closes with the first partial answer", 2, "FFFF.", 0, never, 5, 250 * time.Millisecond, 2},
 		{"opens again", 2, "FFF.FFF", 3, 7, never, 2 * time.Second, 3},
 		{"closed for 29 s", 2, ".............................", 0, never, 0, 250 * time.Millisecond, 0},
 		{"closed for 30 s", 2, "..............................", 0, never, 0, time.Second, 0},
+		{"closed for 90 s", 2, strings.Repeat(".", 90), 0, never, 0, 3 * time.Second, 0},
+		{"closed for an hour", 2, strings.Repeat(".", 3600), 0, never, 0, 10 * time.Second, 0},
+		{"a full answer after an hour", 2, strings.Repeat(".", 3600) + "F", 1, never, 0, 100 * time.Millisecond, 0},
+		{"open for a minute", 2, strings.Repeat("F", 63), 63, 3, never, 2 * time.Second, 1},
+		{"open for 2 min", 2, strings.Repeat("F", 123), 123, 3, never, 4 * time.Second, 1},
+		{"open for an hour", 2, strings.Repeat("F", 3603), 3603, 3, never, 10 * time.Second, 1},
 		{"closed again, the 30 s start over", 2, "..............................FFF.", 0, never, 34, 250 * time.Millisecond, 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -30,6 +30,8 @@ type Options struct {
 	// ByName reports whether the source looks up a DNS name, which should be that of a
 	// headless Service.
 	ByName bool
+	// Ready reports whether this pod serves. Default nil: it always does.
+	Ready func() bool
 	// Interfaces returns the addresses of this machine's network interfaces. Default nil: the
 	// system's.
 	Interfaces func() []netip.Addr
@@ -55,17 +57,22 @@ type Book struct {
 	client peerz.Client
 	poller peerz.Poller // polls with client
 	hasher peerz.Hasher
+	first  chan struct{} // gets a value when the source reports its first good view
 
 	mu        sync.Mutex // guards what follows
 	port      int        // of this pod's own health endpoint
+	capacity  Capacity   // of this pod
 	reported  []peers.Member
-	changedAt time.Time          // when it last changed
-	local     []netip.Addr       // of this machine's network interfaces, as of then
-	alike     []*member          // of members: several of which one may be this pod
-	ownAddrs  []netip.Addr       // of this pod, as last listed
-	members   []member           // of reported, sorted by id
-	unproven  bool               // whether some of them are unproven
-	starting  int                // how many more pods are about to be members
+	changedAt time.Time         // when it last changed
+	local     []netip.Addr      // of this machine's network interfaces, as of then
+	alike     []*member         // of members: several of which one may be this pod
+	ownAddrs  []netip.Addr      // of this pod, as last listed
+	members   []member          // of reported, sorted by id
+	unproven  bool              // whether some of them are unproven
+	presence  presence          // of this pod among them
+	former    map[string]former // members that are no longer listed, by id
+	starting  int               // how many more pods are about to be members
+	announced map[string]announced
 	seenAt    time.Time          // when the source last reported a good view
 	err       error              // why it has failed since; nil if it has not
 	records   map[string]*record // by id
@@ -76,6 +83,9 @@ type Book struct {
 	peers     []plan.Peer // a buffer
 	queryID   uint64
 	counts    *plan.Counts // the answers to that query, nil until they are complete
+
+	startingKnown bool          // whether these are all pods that are starting
+	crowdedAt     time.Duration // when an announcement was last refused; 0: never
 }
 
 // New returns a Book that knows nothing yet.
@@ -83,19 +93,28 @@ func New(opts Options) *Book {
 	if opts.Interfaces == nil {
 		opts.Interfaces = interfaceAddrs
 	}
+	if opts.Ready == nil {
+		opts.Ready = func() bool { return true }
+	}
 	b := &Book{
 		opts: opts,
 		// The epoch is a nanosecond ago, because a report time of 0 means never.
-		epoch:   time.Now().Add(-time.Nanosecond),
-		hasher:  peerz.NewHasher(opts.Salt),
-		records: map[string]*record{},
-		errors:  map[string]uint64{},
+		epoch:     time.Now().Add(-time.Nanosecond),
+		hasher:    peerz.NewHasher(opts.Salt),
+		first:     make(chan struct{}, 1),
+		former:    map[string]former{},
+		announced: map[string]announced{},
+		records:   map[string]*record{},
+		errors:    map[string]uint64{},
 	}
-	b.client.TLS = opts.TLS
+	b.client.TLS, b.client.Start = opts.TLS, b.announcement
 	if d, ok := opts.Source.(peers.Dialer); ok {
 		b.client.Dial = dialBy(d)
 	}
 	b.poller.Client = &b.client
+	// All pods of a poll at the same time: each then has all of the second. A pod whose CPU is
+	// throttled would miss a share of it, and fall silent just when it is busy.
+	b.poller.Concurrency = plan.PollAll
 	return b
 }
 

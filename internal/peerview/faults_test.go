@@ -117,7 +117,7 @@ func faults(t *testing.T, sent *atomic.Int64) map[string]struct {
 			m["loads"] = loads
 		})},
 		"of the future": {"", bodyOf(func(m map[string]any) {
-			m["pod"], m["zone"], m["loads"] = "of the future", []any{"a", 1}, map[string]float64{"connections": 3, "watts": 7}
+			m["pod"], m["altitude"], m["loads"] = "of the future", []any{"a", 1}, map[string]float64{"connections": 3, "watts": 7}
 		})},
 	}
 }

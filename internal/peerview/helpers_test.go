@@ -30,6 +30,14 @@ func quiet() Events {
 // queries by hand.
 func asker(tb testing.TB, change func(*Options), members ...peers.Member) *Book {
 	tb.Helper()
+	b := newcomer(tb, change)
+	seeMembers(b, members...)
+	return b
+}
+
+// newcomer is an asker that has seen nothing yet.
+func newcomer(tb testing.TB, change func(*Options)) *Book {
+	tb.Helper()
 	o := Options{
 		Self:   Self{Pod: "pod-a", Addr: netip.MustParseAddr("127.0.0.1")},
 		Source: hand{}, Events: quiet(),
@@ -40,7 +48,6 @@ func asker(tb testing.TB, change func(*Options), members ...peers.Member) *Book 
 	b := New(o)
 	tb.Cleanup(b.client.Close)
 	b.poller.Deadline = 4 * time.Second // a busy machine is no fault of a peer's
-	seeMembers(b, members...)
 	return b
 }
 

@@ -68,16 +68,30 @@ func (b *Book) Update(m peers.Membership) {
 func (b *Book) take(m *peers.Membership) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	changed = b.starting != m.Starting || !slices.EqualFunc(b.reported, m.Members, sameMember)
-	b.err, b.starting, b.seenAt = nil, m.Starting, time.Now()
+	changed = b.starting != m.Starting || b.startingKnown != m.StartingKnown || !slices.EqualFunc(b.reported, m.Members, sameMember)
+	if b.seenAt.IsZero() {
+		signal(b.first)
+	}
+	b.err, b.starting, b.startingKnown, b.seenAt = nil, m.Starting, m.StartingKnown, time.Now()
 	if changed {
 		b.changedAt = b.seenAt
 		b.reported = copyMembers(m.Members)
+		before := b.members
 		b.members = b.list(b.reported)
 		b.findSelfLocked()
+		b.rememberLocked(before)
 		b.unproven = slices.ContainsFunc(b.reported, func(m peers.Member) bool { return m.Unproven })
 	}
+	b.findPresenceLocked()
 	return changed
+}
+
+// signal wakes the receiver of ch, unless a wake-up is pending already.
+func signal(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
 }
 
 // copyMembers makes a deep copy, since the source may reuse its slices.
@@ -91,7 +105,7 @@ func copyMembers(members []peers.Member) []peers.Member {
 
 func sameMember(a, b peers.Member) bool {
 	return a.Pod == b.Pod && a.Terminating == b.Terminating && a.Unproven == b.Unproven && a.Port == b.Port &&
-		slices.Equal(a.Addrs, b.Addrs)
+		a.Zone == b.Zone && a.NodeZone == b.NodeZone && slices.Equal(a.Addrs, b.Addrs)
 }
 
 func (b *Book) list(reported []peers.Member) []member {
@@ -106,28 +120,6 @@ func (b *Book) list(reported []peers.Member) []member {
 }
 
 func byID(a, b member) int { return strings.Compare(a.id, b.id) }
-
-// Members returns the pods that serve, this one among them. If the view is not good enough
-// to act on, it returns the reason instead.
-func (b *Book) Members() (serving []Member, stale string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if text := b.staleLocked(); text != "" {
-		return nil, text
-	}
-	found := false
-	for i := range b.members {
-		m := &b.members[i]
-		found = found || m.self
-		if b.servesLocked(m) {
-			serving = append(serving, Member{ID: m.id, Addrs: m.addrs, Self: m.self})
-		}
-	}
-	if !found {
-		return nil, b.unlistedLocked()
-	}
-	return serving, ""
-}
 
 // staleLocked returns why the view is not good enough, empty if it is. With unproven pods,
 // there is no good view before every pod has been polled once.
@@ -159,28 +151,6 @@ func (b *Book) servesLocked(m *member) bool {
 		return s.Ready
 	}
 	return !m.Unproven
-}
-
-// Unheard returns how many more pods are listed that count as members only once they answer,
-// and do not. A pod that last reported that it was stopping has gone, and is not among them.
-func (b *Book) Unheard() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n := 0
-	for i := range b.members {
-		m := &b.members[i]
-		if r := b.records[m.id]; m.Unproven && !m.Terminating && !b.servesLocked(m) && (r == nil || r.at == 0 || r.report.Ready) {
-			n++
-		}
-	}
-	return n
-}
-
-// Starting returns how many more pods are about to serve, 0 if the source does not know.
-func (b *Book) Starting() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.starting
 }
 
 // Listed reports whether the source lists this pod as serving. An unproven entry does not

@@ -14,6 +14,7 @@ type target struct {
 	id, pod  string
 	at       netip.AddrPort
 	failures int
+	former   bool // it is no longer listed
 }
 
 // pollUntil polls until ctx is done.
@@ -25,6 +26,7 @@ func (b *Book) pollUntil(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-b.first: // so that others learn at once that this pod is starting
 		case <-tick.C:
 		}
 	}
@@ -42,7 +44,9 @@ func (b *Book) poll(ctx context.Context) {
 		if err == nil {
 			err = a.Report.CheckPod(targets[i].pod)
 		}
-		b.count(ctx, err)
+		if !targets[i].former {
+			b.count(ctx, err)
+		}
 		b.Record(targets[i].id, a.Report, err)
 		b.tryNext(ctx, &targets[i], err)
 	}
@@ -78,18 +82,21 @@ func (b *Book) due() (known bool, now []target, complete bool) {
 func (b *Book) polled(all bool) (first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if all {
+		b.presence.walks++
+	}
 	first = all && !b.polledAll
 	b.polledAll = b.polledAll || all
 	return first
 }
 
 // targetsLocked returns the targets of the other pods, sorted by id. It deletes the records
-// of pods that are no longer listed.
+// of pods that are no longer listed. Only a pod that is no longer listed itself polls those:
+// they may be out of the Service, too.
 func (b *Book) targetsLocked() []target {
 	var out []target
 	kept := make(map[string]*record, len(b.members))
-	for i := range b.members {
-		m := &b.members[i]
+	add := func(m *member, former bool) {
 		r := b.records[m.id]
 		if r != nil {
 			kept[m.id] = r
@@ -98,8 +105,19 @@ func (b *Book) targetsLocked() []target {
 		}
 		if port := b.portLocked(m.Port); port != 0 && !m.self {
 			at := netip.AddrPortFrom(m.addrs[r.tries%len(m.addrs)], uint16(port))
-			out = append(out, target{id: m.id, pod: m.Pod, at: at, failures: r.failures})
+			out = append(out, target{id: m.id, pod: m.Pod, at: at, failures: r.failures, former: former})
 		}
+	}
+	for i := range b.members {
+		add(&b.members[i], false)
+	}
+	if b.wasMemberLocked() {
+		for _, f := range b.former {
+			if time.Since(f.gone) <= formerFor {
+				add(&f.member, true)
+			}
+		}
+		slices.SortFunc(out, func(x, y target) int { return strings.Compare(x.id, y.id) })
 	}
 	b.records = kept
 	return out

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/certs"
 	"github.com/evenkeel-go/evenkeel/internal/certs/certstest"
@@ -249,4 +250,28 @@ func answerOnce(c net.Conn, hang bool) {
 	}
 	body := `{"pod":"p","ready":true,"uptimeMillis":1,"connections":1}`
 	fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+// A busy pod takes its time to answer, and must not fall silent because the fleet is large.
+func TestBusyPodsOfLargerFleetsAnswerInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, n := range []int{8, 32} {
+			b := asker(t, nil, manyMembers(n)...)
+			b.poller.Deadline = 0
+			b.client.Dial = func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				go func() {
+					time.Sleep(900 * time.Millisecond)
+					answerOnce(theirs, false)
+				}()
+				return ours, nil
+			}
+			begun := time.Now()
+			b.poll(t.Context())
+			if silent := b.Silent(); silent != "" || time.Since(begun) > time.Second {
+				t.Errorf("%d pods that answer within 900 ms, polled for %v: %s", n, time.Since(begun), silent)
+			}
+			b.client.Close()
+		}
+	})
 }

@@ -2,6 +2,7 @@ package peerview
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -75,6 +76,10 @@ func (b *Book) askAll(ctx context.Context, q *plan.Query, where map[string]targe
 	return all
 }
 
+// errOtherSalt is why an answer does not count: the pod finds none of the keys, wherever their
+// clients are.
+var errOtherSalt = errors.New("the pod hashes keys with another salt")
+
 // askKeys queries one pod for the number of connections that it has of each key, and for the
 // keys that it has found to be single-homed. Many keys take several requests in a row, each with its own time.
 func (b *Book) askKeys(ctx context.Context, t target, keys []string) (counts map[string]int, singleHomed []string, err error) {
@@ -93,6 +98,9 @@ func (b *Book) askKeys(ctx context.Context, t target, keys []string) (counts map
 	b.tryNext(ctx, &t, err)
 	if err != nil {
 		return nil, nil, err
+	}
+	if b.hasher.OtherSalt(&r) {
+		return nil, nil, errOtherSalt
 	}
 	counts, singleHomed = unhash(&r, keys, hashed)
 	return counts, singleHomed, nil

@@ -20,13 +20,20 @@ type record struct {
 	failures int // failed requests since the last good answer
 }
 
-// summary returns what counts of the report, by a weight. known is false if the report lacks
-// that weight.
-func (r *record) summary(weight string) (s Summary, known bool) {
+// summary returns what counts of the report, by a weight. If cores is true, cores are part of
+// the share. known is false if the report lacks that weight.
+func (r *record) summary(weight string, cores bool) (s Summary, known bool) {
 	load, known := LoadOf(&r.report, weight)
+	serving, _ := LoadOf(&r.report, config.WeightConnections)
 	return Summary{
-		At: r.at, Load: load, Ready: r.report.Ready, Reaching: r.report.Reaching, Overloaded: r.report.Overloaded,
+		At: r.at, Load: load, Serving: int(serving), InFlight: r.report.InFlight[weight], Share: r.share(cores), Warm: part(r.report.Warm),
+		Ready: r.report.Ready, Reaching: r.report.Reaching, Overloaded: r.report.Overloaded, Paused: r.report.Paused,
 	}, known
+}
+
+// share returns the pod's share with all of its parts.
+func (r *record) share(cores bool) float64 {
+	return capacityOf(&r.report).share(cores) * part(r.report.Warm) * part(r.report.Relief)
 }
 
 // LoadOf returns a report's load by a weight. Versions that reported connections alone are
@@ -83,7 +90,7 @@ func (b *Book) freshLocked(id string) (s Summary, fresh bool) {
 	if r == nil {
 		return Summary{}, false
 	}
-	s, _ = r.summary("")
+	s, _ = r.summary("", false)
 	return s, s.Fresh(b.now(), b.provenForLocked())
 }
 
@@ -118,30 +125,38 @@ func (b *Book) Peers(weight, self string) []plan.Peer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.peers = b.peers[:0]
-	now, proves := b.now(), b.provenForLocked()
+	now, proves, cores := b.now(), b.provenForLocked(), b.coresCountLocked()
 	for i := range b.members {
 		m := &b.members[i]
 		r := b.records[m.id]
 		if r == nil || m.id == self || m.Terminating || m.Unproven && now-r.at >= proves {
 			continue
 		}
-		s, known := r.summary(weight)
+		s, known := r.summary(weight, cores)
 		if peer, ok := s.Peer(m.id, now); ok && known {
+			peer.OtherSalt = b.hasher.OtherSalt(&r.report)
 			b.peers = append(b.peers, peer)
 		}
 	}
 	return b.peers
 }
 
-// LoadWithin returns the load that a pod reported within the given time.
-func (b *Book) LoadWithin(d time.Duration, id, weight string) (load float64, ok bool) {
+// LoadsWithin returns the sum of the loads that the given pods reported within a time, with what
+// is in flight from them, the sum of their shares, and how many of them there are.
+func (b *Book) LoadsWithin(d time.Duration, members []Member, weight string) (load, share float64, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := b.records[id]
-	if r == nil || r.at == 0 || b.now()-r.at > d {
-		return 0, false
+	now, cores := b.now(), b.coresCountLocked()
+	for i := range members {
+		r := b.records[members[i].ID]
+		if members[i].Self || r == nil || r.at == 0 || now-r.at > d {
+			continue
+		}
+		if one, known := LoadOf(&r.report, weight); known {
+			load, share, n = load+one+r.report.InFlight[weight], share+r.share(cores), n+1
+		}
 	}
-	return LoadOf(&r.report, weight)
+	return load, share, n
 }
 
 // count counts a failed request, for evenkeel_peer_errors_total.

@@ -37,10 +37,10 @@ func TestReportedLoads(t *testing.T) {
 		time.Sleep(10 * time.Second)
 
 		want := []plan.Peer{
-			{Pod: id(0), Age: 40 * time.Second, Load: 7, Reaching: true},
-			{Pod: id(1), Age: 10 * time.Second, Load: 7},
-			{Pod: id(2), Age: 10 * time.Second, Load: 7, Overloaded: true},
-			{Pod: id(3), Age: 10 * time.Second, Load: 7},
+			{Pod: id(0), Age: 40 * time.Second, Load: 7, Serving: 7, Share: 1, Warm: 1, Reaching: true},
+			{Pod: id(1), Age: 10 * time.Second, Load: 7, Serving: 7, Share: 1, Warm: 1},
+			{Pod: id(2), Age: 10 * time.Second, Load: 7, Serving: 7, Share: 1, Warm: 1, Overloaded: true},
+			{Pod: id(3), Age: 10 * time.Second, Load: 7, Serving: 7, Share: 1, Warm: 1},
 		}
 		if got := b.Peers(config.WeightConnections, "127.0.0.1"); !slices.Equal(got, want) {
 			t.Errorf("by connections\n%+v, want\n%+v", got, want)

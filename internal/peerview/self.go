@@ -125,8 +125,8 @@ func someText(addrs []netip.Addr) string {
 	for i, a := range addrs {
 		out[i] = a.String()
 	}
-	if len(out) > 5 {
-		out = append(out[:5], "...")
+	if len(out) > maxNamed {
+		out = append(out[:maxNamed], "...")
 	}
 	return cmp.Or(strings.Join(out, " "), "none")
 }

@@ -22,7 +22,7 @@ func addrsOf(texts ...string) []netip.Addr {
 // onMachine returns a Book whose machine has these addresses, and that has no $POD_IP.
 func onMachine(t *testing.T, addrs ...string) *Book {
 	t.Helper()
-	return asker(t, func(o *Options) {
+	return newcomer(t, func(o *Options) {
 		o.Self = Self{Pod: "pod-a"}
 		o.Interfaces = func() []netip.Addr { return addrsOf(addrs...) }
 	})
@@ -120,7 +120,7 @@ func TestNameOfAClusterIP(t *testing.T) {
 		false: "hand does not list this pod (127.0.0.1): it is not ready yet, or $POD_IP is wrong",
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := asker(t, func(o *Options) { o.ByName = headless })
+			b := newcomer(t, func(o *Options) { o.ByName = headless })
 			for range 15 {
 				seeAddrs(b, "198.18.0.1")
 				if _, stale := b.Members(); !strings.Contains(stale, "it is not ready yet") {

@@ -1,6 +1,7 @@
 package peerview
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,8 +25,12 @@ type Row struct {
 	// Ready reports whether its report says that it serves and it answered the latest poll.
 	Ready       bool
 	Connections int
+	// Zone is the zone in which it runs, if that is known.
+	Zone string
 	// Load is nil if its report is older than a minute or lacks the weight.
 	Load *float64
+	// Share and Warm are those of its report, 0 if there is none.
+	Share, Warm float64
 	// Age is how old the report is, or 0 if that is at most 5 s.
 	Age time.Duration
 	// Err is why the latest poll failed.
@@ -39,16 +44,17 @@ func (b *Book) Rows(weight string) []Row {
 	if b.unproven && !b.polledAll {
 		return nil
 	}
+	cores := b.coresCountLocked()
 	rows := make([]Row, 0, len(b.members))
 	for i := range b.members {
-		rows = append(rows, b.rowLocked(&b.members[i], weight))
+		rows = append(rows, b.rowLocked(&b.members[i], weight, cores))
 	}
 	slices.SortFunc(rows, func(x, y Row) int { return strings.Compare(x.Address, y.Address) })
 	return rows
 }
 
-func (b *Book) rowLocked(m *member, weight string) Row {
-	row := Row{Pod: m.Pod, Address: addressText(m.addrs[0], b.portLocked(m.Port)), Self: m.self}
+func (b *Book) rowLocked(m *member, weight string, cores bool) Row {
+	row := Row{Pod: m.Pod, Address: addressText(m.addrs[0], b.portLocked(m.Port)), Self: m.self, Zone: cmp.Or(m.NodeZone, m.Zone)}
 	r := b.records[m.id]
 	if !m.self && b.portLocked(m.Port) == 0 {
 		row.Err = errNoPort
@@ -60,7 +66,8 @@ func (b *Book) rowLocked(m *member, weight string) Row {
 	if r.at == 0 {
 		return row
 	}
-	row.Pod, row.Connections = r.report.Pod, r.report.Connections
+	row.Pod, row.Connections, row.Zone = r.report.Pod, r.report.Connections, cmp.Or(r.report.Zone, row.Zone)
+	row.Share, row.Warm = r.share(cores), part(r.report.Warm)
 	row.Ready = r.report.Ready && r.err == nil
 	age := b.now() - r.at
 	if age > provenFor {
@@ -95,7 +102,12 @@ func (b *Book) Silent() string {
 	defer b.mu.Unlock()
 	var silent []string
 	many := len(b.records) > plan.PollAll
+	polled := 0
 	for id, r := range b.records {
+		if !b.isListedLocked(id) {
+			continue // it was a member, and may be gone
+		}
+		polled++
 		// In a large fleet each pod is polled only every few minutes, so one failure is no news.
 		if r.err != nil && (r.failures > 1 || !many) {
 			silent = append(silent, fmt.Sprintf("%s (%v)", id, r.err))
@@ -106,8 +118,39 @@ func (b *Book) Silent() string {
 	}
 	slices.Sort(silent)
 	n := len(silent)
-	return fmt.Sprintf("%d of %d peers do not answer on their health port; check the NetworkPolicy, peers.port and peers.tls: %s", n, len(b.records), strings.Join(silent[:min(n, 3)], "; "))
+	return fmt.Sprintf("%d of %d peers do not answer on their health port; check the NetworkPolicy, peers.port and peers.tls: %s", n, polled, strings.Join(silent[:min(n, 3)], "; "))
 }
+
+// OtherSalts returns a sentence on the members that hash keys with another salt, empty if there
+// are none.
+func (b *Book) OtherSalts() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var pods []string
+	others := 0
+	for i := range b.members {
+		m := &b.members[i]
+		if m.self || m.Terminating {
+			continue
+		}
+		others++
+		if r := b.records[m.id]; r != nil && r.at > 0 && b.hasher.OtherSalt(&r.report) {
+			pods = append(pods, fmt.Sprintf("%s (%s)", r.report.Pod, m.id))
+		}
+	}
+	n := len(pods)
+	if n == 0 {
+		return ""
+	}
+	if n > maxNamed {
+		pods = append(pods[:maxNamed], "...")
+	}
+	return fmt.Sprintf("%d of %d other pods hash clients' keys with another salt, so these pods and this one do not recognize each other's clients: "+
+		"give all pods the same peers.salt: %s", n, others, strings.Join(pods, ", "))
+}
+
+// maxNamed bounds the pods that a sentence names.
+const maxNamed = 5
 
 // Duplicates returns a sentence on pods that share a name, empty if there are none. People
 // could not tell such pods apart. A pod that polls itself, because it has not found itself

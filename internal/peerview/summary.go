@@ -22,8 +22,14 @@ type Summary struct {
 	// At is when the report came, since an epoch of the caller's; 0: none has.
 	At   time.Duration
 	Load float64
+	// Serving is the number of the connections that make Load.
+	Serving int
+	// InFlight is the load of its drained connections whose streams go on.
+	InFlight float64
+	// Share is its share with all of its parts, Warm one of them alone. 0 stands for 1.
+	Share, Warm float64
 	// Ready is false once the pod has begun to stop.
-	Ready, Reaching, Overloaded bool
+	Ready, Reaching, Overloaded, Paused bool
 }
 
 // Fresh reports whether the report still decides whether its pod serves. The report of a
@@ -43,7 +49,10 @@ func (s *Summary) Peer(id string, now time.Duration) (plan.Peer, bool) {
 	if s.At == 0 || !s.Ready || age > ReportKept {
 		return plan.Peer{}, false
 	}
-	return plan.Peer{Pod: id, Age: age, Load: s.Load, Reaching: s.Reaching, Overloaded: s.Overloaded}, true
+	return plan.Peer{
+		Pod: id, Age: age, Load: s.Load, Serving: s.Serving, InFlight: s.InFlight, Share: s.Share, Warm: s.Warm,
+		Reaching: s.Reaching, Overloaded: s.Overloaded, Paused: s.Paused,
+	}, true
 }
 
 // ProvenFor returns how long a report of a serving pod proves that it serves. In a large

@@ -46,6 +46,10 @@ type Client struct {
 	// plain HTTP.
 	TLS func() *tls.Config
 
+	// Start, if not nil, is called for each request. If it returns true, the request announces
+	// that this pod is starting.
+	Start func() (Start, bool)
+
 	// Dial, if not nil, makes the connections, like the method of [net.Dialer]. Its ctx
 	// ends after Timeout. Nil: plain TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -124,7 +128,13 @@ func (c *Client) ask(ctx context.Context, addr string, keys []string) (Report, e
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
 	client, scheme := c.client()
-	resp, err := client.Do(request(ctx, scheme, addr, keys))
+	req := request(ctx, scheme, addr, keys)
+	if c.Start != nil {
+		if s, ok := c.Start(); ok {
+			req.Header.Set(startHeader, s.header())
+		}
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		// Go's message begins with the URL, which may hold 512 keys.
 		var withURL *url.Error

@@ -21,8 +21,9 @@ const maxQuery = 2 * MaxKeys * (MaxKeyLen + 3)
 // report gets them without duplicates. Handler ignores other parameters, which newer pods
 // may send. It answers 405 to other methods and 400, with the reason, to invalid keys.
 //
-// The answer leaves out keys that were not requested, and loads that are not numbers in
-// range: peers would reject the whole report for one bad function of the user's. Draining
+// The answer leaves out keys that were not requested, a zone that is no name, and loads and shares
+// that are not numbers in range: peers would reject the whole report for one bad function or
+// variable of the user's. Draining
 // is at most Connections, since a pod may count them one after the other.
 func Handler(report func(keys []string) Report) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,8 +49,12 @@ func answer(w http.ResponseWriter, method string, rep Report, keys []string) {
 	rep.Keys = maps.Clone(rep.Keys)
 	maps.DeleteFunc(rep.Keys, func(key string, _ int) bool { return !requested[key] })
 	rep.SingleHomed = slices.DeleteFunc(slices.Clone(rep.SingleHomed), func(key string) bool { return !requested[key] })
-	rep.Loads = validLoads(rep.Loads)
+	rep.Loads, rep.InFlight = validLoads(rep.Loads), validLoads(rep.InFlight)
+	roundParts(&rep)
 	rep.Draining = min(rep.Draining, rep.Connections)
+	if !validZone(rep.Zone) {
+		rep.Zone = "" // peers would reject the whole report
+	}
 	body, err := json.Marshal(rep)
 	if err != nil { // no field of a Report can fail
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -69,10 +74,28 @@ func validLoads(loads map[string]float64) map[string]float64 {
 	out := make(map[string]float64, len(loads))
 	for name, load := range loads {
 		if validLoad(load) {
-			out[name] = math.Round(load*1000) / 1000
+			out[name] = Rounded(load)
 		}
 	}
 	return out
+}
+
+// thousandth is the precision of what travels.
+const thousandth = 0.001
+
+// Rounded returns x with the precision of what travels.
+func Rounded(x float64) float64 { return math.Round(x*1000) / 1000 }
+
+// roundParts rounds what makes the share, and leaves out what is not in range. A small number
+// must not become 0, which stands for 1.
+func roundParts(r *Report) {
+	for _, part := range partsOf(r) {
+		if x := *part.value; x > 0 && x <= part.max {
+			*part.value = max(Rounded(x), part.min)
+		} else {
+			*part.value = 0
+		}
+	}
 }
 
 func parseKeys(query string) ([]string, error) {

@@ -9,7 +9,7 @@ import (
 
 // Index holds counts by hashed key, so that keys are hashed once for many requests. It
 // allocates nothing per key besides its map. While it is being filled, it is not safe for
-// concurrent use.
+// concurrent use; after that, Count is.
 type Index struct {
 	counts      map[[hashLen]byte]int
 	singleHomed map[[hashLen]byte]bool

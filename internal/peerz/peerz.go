@@ -31,6 +31,14 @@ const (
 	maxLoads       = 8 // twice the number of today, for newer versions
 	maxLoadName    = 40
 	maxUptime      = 10 * 365 * 24 * time.Hour
+
+	maxCores = 100_000 // many times the largest machine of today
+	// MinShare is the least Report.Share. A pod without a share of its own counts as 1, and no
+	// pod is a hundred times another, or a hundredth of it: such a share is in another unit,
+	// and would draw the load of the whole fleet.
+	MinShare = 0.01
+	// MaxShare is the largest Report.Share.
+	MaxShare = 100
 )
 
 // Report is the answer of one pod.
@@ -60,6 +68,23 @@ type Report struct {
 	Reaching bool `json:"reaching,omitempty"`
 	// Overloaded reports whether the pod sheds connections, or would if it could.
 	Overloaded bool `json:"overloaded,omitempty"`
+	// InFlight is what the drained connections whose streams go on still carry, by the weight
+	// in force. It has the bounds of Loads. An older version of evenkeel sends none.
+	InFlight map[string]float64 `json:"inFlight,omitempty"`
+	// Cores is the CPU limit of the pod, in cores, above 0 and up to 100,000; 0 if it is not
+	// known. Whether it counts, the reports of all pods decide.
+	Cores float64 `json:"cores,omitempty"`
+	// Share is how much load the pod should carry, in proportion to the other pods, as the
+	// program says: from MinShare to MaxShare. 0 if the program does not say, which counts as 1.
+	Share float64 `json:"share,omitempty"`
+	// Warm is the part of its share that the pod takes while it warms up; 0 stands for 1.
+	Warm float64 `json:"warm,omitempty"`
+	// Relief is the part of its share that the pod claims while it is overloaded; 0 stands for 1.
+	Relief float64 `json:"relief,omitempty"`
+	// Paused reports whether the pod moves nothing because earlier rounds changed nothing.
+	Paused bool `json:"paused,omitempty"`
+	// Place is where the pod stands in the membership.
+	Place
 	// Keys has the number of connections that do not drain, for each hashed key of ?keys=.
 	// A key that is absent has none.
 	Keys map[string]int `json:"keys,omitempty"`
@@ -91,10 +116,17 @@ func HashKey(key string) string {
 // Hasher hashes keys with a salt that the whole fleet shares, so that nobody else can find
 // keys by trial. Pods with different salts do not recognize each other's keys. The zero
 // value hashes like [HashKey]. It is safe for concurrent use.
-type Hasher struct{ salt []byte }
+type Hasher struct {
+	salt  []byte
+	check string // its fingerprint; empty for the zero value
+}
 
 // NewHasher returns a Hasher with salt. If salt is empty, it hashes like [HashKey].
-func NewHasher(salt string) Hasher { return Hasher{salt: []byte(salt)} }
+func NewHasher(salt string) Hasher {
+	h := Hasher{salt: []byte(salt)}
+	h.check = h.SaltCheck()
+	return h
+}
 
 // Hash returns the name of key between pods: the first 12 bytes of HMAC-SHA256 (RFC 2104)
 // with the salt, in hex.
@@ -136,6 +168,13 @@ type wire struct {
 	Loads      map[string]float64 `json:"loads"`
 	Reaching   bool               `json:"reaching"`
 	Overloaded bool               `json:"overloaded"`
+	InFlight   map[string]float64 `json:"inFlight"`
+	Cores      float64            `json:"cores"`
+	Share      float64            `json:"share"`
+	Warm       float64            `json:"warm"`
+	Relief     float64            `json:"relief"`
+	Paused     bool               `json:"paused"`
+	Place
 }
 
 // decode parses an answer to a request for keys.
@@ -150,7 +189,9 @@ func decode(body []byte, keys []string) (Report, error) {
 	r := Report{
 		Pod: *w.Pod, Ready: *w.Ready, UptimeMillis: *w.UptimeMillis, Generation: w.Generation,
 		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, SingleHomed: w.SingleHomed,
-		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded,
+		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded, InFlight: w.InFlight,
+		Cores: w.Cores, Share: w.Share, Warm: w.Warm, Relief: w.Relief, Paused: w.Paused,
+		Place: w.Place,
 	}
 	if err := r.check(keys); err != nil {
 		return Report{}, err
@@ -172,24 +213,61 @@ func (r Report) check(keys []string) error {
 	case r.Streams < 0 || r.Streams > maxStreams:
 		return nonsense("the report has %d streams", r.Streams)
 	}
-	if err := r.checkLoads(); err != nil {
+	for _, loads := range []map[string]float64{r.Loads, r.InFlight} {
+		if err := checkLoads(loads); err != nil {
+			return err
+		}
+	}
+	if err := r.checkShare(); err != nil {
+		return err
+	}
+	if err := r.Place.check(); err != nil {
 		return err
 	}
 	return r.checkKeys(keys)
 }
 
 // checkLoads accepts unknown names, since a newer pod may measure more.
-func (r Report) checkLoads() error {
-	if len(r.Loads) > maxLoads {
-		return nonsense("the report has %d loads, more than %d", len(r.Loads), maxLoads)
+func checkLoads(loads map[string]float64) error {
+	if len(loads) > maxLoads {
+		return nonsense("the report has %d loads, more than %d", len(loads), maxLoads)
 	}
-	for name, load := range r.Loads {
+	for name, load := range loads {
 		if len(name) > maxLoadName || !validLoad(load) {
 			return nonsense("the report has a load %.40q of %v", name, load)
 		}
 	}
 	return nil
 }
+
+// checkShare accepts 0 for each: that is what a report without the field has.
+func (r Report) checkShare() error {
+	for _, part := range partsOf(&r) {
+		if x := *part.value; x != 0 && !(x >= part.min && x <= part.max) {
+			return nonsense("the report has a %s of %v", part.name, x)
+		}
+	}
+	return nil
+}
+
+// part is one of the numbers that make a pod's share.
+type part struct {
+	name     string
+	value    *float64
+	min, max float64
+}
+
+func partsOf(r *Report) [4]part {
+	return [4]part{
+		{"number of cores", &r.Cores, thousandth, maxCores},
+		{"share", &r.Share, MinShare, MaxShare},
+		{"warm-up", &r.Warm, thousandth, 1},
+		{"relief", &r.Relief, thousandth, 1},
+	}
+}
+
+// ValidShare reports whether a pod may have that share. It is false for NaN.
+func ValidShare(share float64) bool { return share >= MinShare && share <= MaxShare }
 
 // validLoad reports whether load is in range. NaN fails the test for inside, but not one for
 // outside.

@@ -26,6 +26,7 @@ var good = Report{
 	Connections: 40, Draining: 2, Streams: 7,
 	Loads:    map[string]float64{"connections": 38, "requests": 12.5, "streams": 6.9},
 	Reaching: true, Overloaded: true,
+	InFlight: map[string]float64{"connections": 2}, Cores: 1.5, Share: 2, Warm: 0.25, Relief: 0.5, Paused: true,
 }
 
 // hashes returns n hashed keys.
@@ -184,10 +185,23 @@ func TestDecodeRefuses(t *testing.T) {
 		{JSON, `{"loads":{"connections":1e999}}`},
 		{JSON, `{"loads":{"connections":"7"}}`},
 		{JSON, `{"reaching":1}`},
+		{JSON, `{"share":"2"}`},
+		{Nonsense, change(func(r *Report) { r.InFlight = map[string]float64{"connections": -1} })},
+		{Nonsense, change(func(r *Report) { r.InFlight = nLoads(9) })},
+		{Nonsense, change(func(r *Report) { r.Cores = -1 })},
+		{Nonsense, change(func(r *Report) { r.Cores = 100_001 })},
+		{Nonsense, change(func(r *Report) { r.Share = 0.009 })},
+		{Nonsense, change(func(r *Report) { r.Share = 101 })},
+		{Nonsense, change(func(r *Report) { r.Warm = 1.001 })},
+		{Nonsense, change(func(r *Report) { r.Relief = -0.1 })},
 		{Nonsense, change(func(r *Report) { r.Loads = map[string]float64{"connections": -0.5} })},
 		{Nonsense, change(func(r *Report) { r.Loads = map[string]float64{"of later": 1.1e15} })},
 		{Nonsense, change(func(r *Report) { r.Loads = map[string]float64{strings.Repeat("x", 41): 1} })},
 		{Nonsense, change(func(r *Report) { r.Loads = nLoads(9) })},
+		{Nonsense, change(func(r *Report) { r.Zone = strings.Repeat("z", 64) })},
+		{Nonsense, change(func(r *Report) { r.Zone = "a\nb" })},
+		{Nonsense, change(func(r *Report) { r.SaltCheck = "0F" })},
+		{Nonsense, change(func(r *Report) { r.SaltCheck = strings.Repeat("0", 65) })},
 		{Nonsense, change(func(r *Report) { r.Keys = map[string]int{key: -1} })},
 		{Nonsense, change(func(r *Report) { r.Keys = map[string]int{key: 10_000_001} })},
 		{Nonsense, change(func(r *Report) { r.Keys = map[string]int{"ab": 1} })},
@@ -230,6 +244,48 @@ func TestHandlerLeavesOutInvalidLoads(t *testing.T) {
 	got, err := decode(w.Body.Bytes(), nil)
 	if want := map[string]float64{"streams": 0.123, "requests": 1e15}; err != nil || !maps.Equal(got.Loads, want) {
 		t.Errorf("loads are %v, %v, want %v", got.Loads, err, want)
+	}
+}
+
+// A report of a version without shares means what it meant, and a version that does not know
+// shares reads what it knew.
+func TestVersionsWithAndWithoutShares(t *testing.T) {
+	old := `{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,"loads":{"connections":7}}`
+	got, err := decode([]byte(old), nil)
+	if want := (Report{Pod: "a", Ready: true, UptimeMillis: 5, Connections: 7, Loads: map[string]float64{"connections": 7}}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("an old report: %+v, %v", got, err)
+	}
+	plain := get(t, "", func([]string) Report { return got }).Body.String()
+	for _, field := range []string{"inFlight", "cores", "share", "warm", "relief", "paused"} {
+		if strings.Contains(plain, field) {
+			t.Errorf("a pod like all others reports %s: %s", field, plain)
+		}
+		if shared := get(t, "", func([]string) Report { return good }).Body.String(); !strings.Contains(shared, `"`+field+`":`) {
+			t.Errorf("%s is missing in %s", field, shared)
+		}
+	}
+}
+
+// A share that is out of range is left out, which counts as 1. A small one must not become so.
+func TestHandlerRoundsShares(t *testing.T) {
+	for _, tc := range []struct{ value, cores, share, warm float64 }{
+		{math.NaN(), 0, 0, 0},
+		{math.Inf(1), 0, 0, 0},
+		{-1, 0, 0, 0},
+		{0, 0, 0, 0},
+		{1e-9, 0.001, MinShare, 0.001},
+		{1.0 / 3, 0.333, 0.333, 0.333},
+		{1, 1, 1, 1},
+		{2.5, 2.5, 2.5, 0},
+		{1e6, 0, 0, 0},
+	} {
+		w := get(t, "", func([]string) Report {
+			return Report{Pod: "a", Cores: tc.value, Share: tc.value, Warm: tc.value, Relief: tc.value}
+		})
+		got, err := decode(w.Body.Bytes(), nil)
+		if err != nil || got.Cores != tc.cores || got.Share != tc.share || got.Warm != tc.warm || got.Relief != tc.warm {
+			t.Errorf("%v: got %+v, %v", tc.value, got, err)
+		}
 	}
 }
 
@@ -282,8 +338,17 @@ func TestReportsSurviveTheWire(t *testing.T) {
 				Draw(t, "keys"),
 			Reaching:   rapid.Bool().Draw(t, "reaching"),
 			Overloaded: rapid.Bool().Draw(t, "overloaded"),
+			Place: Place{
+				Zone: rapid.StringMatching(`[a-z0-9-]{0,63}`).Draw(t, "zone"), Out: rapid.Bool().Draw(t, "out"),
+				SaltCheck: rapid.StringMatching(`[0-9a-f]{0,64}`).Draw(t, "salt"),
+			},
 			Loads: rapid.MapOfN(rapid.StringMatching(`[a-z]{0,40}`), rapid.Map(rapid.IntRange(0, 1e15), thousandths), 0, maxLoads).
 				Draw(t, "loads"),
+			Cores:  rapid.Map(rapid.IntRange(0, maxCores*1000), thousandths).Draw(t, "cores"),
+			Share:  rapid.Map(rapid.IntRange(MinShare*1000, MaxShare*1000), thousandths).Draw(t, "share"),
+			Warm:   rapid.Map(rapid.IntRange(0, 1000), thousandths).Draw(t, "warm"),
+			Relief: rapid.Map(rapid.IntRange(0, 1000), thousandths).Draw(t, "relief"),
+			Paused: rapid.Bool().Draw(t, "paused"),
 		}
 		keys := slices.Sorted(maps.Keys(rep.Keys))
 		if n := rapid.IntRange(0, len(keys)).Draw(t, "single-homed"); n > 0 {

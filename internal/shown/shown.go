@@ -32,13 +32,13 @@ func ClosedHows() []string { return []string{"clean", "forced", "client", "serve
 // is null in JSON, and all text is valid UTF-8, since names may come from other pods. The
 // slices and maps of st stay as they are.
 func Status(st rebalance.Status) rebalance.Status {
-	st.Pod, st.Source, st.Uptime, st.Why = Valid(st.Pod), Valid(st.Source), Valid(st.Uptime), Valid(st.Why)
+	st.Pod, st.Source, st.Uptime, st.Why, st.Zone = Valid(st.Pod), Valid(st.Source), Valid(st.Uptime), Valid(st.Why), Valid(st.Zone)
 	st.Verdict, st.Weight = Valid(st.Verdict), Valid(st.Weight)
 	st.GoAways = counts(st.GoAways, GoAwayReasons())
 	st.Closed = counts(st.Closed, ClosedHows())
 	st.PeerErrors = counts(st.PeerErrors, peerz.Classes())
 	st.Peers = each(st.Peers, func(p *rebalance.PeerStatus) {
-		p.Pod, p.Address, p.Error = Valid(p.Pod), Valid(p.Address), Valid(p.Error)
+		p.Pod, p.Address, p.Error, p.Zone = Valid(p.Pod), Valid(p.Address), Valid(p.Error), Valid(p.Zone)
 	})
 	st.Conditions = each(st.Conditions, func(c *rebalance.Condition) {
 		c.Code, c.Severity, c.Text = Valid(c.Code), Valid(c.Severity), Valid(c.Text)

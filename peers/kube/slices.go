@@ -26,6 +26,8 @@ type endpoint struct {
 	ready       bool
 	terminating bool
 	unproven    bool
+	zone        string // of the node; empty if that is not known
+	forZone     string // the zone of the hint; empty if there is none, or not one alone
 }
 
 // headlessLabel is a label of each slice of a headless Service.
@@ -65,10 +67,23 @@ func toEndpoint(e *discovery.Endpoint) (endpoint, bool) {
 		terminating: e.Conditions.Terminating != nil && *e.Conditions.Terminating,
 		unproven:    e.Conditions.Serving != nil && !*e.Conditions.Serving,
 	}
+	if e.Zone != nil {
+		out.zone = *e.Zone
+	}
+	out.forZone = hinted(e.Hints)
 	if r := e.TargetRef; r != nil && r.Kind == "Pod" {
 		out.pod, out.uid = r.Name, string(r.UID)
 	}
 	return out, true
+}
+
+// hinted returns the one zone whose clients a hint sends here. A hint for several zones, or
+// for nodes, ties the pod to no zone.
+func hinted(h *discovery.EndpointHints) string {
+	if h == nil || len(h.ForZones) != 1 || len(h.ForNodes) > 0 {
+		return ""
+	}
+	return h.ForZones[0].Name
 }
 
 // found is a pod, merged from all slices.
@@ -123,22 +138,24 @@ func listed(pods map[string]*found) []peers.Member {
 			taken[a] = true
 		}
 		members = append(members, peers.Member{
-			Pod: f.pod, Addrs: f.addrs, Terminating: f.terminating, Unproven: f.unproven && !f.terminating,
+			Pod: f.pod, Addrs: f.addrs, Zone: f.forZone, NodeZone: f.zone, Terminating: f.terminating, Unproven: f.unproven && !f.terminating,
 		})
 	}
+	dropPartialHints(members)
 	slices.SortFunc(members, func(a, b peers.Member) int { return a.Addrs[0].Compare(b.Addrs[0]) })
 	return members
 }
 
-// starting counts the pods that have an address but are not ready yet.
-func starting(pods map[string]*found) int {
-	n := 0
-	for _, f := range pods {
-		if !f.ready && !f.terminating {
-			n++
-		}
+// dropPartialHints removes the zones unless each ready pod has one. kube-proxy follows hints
+// only if all ready endpoints have them.
+func dropPartialHints(members []peers.Member) {
+	lacks := func(m peers.Member) bool { return m.Zone == "" && !m.Terminating }
+	if !slices.ContainsFunc(members, lacks) {
+		return
 	}
-	return n
+	for i := range members {
+		members[i].Zone = ""
+	}
 }
 
 func add(pods map[string]*found, e *endpoint, version uint64) {

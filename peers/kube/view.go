@@ -60,9 +60,12 @@ func (w *watcher) membershipLocked() peers.Membership {
 	}
 	if w.members == nil {
 		pods := gather(w.slices)
-		w.members, w.starting = listed(pods), starting(pods)
+		w.members = listed(pods)
+		w.unready.note(pods, time.Now())
 	}
-	m := peers.Membership{Members: w.members, Starting: w.starting, Warning: w.warning}
+	m := peers.Membership{
+		Members: w.members, Starting: w.unready.starting(time.Now()), StartingKnown: true, Warning: w.warning,
+	}
 	if slices.ContainsFunc(some, func(s *slice) bool { return s.headless }) {
 		m.ClientName = w.src.clientName(w.namespace)
 	}

@@ -64,7 +64,7 @@ type watcher struct {
 	namespace    string
 	slices       map[string]*slice
 	members      []peers.Member // merged from slices; nil if slices have changed since
-	starting     int            // counted in slices together with members
+	unready      unready        // of slices, noted together with members
 	synced       bool           // slices are complete
 	fresh        bool           // slices were just listed
 	open         bool           // a watch reports changes

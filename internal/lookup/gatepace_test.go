@@ -1,0 +1,94 @@
+package lookup
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestPace(t *testing.T) {
+	within := func(t *testing.T, gaps []time.Duration, want time.Duration) {
+		t.Helper()
+		if len(gaps) == 0 {
+			t.Fatal("no lookup was made")
+		}
+		for _, gap := range gaps {
+			if gap < want*9/10 || gap > want*11/10 {
+				t.Errorf("%v between lookups, want %v plus or minus a tenth", gap, want)
+			}
+		}
+	}
+	gateTest(t, func(t *testing.T, dns *fakeDNS, g *Gate) {
+		g.Want(pods("10.0.0.1"))
+		pass(29 * time.Second)
+		within(t, dns.gaps(), 250*time.Millisecond)
+		pass(2 * time.Second)
+		n := len(dns.gaps())
+		pass(2 * time.Second)
+		within(t, dns.gaps()[n:], time.Second)
+		pass(time.Hour)
+		n = len(dns.gaps())
+		pass(time.Minute)
+		within(t, dns.gaps()[n:], 10*time.Second)
+		dns.set(nil, "10.0.0.1")
+		n = dns.count()
+		for !g.Status().Open {
+			pass(time.Millisecond)
+		}
+		within(t, dns.gaps()[n:], 100*time.Millisecond)
+		if opened := len(dns.gaps()) - n; opened != 2 {
+			t.Errorf("%d lookups confirmed the full answer, want 2", opened)
+		}
+		n = len(dns.gaps())
+		pass(time.Minute)
+		within(t, dns.gaps()[n:], 2*time.Second)
+		pass(time.Hour)
+		n = len(dns.gaps())
+		pass(time.Minute)
+		within(t, dns.gaps()[n:], 10*time.Second)
+	})
+}
+
+// However DNS answers, a gate asks at most ten times a second in the short run, and six
+// times in the long run.
+func TestLookupsAreBounded(t *testing.T) {
+	gateTest(t, func(t *testing.T, dns *fakeDNS, g *Gate) {
+		sets := [][][]netip.Addr{pods("10.0.0.1"), pods("10.0.0.1", "10.0.0.2")}
+		dns.set(nil, "10.0.0.1", "10.0.0.2")
+		for i := range 10_000 { // each set is listed in full, and is replaced after one or two answers
+			if i%150 == 0 {
+				g.Want(sets[i/150%2])
+			}
+			pass(time.Millisecond)
+		}
+		for _, gap := range dns.gaps() {
+			if gap < 90*time.Millisecond {
+				t.Errorf("%v between two lookups, want 90 ms at least", gap)
+			}
+		}
+		before := dns.count()
+		g.Want(pods("10.0.0.1"))
+		for range 100 { // a full answer, then one that is not
+			dns.set(nil, "10.0.0.1")
+			nextAnswer(dns)
+			dns.set(nil)
+			nextAnswer(dns)
+		}
+		if took := time.Since(dns.lookups[before]); dns.count()-before != 200 || took < 30*time.Second {
+			t.Errorf("%d lookups in %v, want 200 in 30 s at least", dns.count()-before, took)
+		}
+	})
+}
+
+func TestFrequentChangesOfTheSetCauseNoMoreLookups(t *testing.T) {
+	gateTest(t, func(t *testing.T, dns *fakeDNS, g *Gate) {
+		sets := [][][]netip.Addr{pods("10.0.0.1"), pods("10.0.0.2"), nil}
+		for i := range 10_000 {
+			g.Want(sets[i%3])
+			pass(time.Millisecond)
+		}
+		if n := dns.count(); n < 10 || n > 46 { // 10 s, 225 ms at least
+			t.Errorf("%d lookups in 10 s, want 10 to 46", n)
+		}
+	})
+}
