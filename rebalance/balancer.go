@@ -131,7 +131,7 @@ func (b *Balancer) peerOptions(cfg *config.Config, self peerview.Self) peerview.
 	_, byName := b.opts.source.(*dns.Source)
 	o := peerview.Options{
 		ByName: byName,
-		Self:   self, Source: b.opts.source, Port: cfg.Peers.Port, Salt: cfg.Peers.Salt, Ready: b.ready,
+		Self:   self, Source: b.opts.source, Port: cfg.Peers.Port, Salt: cfg.Peers.Salt, Ready: b.ready, Revision: b.opts.revision,
 		Events: peerview.Events{
 			Changed:    b.poke,
 			ClientName: b.clientDNS.learn,

@@ -23,6 +23,7 @@ type options struct {
 	pod       string
 	addr      string
 	zone      string
+	revision  string
 	key       func(ConnInfo) string
 	weigh     func(ConnStats) float64
 	shed      func() string
@@ -142,7 +143,7 @@ func newOptions(opts []Option) options {
 	host, _ := os.Hostname()
 	o.pod = cmp.Or(o.pod, os.Getenv("POD_NAME"), host, "unnamed")
 	o.addr = cmp.Or(o.addr, os.Getenv("POD_IP"))
-	o.zone = os.Getenv("POD_ZONE")
+	o.zone, o.revision = os.Getenv("POD_ZONE"), os.Getenv("POD_REVISION")
 	return o
 }
 

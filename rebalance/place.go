@@ -14,7 +14,7 @@ import (
 // place returns where this pod stands in the membership, for its peers.
 func (b *Balancer) place() peerz.Place {
 	return peerz.Place{
-		Zone: b.zone(), Out: b.ready() && b.peers.Out(), SaltCheck: b.peers.Hasher().SaltCheck(),
+		Zone: b.zone(), Revision: b.opts.revision, Out: b.ready() && b.peers.Out(), SaltCheck: b.peers.Hasher().SaltCheck(),
 	}
 }
 

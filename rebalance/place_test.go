@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 	"github.com/evenkeel-go/evenkeel/peers"
@@ -22,6 +23,19 @@ func conditionText(b *Balancer, code string) string {
 		}
 	}
 	return ""
+}
+
+// halting is started, with a function that ends Run, so that the test may call what Run owns.
+func halting(t *testing.T, src peers.Source) (b *Balancer, halt func()) {
+	t.Helper()
+	b, err := New(config.Default(), WithPeers(src), WithSelf("pod-a", "198.18.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); b.Run(ctx) }()
+	return b, func() { cancel(); <-done }
 }
 
 // A pod that lives and is taken out of the Service learns of it, its peers learn of it, and a
@@ -63,7 +77,7 @@ func TestAPodIsTakenOutOfTheService(t *testing.T) {
 func TestTheViewOfAPodThatIsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{renew: true}
-		b := started(t, src, nil)
+		b, halt := halting(t, src)
 		src.set(pods("198.18.0.1", "198.18.0.2", "198.18.0.3", "198.18.0.4"))
 		time.Sleep(10 * time.Second)
 		src.set(pods("198.18.0.2", "198.18.0.3"))
@@ -71,6 +85,7 @@ func TestTheViewOfAPodThatIsOut(t *testing.T) {
 		for _, addr := range []string{"198.18.0.2", "198.18.0.3", "198.18.0.4"} {
 			b.peers.Record(addr, peerz.Report{Pod: addr, Ready: true, UptimeMillis: 1, Connections: 7, Place: peerz.Place{Out: addr == "198.18.0.4"}}, nil)
 		}
+		halt()
 		v, _ := b.view()
 		if v.Out == "" || v.Stale != "" || v.OutPods != 2 || v.Self != "198.18.0.1" || !slices.Equal(v.Members, []string{"198.18.0.2", "198.18.0.3"}) {
 			t.Errorf("got %+v", v)
@@ -104,7 +119,7 @@ func TestAStoppingPodIsNotOut(t *testing.T) {
 func TestPodsWithAnotherSalt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{renew: true}
-		b := started(t, src, nil)
+		b, halt := halting(t, src)
 		src.set(pods("198.18.0.1", "198.18.0.2", "198.18.0.3"))
 		for i, salt := range []string{"", "pepper"} {
 			addr := fmt.Sprintf("198.18.0.%d", i+2)
@@ -120,6 +135,7 @@ func TestPodsWithAnotherSalt(t *testing.T) {
 		if text := conditionText(b, otherSalt); !strings.Contains(text, "1 of 2 other pods") || !strings.Contains(text, "pod-198.18.0.3 (198.18.0.3)") {
 			t.Errorf("condition %q", text)
 		}
+		halt()
 		v, _ := b.view()
 		if len(v.Peers) != 2 || v.Peers[0].OtherSalt || !v.Peers[1].OtherSalt {
 			t.Errorf("peers %+v", v.Peers)

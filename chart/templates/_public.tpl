@@ -59,6 +59,11 @@ data:
   valueFrom:
     fieldRef:
       fieldPath: metadata.labels['topology.kubernetes.io/zone']
+# Pods of different revisions of a Deployment are being replaced.
+- name: POD_REVISION
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['pod-template-hash']
 {{- with include "evenkeel.saltSecret" . }}
 - name: EVENKEEL_PEERS_SALT
   valueFrom:

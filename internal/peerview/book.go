@@ -30,6 +30,8 @@ type Options struct {
 	// ByName reports whether the source looks up a DNS name, which should be that of a
 	// headless Service.
 	ByName bool
+	// Revision is the revision of the workload that this pod runs. Default empty: not known.
+	Revision string
 	// Ready reports whether this pod serves. Default nil: it always does.
 	Ready func() bool
 	// Interfaces returns the addresses of this machine's network interfaces. Default nil: the
@@ -57,7 +59,7 @@ type Book struct {
 	client peerz.Client
 	poller peerz.Poller // polls with client
 	hasher peerz.Hasher
-	first  chan struct{} // gets a value when the source reports its first good view
+	news   chan struct{} // gets a value when the source lists pods that were not listed before
 
 	mu        sync.Mutex // guards what follows
 	port      int        // of this pod's own health endpoint
@@ -101,7 +103,7 @@ func New(opts Options) *Book {
 		// The epoch is a nanosecond ago, because a report time of 0 means never.
 		epoch:     time.Now().Add(-time.Nanosecond),
 		hasher:    peerz.NewHasher(opts.Salt),
-		first:     make(chan struct{}, 1),
+		news:      make(chan struct{}, 1),
 		former:    map[string]former{},
 		announced: map[string]announced{},
 		records:   map[string]*record{},

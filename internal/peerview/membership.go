@@ -69,9 +69,6 @@ func (b *Book) take(m *peers.Membership) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	changed = b.starting != m.Starting || b.startingKnown != m.StartingKnown || !slices.EqualFunc(b.reported, m.Members, sameMember)
-	if b.seenAt.IsZero() {
-		signal(b.first)
-	}
 	b.err, b.starting, b.startingKnown, b.seenAt = nil, m.Starting, m.StartingKnown, time.Now()
 	if changed {
 		b.changedAt = b.seenAt
@@ -80,10 +77,21 @@ func (b *Book) take(m *peers.Membership) (changed bool) {
 		b.members = b.list(b.reported)
 		b.findSelfLocked()
 		b.rememberLocked(before)
+		if b.addedLocked(before) {
+			signal(b.news)
+		}
 		b.unproven = slices.ContainsFunc(b.reported, func(m peers.Member) bool { return m.Unproven })
 	}
 	b.findPresenceLocked()
 	return changed
+}
+
+// addedLocked reports whether a pod is listed that is not in before.
+func (b *Book) addedLocked(before []member) bool {
+	return slices.ContainsFunc(b.members, func(m member) bool {
+		_, known := slices.BinarySearchFunc(before, m, byID)
+		return !known
+	})
 }
 
 // signal wakes the receiver of ch, unless a wake-up is pending already.

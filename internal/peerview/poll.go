@@ -15,6 +15,7 @@ type target struct {
 	at       netip.AddrPort
 	failures int
 	former   bool // it is no longer listed
+	unknown  bool // it has not reported yet
 }
 
 // pollUntil polls until ctx is done.
@@ -26,9 +27,21 @@ func (b *Book) pollUntil(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-b.first: // so that others learn at once that this pod is starting
+		case <-b.news:
+			// So that new pods are known soon, and that others learn that this one is starting.
+			sleep(ctx, leastPause)
 		case <-tick.C:
 		}
+	}
+}
+
+// leastPause bounds the polls when the membership changes again and again.
+const leastPause = 100 * time.Millisecond
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }
 
@@ -39,6 +52,7 @@ func (b *Book) poll(ctx context.Context) {
 	for i, t := range targets {
 		addrs[i] = t.at
 	}
+	met := false
 	for i, a := range b.poller.Poll(ctx, addrs) {
 		err := a.Err
 		if err == nil {
@@ -49,8 +63,9 @@ func (b *Book) poll(ctx context.Context) {
 		}
 		b.Record(targets[i].id, a.Report, err)
 		b.tryNext(ctx, &targets[i], err)
+		met = met || err == nil && targets[i].unknown
 	}
-	if b.polled(known && complete) {
+	if b.polled(known && complete) || met {
 		b.opts.Events.Changed()
 	}
 }
@@ -105,7 +120,7 @@ func (b *Book) targetsLocked() []target {
 		}
 		if port := b.portLocked(m.Port); port != 0 && !m.self {
 			at := netip.AddrPortFrom(m.addrs[r.tries%len(m.addrs)], uint16(port))
-			out = append(out, target{id: m.id, pod: m.Pod, at: at, failures: r.failures, former: former})
+			out = append(out, target{id: m.id, pod: m.Pod, at: at, failures: r.failures, former: former, unknown: r.at == 0})
 		}
 	}
 	for i := range b.members {

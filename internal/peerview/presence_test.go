@@ -1,8 +1,11 @@
 package peerview
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,4 +193,79 @@ func TestZones(t *testing.T) {
 			t.Errorf("zones %v, want %v", z, want)
 		}
 	}
+}
+
+// How many revisions the members run is known only if each has reported its own.
+func TestRevisions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := asker(t, func(o *Options) { o.Revision = "one" }, manyMembers(2)...)
+		report := func(addr, revision string) {
+			b.Record(addr, peerz.Report{Pod: addr, Ready: true, UptimeMillis: 1, Place: peerz.Place{Revision: revision}}, nil)
+		}
+		want := func(n int) {
+			t.Helper()
+			if got := b.View().Revisions; got != n {
+				t.Errorf("%d revisions, want %d", got, n)
+			}
+		}
+		want(0)
+		report("198.18.0.0", "one")
+		want(0)
+		report("198.18.0.1", "one")
+		want(1)
+		report("198.18.0.1", "two")
+		want(2)
+		members := manyMembers(3)
+		members[1].Terminating = true
+		seeMembers(b, members...)
+		want(0) // the new one has not reported
+		report("198.18.0.2", "one")
+		want(1) // the one that stops does not count
+		report("198.18.0.2", "")
+		want(0)
+		report("198.18.0.2", "one")
+		want(1)
+		time.Sleep(61 * time.Second)
+		seeMembers(b, members...)
+		want(0)
+	})
+}
+
+// New pods are polled soon, and planning learns of it. A membership that changes all the time
+// causes a bounded number of polls.
+func TestNewPodsArePolledSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var polls, changed atomic.Int64
+		b := newcomer(t, func(o *Options) { o.Events.Changed = func() { changed.Add(1) } })
+		b.client.Dial = func(context.Context, string, string) (net.Conn, error) {
+			polls.Add(1)
+			ours, theirs := net.Pipe()
+			go answerOnce(theirs, false)
+			return ours, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); b.pollUntil(ctx) }()
+		seeMembers(b, manyMembers(1)...)
+		time.Sleep(500 * time.Millisecond)
+		changed.Store(0)
+		before := polls.Load()
+		seeMembers(b, manyMembers(2)...)
+		changed.Store(0)
+		time.Sleep(150 * time.Millisecond)
+		if polls.Load() != before+2 || changed.Load() != 1 {
+			t.Errorf("%d polls within 150 ms, and %d signals, want one of each pod and 1", polls.Load()-before, changed.Load())
+		}
+		before = polls.Load()
+		for i := range 10_000 {
+			seeMembers(b, manyMembers(1+i%2)...)
+			time.Sleep(time.Millisecond)
+		}
+		if n := polls.Load() - before; n > 240 { // ten and one rounds a second, of two pods each
+			t.Errorf("%d polls in 10 s, want 240 at most", n)
+		}
+		cancel()
+		<-done
+		b.client.Close()
+	})
 }

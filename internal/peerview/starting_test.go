@@ -189,7 +189,7 @@ func TestAPodAnnouncesItself(t *testing.T) {
 		}
 	}
 	see(1, other)
-	if len(b.first) != 1 {
+	if len(b.news) != 1 {
 		t.Error("the first view does not wake the polls")
 	}
 	ready = false

@@ -18,6 +18,9 @@ type View struct {
 	// are all that have begun to start.
 	Starting      int
 	StartingKnown bool
+	// Revisions is how many revisions of their workload the members run; 0 if that is not known
+	// of each.
+	Revisions int
 	// Terminating is how many other pods are known to be stopping.
 	Terminating int
 	// Unheard is how many more pods are listed that count as members only once they answer,
@@ -50,6 +53,7 @@ func (b *Book) View() View {
 	}
 	v.Starting, v.StartingKnown = b.startingLocked()
 	v.Terminating, v.Unheard, v.Zones = b.terminatingLocked(), b.unheardLocked(), b.zonesLocked()
+	v.Revisions = b.revisionsLocked()
 	return v
 }
 
@@ -85,6 +89,27 @@ func (b *Book) unheardLocked() int {
 		}
 	}
 	return n
+}
+
+func (b *Book) revisionsLocked() int {
+	all, now := map[string]bool{}, b.now()
+	for i := range b.members {
+		m := &b.members[i]
+		r := b.records[m.id]
+		switch {
+		case !b.servesLocked(m):
+		case m.self:
+			all[b.opts.Revision] = true
+		case r == nil || r.at == 0 || now-r.at > ReportKept:
+			return 0
+		default:
+			all[r.report.Revision] = true
+		}
+	}
+	if all[""] {
+		return 0
+	}
+	return len(all)
 }
 
 func (b *Book) zonesLocked() map[string]string {

@@ -24,7 +24,7 @@ func FuzzDecode(f *testing.F) {
 		`"cores":1e6`, `"share":100.1`, `"share":1e-9`, `"warm":1.01`, `"warm":-0`, `"relief":-0.5`, `"cores":"2"`, `"share":1e999`,
 		`"sticky":["` + key + `"]`, `"sticky":["` + key + `","` + key + `"]`, `"sticky":["ab"]`, `"sticky":null`,
 		`"zone":"z1","out":true,"saltCheck":"0f1e"`, `"zone":"` + strings.Repeat("z", 64) + `"`, `"zone":"a\nb"`,
-		`"zone":1`, `"out":"yes"`, `"saltCheck":"xyz"`, `"saltCheck":"` + strings.Repeat("a", 65) + `"`, `"Place":{"zone":"\u0000"}`,
+		`"revision":"7d4b9c6f5d"`, `"revision":"` + strings.Repeat("r", 64) + `"`, `"zone":1`, `"out":"yes"`, `"saltCheck":"xyz"`, `"saltCheck":"` + strings.Repeat("a", 65) + `"`, `"Place":{"zone":"\u0000"}`,
 	} {
 		f.Add([]byte(`{"pod":"a","ready":true,"uptimeMillis":5,"connections":7,` + more + `}`))
 	}
@@ -57,8 +57,8 @@ func inBounds(t *testing.T, r Report) {
 	if r.Connections < 0 || r.Connections > 10_000_000 || r.Draining < 0 || r.Draining > r.Connections || r.Streams < 0 {
 		t.Errorf("impossible counts: %+v", r)
 	}
-	if len(r.Zone) > 63 || strings.ContainsAny(r.Zone, "\x00\n\r\t\x1b") {
-		t.Errorf("zone %q", r.Zone)
+	if len(r.Zone) > 63 || len(r.Revision) > 63 || strings.ContainsAny(r.Zone+r.Revision, "\x00\n\r\t\x1b") {
+		t.Errorf("zone %q, revision %q", r.Zone, r.Revision)
 	}
 	if strings.Trim(r.SaltCheck, "0123456789abcdef") != "" || len(r.SaltCheck) > 64 {
 		t.Errorf("fingerprint of the salt %q", r.SaltCheck)

@@ -21,9 +21,9 @@ const maxQuery = 2 * MaxKeys * (MaxKeyLen + 3)
 // report gets them without duplicates. Handler ignores other parameters, which newer pods
 // may send. It answers 405 to other methods and 400, with the reason, to invalid keys.
 //
-// The answer leaves out keys that were not requested, a zone that is no name, and loads and shares
-// that are not numbers in range: peers would reject the whole report for one bad function or
-// variable of the user's. Draining
+// The answer leaves out keys that were not requested, a zone or revision that is no name, and
+// loads and shares that are not numbers in range: peers would reject the whole report for one
+// bad function or variable of the user's. Draining
 // is at most Connections, since a pod may count them one after the other.
 func Handler(report func(keys []string) Report) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -52,9 +52,7 @@ func answer(w http.ResponseWriter, method string, rep Report, keys []string) {
 	rep.Loads, rep.InFlight = validLoads(rep.Loads), validLoads(rep.InFlight)
 	roundParts(&rep)
 	rep.Draining = min(rep.Draining, rep.Connections)
-	if !validZone(rep.Zone) {
-		rep.Zone = "" // peers would reject the whole report
-	}
+	rep.clean() // of Place
 	body, err := json.Marshal(rep)
 	if err != nil { // no field of a Report can fail
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -200,6 +200,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{Nonsense, change(func(r *Report) { r.Loads = nLoads(9) })},
 		{Nonsense, change(func(r *Report) { r.Zone = strings.Repeat("z", 64) })},
 		{Nonsense, change(func(r *Report) { r.Zone = "a\nb" })},
+		{Nonsense, change(func(r *Report) { r.Revision = "a\nb" })},
 		{Nonsense, change(func(r *Report) { r.SaltCheck = "0F" })},
 		{Nonsense, change(func(r *Report) { r.SaltCheck = strings.Repeat("0", 65) })},
 		{Nonsense, change(func(r *Report) { r.Keys = map[string]int{key: -1} })},
@@ -339,7 +340,7 @@ func TestReportsSurviveTheWire(t *testing.T) {
 			Reaching:   rapid.Bool().Draw(t, "reaching"),
 			Overloaded: rapid.Bool().Draw(t, "overloaded"),
 			Place: Place{
-				Zone: rapid.StringMatching(`[a-z0-9-]{0,63}`).Draw(t, "zone"), Out: rapid.Bool().Draw(t, "out"),
+				Zone: rapid.StringMatching(`[a-z0-9-]{0,63}`).Draw(t, "zone"), Revision: rapid.StringMatching(`[a-z0-9]{0,63}`).Draw(t, "revision"), Out: rapid.Bool().Draw(t, "out"),
 				SaltCheck: rapid.StringMatching(`[0-9a-f]{0,64}`).Draw(t, "salt"),
 			},
 			Loads: rapid.MapOfN(rapid.StringMatching(`[a-z]{0,40}`), rapid.Map(rapid.IntRange(0, 1e15), thousandths), 0, maxLoads).

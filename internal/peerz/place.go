@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxZone = 63 // the limit of Kubernetes' labels
+	maxLabel = 63 // the limit of Kubernetes' labels, which zones and revisions are
 	// saltCheckLen is the number of bytes of a salt's fingerprint. Two salts have the same one
 	// by chance in 1 of 65,536 cases. More bytes would let someone who guesses salts know
 	// that a guess is right. These only rule out wrong ones.
@@ -20,6 +20,9 @@ const (
 type Place struct {
 	// Zone is the zone in which the pod runs, if it knows.
 	Zone string `json:"zone,omitempty"`
+	// Revision is the revision of the workload that the pod runs, if it knows: the
+	// pod-template-hash of a Deployment. While pods have different ones, they are being replaced.
+	Revision string `json:"revision,omitempty"`
 	// Out reports whether the pod was a member, lives, and is no longer listed.
 	Out bool `json:"out,omitempty"`
 	// SaltCheck is the fingerprint of the salt: see [Hasher.SaltCheck].
@@ -31,8 +34,10 @@ type Place struct {
 func (p *Place) Announces() bool { return p.SaltCheck != "" }
 
 func (p *Place) check() error {
-	if p.Zone != "" && !validZone(p.Zone) {
-		return nonsense("zone %.40q is not a name of at most %d printable characters", p.Zone, maxZone)
+	for _, label := range []string{p.Zone, p.Revision} {
+		if label != "" && !validLabel(label) {
+			return nonsense("zone or revision %.40q is not a name of at most %d printable characters", label, maxLabel)
+		}
 	}
 	if p.SaltCheck != "" && !validKey(p.SaltCheck) {
 		return nonsense("the fingerprint %.40q of the salt is not hexadecimal", p.SaltCheck)
@@ -40,7 +45,16 @@ func (p *Place) check() error {
 	return nil
 }
 
-func validZone(zone string) bool { return len(zone) <= maxZone && validPod(zone) }
+func validLabel(label string) bool { return len(label) <= maxLabel && validPod(label) }
+
+// clean drops what peers would reject, and the whole report with it.
+func (p *Place) clean() {
+	for _, label := range []*string{&p.Zone, &p.Revision} {
+		if !validLabel(*label) {
+			*label = ""
+		}
+	}
+}
 
 // SaltCheck returns the fingerprint of the salt, by which pods notice that they hash keys
 // differently: the first 2 bytes, in hex, of the HMAC-SHA256 of a constant. It narrows a list

@@ -34,11 +34,11 @@ func TestHandlerLeavesOutAnInvalidZone(t *testing.T) {
 		"eu-1a": "eu-1a", "": "", "a\nb": "", strings.Repeat("z", 63): strings.Repeat("z", 63), strings.Repeat("z", 64): "",
 	} {
 		rep := good
-		rep.Place = Place{Zone: zone, Out: true, SaltCheck: "0f1e"}
+		rep.Place = Place{Zone: zone, Revision: zone, Out: true, SaltCheck: "0f1e"}
 		w := httptest.NewRecorder()
 		answer(w, http.MethodGet, rep, nil)
 		got, err := decode(w.Body.Bytes(), nil)
-		rep.Zone = want
+		rep.Zone, rep.Revision = want, want
 		if err != nil || !reflect.DeepEqual(got, rep) {
 			t.Errorf("zone %q: got %+v, %v, want %+v", zone, got, err, rep)
 		}
