@@ -17,7 +17,7 @@ NEWEST_GO     := go1.27.4
 BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 # The library: what adopters import, each a module of its own, so that only those who use
 # Prometheus or Kubernetes depend on their clients.
-LIBRARY       := . health/metrics peers/kube
+LIBRARY       := . health/metrics peers/kube serveropts/streams
 MODULES       := $(LIBRARY) example test
 FUZZBUDGET    ?= 10m
 FUZZTIME      ?=

@@ -6,6 +6,7 @@ require (
 	github.com/evenkeel-go/evenkeel v0.0.0
 	github.com/evenkeel-go/evenkeel/example v0.0.0
 	github.com/evenkeel-go/evenkeel/health/metrics v0.0.0
+	github.com/evenkeel-go/evenkeel/serveropts/streams v0.0.0
 	google.golang.org/grpc v1.85.0
 )
 
@@ -19,6 +20,7 @@ require (
 	go.opentelemetry.io/otel/trace v1.47.0
 	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.62.0
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b
 	google.golang.org/protobuf v1.36.12
 )
 
@@ -27,6 +29,7 @@ require (
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
+	github.com/grpc-ecosystem/go-grpc-middleware/v2 v2.3.3 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.33.0 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/prometheus/client_golang v1.23.2 // indirect
@@ -41,7 +44,6 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20261026165753-2ffab32bce7e // indirect
-	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b // indirect
 )
 
 replace (
@@ -49,4 +51,5 @@ replace (
 	github.com/evenkeel-go/evenkeel/example => ../example
 	github.com/evenkeel-go/evenkeel/health/metrics => ../health/metrics
 	github.com/evenkeel-go/evenkeel/peers/kube => ../peers/kube
+	github.com/evenkeel-go/evenkeel/serveropts/streams => ../serveropts/streams
 )

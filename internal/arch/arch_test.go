@@ -17,7 +17,7 @@ const (
 )
 
 // libraryModules are the directories of the modules that adopters import.
-var libraryModules = []string{".", "health/metrics", "peers/kube"}
+var libraryModules = []string{".", "health/metrics", "peers/kube", "serveropts/streams"}
 
 // pkg is a package as `go list` describes it.
 type pkg struct {
@@ -88,9 +88,10 @@ func TestLibraryModulesAreComplete(t *testing.T) {
 // packages. Only the programs that use them should pay for them.
 func TestHeavyDependenciesStayApart(t *testing.T) {
 	for prefix, only := range map[string]string{
-		"k8s.io/":                module + "peers/kube",
-		"sigs.k8s.io/":           module + "peers/kube",
-		"github.com/prometheus/": module + "health/metrics",
+		"k8s.io/":                    module + "peers/kube",
+		"sigs.k8s.io/":               module + "peers/kube",
+		"github.com/prometheus/":     module + "health/metrics",
+		"github.com/grpc-ecosystem/": module + "serveropts/streams",
 	} {
 		for _, p := range listLibrary(t) {
 			depends := slices.ContainsFunc(p.Deps, func(dep string) bool { return strings.HasPrefix(dep, prefix) })
@@ -109,7 +110,7 @@ func TestPlainAdoptersGoSumHasNoHeavyModules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(sums)) {
-		for _, prefix := range []string{"k8s.io/", "sigs.k8s.io/", "github.com/prometheus/client_golang"} {
+		for _, prefix := range []string{"k8s.io/", "sigs.k8s.io/", "github.com/prometheus/client_golang", "github.com/grpc-ecosystem/"} {
 			if strings.HasPrefix(line, prefix) {
 				t.Errorf("go.sum of the root module has %s", line)
 			}
@@ -142,10 +143,11 @@ func TestFloors(t *testing.T) {
 			"internal/inside", "internal/reason", "internal/h2conn", "internal/conns", "internal/plan", "internal/peerz",
 			"internal/peerview", "internal/lookup", "internal/certs",
 		},
-		"internal/shown": {"rebalance", "internal/peerz", "internal/reason"},
-		"serveropts":     {"rebalance", "config", "internal/inside"},
-		"health":         {"rebalance", "config", "internal/inside", "internal/peerz", "internal/shown"},
-		"health/metrics": {"rebalance", "internal/shown"},
+		"internal/shown":     {"rebalance", "internal/peerz", "internal/reason"},
+		"serveropts":         {"rebalance", "config", "internal/inside"},
+		"health":             {"rebalance", "config", "internal/inside", "internal/peerz", "internal/shown"},
+		"health/metrics":     {"rebalance", "internal/shown"},
+		"serveropts/streams": {"rebalance"},
 	}
 	for _, p := range listLibrary(t) {
 		name := strings.TrimPrefix(p.ImportPath, module)

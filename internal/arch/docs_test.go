@@ -15,6 +15,7 @@ import (
 // public are the packages that a user imports.
 var public = []string{
 	"config", "health", "health/metrics", "peers", "peers/dns", "peers/kube", "peers/static", "rebalance", "serveropts",
+	"serveropts/streams",
 }
 
 // Methods whose meaning an interface of everybody's gives.

@@ -27,6 +27,7 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
+	"github.com/evenkeel-go/evenkeel/serveropts/streams"
 )
 
 // serverKind is a kind of server to compare.
@@ -40,6 +41,14 @@ const (
 	ownKeys serverKind = "evenkeel-own-keys"
 	// intercepted is bare with an interceptor that does nothing. The tests must notice its cost.
 	intercepted serverKind = "intercepted"
+	// streamIntercepted is bare with a stream interceptor that does nothing. grpc-go itself
+	// allocates once for each stream of such a server.
+	streamIntercepted serverKind = "stream-intercepted"
+	// politeOthers is evenkeel with streams.StreamServerInterceptor, whose rules match none of the
+	// streams here. politeAll has rules that match all of them, politeSelf with SelfEnding.
+	politeOthers serverKind = "polite-others"
+	politeAll    serverKind = "polite-all"
+	politeSelf   serverKind = "polite-self"
 )
 
 // compared returns the two servers of a benchmark in the order of this round.
@@ -67,24 +76,45 @@ func newServer(tb testing.TB, kind serverKind, w wire) *grpc.Server {
 	tb.Helper()
 	var opts []grpc.ServerOption
 	switch kind {
-	case bare, intercepted:
+	case bare, intercepted, streamIntercepted:
 		if creds := serverCreds(tb, w); creds != nil {
 			opts = append(opts, grpc.Creds(creds))
 		}
 		if kind == intercepted {
-			opts = append(opts, grpc.UnaryInterceptor(passUnary), grpc.StreamInterceptor(passStream))
+			opts = append(opts, grpc.UnaryInterceptor(passUnary))
 		}
-	case evenkeel, ownKeys:
+		if kind != bare {
+			opts = append(opts, grpc.StreamInterceptor(passStream))
+		}
+	default:
 		bal := newBalancer(tb, kind)
 		creds := serverCreds(tb, w)
 		if creds == nil {
 			creds = insecure.NewCredentials()
 		}
 		opts = serveropts.Options(bal, creds)
+		if rules := politeRules(kind); rules != nil {
+			polite, err := streams.StreamServerInterceptor(rules...)
+			must(tb, err)
+			opts = append(opts, grpc.ChainStreamInterceptor(polite))
+		}
 	}
 	srv := grpc.NewServer(opts...)
 	hellov1.RegisterHelloServiceServer(srv, &hello{})
 	return srv
+}
+
+// politeRules returns the options of streams.StreamServerInterceptor for a kind of server.
+func politeRules(kind serverKind) []streams.Option {
+	switch kind {
+	case politeOthers:
+		return []streams.Option{streams.OnDrain(streams.Methods("/news.v1.News/*"), 0), streams.MaxAge(streams.Methods("/news.v1.News/*"), time.Hour)}
+	case politeAll:
+		return []streams.Option{streams.OnDrain(nil, 0), streams.MaxAge(nil, time.Hour)}
+	case politeSelf:
+		return []streams.Option{streams.OnDrain(nil, 0), streams.MaxAge(nil, time.Hour), streams.SelfEnding(nil)}
+	}
+	return nil
 }
 
 // newBalancer returns a Balancer that runs, as in a pod.
