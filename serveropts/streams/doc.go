@@ -27,6 +27,8 @@
 //   - A SendMsg that waits for a slow client is not interrupted, and no message is cut in two.
 //     It returns when the client reads. The trailer could not overtake the message anyway.
 //   - A message that has been received is delivered before the end.
+//   - A RecvMsg that was left at the end may still write to its message until the handler has
+//     returned. Neither read that message nor put it into a pool.
 //
 // # What it costs
 //

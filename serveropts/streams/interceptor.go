@@ -13,8 +13,9 @@ import (
 
 const (
 	// goAwayAhead is how long a stream lasts at least after its connection was drained. The
-	// GOAWAY may wait for the client for 100 ms (docs/design/wire.md).
-	goAwayAhead = 200 * time.Millisecond
+	// GOAWAY may wait for the client for 100 ms (docs/design/wire.md), and has to reach it. A
+	// Watch of grpc.health.v1 waits as long.
+	goAwayAhead = 500 * time.Millisecond
 	// ageJitter is the part of MaxAge by which a stream ends earlier or later, as that of
 	// connections (gRFC A9).
 	ageJitter = 0.1

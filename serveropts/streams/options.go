@@ -30,7 +30,7 @@ const (
 // OnDrain ends the streams that match once their connection has been draining for wait,
 // whoever drained it: evenkeel, a handler, or grpc-go itself.
 //
-// wait is the time that a stream has to end by itself, 0 s to 24 h. 0 means at once: 200 ms
+// wait is the time that a stream has to end by itself, 0 s to 24 h. 0 means at once: 500 ms
 // after the drain, since the client must read the GOAWAY first, or it would open the stream
 // again on the same connection. Keep wait below shutdown.timeout less a few seconds. A stopping
 // server cuts off what lasts longer. The same holds for rebalance.grace, if it is set.

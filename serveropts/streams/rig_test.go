@@ -43,6 +43,7 @@ func (h handlers) desc() *grpc.ServiceDesc {
 type rig struct {
 	t   *testing.T
 	bal *rebalance.Balancer
+	srv *grpc.Server
 	cc  *grpc.ClientConn
 }
 
@@ -78,7 +79,7 @@ func newRig(t *testing.T, h handlers, before []grpc.StreamServerInterceptor, dia
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t, bal, cc}, func() {
+	return &rig{t, bal, srv, cc}, func() {
 		cc.Close()
 		srv.Stop()
 		if err := <-served; err != nil {

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,7 +13,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -234,82 +231,6 @@ func TestSendAfterTheEnd(t *testing.T) {
 		if err := <-got; status.Code(err) != codes.Unavailable {
 			t.Errorf("SendMsg returned %v, want Unavailable", err)
 		}
-	})
-}
-
-// The first rule that matches counts, and streams that none matches go on.
-func TestByMethod(t *testing.T) {
-	opts := []Option{
-		OnDrain(Methods("/test.Streams/Watch", "/test.Streams/Chat"), 10*time.Second),
-		OnDrain(AllBut("/test.Streams/Other"), 20*time.Second),
-		MaxAge(Methods("/test.Streams/*"), time.Hour),
-	}
-	inBubble(t, handlers{"Watch": until, "Chat": echo, "Talk": echo, "Other": until}, opts, func(r *rig) {
-		var wg sync.WaitGroup
-		begun := time.Now()
-		after := map[string]time.Duration{"Watch": 10 * time.Second, "Chat": 10 * time.Second, "Talk": 20 * time.Second, "Other": time.Hour}
-		for method, want := range after {
-			st := r.open(method)
-			wg.Go(func() {
-				_, err := end(st)
-				got, why := time.Since(begun), whyDrained
-				if method == "Other" {
-					got, why = got.Round(time.Hour), whyAged
-				}
-				r.polite(st, err, why)
-				if got != want {
-					t.Errorf("%s ended after %v, want %v", method, got, want)
-				}
-			})
-		}
-		r.drain()
-		wg.Wait()
-	})
-}
-
-// Streams end around their age, none beside another, and their connection stays.
-func TestMaxAge(t *testing.T) {
-	inBubble(t, handlers{"Watch": until, "Chat": echo}, []Option{MaxAge(nil, time.Hour)}, func(r *rig) {
-		var mu sync.Mutex
-		var ages []time.Duration
-		var wg sync.WaitGroup
-		begun := time.Now()
-		for i := range 100 {
-			st := r.open([]string{"Watch", "Chat"}[i%2])
-			wg.Go(func() {
-				_, err := end(st)
-				mu.Lock()
-				defer mu.Unlock()
-				r.polite(st, err, whyAged)
-				ages = append(ages, time.Since(begun))
-			})
-		}
-		wg.Wait()
-		slices.Sort(ages)
-		if ages[0] < 54*time.Minute || ages[99] > 66*time.Minute || ages[99]-ages[0] < 9*time.Minute || ages[90]-ages[10] > 11*time.Minute {
-			t.Errorf("streams ended after %v to %v, want 54m to 66m", ages[0], ages[99])
-		}
-		r.open("Watch")
-		if s := r.bal.Status(); s.Tracked != 1 || s.Connections != 1 || s.Draining != 0 || s.GoAways["manual"] != 0 {
-			t.Errorf("got %d connections, %d made, %d draining, GOAWAYs %v; want the one of before", s.Connections, s.Tracked, s.Draining, s.GoAways)
-		}
-	})
-}
-
-// A client would give up a connection whose Watch ends while it is in service.
-func TestHealthIsLeftAlone(t *testing.T) {
-	inBubble(t, handlers{}, []Option{MaxAge(nil, time.Second)}, func(r *rig) {
-		ctx, cancel := context.WithTimeout(r.t.Context(), time.Hour)
-		defer cancel()
-		st, err := healthpb.NewHealthClient(r.cc).Watch(ctx, &healthpb.HealthCheckRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		begun := time.Now()
-		for err == nil {
-			_, err = st.Recv()
-		}
-		took(t, begun, time.Hour)
 	})
 }
 
