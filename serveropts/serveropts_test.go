@@ -83,6 +83,8 @@ type spy struct {
 	healthpb.UnimplementedHealthServer
 	peers    []*peer.Peer
 	draining <-chan struct{}
+	drained  chan struct{} // sent to by the function of rebalance.AfterDraining
+	tracked  bool
 	set      bool
 }
 
@@ -90,6 +92,12 @@ func (s *spy) Check(ctx context.Context, _ *healthpb.HealthCheckRequest) (*healt
 	p, _ := peer.FromContext(ctx)
 	s.peers = append(s.peers, p)
 	s.draining = rebalance.Draining(ctx)
+	_, s.tracked = rebalance.AfterDraining(ctx, func() {
+		select {
+		case s.drained <- struct{}{}:
+		default: // no test waits for it
+		}
+	})
 	s.set = rebalance.SetKey(ctx, "a name of its own")
 	return &healthpb.HealthCheckResponse{}, nil
 }
@@ -132,10 +140,13 @@ func TestHandlersSeeThePeerUnchanged(t *testing.T) {
 }
 
 func TestHandlerLearnsThatItsConnectionDrains(t *testing.T) {
-	bal, s := balancer(t), &spy{}
+	bal, s := balancer(t), &spy{drained: make(chan struct{}, 1)}
 	c := dial(t, serve(t, bal, insecure.NewCredentials(), s), insecure.NewCredentials())
 	check(t, c)
 	draining := s.draining
+	if !s.tracked {
+		t.Error("AfterDraining reported that the connection is not tracked")
+	}
 	select {
 	case <-draining:
 		t.Fatal("the connection is draining before DrainAll")
@@ -148,6 +159,11 @@ func TestHandlerLearnsThatItsConnectionDrains(t *testing.T) {
 	case <-draining:
 	case <-time.After(10 * time.Second):
 		t.Error("the channel of rebalance.Draining was not closed")
+	}
+	select {
+	case <-s.drained:
+	case <-time.After(10 * time.Second):
+		t.Error("the function of rebalance.AfterDraining was not called")
 	}
 	check(t, c) // on a new connection
 	if got := bal.Status().GoAways["manual"]; got != 1 {
