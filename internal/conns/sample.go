@@ -30,7 +30,7 @@ const (
 	// weighedAtOnce the number of connections up to which one Sample weighs all of them.
 	weighedWithin = 10
 	weighedAtOnce = 1024
-	// recountedWithin is the number of Samples within which the sums are summed up anew.
+	// recountedWithin is the number of Samples within which the sums are summed up again.
 	recountedWithin = 3600
 )
 
@@ -202,7 +202,7 @@ func partsOf(d time.Duration) parts {
 }
 
 // beginRecount returns how many connections this Sample visits of the tour that sums up
-// everything anew, and weighs the connections that are not active.
+// everything again, and weighs the connections that are not active.
 func (r *Registry) beginRecount(weighs bool) (visits int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

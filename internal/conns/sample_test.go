@@ -29,7 +29,7 @@ func plainPart(d, age, over time.Duration) float64 {
 
 func (r *reference) sample(now time.Duration) {
 	open, opened := r.c.h2.Streams()
-	age, d := now-r.c.Conn.opened, now-r.at
+	age, d := now-r.c.opened, now-r.at
 	switch {
 	case !r.sampled:
 		r.requests, r.streams = float64(opened)/max(age, youngest).Seconds(), float64(open)
