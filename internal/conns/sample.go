@@ -171,8 +171,7 @@ func (c *Conn) sampleLocked(s *sampling) {
 		return
 	}
 	c.sampled, c.sampledStreams = true, uint32(opened)
-	// A drained connection stays active, so that Flight notices the end of its streams.
-	if c.drain == nil && next.settle(open) && c.h2.Rest(open, opened) {
+	if next.settle(open) && c.h2.Rest(open, opened) {
 		c.deactivateLocked()
 	}
 	c.setLoadLocked(next)
