@@ -109,7 +109,6 @@ func (c *Conn) flyLocked(open int) {
 // drainedLocked notes that a listed connection has been drained, before or after it was listed.
 func (c *Conn) drainedLocked() {
 	c.reg.drained.add(c)
-	c.activateLocked()
 	open, _ := c.h2.Streams()
 	c.flyLocked(open)
 }

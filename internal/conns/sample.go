@@ -30,7 +30,7 @@ const (
 	// weighedAtOnce the number of connections up to which one Sample weighs all of them.
 	weighedWithin = 10
 	weighedAtOnce = 1024
-	// recountedWithin is the number of Samples within which the sums are summed up anew.
+	// recountedWithin is the number of Samples within which the sums are summed up again.
 	recountedWithin = 3600
 )
 
@@ -171,8 +171,7 @@ func (c *Conn) sampleLocked(s *sampling) {
 		return
 	}
 	c.sampled, c.sampledStreams = true, uint32(opened)
-	// A drained connection stays active, so that Flight notices the end of its streams.
-	if c.drain == nil && next.settle(open) && c.h2.Rest(open, opened) {
+	if next.settle(open) && c.h2.Rest(open, opened) {
 		c.deactivateLocked()
 	}
 	c.setLoadLocked(next)
@@ -202,7 +201,7 @@ func partsOf(d time.Duration) parts {
 }
 
 // beginRecount returns how many connections this Sample visits of the tour that sums up
-// everything anew, and weighs the connections that are not active.
+// everything again, and weighs the connections that are not active.
 func (r *Registry) beginRecount(weighs bool) (visits int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

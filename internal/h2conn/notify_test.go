@@ -96,7 +96,9 @@ func TestRestEndsWithTheFirstNews(t *testing.T) {
 		what string
 		pass func()
 	}{
-		{"a stream opens", func() { client(func() { w.headers(1, true, true); w.headers(3, true, true); w.headers(5, true, true) }) }},
+		{"a stream opens", func() {
+			client(func() { w.headers(1, true, true); w.headers(3, true, true); w.headers(5, true, true) })
+		}},
 		{"the client resets a stream", func() { client(func() { _ = w.WriteRSTStream(1, 0) }) }},
 		{"the server ends a stream", func() { server(func() { w.headers(3, true, true) }) }},
 		{"the server refuses a stream", func() { server(func() { _ = w.WriteGoAway(3, 0, nil) }) }},

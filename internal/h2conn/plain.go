@@ -11,6 +11,13 @@ import (
 // They skip such a frame only if all of it is in p. Then nothing of it would be left in the
 // state that next keeps, so that a frame is followed the same whichever of the two sees it.
 
+// plainTypes are the types of these frames.
+const plainTypes = 1<<http2.FrameData | 1<<http2.FrameWindowUpdate | 1<<http2.FramePing
+
+// mayBePlain reports whether it is worth calling skipPlain. HEADERS then cost hardly more than
+// without the fast path.
+func mayBePlain(p []byte) bool { return len(p) >= frameHeaderLen && plainTypes>>p[3]&1 != 0 }
+
 // wholeFrame returns the length of the frame at the start of p, 0 if a part of it is missing.
 func wholeFrame(p []byte) int {
 	if len(p) < frameHeaderLen {

@@ -31,7 +31,7 @@ func followed(f follower, b []byte, cut cutter, fast bool) (events []passed, aft
 		p := b[at:min(len(b), at+cut.next())]
 		at += len(p)
 		for len(p) > 0 {
-			if fast {
+			if fast && mayBePlain(p) {
 				if p = f.skipPlain(p); len(p) == 0 {
 					break
 				}

@@ -134,7 +134,12 @@ func (c *Conn) received(p []byte, err error) (pass bool) {
 // follow reports whether the connection is over: the client has read the last word.
 func (c *Conn) follow(p []byte) (over bool) {
 	locked := false
-	for p = c.in.skipPlain(p); len(p) > 0; p = c.in.skipPlain(p) {
+	for len(p) > 0 {
+		if mayBePlain(p) {
+			if p = c.in.skipPlain(p); len(p) == 0 {
+				break
+			}
+		}
 		var ev event
 		if p, ev = c.in.next(p); ev == nothing {
 			continue

@@ -138,7 +138,12 @@ func (c *Conn) drop(p []byte) (int, error) {
 // the connection, so mu is locked only at the first one that does.
 func (c *Conn) written(p []byte) {
 	locked := false
-	for p = c.out.skipPlain(p); len(p) > 0; p = c.out.skipPlain(p) {
+	for len(p) > 0 {
+		if mayBePlain(p) {
+			if p = c.out.skipPlain(p); len(p) == 0 {
+				break
+			}
+		}
 		var ev event
 		if p, ev = c.out.next(p); ev == nothing {
 			continue

@@ -13,10 +13,13 @@ import (
 // would run one server ten times and then the other, so any drift would look like a difference.
 // All ten runs would also share the accidents of one process, such as its memory layout.
 //
-// The test binary also serves as a herd of clients, see herd.
+// The test binary also serves as a herd of clients, see herd, and as a pod, see startPod.
 func TestMain(m *testing.M) {
 	if spec := os.Getenv(herdEnv); spec != "" {
 		os.Exit(herdMain(spec))
+	}
+	if spec := os.Getenv(podEnv); spec != "" {
+		os.Exit(podMain(spec))
 	}
 	flag.Parse()
 	round, _ = strconv.Atoi(os.Getenv(roundEnv))

@@ -192,14 +192,22 @@ func BenchmarkBrief(b *testing.B) {
 	})
 }
 
-// BenchmarkSample measures the work that is done once a second.
+// BenchmarkSample measures what is done once a second for connections without RPCs. With a weight
+// of the user's, some of them are weighed.
 func BenchmarkSample(b *testing.B) {
-	overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
-		reg.Sample(func(i *conns.Info) float64 { return 1 + i.RequestRate })
-		if l := reg.Loads(); l.Weight != float64(n) {
-			b.Fatalf("%+v", l)
-		}
-	})
+	for name, weigh := range map[string]func(*conns.Info) float64{
+		"weight=built-in": nil,
+		"weight=own":      func(i *conns.Info) float64 { return 1 + i.RequestRate },
+	} {
+		b.Run(name, func(b *testing.B) {
+			overRegistry(b, func(b *testing.B, reg *conns.Registry, n int) {
+				reg.Sample(weigh)
+				if l := reg.Loads(); l.Weight != float64(n) {
+					b.Fatalf("%+v", l)
+				}
+			})
+		})
+	}
 }
 
 // BenchmarkLoads measures the sums alone.
