@@ -22,7 +22,7 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	seen := b.peers.View()
 	v.Self, v.Stale, v.Out, v.OutPods = seen.Self, seen.Stale, seen.Out, seen.OutPods
 	v.Starting, v.StartingKnown, v.Unheard = seen.Starting, seen.StartingKnown, seen.Unheard
-	v.Terminating, v.Zones = seen.Terminating, seen.Zones
+	v.Terminating, v.Stopping, v.Revisions, v.Zones = seen.Terminating, seen.Stopping, seen.Revisions, seen.Zones
 	for _, m := range seen.Members {
 		v.Members = append(v.Members, m.ID)
 	}
@@ -39,7 +39,7 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	policy := policyOf(&cfg, weight)
 	// While a round only waits for its pace, no step visits all connections.
 	moving := (growing || b.loop.state.Due(v, policy)) && !b.loop.state.Pacing(v.Members)
-	if moving || cfg.Policy.MaxConnectionAge > 0 {
+	if moving || v.Out != "" || cfg.Policy.MaxConnectionAge > 0 {
 		v.Conns = b.plannedConns(weight)
 	}
 	return v, policy
@@ -70,6 +70,7 @@ func (b *Balancer) addLoads(v *plan.View, cfg *config.Config) {
 	weight := b.weight(cfg)
 	returns := b.reg.Returns()
 	v.Load, v.Serving = b.load(weight)
+	v.Departed = b.reg.Departed()
 	v.InFlight = b.inFlight(weight)
 	v.Overloaded = b.overload
 	share := b.shares(cfg)
@@ -110,6 +111,7 @@ func (b *Balancer) plannedConns(weight string) []plan.Conn {
 		buf = append(buf, plan.Conn{
 			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Draining: i.Draining,
 			Weight: weightBy(weight, i), Streams: i.Streams, FutileDrains: i.FutileDrains, Named: i.Named,
+			Rate: i.RequestRate,
 		})
 	})
 	b.loop.conns = buf

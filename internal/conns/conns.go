@@ -30,6 +30,7 @@ type Registry struct {
 	opened     uint64 // connections ever listed
 	goaways    map[reason.Reason]uint64
 	closed     map[h2conn.How]uint64
+	departed   uint64 // connections that carried load and that their clients closed by themselves
 	lost       int    // connections in all whose frames cannot be followed
 	notHTTP2   uint64 // connections whose client spoke something else
 	sums       sums   // of the connections that are load
@@ -378,6 +379,9 @@ func (c *Conn) OnClose(how h2conn.How) {
 		return
 	}
 	r.closed[how]++
+	if c.isLoad() && how == h2conn.ByClient {
+		r.departed++
+	}
 	if c.lost {
 		r.lost--
 	}

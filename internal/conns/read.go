@@ -209,6 +209,14 @@ func (r *Registry) Totals() Totals {
 	return t
 }
 
+// Departed counts the connections that carried load and that their clients have closed by
+// themselves, without being drained.
+func (r *Registry) Departed() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.departed
+}
+
 // Brief returns the sums without visiting the connections: Streams is as of the last
 // Sample, 0 before the first.
 func (r *Registry) Brief() Totals {

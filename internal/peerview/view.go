@@ -23,6 +23,9 @@ type View struct {
 	Revisions int
 	// Terminating is how many other pods are known to be stopping.
 	Terminating int
+	// Stopping are the pods, sorted, that the source lists and that are no members because they
+	// stop in good order.
+	Stopping []string
 	// Unheard is how many more pods are listed that count as members only once they answer,
 	// and do not.
 	Unheard int
@@ -53,7 +56,7 @@ func (b *Book) View() View {
 	}
 	v.Starting, v.StartingKnown = b.startingLocked()
 	v.Terminating, v.Unheard, v.Zones = b.terminatingLocked(), b.unheardLocked(), b.zonesLocked()
-	v.Revisions = b.revisionsLocked()
+	v.Revisions, v.Stopping = b.revisionsLocked(), b.stoppingLocked()
 	return v
 }
 
@@ -77,6 +80,18 @@ func (b *Book) terminatingLocked() int {
 		}
 	}
 	return n
+}
+
+func (b *Book) stoppingLocked() []string {
+	var out []string
+	for i := range b.members {
+		m := &b.members[i]
+		r := b.records[m.id]
+		if !m.self && !b.servesLocked(m) && (m.Terminating || r != nil && r.at > 0 && !r.report.Ready) {
+			out = append(out, m.id)
+		}
+	}
+	return out // the members are sorted
 }
 
 // unheardLocked leaves out pods that last reported that they were stopping: those have gone.

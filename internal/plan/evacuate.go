@@ -14,23 +14,13 @@ import (
 // It does nothing if more than half of the pods would be without load: then what is wrong is
 // the Service, not the pods (Envoy's panic threshold).
 type evacuation struct {
-	since time.Duration // 0: the pod is in the Service
 	queue []uint64
 }
 
 // evacuate runs instead of the other rules.
 func (s *State) evacuate(v *View, p *Policy, st *Step) {
 	x := &s.evacuation
-	if x.since == 0 {
-		x.since = v.Now
-	}
-	others := len(v.Members)
-	switch {
-	case v.Now < x.since+outFor:
-		st.wakeAt(x.since+outFor, v.Now)
-		st.is(Waiting, fmt.Sprintf("%s: its clients are drained once this has lasted for %v", v.Out, outFor))
-		return
-	case others == 0 || v.OutPods > others:
+	if others := len(v.Members); others == 0 || v.OutPods > others {
 		st.is(Unbalanceable, fmt.Sprintf("%s, and so are %d of %d pods: no connection moves while more than half would be without load. Check the Service's selector and the readiness probes",
 			v.Out, max(v.OutPods, 1), others+max(v.OutPods, 1)))
 		return

@@ -53,9 +53,6 @@ const (
 	longTenure = 30 * time.Minute
 	// forgetPod is how long a removed pod is remembered.
 	forgetPod = time.Hour
-	// outFor is how long a pod must have been out of the Service before it drains its clients.
-	outFor = time.Minute
-
 	// soonAfter a change imbalance is expected and need not last for lastsLater.
 	soonAfter  = 10 * time.Minute
 	lastsSoon  = 2 * time.Second
