@@ -17,6 +17,7 @@ func TestBandOf(t *testing.T) {
 		{0, 0, 0, true},
 		{10, 11, 7, true},
 		{10, 11, 7, false},
+		{75, 82, 52.5, true}, // 83 would be more than a tenth above
 		{4, 5, 2.8, true},
 		{2.8, 4, 1.96, true},
 		{3, 4, 2, true}, // one above the mean is always allowed; and three numbers are inside
@@ -26,7 +27,7 @@ func TestBandOf(t *testing.T) {
 		{0.5, 1, 0, true},
 		{3, 3.3, 2.1, false},
 		{2.5, 3, 1, true},
-		{87.5, 97, 61.25, true},
+		{87.5, 96, 61.25, true},
 	} {
 		band := BandOf(tc.mean, &Policy{Tolerance: 0.1, Floor: 0.7, Whole: tc.whole})
 		if math.Abs(band.Over-tc.over) > 1e-9 || math.Abs(band.Under-tc.under) > 1e-9 {
@@ -59,13 +60,16 @@ func TestEnough(t *testing.T) {
 
 func TestWaterLevel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		all := rapid.SliceOfN(rapid.Float64Range(0, 100), 1, 20).Draw(t, "loads")
+		pod := rapid.Custom(func(t *rapid.T) podLoad {
+			return podLoad{load: rapid.Float64Range(0, 100).Draw(t, "load"), share: rapid.Float64Range(0.1, 8).Draw(t, "share")}
+		})
+		all := rapid.SliceOfN(pod, 1, 20).Draw(t, "pods")
 		total := rapid.Float64Range(0, 500).Draw(t, "total")
 		least := rapid.Float64Range(0, 50).Draw(t, "least")
 		level := waterLevel(slices.Clone(all), total, least)
 		above := 0.0
-		for _, load := range all {
-			above += max(0, load-level)
+		for _, d := range all {
+			above += max(0, d.load-level*d.share)
 		}
 		if level < least-1e-9 || above > total+1e-6 || level > least+1e-9 && math.Abs(above-total) > 1e-6 {
 			t.Errorf("got level %v with %v above it, want %v above it, or level %v", level, above, total, least)
