@@ -19,6 +19,7 @@ type podLoad struct {
 	pod        string
 	load       float64 // without what is in flight
 	share      float64
+	plain      float64 // the share without relief; known of this pod only
 	serving    int
 	overloaded bool
 	renewed    bool // its report is newer than the last round
@@ -44,6 +45,7 @@ type loads struct {
 	level       float64   // what each pod may keep in this round, for each share of 1
 	total       float64   // how much all pods together should give in this round
 	own         Band      // of this pod
+	least       float64   // what this pod keeps even if it is overloaded
 	reaching    bool
 	paused      bool // another pod saw that connections do not land well
 	canTake     bool // one of the others is not overloaded
@@ -53,7 +55,10 @@ type loads struct {
 
 // measure takes the loads. ok is false if too few are known.
 func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
-	l.self = podLoad{v.Self, v.Load, share(v.Share) * e.relief.part(), v.Serving, v.Overloaded != "", true}
+	l.self = podLoad{
+		pod: v.Self, load: v.Load, share: share(v.Share) * e.relief.part(), plain: share(v.Share),
+		serving: v.Serving, overloaded: v.Overloaded != "", renewed: true,
+	}
 	l.pods = append(e.pods[:0], l.self)
 	l.flight = v.InFlight.Load
 	i := 0
@@ -79,7 +84,10 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 }
 
 func (l *loads) add(peer *Peer, renewed bool) {
-	l.pods = append(l.pods, podLoad{peer.Pod, peer.Load, share(peer.Share), peer.Serving, peer.Overloaded, renewed})
+	l.pods = append(l.pods, podLoad{
+		pod: peer.Pod, load: peer.Load, share: share(peer.Share),
+		serving: peer.Serving, overloaded: peer.Overloaded, renewed: renewed,
+	})
 	if renewed {
 		l.renewed++
 	}
@@ -150,7 +158,7 @@ func BandOf(mean float64, p *Policy) Band {
 	if !p.Whole || mean == 0 {
 		return band
 	}
-	band.Over = max(math.Floor(band.Over*(1+rounding)), math.Floor(mean*(1+rounding))+1)
+	band.Over = max(math.Ceil(band.Over*(1-rounding)), math.Floor(mean*(1+rounding))+1)
 	if band.Under*(1-rounding) > band.Over-2 {
 		band.Under = math.Floor(min(band.Under*(1+rounding), max(band.Over-2, 1)))
 	}
@@ -186,6 +194,7 @@ func (l *loads) compare(members int, p *Policy) {
 		}
 	}
 	l.own = BandOf(l.mean*l.self.share, p)
+	l.least = p.Floor * l.self.plain * sum / (shares + l.self.plain - l.self.share)
 	if l.flight > 0 { // what is in flight may land here
 		least = max(least, l.mean)
 	}

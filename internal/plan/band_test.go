@@ -19,7 +19,7 @@ func TestBandOf(t *testing.T) {
 		{10, 11, 7, false},
 		{75, 82, 52.5, true}, // 83 would be more than a tenth above
 		{4, 5, 2.8, true},
-		{2.8, 4, 1.96, true},
+		{2.8, 3, 1, true},
 		{3, 4, 2, true}, // one above the mean is always allowed; and three numbers are inside
 		{3.5, 4, 2, true},
 		{4.3, 5, 3, true},

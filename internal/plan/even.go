@@ -30,7 +30,8 @@ type evener struct {
 	outSince    time.Duration
 	outAt       time.Duration // when it last was
 	unevenSince time.Duration // since when, while this pod has nothing to give; 0: not yet
-	restRounds  int           // rounds since the membership changed, while it was at rest
+	wasEven     bool          // since the membership changed
+	restRounds  int           // rounds since then, while it was at rest
 
 	ranks    []ranked // a buffer
 	query    *Query
@@ -73,9 +74,12 @@ func (s *State) Due(v *View, p *Policy) bool {
 	return ok && l.self.load > l.level*l.self.share
 }
 
-// calm reports whether nothing has changed for long. Then imbalance comes from clients
-// that come and go, and what is moved is soon undone.
-func (s *State) calm(v *View) bool { return v.Now-s.members.changedAt() >= soonAfter }
+// calm reports whether nothing has changed for long, and the pods were even since. Then
+// imbalance comes from clients that come and go, and what is moved is soon undone.
+func (s *State) calm(v *View) bool {
+	quiet := v.Now - s.members.changedAt()
+	return quiet >= soonAfter && (s.even.wasEven || quiet >= calmAfter)
+}
 
 // evenness runs after reach, which has set the verdict.
 func (s *State) evenness(v *View, p *Policy, st *Step) {
@@ -83,7 +87,7 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 	e.relief.observe(v, e.mean)
 	e.allowance.observe(v)
 	if changed := s.members.changedAt(); e.changedAt != changed { // earlier rounds do not predict those to come
-		e.changedAt, e.restRounds = changed, 0
+		e.changedAt, e.restRounds, e.wasEven = changed, 0, false
 		e.trial = trial{level: e.trial.level, before: e.trial.before}
 	}
 	s.clients.begin(era{s.Generation, s.reached(v)})
@@ -211,13 +215,13 @@ func (s *State) surplus(l *loads, v *View, p *Policy) float64 {
 	if s.members.rolling(v) { // each move before the end of a rollout is one too many
 		level = max(level, rollingExcess*l.mean)
 	}
-	if p.Whole && l.self.load-1 < l.own.Under {
+	switch {
+	case p.Whole && l.self.load-1 < max(l.own.Under, l.least):
 		return 0 // with one connection less it would be under-loaded itself
-	}
-	if v.Overloaded != "" && !l.canTake {
+	case v.Overloaded != "" && !l.canTake:
 		return 0
 	}
-	return l.self.load - level*l.self.share
+	return min(l.self.load-level*l.self.share, l.self.load-l.least)
 }
 
 // begin chooses connections and queries other pods for their keys.

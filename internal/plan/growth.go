@@ -106,7 +106,7 @@ func (s *State) settle(v *View, st *Step) {
 	}
 	added := without(s.settled, stayed)
 	s.Generation++
-	s.unreached = 0
+	s.unreached, s.clients.singleHomed = 0, nil
 	s.growth = s.growth.follow(both(stayed, s.settled), added, s.settled)
 	s.growth.rollout = s.growth.rollout || len(without(without(before, s.growth.new), s.settled)) > 0
 	s.growth.since = v.Now

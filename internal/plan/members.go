@@ -21,7 +21,8 @@ type membership struct {
 
 	total    int           // the pods that are listed or starting
 	totalAt  time.Duration // when that number changed
-	changes  [5]time.Duration
+	changes  [8]time.Duration // when the members changed, the latest first; 0: not that often yet
+	sizes    [8]int           // how many there were before each
 	added    time.Duration // when pods last counted anew; 0: never
 	removed  time.Duration // when pods last ceased to count; 0: never
 	replaced replacement
@@ -178,27 +179,36 @@ func (m *membership) recount(v *View, anew []string) (changed bool) {
 	came := without(counted, m.counted)
 	came = union(came, both(anew, counted))
 	gone := without(m.counted, counted)
+	before := len(m.counted)
 	m.counted = counted
 	if len(came) == 0 && len(gone) == 0 {
 		return false
 	}
-	m.note(v.Now, len(came) > 0, len(gone) > 0)
+	m.note(v.Now, before, len(came) > 0, len(gone) > 0)
 	return true
 }
 
-// note records when the members changed, and how.
-func (m *membership) note(now time.Duration, came, gone bool) {
+// note records when the members changed, and how. If they are as many again as there were a
+// moment ago, pods have been replaced.
+func (m *membership) note(now time.Duration, before int, came, gone bool) {
 	if came {
 		m.added = now
 	}
 	if gone {
 		m.removed = now
 	}
-	if m.added > 0 && m.removed > 0 && max(m.added, m.removed)-min(m.added, m.removed) <= rolloutGap {
-		m.replaced.note(min(m.added, m.removed), now)
-	}
 	copy(m.changes[1:], m.changes[:])
-	m.changes[0] = now
+	copy(m.sizes[1:], m.sizes[:])
+	m.changes[0], m.sizes[0] = now, before
+	if m.added == 0 || m.removed == 0 || max(m.added, m.removed)-min(m.added, m.removed) > rolloutGap {
+		return
+	}
+	for i, at := range m.changes {
+		if at > 0 && now-at <= rolloutGap && m.sizes[i] == len(m.counted) {
+			m.replaced.note(min(m.added, m.removed), now)
+			return
+		}
+	}
 }
 
 func (r *replacement) note(first, now time.Duration) {

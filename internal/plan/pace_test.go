@@ -47,13 +47,3 @@ func TestShareOfAMinuteHoldsOverTheFleet(t *testing.T) {
 		}
 	}
 }
-
-// Each time walks over all connections: if there are many, several are drained at a time.
-func TestWakesAreFewWithManyConnections(t *testing.T) {
-	for n, want := range map[int]time.Duration{10: 10 * time.Millisecond, 20_000: 20 * time.Millisecond, 1_000_000: catchUp / 2} {
-		c := &pacer{next: time.Hour + 10*time.Millisecond}
-		if got := c.wake(&View{Now: time.Hour, Conns: make([]Conn, n)}) - time.Hour; got != want {
-			t.Errorf("%d connections: got a wake-up after %v, want %v", n, got, want)
-		}
-	}
-}

@@ -2,11 +2,12 @@ package plan
 
 import "time"
 
-// relief is the part of its share that an overloaded pod claims. It shrinks while the pod is
-// overloaded and carries more than the others, and grows back slowly. So what the pod sheds
-// goes where there is room, and pods that are all near their limits do not pass it around.
+// relief is the part of its share that an overloaded pod gives up. It grows while the pod is
+// overloaded, quickly if the pod carries more than the others, and goes back slowly. So what
+// the pod sheds goes where there is room, and pods that are all near their limits do not pass
+// it around.
 type relief struct {
-	less float64 // 1 - the part
+	less float64 // 1 - the part that it still claims
 	at   time.Duration
 }
 
@@ -15,8 +16,10 @@ const (
 	reliefWorth = 1.05
 	// mostRelief is the largest part of its share that a pod gives up.
 	mostRelief = 0.5
-	// reliefPerSecond is how much of its share an overloaded pod gives up in a second.
-	reliefPerSecond = 0.01
+	// quickRelief is how much of its share a pod gives up in a second if it carries more than
+	// others, and slowRelief if it does not.
+	quickRelief = 0.01
+	slowRelief  = 0.001
 	// backPerSecond is how much of it comes back in a second.
 	backPerSecond = 1. / 600
 )
@@ -31,6 +34,8 @@ func (r *relief) observe(v *View, mean float64) {
 	case v.Overloaded == "":
 		r.less = max(0, r.less-passed*backPerSecond)
 	case mean > 0 && v.Load > reliefWorth*mean*share(v.Share):
-		r.less = min(mostRelief, r.less+passed*reliefPerSecond)
+		r.less = min(mostRelief, r.less+passed*quickRelief)
+	case mean > 0:
+		r.less = min(mostRelief, r.less+passed*slowRelief)
 	}
 }

@@ -54,7 +54,9 @@ const (
 	// forgetPod is how long a removed pod is remembered.
 	forgetPod = time.Hour
 	// soonAfter a change imbalance is expected and need not last for lastsLater.
-	soonAfter  = 10 * time.Minute
+	soonAfter = 10 * time.Minute
+	// calmAfter is how long after a change the pods may take until they are even.
+	calmAfter  = time.Hour
 	lastsSoon  = 2 * time.Second
 	lastsLater = 20 * time.Second
 	// mostPatience is how long it must last after several rounds that did not help.

@@ -62,7 +62,7 @@ func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait, progressed bo
 	drained := float64(v.Returns.Drained - t.base.Drained)
 	returned := float64(v.Returns.Returned - t.base.Returned)
 	switch {
-	case t.rounds == 0:
+	case !t.began || t.rounds == 0 && t.looks == 0:
 		t.begin(l, v)
 		return false, false, false
 	case drained >= enoughTries && returned >= futileShare*drained && returned > byChance(drained, 1/float64(len(v.Members))) &&
@@ -74,8 +74,8 @@ func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait, progressed bo
 	what, cause := t.misplaced(l, uneven, drained, v, p)
 	switch {
 	case what == "":
-		_, moved := t.gains(l, v.Self)
-		t.suspectAt, t.landed = 0, t.landed || moved >= lookLeast-1
+		t.suspectAt = 0
+		t.landed = t.landed || t.fills(l, v.Self)
 	case t.suspectAt == 0:
 		t.suspectAt = v.Now
 		return false, true, false
@@ -160,20 +160,31 @@ func (t *trial) crowds(gains []gain, moved, part float64) string {
 	return ""
 }
 
-// starves reports whether the pods that lack load gained nothing, and not by chance.
-func (t *trial) starves(gains []gain, moved, part float64) bool {
-	lacking, added := 0.0, 0.0
+// lacking returns how many pods had less than half of their part, and what they gained.
+func (t *trial) lacking(gains []gain) (pods, added float64) {
 	for _, g := range gains {
 		if g.pod.load < t.mean*g.pod.share/2 {
-			lacking++
+			pods++
 			added += g.added
 		}
 	}
-	if lacking == 0 || lacking == float64(len(gains)) {
+	return pods, added
+}
+
+// fills reports whether a pod that lacked load has gained a connection.
+func (t *trial) fills(l *loads, self string) bool {
+	gains, moved := t.gains(l, self)
+	pods, added := t.lacking(gains)
+	return added >= 1 || pods == 0 && moved >= 1
+}
+
+// starves reports whether the pods that lack load gained nothing, and not by chance.
+func (t *trial) starves(gains []gain, moved, part float64) bool {
+	pods, added := t.lacking(gains)
+	if pods == 0 || pods == float64(len(gains)) {
 		return false
 	}
-	expected := moved * lacking * part
-	return added < expected/8 && math.Pow(1-lacking*part, moved) < 50*unlikely
+	return added < moved*pods*part/8 && math.Pow(1-pods*part, moved) < 50*unlikely
 }
 
 func (t *trial) pause(v *View, what, cause string) {

@@ -17,6 +17,7 @@ func (s *State) inside(l *loads, v *View, p *Policy, st *Step) {
 	}
 	e := &s.even
 	even := l.overLoaded == 0 && l.underLoaded == 0
+	e.wasEven = e.wasEven || even
 	if even || e.unevenSince == 0 {
 		e.unevenSince = v.Now
 	}

@@ -2,14 +2,36 @@ package plan
 
 import "testing"
 
-// All connections of a client that another pod has found to be single-homed may be moved.
-func TestAboveCountsSingleHomedClientsInFull(t *testing.T) {
-	e := &evener{query: &Query{Keys: map[string][]string{"b": {"nat", "multi"}}}}
-	v := &View{
-		Conns:  []Conn{{ID: 1, Key: "nat"}, {ID: 2, Key: "multi"}},
-		Counts: &Counts{ByPod: map[string]map[string]int{"b": {"nat": 3, "multi": 3}}, SingleHomed: map[string]bool{"nat": true}},
-	}
-	if above := e.above(v); above["nat"] != 1 || above["multi"] != -2 {
-		t.Errorf("got %v above, want nat 1 and multi -2", above)
+// Where one of two witnesses lost a few connections, the other one still shows how many of a
+// key's connections are single-homed.
+func TestHeldCountsWhatWitnessesHold(t *testing.T) {
+	for _, tc := range []struct {
+		name              string
+		here, first, next int
+		single            bool
+		whole             bool
+		want              int
+	}{
+		{"multi-homed", 5, 5, 5, false, true, 0},
+		{"more here", 5, 2, 3, false, true, 2},
+		{"fewer here", 2, 4, 3, false, true, 0},
+		{"nobody else", 3, 0, 0, false, true, 3},
+		{"known to be single-homed", 5, 5, 5, true, true, 5},
+		{"as many, by other weights", 100, 100, 100, false, false, 0},
+		{"about as many, by other weights", 100, 118, 109, false, false, 100},
+	} {
+		s := &State{}
+		s.even.chosen = []choice{{key: "k"}}
+		s.even.query = &Query{Keys: map[string][]string{"b": {"k"}, "c": {"k"}}}
+		v := &View{Counts: &Counts{
+			ByPod:       map[string]map[string]int{"b": {"k": tc.first}, "c": {"k": tc.next}},
+			SingleHomed: map[string]bool{"k": tc.single},
+		}}
+		for range tc.here {
+			v.Conns = append(v.Conns, Conn{Key: "k", Weight: 1})
+		}
+		if got := s.held(v)["k"].movable(&Policy{Whole: tc.whole}); got != tc.want {
+			t.Errorf("%s: got %d connections that may move, want %d", tc.name, got, tc.want)
+		}
 	}
 }
