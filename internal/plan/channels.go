@@ -120,8 +120,15 @@ func (s *State) kind(key string, now time.Duration) kind {
 // the same address.
 func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy) []uint64 {
 	key, channels := conns[0].Key, len(conns)
+	n, known := g.inquiry.witnessed(key)
+	if proxies := g.changedAt + proxyWait; known && n != channels && v.Now < proxies {
+		// Some of these clients are single-homed. What is drained before the proxies know the
+		// new pods comes back, and then looks multi-homed.
+		g.restUntil = max(g.restUntil, proxies)
+		return queue
+	}
 	// A young witness, as in a rollout, may not have been reached itself.
-	if n, known := g.inquiry.witnessed(key); known && g.witnesses == g.owners {
+	if known && g.witnesses == g.owners {
 		channels = min(channels, n)
 	}
 	missing := channels - g.inquiry.reached(key, g.new)

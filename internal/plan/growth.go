@@ -11,12 +11,13 @@ import (
 //	gate -> count -> move -> check -> count -> ... -> done
 //	DNS     peers   GOAWAYs  65 s     round 2
 type growth struct {
-	old, new []string // sorted: the pods that may own keys, and those to be reached; see follow
-	text     string   // from how many to how many pods; empty: not composed yet
-	since    time.Duration
-	phase    phase
-	round    int           // 1..MaxRounds
-	opened   time.Duration // when DNS began to list all pods; in later rounds, when the round began
+	old, new  []string // sorted: the pods that may own keys, and those to be reached; see follow
+	text      string   // from how many to how many pods; empty: not composed yet
+	since     time.Duration
+	changedAt time.Duration // when the last of the new pods came
+	phase     phase
+	round     int           // 1..MaxRounds
+	opened    time.Duration // when DNS began to list all pods; in later rounds, when the round began
 
 	owners     *owners // of keys, in this round
 	witnesses  *owners // the pods that are queried whether they hold a client too
@@ -109,7 +110,7 @@ func (s *State) settle(v *View, st *Step) {
 	s.unreached, s.clients.singleHomed = 0, nil
 	s.growth = s.growth.follow(both(stayed, s.settled), added, s.settled)
 	s.growth.rollout = s.growth.rollout || len(without(without(before, s.growth.new), s.settled)) > 0
-	s.growth.since = v.Now
+	s.growth.since, s.growth.changedAt = v.Now, s.members.changedAt()
 	st.note("grown", len(added), "the membership changed from %d to %s, %d of them new",
 		len(before), plural(len(s.settled), "pod", "pods"), len(added))
 }

@@ -19,12 +19,12 @@ type membership struct {
 	begunAt time.Duration // when there was the first view
 	recent  []string      // listed pods whose return is not judged yet
 
-	total    int           // the pods that are listed or starting
-	totalAt  time.Duration // when that number changed
+	total    int              // the pods that are listed or starting
+	totalAt  time.Duration    // when that number changed
 	changes  [8]time.Duration // when the members changed, the latest first; 0: not that often yet
 	sizes    [8]int           // how many there were before each
-	added    time.Duration // when pods last counted anew; 0: never
-	removed  time.Duration // when pods last ceased to count; 0: never
+	added    time.Duration    // when pods last counted anew; 0: never
+	removed  time.Duration    // when pods last ceased to count; 0: never
 	replaced replacement
 }
 
