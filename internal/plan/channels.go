@@ -114,6 +114,10 @@ func (s *State) kind(key string, now time.Duration) kind {
 	return multiHomed
 }
 
+// sampleOfKey is how many connections of a key are drained first if some of its clients are
+// single-homed.
+const sampleOfKey = 4
+
 // appendMissing appends those of one key's connections that must be drained: one for each
 // channel that has not reached the new pods. A channel has a connection here and one to
 // the witness; those that one of the two has beyond that are single-homed connections of
@@ -121,7 +125,7 @@ func (s *State) kind(key string, now time.Duration) kind {
 func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy) []uint64 {
 	key, channels := conns[0].Key, len(conns)
 	n, known := g.inquiry.witnessed(key)
-	if proxies := g.changedAt + proxyWait; known && n != channels && v.Now < proxies {
+	if proxies := g.changedAt + proxyWait; known && n != channels && v.Now < proxies && g.mayWait() {
 		// Some of these clients are single-homed. What is drained before the proxies know the
 		// new pods comes back, and then looks multi-homed.
 		g.restUntil = max(g.restUntil, proxies)
@@ -130,6 +134,11 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 	// A young witness, as in a rollout, may not have been reached itself.
 	if known && g.witnesses == g.owners {
 		channels = min(channels, n)
+	}
+	if known && n != len(conns) && channels > sampleOfKey && g.round == 1 && !g.sampledBefore && g.mayWait() {
+		// Some of these clients are single-homed. The first few show whether all are.
+		channels, g.sampled = sampleOfKey, true
+		g.restUntil = max(g.restUntil, v.Now+comesBack)
 	}
 	missing := channels - g.inquiry.reached(key, g.new)
 	if g.round == 1 && 2*missing >= channels {

@@ -78,6 +78,9 @@ func (s *State) Due(v *View, p *Policy) bool {
 // imbalance comes from clients that come and go, and what is moved is soon undone.
 func (s *State) calm(v *View) bool {
 	quiet := v.Now - s.members.changedAt()
+	if uptime, known := v.Uptime[v.Self]; known { // it did not see the changes before
+		quiet = min(quiet, uptime)
+	}
 	return quiet >= soonAfter && (s.even.wasEven || quiet >= calmAfter)
 }
 

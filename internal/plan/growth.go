@@ -19,21 +19,23 @@ type growth struct {
 	round     int           // 1..MaxRounds
 	opened    time.Duration // when DNS began to list all pods; in later rounds, when the round began
 
-	owners     *owners // of keys, in this round
-	witnesses  *owners // the pods that are queried whether they hold a client too
-	inquiry    inquiry
-	queue      []uint64
-	drains     []keyDrains   // this round's, by client
-	total      int           // this round's GOAWAYs
-	began      time.Duration // when this round's first GOAWAY was sent
-	sentAt     time.Duration // when this round's last GOAWAY was sent
-	judged     bool          // whether their clients came back has been checked
-	checkAt    time.Duration // when reach is checked
-	sent       int           // GOAWAYs over all rounds
-	restUntil  time.Duration // when clients that came back recently may be drained; 0: there are none
-	secondPass bool          // this is the round's second pass, for those clients
-	rollout    bool          // pods that all clients knew have been removed meanwhile
-	blind      bool          // no new pod answered: no further rounds
+	owners        *owners // of keys, in this round
+	witnesses     *owners // the pods that are queried whether they hold a client too
+	inquiry       inquiry
+	queue         []uint64
+	drains        []keyDrains   // this round's, by client
+	total         int           // this round's GOAWAYs
+	began         time.Duration // when this round's first GOAWAY was sent
+	sentAt        time.Duration // when this round's last GOAWAY was sent
+	judged        bool          // whether their clients came back has been checked
+	checkAt       time.Duration // when reach is checked
+	sent          int           // GOAWAYs over all rounds
+	restUntil     time.Duration // when clients that came back recently may be drained; 0: there are none
+	pass          int           // of this round: some clients must wait for a later one
+	sampled       bool          // some keys have been drained in part
+	sampledBefore bool          // and it shows whether they came back
+	rollout       bool          // pods that all clients knew have been removed meanwhile
+	blind         bool          // no new pod answered: no further rounds
 }
 
 // keyDrains is how many connections of a client are drained in a round.
@@ -156,3 +158,12 @@ func (s *State) finish(st *Step, action, format string, args ...any) {
 	st.note(action, s.growth.sent, format, args...)
 	s.growth, s.growthCompleted = nil, action != "unreached"
 }
+
+// maxPasses is how many passes one round may take: at once, after the proxies know the new
+// pods, and after the first few connections of a key have shown what its clients are.
+const maxPasses = 3
+
+func (g *growth) mayWait() bool { return g.pass < maxPasses-1 }
+
+// morePasses reports whether some clients wait for a later pass.
+func (g *growth) morePasses() bool { return g.restUntil > 0 && g.mayWait() }

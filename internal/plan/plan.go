@@ -149,7 +149,7 @@ func (s *State) Pacing(members []string) bool {
 		return false
 	}
 	if g := s.growth; g != nil {
-		return g.phase == moving && len(g.queue) > 0 && g.restUntil == 0
+		return g.phase == moving && len(g.queue) > 0 && !g.morePasses()
 	}
 	return len(s.even.queue) > 0
 }

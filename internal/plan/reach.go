@@ -228,8 +228,11 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 	g.phase, g.sentAt, g.judged = checking, v.Now, false
 	// All pods check at about the same time, also those that had nothing to drain.
 	g.checkAt = max(v.Now, g.opened+roundLength(v.Serving, 1, p)) + p.CheckAfter
-	if g.restUntil > 0 && !g.secondPass {
-		g.checkAt = g.restUntil // the same round, for the clients that came back recently
+	if g.morePasses() { // the same round, for the clients that must wait
+		g.checkAt = g.restUntil
+		if g.total > 0 {
+			g.checkAt = max(g.checkAt, v.Now+comesBack)
+		}
 	}
 	s.check(v, p, st)
 }
@@ -267,8 +270,8 @@ func (s *State) check(v *View, p *Policy, st *Step) {
 		s.whileChecking(v, st)
 		return
 	}
-	if g.restUntil > 0 && !g.secondPass {
-		g.secondPass, g.restUntil = true, 0
+	if g.morePasses() {
+		g.pass, g.restUntil, g.sampledBefore = g.pass+1, 0, g.sampled
 		s.startCount(v, p, st)
 		return
 	}
@@ -276,7 +279,7 @@ func (s *State) check(v *View, p *Policy, st *Step) {
 		return
 	}
 	g.round++
-	g.secondPass, g.restUntil = false, 0
+	g.pass, g.restUntil = 0, 0
 	g.opened = v.Now
 	s.startCount(v, p, st)
 }
@@ -322,5 +325,5 @@ func (g *growth) reaching(now time.Duration) bool {
 		return false
 	}
 	settling := g.phase == checking && g.total > 0 && now < g.sentAt+resolverWait
-	return g.phase == counting && !g.atEase() || g.phase == moving || settling || g.restUntil > 0 && !g.secondPass
+	return g.phase == counting && !g.atEase() || g.phase == moving || settling || g.morePasses()
 }

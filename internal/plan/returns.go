@@ -5,7 +5,7 @@ package plan
 // round goes on even if a single client came back as multi-homed ones do.
 func (s *State) judge(v *View, st *Step) (ended bool) {
 	g := s.growth
-	if g.judged || g.restUntil > 0 && !g.secondPass {
+	if g.judged || g.total == 0 {
 		return false
 	}
 	if at := g.sentAt + comesBack; v.Now < at {
@@ -18,7 +18,7 @@ func (s *State) judge(v *View, st *Step) (ended bool) {
 		return false
 	}
 	s.clients.away(away, v.Now)
-	return len(away) == len(g.drains) && s.endIfSingleHomed(v, st, 1./2)
+	return !g.morePasses() && len(away) == len(g.drains) && s.endIfSingleHomed(v, st, 1./2)
 }
 
 // away returns the clients that did not come back. They have less than three quarters of
