@@ -97,6 +97,9 @@ func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait, progressed bo
 
 // misplaced says how connections do not land where they should; empty if they do.
 func (t *trial) misplaced(l *loads, uneven, drained float64, v *View, p *Policy) (what, cause string) {
+	if uneven <= progress*t.uneven {
+		return "", ""
+	}
 	part := 1 / float64(len(v.Members))
 	if gains, moved := t.gains(l, v.Self); p.Whole { // other loads change by themselves
 		if pod := t.crowds(gains, moved, part); pod != "" {
@@ -112,7 +115,7 @@ func (t *trial) misplaced(l *loads, uneven, drained float64, v *View, p *Policy)
 		return "", ""
 	}
 	rose := len(v.Members) <= PollAll && t.rounds >= 1 && l.square > 1.5*t.square+9*max(1, l.mean) && uneven > t.uneven
-	if rose || t.rounds >= fairRounds && uneven > progress*t.uneven {
+	if rose || t.rounds >= fairRounds {
 		return fmt.Sprintf("this pod drained %s, but the pods are as uneven as before", plural(int(drained), "connection", "connections")),
 			"check the Service's endpoints, its topology settings and the clients' targets"
 	}
