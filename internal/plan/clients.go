@@ -98,6 +98,9 @@ func explained(pods int) int {
 	return max(1, int(math.Ceil(-math.Log(unlikely)/math.Log(float64(max(pods, 2))))-1))
 }
 
+// Pinned reports whether a client has come back so often in a row that it counts as pinned.
+func Pinned(returns, pods int) bool { return returns > explained(pods) }
+
 // byChance is a number of n connections that hardly ever lands on a pod with this part of
 // all new ones: four standard deviations above the mean.
 func byChance(n, part float64) float64 {

@@ -46,6 +46,7 @@ type evener struct {
 	relief     relief
 	trial      trial
 	allowance  allowance
+	stuck      Verdict
 	stuckWhy   string // why nothing that should move can
 	stuckCause cause  // of that sentence
 }
@@ -193,7 +194,7 @@ func (s *State) holdBack(l *loads, v *View, p *Policy, st *Step) bool {
 		st.unlessMoving(Balanced, "the pods are uneven by chance, as connections come and go: to move more of them than this would not last")
 		return true
 	}
-	from := max(e.outSince+s.mustLast(v), e.nextAt, s.members.evenFrom(v, p))
+	from := max(e.outSince+s.mustLast(v, p), e.nextAt, s.members.evenFrom(v, p))
 	if 4*l.renewed < 3*l.known && v.Now < e.nextAt+lossy {
 		from = max(from, v.Now+time.Second)
 	}
@@ -204,7 +205,7 @@ func (s *State) holdBack(l *loads, v *View, p *Policy, st *Step) bool {
 	if e.stuckWhy == "" {
 		st.unlessMoving(Moving, describe(l, v, p)+": waiting for fresh load reports to confirm the imbalance")
 	} else {
-		st.unlessMoving(Unbalanceable, e.stuckWhy)
+		st.unlessMoving(e.stuck, e.stuckWhy)
 	}
 	return true
 }
@@ -245,8 +246,9 @@ func (s *State) begin(l *loads, v *View, p *Policy, st *Step) {
 	e.chosen, why = s.candidates(v, p, s.queries)
 	if len(e.chosen) == 0 && why.cooling > 0 {
 		e.nextAt = v.Now + lastsSoon
+		e.stuck, e.stuckWhy, e.stuckCause = Waiting, why.text(p), coolingDown
 		st.wakeAt(e.nextAt, v.Now)
-		st.is(Waiting, why.text(p))
+		st.is(Waiting, e.stuckWhy)
 		return
 	}
 	if len(e.chosen) == 0 && why.heavy > 0 && e.give <= p.Tolerance*l.mean {
@@ -339,10 +341,14 @@ func (s *State) moveEven(v *View, p *Policy, st *Step) {
 }
 
 // mustLast is how long a pod must have been out of the band.
-func (s *State) mustLast(v *View) time.Duration {
+func (s *State) mustLast(v *View, p *Policy) time.Duration {
 	switch {
 	case s.calm(v):
-		return min(lastsLater<<min(s.even.restRounds, 10), mostPatience)
+		least := lastsLater
+		if !p.Whole {
+			least = lastsLong
+		}
+		return min(least<<min(s.even.restRounds, 10), mostPatience)
 	case len(v.Members)-1 > PollAll:
 		return 0 // this pod rarely sees the few under-loaded ones twice
 	}

@@ -77,7 +77,7 @@ func (s *State) watch(v *View, p *Policy, st *Step) {
 	}
 	quiet := m.quietFrom(v, p)
 	// The first view does not wait: pods that came meanwhile would be part of it, not a growth.
-	if late := m.changedAt() + startWait; s.started && v.Starting > 0 && v.Now < late {
+	if late := m.changedAt() + startWait; s.started && m.starting(v) > 0 && v.Now < late {
 		quiet = max(quiet, late)
 	}
 	if v.Now < quiet {

@@ -25,6 +25,7 @@ type membership struct {
 	sizes    [8]int           // how many there were before each
 	added    time.Duration    // when pods last counted anew; 0: never
 	removed  time.Duration    // when pods last ceased to count; 0: never
+	stopped  time.Duration    // when a pod that stops in good order last did; 0: never
 	replaced replacement
 }
 
@@ -179,6 +180,9 @@ func (m *membership) recount(v *View, anew []string) (changed bool) {
 	came := without(counted, m.counted)
 	came = union(came, both(anew, counted))
 	gone := without(m.counted, counted)
+	if len(both(gone, v.Stopping)) > 0 {
+		m.stopped = v.Now
+	}
 	before := len(m.counted)
 	m.counted = counted
 	if len(came) == 0 && len(gone) == 0 {
@@ -289,8 +293,22 @@ func (m *membership) evenFrom(v *View, p *Policy) time.Duration {
 	}
 	quiet := m.changes[0] + min(max(gap, p.Settle+proxyWait), longestLull)
 	quiet = min(quiet, max(at+longestBurst, m.changes[0]+p.Settle+proxyWait))
-	if m.removed > 0 {
-		quiet = max(quiet, m.removed+stopping)
+	if m.stopped > 0 {
+		quiet = max(quiet, m.stopped+stopping)
 	}
 	return quiet
+}
+
+// starting is how many pods are about to become members, without those that come and go.
+func (m *membership) starting(v *View) int {
+	n := v.Starting
+	if n == 0 {
+		return 0
+	}
+	for _, t := range m.pods {
+		if t.left > 0 && t.flipped {
+			n--
+		}
+	}
+	return max(n, 0)
 }

@@ -61,7 +61,7 @@ func (w *stuck) mayMove(c *Conn, s *State, v *View, p *Policy) bool {
 	w.serving++
 	switch {
 	case c.Returned && v.Now-c.Opened < rest(c.FutileDrains, len(v.Members), p):
-		if c.FutileDrains > explained(len(v.Members)) {
+		if Pinned(c.FutileDrains, len(v.Members)) {
 			w.pinned++
 		} else {
 			w.cooling++
@@ -83,7 +83,7 @@ func (e *evener) stuckFor(why *stuck, v *View, p *Policy, st *Step) {
 	if cause != e.stuckCause {
 		st.note("unbalanceable", 0, "%s", text)
 	}
-	e.stuckWhy, e.stuckCause = text, cause
+	e.stuck, e.stuckWhy, e.stuckCause = Unbalanceable, text, cause
 	e.nextAt = v.Now + ReportFresh
 	st.wakeAt(e.nextAt, v.Now)
 	st.is(Unbalanceable, text)

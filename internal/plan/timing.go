@@ -59,6 +59,8 @@ const (
 	calmAfter  = time.Hour
 	lastsSoon  = 2 * time.Second
 	lastsLater = 20 * time.Second
+	// lastsLong is lastsLater for loads that come and go by themselves, such as requests.
+	lastsLong = 10 * time.Minute
 	// mostPatience is how long it must last after several rounds that did not help.
 	mostPatience = 20 * time.Minute
 	// landing is how long a client takes to connect to another pod, and to be counted.

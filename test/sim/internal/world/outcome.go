@@ -3,6 +3,8 @@ package world
 import (
 	"slices"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
 // Result holds the measurements of a run since Measure.
@@ -172,9 +174,6 @@ func (r *Result) After(t time.Duration) int {
 	return len(r.GoAways) - i
 }
 
-// pinnedFrom is how often in a row a client must come back for planning to take it for pinned.
-const pinnedFrom = 3 // TODO
-
 // countShapes counts what became of the clients.
 func (w *World) countShapes(r *Result) {
 	m := &w.m
@@ -191,7 +190,7 @@ func (w *World) countShapes(r *Result) {
 			r.Unlisted += p.serving
 		}
 		for i := range p.infos {
-			if p.infos[i].FutileDrains >= pinnedFrom {
+			if plan.Pinned(p.infos[i].FutileDrains, len(w.Alive())) {
 				r.Pinned++
 			}
 		}
