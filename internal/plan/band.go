@@ -204,6 +204,16 @@ func (l *loads) compare(members int, p *Policy) {
 	}
 }
 
+// givers is how many pods are above the level.
+func (l *loads) givers() (n int) {
+	for i := range l.pods {
+		if l.pods[i].load > l.level*l.pods[i].share {
+			n++
+		}
+	}
+	return n
+}
+
 // sparseMargin is a share of the mean that under-loaded pods are given beyond the band. It
 // applies if each pod sees only a few others at a time. Otherwise too few pods would see the last
 // one that lacks a single connection.

@@ -17,6 +17,9 @@ type pacer struct {
 	at   time.Duration
 }
 
+// together is the part of MaxPerSecond that pods use which send at the same time.
+const together = 0.9
+
 // minute is in seconds.
 const minute = 60
 
@@ -47,7 +50,10 @@ func (c *pacer) start(now time.Duration, n int, length time.Duration) {
 func roundLength(n, pods int, p *Policy) time.Duration {
 	byRate := time.Duration(0)
 	if p.MaxPerSecond > 0 {
-		byRate = time.Duration(float64(n*pods) / p.MaxPerSecond * float64(time.Second))
+		byRate = time.Duration(float64(n) / p.MaxPerSecond * float64(time.Second))
+		if pods > 1 { // they begin at different moments
+			byRate = time.Duration(float64(byRate) * float64(pods) / together)
+		}
 	}
 	return max(min(p.Spread, time.Duration(n)*perGoaway), byRate)
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -213,7 +214,7 @@ func (s *State) startMoves(queue []uint64, v *View, p *Policy, st *Step) {
 // move drains the connections that are due now.
 func (s *State) move(v *View, p *Policy, st *Step) {
 	g := s.growth
-	n := s.pace.take(v, p, min(len(g.queue), g.mayWarm(v)))
+	n := s.pace.take(v, p, max(0, min(len(g.queue), g.mayWarm(v))))
 	for _, id := range g.queue[:n] {
 		st.Drains = append(st.Drains, Drain{ID: id, Reason: reason.Reach, Why: plural(len(g.new), "pod was added", "pods were added")})
 	}
@@ -238,20 +239,16 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 }
 
 // mayWarm is how many connections may be drained so that no new pod gets more than its share
-// while it warms up. Each channel spreads its requests over all its pods.
+// while it warms up.
 func (g *growth) mayWarm(v *View) int {
 	warm := 1.0
-	for _, peer := range v.Peers {
+	for i := range v.Peers {
+		peer := &v.Peers[i]
 		if _, isNew := slices.BinarySearch(g.new, peer.Pod); isNew && peer.Warm > 0 {
 			warm = min(warm, peer.Warm)
 		}
 	}
-	if warm == 1 {
-		return len(g.queue)
-	}
-	grown, old := float64(len(g.new)), float64(len(v.Members)-len(g.new))
-	part := (old + grown) * warm / (old + grown*warm)
-	return int(part*float64(g.total)) - (g.total - len(g.queue))
+	return int(math.Ceil(warm*float64(g.total))) - (g.total - len(g.queue))
 }
 
 // check waits until the clients have had the time to reach the new pods. Then it begins

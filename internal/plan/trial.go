@@ -71,7 +71,7 @@ func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait, progressed bo
 			"the Service has sessionAffinity, or their clients know no other pod")
 		return true, false, false
 	}
-	what, cause := t.misplaced(l, uneven, drained, v, p)
+	what, cause := t.misplaced(l, uneven, drained, returned, v, p)
 	switch {
 	case what == "":
 		t.suspectAt = 0
@@ -96,7 +96,7 @@ func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait, progressed bo
 }
 
 // misplaced says how connections do not land where they should; empty if they do.
-func (t *trial) misplaced(l *loads, uneven, drained float64, v *View, p *Policy) (what, cause string) {
+func (t *trial) misplaced(l *loads, uneven, drained, returned float64, v *View, p *Policy) (what, cause string) {
 	if uneven <= progress*t.uneven {
 		return "", ""
 	}
@@ -106,6 +106,7 @@ func (t *trial) misplaced(l *loads, uneven, drained float64, v *View, p *Policy)
 			return fmt.Sprintf("most of about %.0f connections landed on %s, which has enough", moved, pod),
 				"clients take the first address of an answer whose order never changes, or a balancer prefers that pod"
 		}
+		moved = max(moved, (drained-returned)*float64(l.givers()))
 		if t.starves(gains, moved, part) {
 			return fmt.Sprintf("of about %.0f connections none landed on the pods that lack load", moved),
 				"check the Service's endpoints, its topology settings and the clients' targets"
