@@ -94,6 +94,7 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 		e.changedAt, e.restRounds, e.wasEven = changed, 0, false
 		e.trial = trial{level: e.trial.level, before: e.trial.before}
 	}
+	e.trial.misses = e.trial.misses && v.Now < e.trial.until
 	s.clients.begin(era{s.Generation, s.reached(v)})
 	e.mean = 0
 	if len(v.Members) == 1 || s.hold {
@@ -184,7 +185,7 @@ func (s *State) holdBack(l *loads, v *View, p *Policy, st *Step) bool {
 	case v.Now < e.trial.until:
 		st.unlessMoving(Unbalanceable, e.trial.why)
 		return true
-	case l.paused && e.trial.rounds > 0:
+	case l.paused:
 		st.unlessMoving(Unbalanceable, "another pod has seen that drained connections do not land where they should: this pod waits until that pod has tried again")
 		return true
 	case l.total <= 0:

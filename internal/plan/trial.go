@@ -32,7 +32,8 @@ type trial struct {
 	level  int       // of the next pause
 	landed bool      // connections have landed elsewhere, and where they should
 	looks  int       // small rounds so far
-	misses bool      // the pause is because connections do not land where they should
+	misses bool      // it is paused because connections do not land where they should
+	missed bool      // that is why it was paused last
 	until  time.Duration
 	why    string
 
@@ -82,13 +83,13 @@ func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait, progressed bo
 	case v.Now < t.suspectAt+sureAfter:
 		return false, true, false
 	default:
-		t.misses = true
+		t.misses, t.missed = true, true
 		t.pause(v, what, cause)
 		return true, false, false
 	}
 	if progressed = uneven <= progress*t.uneven; progressed {
 		if returned < futileShare*drained {
-			t.level = 0
+			t.level, t.missed = 0, false
 		}
 		t.begin(l, v)
 	}
@@ -129,7 +130,7 @@ func (t *trial) begin(l *loads, v *View) {
 	slices.SortFunc(before, func(a, b podLoad) int { return strings.Compare(a.pod, b.pod) })
 	*t = trial{
 		began: true, base: v.Returns, uneven: l.excess + l.deficit, square: l.square, before: before, mean: l.mean, load: v.Load,
-		level: t.level, landed: t.landed, looks: t.looks,
+		level: t.level, landed: t.landed, looks: t.looks, missed: t.missed,
 	}
 }
 
@@ -188,7 +189,11 @@ func (t *trial) starves(gains []gain, moved, part float64) bool {
 	if pods == 0 || pods == float64(len(gains)) {
 		return false
 	}
-	return added < moved*pods*part/8 && math.Pow(1-pods*part, moved) < 50*unlikely
+	surely := 50 * unlikely
+	if t.missed { // they gained nothing before
+		surely = 0.5
+	}
+	return added < moved*pods*part/8 && math.Pow(1-pods*part, moved) < surely
 }
 
 func (t *trial) pause(v *View, what, cause string) {
