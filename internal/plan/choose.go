@@ -89,7 +89,10 @@ func (e *evener) stratify(v *View, class uint64) {
 	if len(part) == 0 {
 		return
 	}
-	traffic := func(r ranked) float64 { return v.Conns[r.at].Weight + v.Conns[r.at].Rate }
+	traffic := func(r ranked) float64 {
+		c := &v.Conns[r.at]
+		return c.Weight + c.Rate + float64(c.Streams)
+	}
 	slices.SortFunc(part, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(traffic(a), traffic(b)), cmp.Compare(a.rank, b.rank))
 	})

@@ -107,7 +107,8 @@ func (t *trial) misplaced(l *loads, uneven, drained, returned float64, v *View, 
 			return fmt.Sprintf("most of about %.0f connections landed on %s, which has enough", moved, pod),
 				"clients take the first address of an answer whose order never changes, or a balancer prefers that pod"
 		}
-		moved = max(moved, (drained-returned)*float64(l.givers()))
+		landed := drained - returned - float64(v.InFlight.Connections)
+		moved = max(moved, landed*float64(l.givers()))
 		if t.starves(gains, moved, part) {
 			return fmt.Sprintf("of about %.0f connections none landed on the pods that lack load", moved),
 				"check the Service's endpoints, its topology settings and the clients' targets"
