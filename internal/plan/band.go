@@ -59,7 +59,8 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 		pod: v.Self, load: v.Load, share: share(v.Share) * e.relief.part(), plain: share(v.Share),
 		serving: v.Serving, overloaded: v.Overloaded != "", renewed: true,
 	}
-	l.pods = append(e.pods[:0], l.self)
+	e.pods = append(e.pods[:0], l.self)
+	l.pods = e.pods
 	l.flight = v.InFlight.Load
 	i := 0
 	for k := range v.Peers {

@@ -17,9 +17,9 @@ func TestBandOf(t *testing.T) {
 		{0, 0, 0, true},
 		{10, 11, 7, true},
 		{10, 11, 7, false},
-		{75, 82, 52.5, true}, // 83 would be more than a tenth above
+		{75, 83, 52.5, true}, // rounded up: connections move whole
 		{4, 5, 2.8, true},
-		{2.8, 3, 1, true},
+		{2.8, 4, 1.96, true},
 		{3, 4, 2, true}, // one above the mean is always allowed; and three numbers are inside
 		{3.5, 4, 2, true},
 		{4.3, 5, 3, true},
@@ -27,7 +27,7 @@ func TestBandOf(t *testing.T) {
 		{0.5, 1, 0, true},
 		{3, 3.3, 2.1, false},
 		{2.5, 3, 1, true},
-		{87.5, 96, 61.25, true},
+		{87.5, 97, 61.25, true},
 	} {
 		band := BandOf(tc.mean, &Policy{Tolerance: 0.1, Floor: 0.7, Whole: tc.whole})
 		if math.Abs(band.Over-tc.over) > 1e-9 || math.Abs(band.Under-tc.under) > 1e-9 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"testing"
 	"time"
 )
 
@@ -75,10 +74,13 @@ func (f *fleet) resolveDue() {
 // singleClient is on one pod: a pick_first channel behind a ClusterIP, which sends each new
 // connection anywhere.
 type singleClient struct {
-	key    string
-	pinned bool // session affinity: always back to the same pod
-	gone   bool // never comes back
-	futile int  // drains in a row after which it came back
+	key     string
+	pinned  bool   // session affinity: always back to the same pod
+	gone    bool   // never comes back
+	first   bool   // always to the first address of an answer whose order never changes
+	zone    string // reaches the pods of this zone only
+	streams bool   // its stream goes on after a GOAWAY, until endStreams
+	futile  int    // drains in a row after which it came back
 }
 
 // addSingleHomed adds n clients, the same number to each pod.
@@ -88,7 +90,75 @@ func (f *fleet) addSingleHomed(n int) {
 	}
 }
 
-func (f *fleet) anyPod() string { return f.pods[f.rand.IntN(len(f.pods))] }
+func (f *fleet) anyPod() string { return f.anyOf(f.members()) }
+
+func (f *fleet) anyOf(pods []string) string { return pods[f.rand.IntN(len(pods))] }
+
+// target is where a client connects to.
+func (f *fleet) target(c *singleClient) string {
+	pods := f.members()
+	switch {
+	case c.first:
+		return pods[0]
+	case c.zone != "":
+		pods = slices.DeleteFunc(slices.Clone(pods), func(pod string) bool { return f.zones[pod] != c.zone })
+	}
+	return f.anyOf(pods)
+}
+
+// flying is a drained connection whose stream goes on.
+type flying struct {
+	id uint64
+	at time.Duration
+}
+
+// inFlight is what a pod reports of the streams that go on.
+func (f *fleet) inFlight(pod string) Flight {
+	n := len(f.flight[pod])
+	if n == 0 {
+		return Flight{}
+	}
+	return Flight{Load: float64(n), Connections: n, Streams: n, Oldest: f.now - f.flight[pod][0].at}
+}
+
+// endStreams ends all streams of drained connections: their clients connect again.
+func (f *fleet) endStreams() {
+	for _, pod := range f.pods {
+		ended := f.flight[pod]
+		delete(f.flight, pod)
+		for _, c := range ended {
+			f.land(pod, c.id)
+		}
+	}
+}
+
+// leave removes a pod in the middle of the fleet. Its clients go elsewhere.
+func (f *fleet) leave(pod string) {
+	f.pods = slices.DeleteFunc(slices.Clone(f.pods), func(p string) bool { return p == pod })
+	f.resolveAll()
+	for _, conn := range f.conns[pod] {
+		if c := f.singleHomed[conn.ID]; c != nil {
+			delete(f.singleHomed, conn.ID)
+			f.place(f.target(c), c, false)
+		}
+	}
+	for _, c := range f.channels {
+		if _, ok := c.conns[pod]; ok {
+			delete(c.conns, pod)
+			c.resolveSoon(f.now)
+		}
+	}
+	delete(f.conns, pod)
+}
+
+// enter brings a pod back, as another process.
+func (f *fleet) enter(pod string) {
+	f.pods = slices.Sorted(slices.Values(append(slices.Clone(f.pods), pod)))
+	f.born[pod] = f.now
+	f.starts[pod]++
+	delete(f.states, pod)
+	f.resolveAll()
+}
 
 func (f *fleet) place(pod string, c *singleClient, returned bool) {
 	f.nextID++
@@ -107,7 +177,7 @@ func (f *fleet) land(pod string, id uint64) {
 	}
 	delete(f.singleHomed, id)
 	c.futile++
-	to := f.anyPod()
+	to := f.target(c)
 	if c.pinned {
 		to = pod
 	}
@@ -142,9 +212,8 @@ func (f *fleet) scaleSingleHomed(n int) {
 
 // replaceOldest is one step of a rolling update: a new pod, and an old one whose clients go
 // anywhere.
-func (f *fleet) replaceOldest(t *testing.T, i int) {
-	t.Helper()
-	pod, old := fmt.Sprintf("10.0.1.%02d", i), f.pods[0]
+func (f *fleet) replaceOldest(i int) {
+	pod, old := fmt.Sprintf("10.0.1.%02d", i+1), f.pods[0]
 	f.pods, f.born[pod] = append(slices.Clone(f.pods[1:]), pod), f.now
 	f.resolveAll()
 	for _, c := range f.conns[old] {

@@ -6,22 +6,37 @@
 // run the code that ships. Time is a duration since an epoch of the caller's choice; only
 // differences matter.
 //
-// Each concern has a file of its own:
+// What is known comes in through members.go, which decides which pods count and since when
+// they have been quiet. Two rules move connections, reach and evenness, and a pod that is out
+// of the Service has a rule of its own. Each concern has a file:
 //
-//	growth.go    notices that the membership has grown
-//	reach.go     makes new pods known to multi-homed clients: one GOAWAY per channel
-//	channels.go  chooses the connections that reach drains
-//	returns.go   finds the clients that did not come back: they are single-homed
-//	owner.go     decides which pod drains a key's connections, and which pod is its witness
-//	inquiry.go   queries other pods for the keys that this pod owns
-//	band.go      compares the loads of the pods with the band
-//	even.go      moves single-homed clients until all pods are inside
-//	timing.go    decides how long evenness waits before a round
-//	verdict.go   explains why evenness moves nothing
-//	choose.go    chooses the connections that evenness drains
-//	witness.go   leaves out multi-homed clients, of which other pods have as many connections
-//	stuck.go     explains why no connection could be chosen
-//	trial.go     checks that rounds change something, and pauses if they do not
-//	age.go       applies the backstop age, with jitter and at a bounded rate
-//	pace.go      limits the pace by the spread, a rate and a share of the connections
+//	view.go       what a decision depends on
+//	plan.go       the settings, the state, and the order of the rules
+//	timing.go     the times of all rules
+//	members.go    which pods count, and since when they have been quiet
+//
+//	growth.go     notices that the membership has grown
+//	reach.go      makes new pods known to multi-homed clients: one GOAWAY per channel
+//	channels.go   chooses the connections that reach drains
+//	returns.go    finds the clients that did not come back: they are single-homed
+//	owner.go      decides which pod drains a key's connections, and which pod is its witness
+//	inquiry.go    queries other pods for the keys that this pod owns
+//
+//	even.go       moves single-homed clients until all pods are inside the band
+//	band.go       compares the loads of the pods with the band, by their shares
+//	choose.go     chooses the connections that evenness drains: a fair sample
+//	witness.go    leaves out multi-homed clients, of which other pods have as many connections
+//	trial.go      checks that rounds change something, and pauses if they do not
+//	allowance.go  bounds what is drained while connections come and go
+//	relief.go     shrinks the share of an overloaded pod
+//	evacuate.go   drains a pod that is out of the Service
+//
+//	clients.go    remembers what rounds have shown of clients
+//	verdict.go    explains why evenness moves nothing
+//	stuck.go      explains why no connection could be chosen
+//	shown.go      keeps a verdict until another has lasted
+//	age.go        applies the backstop age, with jitter and at a bounded rate
+//	pace.go       limits the pace by the spread, a rate and a share of the connections
+//
+// Each rule has a transcript under testdata, which TestTranscripts compares with the code.
 package plan

@@ -189,13 +189,13 @@ func (s *State) holdBack(l *loads, v *View, p *Policy, st *Step) bool {
 		st.unlessMoving(Unbalanceable, "another pod has seen that drained connections do not land where they should: this pod waits until that pod has tried again")
 		return true
 	case l.total <= 0:
-		st.unlessMoving(Waiting, inFlight(l, v))
+		st.unlessMoving(Waiting, inFlight(v))
 		return true
 	case s.calm(v) && e.allowance.spent(p):
 		st.unlessMoving(Balanced, "the pods are uneven by chance, as connections come and go: to move more of them than this would not last")
 		return true
 	}
-	from := max(e.outSince+s.mustLast(v, p), e.nextAt, s.members.evenFrom(v, p))
+	from := max(e.outSince+s.mustLast(v, p), e.nextAt, s.members.evenFrom(p))
 	if 4*l.renewed < 3*l.known && v.Now < e.nextAt+lossy {
 		from = max(from, v.Now+time.Second)
 	}

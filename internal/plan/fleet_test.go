@@ -43,6 +43,15 @@ type fleet struct {
 	unheard            int // how many more pods are listed and do not answer
 	noGate             bool
 
+	share, warm map[string]float64 // what is not set counts as 1
+	zones       map[string]string  // by pod
+	out         map[string]string  // why a living pod is not listed
+	outAt       map[string]time.Duration
+	flight      map[string][]flying
+	revisions   int
+	departed    map[string]uint64
+	hook        func(pod string, st *Step) // sees each step
+
 	goaways map[reason.Reason]int
 	sentAt  []time.Duration // when each GOAWAY was sent
 	tooSoon int             // GOAWAYs to connections in their cooldown
@@ -55,7 +64,7 @@ func newFleet(pods, channels, keys int) *fleet {
 		states: map[string]State{}, verdicts: map[string]Verdict{}, conns: map[string][]Conn{}, counts: map[string]*Counts{},
 		born: map[string]time.Duration{}, starts: map[string]int{}, known: map[string]map[string]int{},
 		singleHomed: map[uint64]*singleClient{}, reports: map[string]Peer{}, returns: map[string]Returns{}, goaways: map[reason.Reason]int{},
-		heard: map[string]bool{},
+		heard: map[string]bool{}, out: map[string]string{}, outAt: map[string]time.Duration{}, flight: map[string][]flying{}, departed: map[string]uint64{},
 		policy: Policy{
 			Enabled: true, Settle: 2 * time.Second, Spread: 2 * time.Second, Cooldown: 30 * time.Second,
 			MaxPerSecond: 100, MaxFractionPerMinute: 1, CheckAfter: DefaultCheckAfter, MaxRounds: DefaultMaxRounds,
@@ -79,7 +88,33 @@ func (f *fleet) scale(n int) {
 }
 
 // resolveAll lets DNS list all pods.
-func (f *fleet) resolveAll() { f.dns, f.dnsFull = f.pods, f.now }
+func (f *fleet) resolveAll() { f.dns, f.dnsFull = f.members(), f.now }
+
+// members are the pods that the Service lists.
+func (f *fleet) members() []string {
+	if len(f.out) == 0 {
+		return f.pods
+	}
+	return slices.DeleteFunc(slices.Clone(f.pods), func(pod string) bool { return f.out[pod] != "" })
+}
+
+// outAfter is how long a pod that lives must be missing before it counts as out.
+const outAfter = 30 * time.Second
+
+// unlist takes living pods out of the Service, and relist puts them back.
+func (f *fleet) unlist(pods ...string) {
+	for _, pod := range pods {
+		f.out[pod], f.outAt[pod] = "the Service does not list this pod, although it lives", f.now
+	}
+	f.resolveAll()
+}
+
+func (f *fleet) relist(pods ...string) {
+	for _, pod := range pods {
+		delete(f.out, pod)
+	}
+	f.resolveAll()
+}
 
 // noEvenness leaves evenness without anything to do.
 func (f *fleet) noEvenness() { f.policy.Tolerance, f.policy.Floor = 1, 0 }
@@ -106,6 +141,9 @@ func (f *fleet) plan(pod string) {
 	v := f.view(pod)
 	s, st := Next(f.states[pod], v, &f.policy)
 	f.hear(&st)
+	if f.hook != nil {
+		f.hook(pod, &st)
+	}
 	f.states[pod], f.verdicts[pod] = s, st.Verdict
 	for _, m := range st.Drains {
 		f.goaway(pod, m)
@@ -117,8 +155,10 @@ func (f *fleet) plan(pod string) {
 
 func (f *fleet) view(pod string) *View {
 	v := &View{
-		Now: f.now, Self: pod, Members: slices.Sorted(slices.Values(f.pods)), Conns: f.conns[pod], Counts: f.counts[pod],
-		Gate:     Gate{Needed: true, Open: slices.Equal(f.dns, f.pods), OpenSince: f.dnsFull, Why: "hello.test lists too few pods"},
+		Now: f.now, Self: pod, Members: slices.Sorted(slices.Values(f.members())), Conns: f.conns[pod], Counts: f.counts[pod],
+		Gate:  Gate{Needed: true, Open: slices.Equal(f.dns, f.members()), OpenSince: f.dnsFull, Why: "hello.test lists too few pods"},
+		Share: f.share[pod], Warm: f.warm[pod], Zones: f.zones, Out: f.out[pod], OutPods: len(f.out), Revisions: f.revisions,
+		InFlight: f.inFlight(pod), Departed: f.departed[pod],
 		Starting: f.starting, Unheard: f.unheard, Peers: f.peers(pod), Returns: f.returns[pod], Restarted: f.restarted(pod), Uptime: map[string]time.Duration{},
 	}
 	if f.noGate {
@@ -126,6 +166,9 @@ func (f *fleet) view(pod string) *View {
 	}
 	if f.stale {
 		v.Stale = "the view is too old"
+	}
+	if v.Out != "" && f.now < f.outAt[pod]+outAfter {
+		v.Stale, v.Out = "the source no longer lists this pod", ""
 	}
 	v.Load, v.Serving = float64(len(v.Conns)), len(v.Conns)
 	if f.overloaded[pod] {
@@ -160,14 +203,15 @@ func (f *fleet) report() {
 	for _, pod := range f.pods {
 		s := f.states[pod]
 		f.reports[pod] = Peer{
-			Pod: pod, Load: float64(len(f.conns[pod])), Reaching: s.Reaching(), Overloaded: f.overloaded[pod],
+			Pod: pod, Load: float64(len(f.conns[pod])), Serving: len(f.conns[pod]), Reaching: s.Reaching(), Overloaded: f.overloaded[pod],
+			InFlight: float64(len(f.flight[pod])), Share: share(f.share[pod]) * s.Relief(), Warm: f.warm[pod], Paused: s.Paused(),
 		}
 	}
 }
 
 func (f *fleet) peers(self string) []Peer {
 	var out []Peer
-	for _, pod := range slices.Sorted(slices.Values(f.pods)) {
+	for _, pod := range slices.Sorted(slices.Values(f.members())) {
 		if p, ok := f.reports[pod]; ok && pod != self && !f.blind && !f.silent[pod] {
 			p.Age = f.now - f.reportedAt
 			out = append(out, p)
@@ -210,6 +254,10 @@ func (f *fleet) goaway(pod string, m Drain) {
 		return c.ID == m.ID
 	})
 	f.redial(pod, m.ID)
+	if c := f.singleHomed[m.ID]; c != nil && c.streams {
+		f.flight[pod] = append(f.flight[pod], flying{m.ID, f.now})
+		return
+	}
 	f.land(pod, m.ID)
 }
 

@@ -23,8 +23,8 @@ type membership struct {
 	totalAt  time.Duration    // when that number changed
 	changes  [8]time.Duration // when the members changed, the latest first; 0: not that often yet
 	sizes    [8]int           // how many there were before each
-	added    time.Duration    // when pods last counted anew; 0: never
-	removed  time.Duration    // when pods last ceased to count; 0: never
+	added    time.Duration    // when pods were added last; 0: never
+	removed  time.Duration    // when pods ceased to count last; 0: never
 	stopped  time.Duration    // when a pod that stops in good order last did; 0: never
 	replaced replacement
 }
@@ -45,8 +45,8 @@ type replacement struct {
 	mixed      bool          // the pods ran several revisions
 }
 
-// observe takes note of the members. anew are the pods that have restarted or returned.
-func (m *membership) observe(v *View) (changed bool, anew []string) {
+// observe takes note of the members. arrived are the pods that came, returned or restarted.
+func (m *membership) observe(v *View) (changed bool, arrived []string) {
 	if n := len(v.Members) + v.Starting; n != m.total {
 		m.total, m.totalAt = n, v.Now
 	}
@@ -56,15 +56,15 @@ func (m *membership) observe(v *View) (changed bool, anew []string) {
 	}
 	m.replaced.follow(v)
 	if len(v.Restarted) > 0 || !slices.Equal(m.listed, v.Members) {
-		anew = m.follow(v)
+		arrived = m.follow(v)
 	}
 	if len(m.recent) > 0 {
 		m.judgeReturns(v)
 	}
-	if m.nextEnd == 0 && anew == nil && slices.Equal(m.counted, m.listed) {
+	if m.nextEnd == 0 && arrived == nil && slices.Equal(m.counted, m.listed) {
 		return false, nil
 	}
-	return m.recount(v, anew), anew
+	return m.recount(v, arrived), arrived
 }
 
 func (m *membership) begin(v *View) {
@@ -77,7 +77,7 @@ func (m *membership) begin(v *View) {
 }
 
 // follow updates the tenures, and returns the pods that came.
-func (m *membership) follow(v *View) (anew []string) {
+func (m *membership) follow(v *View) (arrived []string) {
 	for _, pod := range without(m.listed, v.Members) {
 		t := m.pods[pod]
 		t.left = v.Now
@@ -86,17 +86,17 @@ func (m *membership) follow(v *View) (anew []string) {
 			delete(m.pods, pod) // another may come in its place
 		}
 	}
-	anew = without(v.Members, m.listed)
+	arrived = without(v.Members, m.listed)
 	for _, pod := range v.Restarted {
-		if _, stayed := slices.BinarySearch(anew, pod); !stayed && m.pods[pod].left == 0 {
+		if _, stayed := slices.BinarySearch(arrived, pod); !stayed && m.pods[pod].left == 0 {
 			t := m.pods[pod]
 			t.left = v.Now
-			m.pods[pod], anew = t, append(anew, pod)
+			m.pods[pod], arrived = t, append(arrived, pod)
 		}
 	}
-	slices.Sort(anew)
+	slices.Sort(arrived)
 	m.listed = slices.Clone(v.Members)
-	for _, pod := range anew {
+	for _, pod := range arrived {
 		m.join(pod, v)
 	}
 	for pod, t := range m.pods {
@@ -104,7 +104,7 @@ func (m *membership) follow(v *View) (anew []string) {
 			delete(m.pods, pod)
 		}
 	}
-	return anew
+	return arrived
 }
 
 func (m *membership) join(pod string, v *View) {
@@ -167,7 +167,7 @@ func probation(returns int, flipped bool) time.Duration {
 
 // recount finds the pods that count, and reports whether they changed. A pod that restarts
 // without being missed is new, but none has left: its clients dial it again.
-func (m *membership) recount(v *View, anew []string) (changed bool) {
+func (m *membership) recount(v *View, arrived []string) (changed bool) {
 	counted := make([]string, 0, len(m.listed))
 	m.nextEnd = 0
 	for _, pod := range m.listed {
@@ -178,7 +178,7 @@ func (m *membership) recount(v *View, anew []string) (changed bool) {
 		}
 	}
 	came := without(counted, m.counted)
-	came = union(came, both(anew, counted))
+	came = union(came, both(arrived, counted))
 	gone := without(m.counted, counted)
 	if len(both(gone, v.Stopping)) > 0 {
 		m.stopped = v.Now
@@ -256,7 +256,9 @@ func (m *membership) rolling(v *View) bool {
 	})
 }
 
-func (m *membership) changedAt() time.Duration { return m.changes[0] }
+// changedAt is when the members changed last. To a pod that has just started its first view is
+// a change: it does not know what was before.
+func (m *membership) changedAt() time.Duration { return max(m.changes[0], m.begunAt) }
 
 // onProbation is how many listed pods do not count.
 func (m *membership) onProbation() int { return len(m.listed) - len(m.counted) }
@@ -264,7 +266,7 @@ func (m *membership) onProbation() int { return len(m.listed) - len(m.counted) }
 // quietFrom is when the members that were added last have settled. Where it is known that no
 // other pod is starting, there is nothing to wait for, unless the list has just changed.
 func (m *membership) quietFrom(v *View, p *Policy) time.Duration {
-	full := max(m.changedAt(), m.begunAt) + max(p.Settle, time.Millisecond)
+	full := m.changedAt() + max(p.Settle, time.Millisecond)
 	if v.StartingKnown && v.Revisions == 1 && !m.rolling(v) {
 		return min(full, max(m.changedAt()+quickSettle, m.totalAt+p.Settle))
 	}
@@ -283,7 +285,7 @@ func (m *membership) resolvedAt() time.Duration {
 
 // evenFrom is when the membership has been quiet for long enough to move single-homed
 // clients. While pods are added one by one, each move before the last is one too many.
-func (m *membership) evenFrom(v *View, p *Policy) time.Duration {
+func (m *membership) evenFrom(p *Policy) time.Duration {
 	gap, at := time.Duration(0), m.changes[0]
 	for _, before := range m.changes[1:] {
 		if before == 0 || at-before > rolloutGap {

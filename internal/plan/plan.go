@@ -209,6 +209,7 @@ func (s *State) balance(v *View, p *Policy, st *Step) {
 	mates := s.zoneView(v)
 	s.evenness(&mates, p, st)
 	s.nameShortZone(v, p, st)
+	s.nameProbation(st)
 }
 
 // zoneView is the view for evenness: the members that count, without those of other zones if

@@ -66,38 +66,33 @@ func TestKillSwitchStopsAtOnceAndKeepsTheAge(t *testing.T) {
 	}
 }
 
-func TestStaleViewAbandonsTheGrowth(t *testing.T) {
-	var s State
-	p := Policy{Enabled: true, Settle: time.Second, Spread: 10 * time.Second, MaxPerSecond: 100, MaxFractionPerMinute: 1, MaxRounds: 3, CheckAfter: DefaultCheckAfter}
-	v := &View{Self: "a", Members: []string{"a"}}
-	for i := range 100 {
-		v.Conns = append(v.Conns, Conn{ID: uint64(i + 1), Key: "k"})
-	}
-	next := func(d time.Duration) Step {
-		v.Now += d
-		var st Step
-		s, st = Next(s, v, &p)
-		if st.Query != nil {
-			v.Counts = &Counts{Query: st.Query.ID, ByPod: map[string]map[string]int{"b": {}}}
+// A stale view suspends a growth. It counts again afterwards, since a minute without a view
+// says nothing about the clients: those that were drained before are on the new pod by then,
+// and nobody is drained twice.
+func TestStaleViewSuspendsTheGrowth(t *testing.T) {
+	for _, away := range []time.Duration{time.Second, time.Minute, 10 * time.Minute} {
+		f := newFleet(2, 200, 200)
+		f.run(time.Minute)
+		f.scale(4)
+		f.resolveAll()
+		f.run(3 * time.Second)
+		before := f.goaways[reason.Reach]
+		if before == 0 || before == 200 {
+			t.Fatalf("got %d of 200 GOAWAYs before the view is stale, want it in the middle of the round", before)
 		}
-		return st
-	}
-	next(time.Hour)
-	next(2 * time.Second)
-	v.Members = []string{"a", "b"}
-	next(time.Second)
-	next(2 * time.Second)
-	if st := next(time.Second); len(st.Drains) == 0 || st.Verdict != Moving {
-		t.Fatalf("got %+v before the view is stale, want drains", st)
-	}
-	v.Stale = "too old"
-	if st := next(time.Second); len(st.Drains) != 0 || st.Verdict != Stale {
-		t.Fatalf("got %+v on a stale view, want no drains", st)
-	}
-	v.Stale = ""
-	for range 100 {
-		if st := next(time.Second); len(st.Drains) != 0 {
-			t.Fatalf("got %+v from the queue of an abandoned growth, want no drains", st)
+		f.stale = true
+		f.run(away)
+		f.wantVerdicts(t, Stale)
+		if got := f.goaways[reason.Reach]; got != before {
+			t.Errorf("%v away: got %d GOAWAYs on a stale view, want none", away, got-before)
+		}
+		f.stale = false
+		f.run(5 * time.Minute)
+		f.wantOnAll(t)
+		for _, c := range f.channels {
+			if c.goaways != 1 {
+				t.Fatalf("%v away: a channel got %d GOAWAYs, want 1", away, c.goaways)
+			}
 		}
 	}
 }
@@ -135,7 +130,7 @@ func BenchmarkPlan(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				c := s
-				c.even.out, c.even.outSince, c.members.changes[0] = true, 0, 0
+				c.even.out, c.even.outSince, c.members.begunAt = true, 0, 0
 				if _, st := Next(c, &full, p); st.Query == nil {
 					b.Fatal("no connection was chosen: " + st.Why)
 				}

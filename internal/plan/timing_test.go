@@ -14,7 +14,7 @@ func TestEvennessWaitsForTheEndOfARollout(t *testing.T) {
 	f.addSingleHomed(60)
 	f.run(2 * time.Minute)
 	for i := range 6 {
-		f.replaceOldest(t, i)
+		f.replaceOldest(i)
 		f.run(10 * time.Second)
 		if n := f.goaways[reason.Even] + f.goaways[reason.Reach]; n != 0 {
 			t.Fatalf("got %d GOAWAYs in the middle of the rollout, after pod %d, want none", n, i)

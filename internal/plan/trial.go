@@ -127,10 +127,10 @@ func (t *trial) misplaced(l *loads, uneven, drained, returned float64, v *View, 
 
 // begin compares later rounds with the loads of now.
 func (t *trial) begin(l *loads, v *View) {
-	before := append(t.before[:0], l.pods...)
-	slices.SortFunc(before, func(a, b podLoad) int { return strings.Compare(a.pod, b.pod) })
+	t.before = append(t.before[:0], l.pods...)
+	slices.SortFunc(t.before, func(a, b podLoad) int { return strings.Compare(a.pod, b.pod) })
 	*t = trial{
-		began: true, base: v.Returns, uneven: l.excess + l.deficit, square: l.square, before: before, mean: l.mean, load: v.Load,
+		began: true, base: v.Returns, uneven: l.excess + l.deficit, square: l.square, before: t.before, mean: l.mean, load: v.Load,
 		level: t.level, landed: t.landed, looks: t.looks, missed: t.missed,
 	}
 }

@@ -35,7 +35,7 @@ func (s *State) inside(l *loads, v *View, p *Policy, st *Step) {
 		e.trial = trial{before: e.trial.before, landed: e.trial.landed}
 		st.is(Balanced, fmt.Sprintf("all %d pods%s are inside the band: no connection needs to move", len(v.Members), l.heard(v)))
 	case l.total <= 0:
-		st.is(Waiting, inFlight(l, v))
+		st.is(Waiting, inFlight(v))
 	case s.members.rolling(v):
 		st.is(Waiting, "pods are being replaced: connections move once that is over, unless a pod carries twice the mean")
 	case v.Now-e.unevenSince < soonAfter || s.calm(v):
@@ -50,7 +50,11 @@ func (s *State) inside(l *loads, v *View, p *Policy, st *Step) {
 // carries more than the others. No GOAWAY can help: clients stay in their zone.
 func (s *State) nameShortZone(v *View, p *Policy, st *Step) {
 	zone, tied := v.Zones[v.Self]
-	if !tied || st.Verdict != Balanced || s.even.mean == 0 {
+	own := s.even.mean
+	if len(s.mates) == 1 { // evenness has nothing to compare
+		own = v.Load / share(v.Share)
+	}
+	if !tied || st.Verdict != Balanced || own == 0 {
 		return
 	}
 	load, shares := v.Load, share(v.Share)
@@ -58,11 +62,18 @@ func (s *State) nameShortZone(v *View, p *Policy, st *Step) {
 		load, shares = load+v.Peers[i].Load, shares+share(v.Peers[i].Share)
 	}
 	mean := load / shares
-	if s.even.mean <= BandOf(mean, p).Over {
+	if own <= BandOf(mean, p).Over {
 		return
 	}
 	st.is(Unbalanceable, fmt.Sprintf("zone %s has too few pods: each carries %.1f times the mean of all zones, and the clients of a zone reach its own pods only (topology hints). Add pods there",
-		zone, s.even.mean/mean))
+		zone, own/mean))
+}
+
+// nameProbation says that some pods of the Service do not count yet.
+func (s *State) nameProbation(st *Step) {
+	if n := s.members.onProbation(); n > 0 && st.Verdict == Balanced {
+		st.Why += "; " + plural(n, "pod that left and returned counts once it has stayed", "pods that left and returned count once they have stayed")
+	}
 }
 
 // heard continues a number of pods with how many of them reported, if not all did.
@@ -74,7 +85,7 @@ func (l *loads) heard(v *View) string {
 }
 
 // inFlight names the drained connections whose streams go on.
-func inFlight(l *loads, v *View) string {
+func inFlight(v *View) string {
 	if n := v.InFlight.Connections; n > 0 {
 		return fmt.Sprintf("%s waiting for the end of %s, the oldest for %v: no more move until these have landed",
 			plural(n, "drained connection is", "drained connections are"), plural(v.InFlight.Streams, "stream", "streams"), v.InFlight.Oldest.Round(time.Second))
@@ -101,6 +112,9 @@ func describe(l *loads, v *View, p *Policy) string {
 	}
 	if l.self.load > l.own.Over {
 		return fmt.Sprintf("this pod carries more than %.4g times the mean load", 1+p.Tolerance)
+	}
+	if l.underLoaded == 0 {
+		return fmt.Sprintf("%s more than %.4g times the mean load, and this one can spare some of it", plural(l.overLoaded, "pod carries", "pods carry"), 1+p.Tolerance)
 	}
 	return fmt.Sprintf("%s less than %.4g of the mean load", plural(l.underLoaded, "pod carries", "pods carry"), p.Floor)
 }

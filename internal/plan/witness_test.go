@@ -35,3 +35,33 @@ func TestHeldCountsWhatWitnessesHold(t *testing.T) {
 		}
 	}
 }
+
+// The connections of one channel to this pod are drained together (gRFC A105): as long as it
+// keeps one, it does not resolve. Those of many clients behind one address are not.
+func TestConnectionsOfOneChannelAreDrainedTogether(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		here, there int
+		give        float64
+		want        int
+	}{
+		{"one channel of three", 3, 0, 1, 3},
+		{"as many as one channel may have", oneChannel, 0, 1, oneChannel},
+		{"more than one channel has", oneChannel + 1, 0, 1, 1},
+		{"three here, one there", 3, 1, 1, 1},
+	} {
+		s := &State{}
+		s.even.give = tc.give
+		s.even.query = &Query{Keys: map[string][]string{"b": {"k"}}}
+		v := &View{Counts: &Counts{ByPod: map[string]map[string]int{"b": {"k": tc.there}}}}
+		for i := range tc.here {
+			c := Conn{ID: uint64(i + 1), Key: "k", Weight: 1}
+			v.Conns = append(v.Conns, c)
+			s.even.chosen = append(s.even.chosen, choice{c.ID, c.Key, c.Weight})
+		}
+		queue, _ := s.movable(v, &Policy{Whole: true})
+		if len(queue) != tc.want {
+			t.Errorf("%s: got %v drained, want %d", tc.name, queue, tc.want)
+		}
+	}
+}
