@@ -65,8 +65,8 @@ const (
 // resolved just then. If none did, the new pods' counts show it and nothing moves.
 func (s *State) watch(v *View, p *Policy, st *Step) {
 	m := &s.members
-	if changed, anew := m.observe(v); changed || len(anew) > 0 {
-		s.stayed = without(both(s.stayed, m.counted), anew)
+	if changed, fresh := m.observe(v); changed || len(fresh) > 0 {
+		s.stayed = without(both(s.stayed, m.counted), fresh)
 	}
 	if m.nextEnd > 0 {
 		st.wakeAt(m.nextEnd, v.Now)

@@ -23,7 +23,7 @@ type membership struct {
 	totalAt  time.Duration    // when that number changed
 	changes  [8]time.Duration // when the members changed, the latest first; 0: not that often yet
 	sizes    [8]int           // how many there were before each
-	added    time.Duration    // when pods last counted anew; 0: never
+	added    time.Duration    // when pods last counted as new; 0: never
 	removed  time.Duration    // when pods last ceased to count; 0: never
 	stopped  time.Duration    // when a pod that stops in good order last did; 0: never
 	replaced replacement
@@ -45,8 +45,8 @@ type replacement struct {
 	mixed      bool          // the pods ran several revisions
 }
 
-// observe takes note of the members. anew are the pods that have restarted or returned.
-func (m *membership) observe(v *View) (changed bool, anew []string) {
+// observe takes note of the members. fresh are the pods that have restarted or returned.
+func (m *membership) observe(v *View) (changed bool, fresh []string) {
 	if n := len(v.Members) + v.Starting; n != m.total {
 		m.total, m.totalAt = n, v.Now
 	}
@@ -56,15 +56,15 @@ func (m *membership) observe(v *View) (changed bool, anew []string) {
 	}
 	m.replaced.follow(v)
 	if len(v.Restarted) > 0 || !slices.Equal(m.listed, v.Members) {
-		anew = m.follow(v)
+		fresh = m.follow(v)
 	}
 	if len(m.recent) > 0 {
 		m.judgeReturns(v)
 	}
-	if m.nextEnd == 0 && anew == nil && slices.Equal(m.counted, m.listed) {
+	if m.nextEnd == 0 && fresh == nil && slices.Equal(m.counted, m.listed) {
 		return false, nil
 	}
-	return m.recount(v, anew), anew
+	return m.recount(v, fresh), fresh
 }
 
 func (m *membership) begin(v *View) {
@@ -77,7 +77,7 @@ func (m *membership) begin(v *View) {
 }
 
 // follow updates the tenures, and returns the pods that came.
-func (m *membership) follow(v *View) (anew []string) {
+func (m *membership) follow(v *View) (fresh []string) {
 	for _, pod := range without(m.listed, v.Members) {
 		t := m.pods[pod]
 		t.left = v.Now
@@ -86,17 +86,17 @@ func (m *membership) follow(v *View) (anew []string) {
 			delete(m.pods, pod) // another may come in its place
 		}
 	}
-	anew = without(v.Members, m.listed)
+	fresh = without(v.Members, m.listed)
 	for _, pod := range v.Restarted {
-		if _, stayed := slices.BinarySearch(anew, pod); !stayed && m.pods[pod].left == 0 {
+		if _, stayed := slices.BinarySearch(fresh, pod); !stayed && m.pods[pod].left == 0 {
 			t := m.pods[pod]
 			t.left = v.Now
-			m.pods[pod], anew = t, append(anew, pod)
+			m.pods[pod], fresh = t, append(fresh, pod)
 		}
 	}
-	slices.Sort(anew)
+	slices.Sort(fresh)
 	m.listed = slices.Clone(v.Members)
-	for _, pod := range anew {
+	for _, pod := range fresh {
 		m.join(pod, v)
 	}
 	for pod, t := range m.pods {
@@ -104,7 +104,7 @@ func (m *membership) follow(v *View) (anew []string) {
 			delete(m.pods, pod)
 		}
 	}
-	return anew
+	return fresh
 }
 
 func (m *membership) join(pod string, v *View) {
@@ -167,7 +167,7 @@ func probation(returns int, flipped bool) time.Duration {
 
 // recount finds the pods that count, and reports whether they changed. A pod that restarts
 // without being missed is new, but none has left: its clients dial it again.
-func (m *membership) recount(v *View, anew []string) (changed bool) {
+func (m *membership) recount(v *View, fresh []string) (changed bool) {
 	counted := make([]string, 0, len(m.listed))
 	m.nextEnd = 0
 	for _, pod := range m.listed {
@@ -178,7 +178,7 @@ func (m *membership) recount(v *View, anew []string) (changed bool) {
 		}
 	}
 	came := without(counted, m.counted)
-	came = union(came, both(anew, counted))
+	came = union(came, both(fresh, counted))
 	gone := without(m.counted, counted)
 	if len(both(gone, v.Stopping)) > 0 {
 		m.stopped = v.Now
