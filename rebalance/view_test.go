@@ -106,3 +106,29 @@ func TestPacingVisitsNoConnections(t *testing.T) {
 		}
 	})
 }
+
+// The view waits for 30 s until a pod counts as out of the Service. Planning does not wait any
+// longer, and says what it does.
+func TestEvacuationBeginsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b := started(t, src, nil)
+		for i := range 10 {
+			nc := b.reg.Add(&deafConn{}, clientIP(i))
+			begin(nc, h2conn.InUse)
+			defer nc.Close()
+		}
+		keepReporting(t, b, "198.18.0.2", "198.18.0.3")
+		src.set(pods("198.18.0.1", "198.18.0.2", "198.18.0.3"))
+		time.Sleep(time.Minute)
+		src.set(pods("198.18.0.2", "198.18.0.3"))
+		time.Sleep(29 * time.Second)
+		if n := b.Status().Draining; n != 0 {
+			t.Errorf("%d connections drained before it is certain that the pod is out", n)
+		}
+		time.Sleep(3 * time.Second)
+		if s := b.Status(); s.Verdict != OutOfService || s.Draining != 10 {
+			t.Errorf("3 s later: %d draining, %s: %s", s.Draining, s.Verdict, s.Why)
+		}
+	})
+}
