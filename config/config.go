@@ -108,12 +108,12 @@ type Rebalance struct {
 	// Floor is the share of the mean below which a pod is under-loaded. Default 0.7. From
 	// 0, which turns this side off, to 0.95.
 	Floor float64 `json:"floor"`
-	// MaxStreams is the number of streams in flight above which a pod is overloaded. It then
-	// sheds connections to pods that are not, even below the mean. Default 0: never. At
+	// MaxStreams is the number of streams in flight above which a pod is overloaded. Its share
+	// then shrinks: it sheds connections to pods that are not, even below the mean. Default 0: never. At
 	// most 10000000.
 	MaxStreams int `json:"maxStreams"`
-	// Spread is the time over which a pod spreads the GOAWAYs of one round. Default 1s.
-	// From 0, all at once, to 1m.
+	// Spread is the longest time over which a pod spreads the GOAWAYs of one round. In small
+	// rounds each is sent 20 ms after the one before. Default 1s. From 0, all at once, to 1m.
 	Spread time.Duration `json:"spread"`
 	// MaxPerSecond is the largest number of GOAWAYs that a pod sends per second. Default
 	// 100. From 0.1, one in ten seconds, to 100000.
@@ -125,7 +125,8 @@ type Rebalance struct {
 	// again. Default 30s, the time for which resolvers may keep an answer. From 1s to 1h.
 	Cooldown time.Duration `json:"cooldown"`
 	// Settle is the time for which the membership must be unchanged before connections are
-	// moved. Default 2s. From 0, at once, to 5m.
+	// moved. Where it is known that no pod is starting, the list of all pods must be unchanged
+	// for this long, and the last new pod ready for 200 ms. Default 2s. From 0, at once, to 5m.
 	Settle time.Duration `json:"settle"`
 	// Grace is the time that a connection drained for balance may take before it is closed,
 	// with RPCs in flight or not. Default 0: as long as it needs; a condition reports slow

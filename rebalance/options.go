@@ -112,8 +112,9 @@ func WithWeight(f func(ConnStats) float64) Option {
 
 // WithOverload sets a signal of overload. f returns the reason for which this pod is
 // overloaded, such as "memory at 95 %", or an empty string. While the pod is overloaded and
-// others are not, it drains connections with a twentieth of its load every few seconds, down
-// to rebalance.floor of the mean. No connection is ever rejected.
+// others are not, its share shrinks by a thousandth a second, and ten times as fast if it
+// carries more than the others. It drains the connections beyond its share, down to
+// rebalance.floor of the mean. No connection is ever rejected.
 //
 // f is called about once a second and must not block. It should keep its answer for a while
 // (hysteresis). By default, rebalance.maxStreams is the only signal.

@@ -84,7 +84,8 @@ func TestWeightByFunction(t *testing.T) {
 	})
 }
 
-// An overloaded pod drains connections for reason overload until it reaches its floor.
+// While a pod is overloaded, its share shrinks slowly. It drains the connections beyond its
+// share for reason overload, until it reaches its floor.
 func TestOverloadShedsToTheFloor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSingleHomed(t, nil)
@@ -95,7 +96,7 @@ func TestOverloadShedsToTheFloor(t *testing.T) {
 			s.add(10)
 		}
 		s.steer(0)
-		time.Sleep(2 * time.Minute)
+		time.Sleep(12 * time.Minute)
 		first := s.pods[0].bal.Status()
 		if n := first.GoAways["overload"]; first.Connections != 7 || n < 3 {
 			t.Errorf("got %d connections and %d GOAWAYs of reason overload, want 7 and at least 3", first.Connections, n)

@@ -76,7 +76,7 @@ func TestSeriesExistFromTheStart(t *testing.T) {
 	got := gather(t, &fake{})
 	wantValues(t, values(got["evenkeel_goaways_total"]), map[string]float64{
 		"reason=reach": 0, "reason=even": 0, "reason=age": 0, "reason=expiry": 0, "reason=overload": 0,
-		"reason=shutdown": 0, "reason=manual": 0, "reason=server": 0,
+		"reason=evacuation": 0, "reason=shutdown": 0, "reason=manual": 0, "reason=server": 0,
 	})
 	wantValues(t, values(got["evenkeel_connections_closed_total"]), map[string]float64{
 		"how=clean": 0, "how=forced": 0, "how=client": 0, "how=server": 0,

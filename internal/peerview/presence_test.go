@@ -2,8 +2,10 @@ package peerview
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -267,5 +269,32 @@ func TestNewPodsArePolledSoon(t *testing.T) {
 		cancel()
 		<-done
 		b.client.Close()
+	})
+}
+
+// The pods that stop in good order are known by name, from the source or from themselves. One
+// that does not answer is not among them.
+func TestStoppingPodsAreKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := asker(t, nil, manyMembers(4)...)
+		want := func(when string, pods ...string) {
+			t.Helper()
+			if got := b.View().Stopping; !slices.Equal(got, pods) {
+				t.Errorf("%s: %v are stopping, want %v", when, got, pods)
+			}
+		}
+		for _, addr := range []string{"198.18.0.0", "198.18.0.1", "198.18.0.2"} {
+			b.Record(addr, peerz.Report{Pod: addr, Ready: true, UptimeMillis: 1}, nil)
+		}
+		want("all serve")
+		b.Record("198.18.0.1", peerz.Report{Pod: "198.18.0.1", UptimeMillis: 2}, nil)
+		b.Record("198.18.0.2", peerz.Report{}, errors.New("no answer"))
+		want("one reports it", "198.18.0.1")
+		members := manyMembers(4)
+		members[0].Terminating = true
+		seeMembers(b, members...)
+		want("the source knows of another", "198.18.0.0", "198.18.0.1")
+		seeMembers(b, members[2:]...)
+		want("both are gone")
 	})
 }

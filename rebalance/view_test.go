@@ -1,0 +1,134 @@
+package rebalance
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/internal/h2conn"
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/internal/plan"
+)
+
+// A rollout that begins and a pod that stops reach planning.
+func TestRolloutsReachPlanning(t *testing.T) {
+	t.Setenv("POD_REVISION", "one")
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b, halt := halting(t, src)
+		src.set(pods("198.18.0.1", "198.18.0.2"))
+		synctest.Wait()
+		halt()
+		hear := func(addr, revision string, ready bool) {
+			b.peers.Record(addr, peerz.Report{Pod: addr, Ready: ready, UptimeMillis: 1, Place: peerz.Place{Revision: revision}}, nil)
+		}
+		want := func(when string, revisions int, stopping ...string) {
+			t.Helper()
+			if v, _ := b.view(); v.Revisions != revisions || !slices.Equal(v.Stopping, stopping) {
+				t.Errorf("%s: %d revisions, %v stopping, want %d and %v", when, v.Revisions, v.Stopping, revisions, stopping)
+			}
+		}
+		hear("198.18.0.2", "one", true)
+		want("at rest", 1)
+		b.peers.Update(pods("198.18.0.1", "198.18.0.2", "198.18.0.3"))
+		want("a new pod has not reported", 0)
+		hear("198.18.0.3", "two", true)
+		want("it runs another revision", 2)
+		hear("198.18.0.2", "one", false)
+		want("an old pod stops", 2, "198.18.0.2")
+		b.peers.Update(pods("198.18.0.1", "198.18.0.3"))
+		want("it has gone", 2)
+	})
+}
+
+// Planning learns of clients that go by themselves, and of each connection's rate of requests,
+// whatever the weight.
+func TestClientsReachPlanning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := crowded(t, 2, "")
+		departs := trackStreams(t, b, 1)
+		departed := func() uint64 {
+			var v plan.View
+			cfg := config.Default()
+			b.addLoads(&v, &cfg)
+			return v.Departed
+		}
+		if n := departed(); n != 0 {
+			t.Errorf("%d departed clients, want none", n)
+		}
+		departs.OnClose(h2conn.ByClient)
+		if n := departed(); n != 1 {
+			t.Errorf("%d departed clients, want 1", n)
+		}
+		trackStreams(t, b, 4)
+		time.Sleep(time.Second)
+		b.sample()
+		rates := 0.0
+		for _, c := range b.plannedConns(config.WeightConnections) {
+			rates += c.Rate
+		}
+		if rates != 4 {
+			t.Errorf("the connections have %v requests a second, want 4", rates)
+		}
+	})
+}
+
+// While a round only keeps its pace, no step visits the connections: with many of them, each
+// visit costs more than all the GOAWAYs that it sends.
+func TestPacingVisitsNoConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b, halt := halting(t, src)
+		for i := range 50 {
+			nc := b.reg.Add(&deafConn{}, clientIP(i))
+			begin(nc, h2conn.InUse)
+			defer nc.Close()
+		}
+		src.set(pods("198.18.0.1"))
+		time.Sleep(time.Minute)
+		keepReporting(t, b, "198.18.0.2")
+		src.set(pods("198.18.0.1", "198.18.0.2"))
+		for b.Status().Draining < 10 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		halt()
+		if n := b.Status().Draining; n > 20 || !b.loop.state.Pacing([]string{"198.18.0.1", "198.18.0.2"}) {
+			t.Fatalf("%d of 50 connections drained, and the round does not keep its pace", n)
+		}
+		if v, _ := b.view(); len(v.Conns) > 0 {
+			t.Errorf("a step of a round visited %d connections", len(v.Conns))
+		}
+		b.loop.state = plan.State{}
+		if v, _ := b.view(); len(v.Conns) != 50 {
+			t.Errorf("a first step got %d connections, want all 50", len(v.Conns))
+		}
+	})
+}
+
+// The view waits for 30 s until a pod counts as out of the Service. Planning does not wait any
+// longer, and says what it does.
+func TestEvacuationBeginsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b := started(t, src, nil)
+		for i := range 10 {
+			nc := b.reg.Add(&deafConn{}, clientIP(i))
+			begin(nc, h2conn.InUse)
+			defer nc.Close()
+		}
+		keepReporting(t, b, "198.18.0.2", "198.18.0.3")
+		src.set(pods("198.18.0.1", "198.18.0.2", "198.18.0.3"))
+		time.Sleep(time.Minute)
+		src.set(pods("198.18.0.2", "198.18.0.3"))
+		time.Sleep(29 * time.Second)
+		if n := b.Status().Draining; n != 0 {
+			t.Errorf("%d connections drained before it is certain that the pod is out", n)
+		}
+		time.Sleep(3 * time.Second)
+		if s := b.Status(); s.Verdict != OutOfService || s.Draining != 10 {
+			t.Errorf("3 s later: %d draining, %s: %s", s.Draining, s.Verdict, s.Why)
+		}
+	})
+}
