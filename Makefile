@@ -104,9 +104,10 @@ conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, b
 
 .PHONY: nightly
 nightly: export GOWORK = off
-nightly: ## The long form of conformance: all packages of grpc-go, and the newest grpc-go as well
+nightly: ## The long forms: conformance with all packages of grpc-go and the newest grpc-go, and a pod that crashes for minutes
 	cd test/conformance && $(GO) run . -all -drained 5m
 	cd test/conformance && $(GO) run . -newest
+	cd test && $(GO) test -race -count=1 -timeout 15m -run Long ./live -long
 
 .PHONY: e2e
 e2e: ## Tests on a real Kubernetes, built from source; installs packages (Debian 12, root)

@@ -8,12 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/example/fleet"
+	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 const (
@@ -115,7 +117,7 @@ func (p *pods) stop() {
 }
 
 // sums adds up the statuses of all pods.
-func (p *pods) sums(t *testing.T) (goaways, draining int, text string) {
+func (p *pods) sums(t *testing.T, g *grown) (text string) {
 	t.Helper()
 	for _, s := range p.all {
 		st, err := s.Status(t.Context())
@@ -123,11 +125,12 @@ func (p *pods) sums(t *testing.T) (goaways, draining int, text string) {
 			t.Log(err)
 			continue
 		}
-		goaways += int(st.GoAways["reach"] + st.GoAways["even"])
-		draining += st.Draining
+		g.statuses = append(g.statuses, st)
+		g.goaways += int(st.GoAways["reach"] + st.GoAways["even"])
+		g.draining += st.Draining
 		text += fmt.Sprintf("\n%s: %d connections, %d draining, GOAWAYs %v, %s: %s", st.Pod, st.Connections, st.Draining, st.GoAways, st.Verdict, st.Why)
 	}
-	return goaways, draining, text
+	return text
 }
 
 // ratio returns the largest load over the mean, of those pods that exist.
@@ -146,6 +149,7 @@ type grown struct {
 	even              time.Duration // 0: not within the time
 	ratio             float64
 	goaways, draining int
+	statuses          []rebalance.Status
 }
 
 // grow starts two pods with all clients, then two more, and waits until their streams are even.
@@ -165,8 +169,7 @@ func grow(t *testing.T, within time.Duration, network int, args ...string) (grow
 		g.even = time.Since(begun)
 	}
 	g.ratio = ratio(c.perPod(), 4)
-	var text string
-	g.goaways, g.draining, text = p.sums(t)
+	text := p.sums(t, &g)
 	t.Logf("after %v: streams %v, %.2f of the mean, %d GOAWAYs, %d connections draining%s",
 		time.Since(begun).Round(100*time.Millisecond), c.perPod(), g.ratio, g.goaways, g.draining, text)
 	return g, c
@@ -211,5 +214,24 @@ func TestStreamsStayWithoutIt(t *testing.T) {
 	ended, _, failures := c.sum()
 	if g.even != 0 || ended != 0 || len(failures) > 0 {
 		t.Errorf("even after %v, %d streams ended politely, failures %v; want uneven streams that go on", g.even, ended, failures)
+	}
+	t.Run("in flight is not gone", func(t *testing.T) { checkInFlight(t, &g) })
+}
+
+// inFlight is what a pod says of the connections that it has drained.
+var inFlight = regexp.MustCompile(`^(\d+) drained connections? (?:is|are) waiting for the end of (\d+) streams?, the oldest for (\d+)s`)
+
+// checkInFlight fails the test unless the old pods name what is still in flight, and no more was
+// drained than that.
+func checkInFlight(t *testing.T, g *grown) {
+	t.Helper()
+	for _, st := range g.statuses[:2] {
+		m := inFlight.FindStringSubmatch(st.Why)
+		if m == nil || m[1] != fmt.Sprint(st.Draining) || m[2] != m[1] || m[3] == "0" {
+			t.Errorf("%s with %d draining connections says %q, want their number, that of their streams, and the age of the oldest", st.Pod, st.Draining, st.Why)
+		}
+	}
+	if g.goaways > streams || g.goaways != g.draining {
+		t.Errorf("%d GOAWAYs, and %d connections are draining; want at most %d, and none of them twice", g.goaways, g.draining, streams)
 	}
 }
