@@ -25,8 +25,8 @@ const (
 	// drained once, not once for each pod. A pod that never becomes ready delays it by this.
 	startWait = 15 * time.Second
 	// quickSettle is how long the last new pod must have been ready where it is known that no
-	// other is starting.
-	quickSettle = 200 * time.Millisecond
+	// other is starting. A pod is polled for its revision within that time.
+	quickSettle = 100 * time.Millisecond
 	// perGoaway is the time for each GOAWAY of a round, up to rebalance.spread.
 	perGoaway = 20 * time.Millisecond
 	// perChannel is the same where each GOAWAY goes to another channel, and all of them are
