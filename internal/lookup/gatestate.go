@@ -10,6 +10,13 @@ const (
 	// confirmPace is the time to the answers that confirm a full one. They decide when
 	// connections may move, and there are two at most.
 	confirmPace = 100 * time.Millisecond
+	// firstPace is the time between all lookups in the second after a change of the wanted
+	// pods: where nothing caches, DNS learns of a pod within a fraction of that, and clients
+	// wait for these answers. Changes that follow one another within lull have one such second
+	// in all.
+	firstPace = 50 * time.Millisecond
+	firstFor  = time.Second
+	lull      = 2 * time.Second
 	// waitingPace is the time between lookups while the gate is closed. It holds for
 	// promptFor: caches keep old answers for 30 s at most, so DNS is late for another reason
 	// by then.
@@ -29,8 +36,9 @@ const (
 //
 //	state    after a full answer       after any other answer  time to the next lookup
 //	resting  stays                     stays                   none is due
-//	closed   opens at the third        counts from 0 again     100 ms after a full answer, otherwise
-//	         in a row                                          250 ms, and ever longer after 30 s
+//	closed   opens at the third        counts from 0 again     50 ms in the first second; then 100 ms after
+//	         in a row                                          a full answer, otherwise 250 ms, and ever
+//	                                                           longer after 30 s
 //	open     stays                     closes                  2 s, and ever longer after 1 min
 //
 // A full answer has every wanted pod; a lookup that failed is not one. The zero value
@@ -41,12 +49,18 @@ type GateState struct {
 	open         bool
 	openSince    time.Time
 	waitingSince time.Time
+	resetAt      time.Time
+	firstUntil   time.Time // when the second of firstPace is over
 }
 
 // Reset starts over for a new set of pods: the gate is closed and waits from now on. With
 // no pod wanted, it rests.
 func (s *GateState) Reset(wanted int, now time.Time) {
-	*s = GateState{wanted: wanted}
+	firstUntil := s.firstUntil
+	if now.Sub(s.resetAt) >= lull {
+		firstUntil = now.Add(firstFor)
+	}
+	*s = GateState{wanted: wanted, resetAt: now, firstUntil: firstUntil}
 	if wanted > 0 {
 		s.waitingSince = now
 	}
@@ -98,6 +112,8 @@ func (s *GateState) Pace(now time.Time) time.Duration {
 		return 0
 	case s.open:
 		return max(openPace, step(now.Sub(s.openSince)))
+	case now.Before(s.firstUntil):
+		return firstPace
 	case s.fullInARow > 0:
 		return confirmPace
 	}

@@ -21,7 +21,8 @@ func TestGateState(t *testing.T) {
 		changes       int
 	}{
 		{"nothing wanted", 0, "FFFF", 0, never, never, 0, 0},
-		{"just reset", 2, "", 0, never, 0, 250 * time.Millisecond, 0},
+		{"just reset", 2, "", 0, never, 0, 50 * time.Millisecond, 0},
+		{"a second later", 2, ".", 0, never, 0, 250 * time.Millisecond, 0},
 		{"one full answer", 2, "F", 1, never, 0, 100 * time.Millisecond, 0},
 		{"two full answers", 2, "FF", 2, never, 0, 100 * time.Millisecond, 0},
 		{"three full answers", 2, "FFF", 3, 3, never, 2 * time.Second, 1},
@@ -84,5 +85,23 @@ func TestResetClosesAnOpenGate(t *testing.T) {
 		if s.Open() || s.FullInARow() != 0 || !s.OpenSince().IsZero() || s.WaitingSince().IsZero() != (wanted == 0) {
 			t.Errorf("after Reset(%d): %+v", wanted, s)
 		}
+	}
+}
+
+// A new pod is looked for at once, but a set that changes all the time has one quick second.
+func TestFirstSecondAfterAChange(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var s GateState
+	for i, want := range []time.Duration{firstPace, waitingPace, waitingPace, waitingPace} {
+		s.Reset(1+i, now)
+		if got := s.Pace(now); got != want {
+			t.Errorf("change %d: the pace is %v, want %v", i, got, want)
+		}
+		now = now.Add(1500 * time.Millisecond)
+	}
+	now = now.Add(time.Second)
+	s.Reset(9, now)
+	if got := s.Pace(now); got != firstPace {
+		t.Errorf("after 2.5 s without a change, the pace is %v, want 50 ms", got)
 	}
 }

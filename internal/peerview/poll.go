@@ -23,20 +23,26 @@ func (b *Book) pollUntil(ctx context.Context) {
 	tick := time.NewTicker(PollEvery)
 	defer tick.Stop()
 	for {
+		begun := time.Now()
 		b.poll(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.news:
 			// So that new pods are known soon, and that others learn that this one is starting.
-			sleep(ctx, leastPause)
+			sleep(ctx, max(gather, leastPause-time.Since(begun)))
 		case <-tick.C:
 		}
 	}
 }
 
-// leastPause bounds the polls when the membership changes again and again.
-const leastPause = 100 * time.Millisecond
+const (
+	// gather is how long a poll of new pods waits for others that are listed at the same time.
+	// Planning needs the answers within 100 ms.
+	gather = 50 * time.Millisecond
+	// leastPause bounds the polls when the membership changes again and again.
+	leastPause = 100 * time.Millisecond
+)
 
 func sleep(ctx context.Context, d time.Duration) {
 	select {

@@ -254,9 +254,9 @@ func TestNewPodsArePolledSoon(t *testing.T) {
 		before := polls.Load()
 		seeMembers(b, manyMembers(2)...)
 		changed.Store(0)
-		time.Sleep(150 * time.Millisecond)
+		time.Sleep(75 * time.Millisecond)
 		if polls.Load() != before+2 || changed.Load() != 1 {
-			t.Errorf("%d polls within 150 ms, and %d signals, want one of each pod and 1", polls.Load()-before, changed.Load())
+			t.Errorf("%d polls within 75 ms, and %d signals, want one of each pod and 1", polls.Load()-before, changed.Load())
 		}
 		before = polls.Load()
 		for i := range 10_000 {

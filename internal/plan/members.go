@@ -264,11 +264,12 @@ func (m *membership) changedAt() time.Duration { return max(m.changes[0], m.begu
 func (m *membership) onProbation() int { return len(m.listed) - len(m.counted) }
 
 // quietFrom is when the members that were added last have settled. Where it is known that no
-// other pod is starting, there is nothing to wait for, unless the list has just changed.
+// other pod is starting, there is nothing to wait for, unless the list has just changed: the
+// pods of one scale-up are listed within a fraction of a second of one another.
 func (m *membership) quietFrom(v *View, p *Policy) time.Duration {
 	full := m.changedAt() + max(p.Settle, time.Millisecond)
 	if v.StartingKnown && v.Revisions == 1 && !m.rolling(v) {
-		return min(full, max(m.changedAt()+quickSettle, m.totalAt+p.Settle))
+		return min(full, max(m.changedAt()+quickSettle, m.totalAt+p.Settle/4))
 	}
 	return full
 }

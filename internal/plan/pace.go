@@ -58,6 +58,15 @@ func roundLength(n, pods int, p *Policy) time.Duration {
 	return max(min(p.Spread, time.Duration(n)*perGoaway), byRate)
 }
 
+// reachLength is the same for a round of reach. What all pods together may send within a second
+// needs no second: a channel is drained by one pod, so close GOAWAYs go to different channels.
+func reachLength(n, pods int, p *Policy) time.Duration {
+	if p.MaxPerSecond > 0 && float64(n*pods) > p.MaxPerSecond {
+		return roundLength(n, pods, p)
+	}
+	return min(p.Spread, time.Duration(n)*perChannel)
+}
+
 func (c *pacer) length(n int) time.Duration { return c.gap * time.Duration(n) }
 
 // take returns how many of n GOAWAYs may be sent now.

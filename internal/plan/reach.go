@@ -204,7 +204,7 @@ func (s *State) startMoves(queue []uint64, v *View, p *Policy, st *Step) {
 	}
 	g.phase, g.began = moving, v.Now
 	if len(queue) > 0 {
-		s.pace.start(v.Now, len(queue), roundLength(len(queue), len(g.owners.pods), p))
+		s.pace.start(v.Now, len(queue), reachLength(len(queue), len(g.owners.pods), p))
 		st.note("move", len(queue), "%s, round %d: this pod drains %s within %v, one per channel",
 			g.describe(), g.round, plural(len(queue), "connection", "connections"), s.pace.length(len(queue)).Round(time.Millisecond))
 	}

@@ -25,10 +25,13 @@ const (
 	// drained once, not once for each pod. A pod that never becomes ready delays it by this.
 	startWait = 15 * time.Second
 	// quickSettle is how long the last new pod must have been ready where it is known that no
-	// other is starting.
-	quickSettle = 200 * time.Millisecond
+	// other is starting. A pod is polled for its revision within that time.
+	quickSettle = 100 * time.Millisecond
 	// perGoaway is the time for each GOAWAY of a round, up to rebalance.spread.
 	perGoaway = 20 * time.Millisecond
+	// perChannel is the same where each GOAWAY goes to another channel, and all of them are
+	// within what is allowed in a second.
+	perChannel = 5 * time.Millisecond
 	// stopping is how long a removed pod takes to drain its clients (shutdown.timeout).
 	stopping = 20 * time.Second
 	// proxyWait is how long after a change kube-proxy may still send new connections to the

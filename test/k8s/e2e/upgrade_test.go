@@ -121,12 +121,7 @@ func TestFlappingReplicas(t *testing.T) {
 	r := install(t, c, 2)
 	load := r.load(t)
 	const flaps, channels = 3, 5
-	most := map[string]int{}
-	count := func(ctx context.Context) {
-		for _, s := range r.status(ctx, t) {
-			most[s.Pod] = max(most[s.Pod], s.Sent("reach", "even"))
-		}
-	}
+	most := moves{}
 	for range flaps {
 		for _, n := range []int{5, 2} {
 			c.Kubectl(t, "-n", r.ns, "scale", "deploy/hello", fmt.Sprintf("--replicas=%d", n))
@@ -134,7 +129,7 @@ func TestFlappingReplicas(t *testing.T) {
 			// The pods have enough time to react, but not enough to become even.
 			ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 			for ctx.Err() == nil {
-				count(ctx)
+				most.read(ctx, t, r)
 				select {
 				case <-ctx.Done():
 				case <-time.After(time.Second):
@@ -143,13 +138,64 @@ func TestFlappingReplicas(t *testing.T) {
 			cancel()
 		}
 	}
-	total := 0
-	for _, n := range most {
-		total += n
-	}
+	total := most.sum()
 	t.Logf("pods sent %d GOAWAYs to rebalance %d channels in %d scale-ups", total, channels, flaps)
 	if total > flaps*channels*13/10 {
 		t.Errorf("got %d GOAWAYs, want at most %d: %v", total, flaps*channels*13/10, most)
 	}
 	noFailures(t, load)
 }
+
+// moves are the GOAWAYs of rebalancing that each pod has sent, by its last status.
+type moves map[string]int
+
+func (m moves) read(ctx context.Context, t *testing.T, r *release) {
+	t.Helper()
+	for _, s := range r.status(ctx, t) {
+		m[s.Pod] = max(m[s.Pod], s.Sent("reach", "even"))
+	}
+}
+
+func (m moves) sum() (n int) {
+	for _, of := range m {
+		n += of
+	}
+	return n
+}
+
+// A rolling update must cost a channel at most one GOAWAY of rebalancing. The clients here find
+// the new pods when the old ones stop.
+func TestRollingUpdateMovesFew(t *testing.T) {
+	t.Parallel()
+	c := cluster.Shared(t, cluster.Options{})
+	const replicas, channels = 4, 5
+	r := install(t, c, replicas)
+	load := r.load(t)
+	time.Sleep(30 * time.Second) // so that the resolvers may ask; under test
+	sent := moves{}
+	r.helm(t, "upgrade", "podAnnotations.rolled=again", "strategy.rollingUpdate.maxSurge=1", "strategy.rollingUpdate.maxUnavailable=0")
+	c.Eventually(t, "the rolling update is over", 2*time.Minute, func(ctx context.Context) (bool, error) {
+		sent.read(ctx, t, r)
+		out, err := c.TryKubectl(ctx, "-n", r.ns, "rollout", "status", "deploy/hello", "--watch=false")
+		return strings.Contains(out, "successfully rolled out"), err
+	})
+	over := time.Now()
+	c.Eventually(t, "all pods are balanced long after", 3*time.Minute, func(ctx context.Context) (bool, error) {
+		sent.read(ctx, t, r)
+		for _, s := range r.status(ctx, t) {
+			if s.Verdict != "balanced" {
+				return false, fmt.Errorf("%s reports: %s", s.Pod, s.Text())
+			}
+		}
+		return time.Since(over) > rolledAfter, nil
+	})
+	t.Logf("%d GOAWAYs of rebalancing for %d channels, max/mean is %.2f", sent.sum(), channels, cluster.Uneven(load.Reports(t), 5, replicas))
+	if sent.sum() > channels {
+		t.Errorf("pods sent %v GOAWAYs to rebalance, want at most one for each of %d channels", sent, channels)
+	}
+	noFailures(t, load)
+}
+
+// rolledAfter is when a rolling update is over for the pods: the last old one has stopped and its
+// clients have resolved again.
+const rolledAfter = 65 * time.Second

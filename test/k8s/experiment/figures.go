@@ -12,7 +12,7 @@ import (
 // Constants of the measurement.
 const (
 	// Interval is the time from one report of a client to the next.
-	Interval = 250 * time.Millisecond
+	Interval = 100 * time.Millisecond
 	// EvenLimit defines an even load: over a second, the busiest pod has at most this many
 	// times the mean of the calls.
 	EvenLimit = 1.1

@@ -100,7 +100,7 @@ func measured(t *testing.T, r *recording) map[string]Figures {
 func TestGrowth(t *testing.T) {
 	f := measured(t, growing())
 	rest, grow := f[PhaseRest], f[PhaseGrow]
-	if rest.Growth != nil || rest.GoAways != 1 || rest.Calls != 80*10 || rest.Window != 20*time.Second {
+	if rest.Growth != nil || rest.GoAways != 1 || rest.Calls != 2*5*int(20*time.Second/Interval) || rest.Window != 20*time.Second {
 		t.Errorf("rest: %+v", rest)
 	}
 	want := Growth{

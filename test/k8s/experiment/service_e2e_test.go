@@ -45,6 +45,11 @@ type service struct {
 	channels      int // per client pod
 	rate          float64
 	byDNS         bool
+	// gap is the time from one pod's readiness to the next. At 0 the pods have no gates, and
+	// become ready as they come.
+	gap time.Duration
+	// opened is how many gates have been opened.
+	opened int
 }
 
 // headless returns the target of round_robin clients.
@@ -57,12 +62,21 @@ func clusterIP(ns string) string {
 	return fmt.Sprintf("dns:///%s.%s.svc.cluster.local:%d", release, ns, grpcPort)
 }
 
+// watched returns the target of kuberesolver's clients.
+func watched(ns string) string {
+	return fmt.Sprintf("kubernetes:///%s-headless.%s:%d", release, ns, grpcPort)
+}
+
 // install installs the release with its initial number of replicas.
 func (s *service) install(t *testing.T, replicas int) {
 	t.Helper()
+	first := replicas
+	if s.gap > 0 {
+		first = 0
+	}
 	args := []string{
 		"install", release, cluster.Chart(), "-n", s.ns,
-		"--set", fmt.Sprintf("replicaCount=%d", replicas),
+		"--set", fmt.Sprintf("replicaCount=%d", first),
 		"--set", "image.repository=" + cluster.ServerRepository, "--set", "image.tag=" + cluster.ImageTag,
 		"--set", "image.pullPolicy=Never",
 		// The requests are small, because many pods share a small machine.
@@ -78,6 +92,9 @@ func (s *service) install(t *testing.T, replicas int) {
 		args = append(args, "--set", one)
 	}
 	s.c.Helm(t, args...)
+	if s.gap > 0 {
+		s.addGate(t, replicas)
+	}
 }
 
 const clients = `
@@ -115,7 +132,7 @@ spec:
         - name: client
           image: "@IMAGE@"
           imagePullPolicy: Never
-          args: [-target, "@TARGET@", -lb, "@LB@", -channels, "@CHANNELS@", -rate, "@RATE@", -json, -every, 250ms, -duration, "0"]
+          args: [-target, "@TARGET@", -lb, "@LB@", -channels, "@CHANNELS@", -rate, "@RATE@", -json, -every, 100ms, -duration, "0"]
 `
 
 // startClients starts the clients. They make calls until their namespace is deleted.

@@ -94,12 +94,26 @@ func (t *table) growth(phase string) {
 			return evenText(f.Growth.AfterDNS)
 		}))
 		t.row(head+": GOAWAYs per channel", t.of(phase, func(r *Result, f *Figures) string {
-			return fmt.Sprintf("%.2f", float64(f.GoAways)/float64(r.Channels))
+			return fmt.Sprintf("%.2f", r.perChannel(f))
 		}))
 		t.row(head+": connections made", t.of(phase, func(_ *Result, f *Figures) string { return strconv.Itoa(f.Opened) }))
 		t.row(head+": failed RPCs", t.of(phase, func(_ *Result, f *Figures) string { return failedText(f) }))
 	})
 }
+
+// StaggerTable returns a Markdown table with one row per result, of the phase of growth.
+func StaggerTable(results []Result) string {
+	var out strings.Builder
+	out.WriteString("| 2 to 5 | even, from the last ready endpoint | GOAWAYs per channel | failed RPCs |\n|---|---|---|---|\n")
+	for i := range results {
+		r := &results[i]
+		f := r.Figures[PhaseGrow]
+		fmt.Fprintf(&out, "| %s | %s | %.2f | %s |\n", r.Title, evenText(f.Growth.Even), r.perChannel(&f), failedText(&f))
+	}
+	return out.String()
+}
+
+func (r *Result) perChannel(f *Figures) float64 { return float64(f.GoAways) / float64(r.Channels) }
 
 func evenText(d time.Duration) string {
 	if d < 0 {

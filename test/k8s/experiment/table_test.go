@@ -27,6 +27,14 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestStaggerTable(t *testing.T) {
+	got := StaggerTable([]Result{{Title: "evenkeel, 3s apart", Channels: 6, ByDNS: true, Figures: measured(t, growing())}})
+	want := "| evenkeel, 3s apart | 3.5 s | 1.00 | 0 of "
+	if !strings.Contains(got, want) {
+		t.Errorf("the table lacks %q:\n%s", want, got)
+	}
+}
+
 func TestSingleHomedTable(t *testing.T) {
 	s, err := MeasureSingleHomed(growing().log.Records(), "f", 20)
 	if err != nil {
