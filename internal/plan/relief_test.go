@@ -41,6 +41,29 @@ func TestRelief(t *testing.T) {
 	}
 }
 
+// Pods that are all near their limits do not pass load around: none gives up its share slowly
+// within 10 minutes after another was overloaded, too.
+func TestNoSlowReliefWhereOthersAreTight(t *testing.T) {
+	var r relief
+	v := &View{Now: time.Hour, Load: 100, Overloaded: "busy", Peers: []Peer{{Pod: "b", Overloaded: true}}}
+	r.observe(v, 100)
+	v.Peers = nil
+	for v.Now < time.Hour+tightFor {
+		v.Now += time.Second
+		r.observe(v, 100)
+	}
+	if r.part() != 1 {
+		t.Errorf("got %v of its share within %v after another pod was overloaded, want all", r.part(), tightFor)
+	}
+	for range 60 {
+		v.Now += time.Second
+		r.observe(v, 100)
+	}
+	if r.part() >= 1 {
+		t.Error("got all of its share later, want less")
+	}
+}
+
 // A loop that was held up gives up no more at once than in a second.
 func TestReliefAfterAPause(t *testing.T) {
 	var r relief

@@ -31,11 +31,12 @@ func TestTranscripts(t *testing.T) {
 		"zone":             {"Zone a has 1 pod, zone b has 3; 20 clients in each, with a single connection that stays in its zone.", sceneZone},
 		"affinity":         {"2 pods become 4; 40 clients that always come back to the same pod. Pods 1 and 3 are shown.", sceneAffinity},
 		"fixed-order":      {"4 pods become 5; 80 clients that always take the first address. Pods 1, 2 and 5 are shown.", sceneFixedOrder},
-		"clients-that-end": {"4 pods with 25 single connections each, of which each lives for about 5 minutes; 3 hours.", sceneChurn},
+		"clients-that-end": {"4 pods with 25 single connections each, of which each lives for about 5 minutes; 90 minutes.", sceneChurn},
 		"gate-closed":      {"2 pods become 3, but DNS never lists the third; 10 clients with round_robin.", sceneGate},
 		"other-pod-silent": {"4 pods, two of which do not report; 20 more single connections arrive at pod 1.", sceneSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			tc.play().check(t, tc.title)
 		})
 	}
@@ -258,7 +259,7 @@ func sceneAffinity() *scene {
 	s := sceneOf(f, time.Minute)
 	s.only = []string{"1", "3"}
 	s.grow(4)
-	s.play(4 * time.Hour)
+	s.play(time.Hour)
 	s.result()
 	return s
 }
@@ -284,7 +285,7 @@ func sceneChurn() *scene {
 	f.run(time.Minute)
 	s := newScene(f)
 	s.only = []string{"1"}
-	for range 3 * 3600 {
+	for range 90 * 60 {
 		if f.rand.IntN(3) == 0 {
 			f.replaceAny()
 		}
