@@ -82,7 +82,7 @@ func TestLooksAreSmall(t *testing.T) {
 	l := loadsOf(100, 100, 0)
 	l.total = 100
 	tr := &trial{}
-	for _, want := range []float64{4, 8, 16} {
+	for _, want := range []float64{lookLeast, 2 * lookLeast, 4 * lookLeast} {
 		if got := tr.bound(50, l, 3, false) * l.total / 50; got < want-1e-9 || got > want+1e-9 {
 			t.Errorf("got a look of %v connections of all pods, want %v", got, want)
 		}
