@@ -188,7 +188,7 @@ func (s *State) holdBack(l *loads, v *View, p *Policy, st *Step) bool {
 	case l.paused:
 		st.unlessMoving(Unbalanceable, "another pod has seen that drained connections do not land where they should: this pod waits until that pod has tried again")
 		return true
-	case l.total <= 0:
+	case l.total <= 0 || l.total < 1 && l.flight > 0 && p.Whole:
 		st.unlessMoving(Waiting, inFlight(v))
 		return true
 	case s.calm(v) && e.allowance.spent(p):

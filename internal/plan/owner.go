@@ -151,7 +151,7 @@ func established(pods []string, uptime map[string]time.Duration) []string {
 	}
 	var out []string
 	for _, pod := range pods {
-		if up, known := uptime[pod]; !known || up >= min(longServing, oldest*9/10) {
+		if up, known := uptime[pod]; !known || up >= min(establishedAt, oldest*9/10) {
 			out = append(out, pod)
 		}
 	}

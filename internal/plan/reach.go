@@ -156,7 +156,7 @@ func (g *growth) eligible(v *View) []string {
 	pods := established(g.old, v.Uptime)
 	known := slices.DeleteFunc(slices.Clone(pods), func(pod string) bool {
 		_, isNew := slices.BinarySearch(g.new, pod)
-		return isNew && v.Uptime[pod] < longServing
+		return isNew && v.Uptime[pod] < establishedAt
 	})
 	if len(known) > 0 {
 		return known

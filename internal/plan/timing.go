@@ -20,6 +20,10 @@ const (
 	// longServing is the age at which a pod is certainly established: every round of the
 	// growth that brought it is over.
 	longServing = 4 * DefaultCheckAfter
+	// establishedAt is the age at which any pod may own keys: a growth may wait for the end of
+	// a rollout before its rounds begin. To be strict costs nothing, since the oldest pods hold
+	// the connections of all clients.
+	establishedAt = longestPatience + longServing
 
 	// startWait is how long a growth waits for pods that are not ready yet. Clients are then
 	// drained once, not once for each pod. A pod that never becomes ready delays it by this.
