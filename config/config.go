@@ -113,7 +113,8 @@ type Rebalance struct {
 	// most 10000000.
 	MaxStreams int `json:"maxStreams"`
 	// Spread is the longest time over which a pod spreads the GOAWAYs of one round. In small
-	// rounds each is sent 20 ms after the one before. Default 1s. From 0, all at once, to 1m.
+	// rounds each is sent 5 or 20 ms after the one before. Default 1s. From 0, all at once, to
+	// 1m.
 	Spread time.Duration `json:"spread"`
 	// MaxPerSecond is the largest number of GOAWAYs that a pod sends per second. Default
 	// 100. From 0.1, one in ten seconds, to 100000.
@@ -126,7 +127,8 @@ type Rebalance struct {
 	Cooldown time.Duration `json:"cooldown"`
 	// Settle is the time for which the membership must be unchanged before connections are
 	// moved. Where it is known that no pod is starting, the list of all pods must be unchanged
-	// for this long, and the last new pod ready for 200 ms. Default 2s. From 0, at once, to 5m.
+	// for a quarter of it, and the last new pod ready for 100 ms. Default 2s. From 0, at once,
+	// to 5m.
 	Settle time.Duration `json:"settle"`
 	// Grace is the time that a connection drained for balance may take before it is closed,
 	// with RPCs in flight or not. Default 0: as long as it needs; a condition reports slow

@@ -21,11 +21,11 @@ func TestPace(t *testing.T) {
 	gateTest(t, func(t *testing.T, dns *fakeDNS, g *Gate) {
 		g.Want(pods("10.0.0.1"))
 		pass(900 * time.Millisecond)
-		within(t, dns.gaps(), 50*time.Millisecond)
+		within(t, dns.gaps(), 50*time.Millisecond, 50*time.Millisecond)
 		pass(300 * time.Millisecond)
 		n := len(dns.gaps())
 		pass(27800 * time.Millisecond)
-		within(t, dns.gaps()[n:], 250*time.Millisecond)
+		within(t, dns.gaps()[n:], 250*time.Millisecond, 250*time.Millisecond)
 		pass(2 * time.Second)
 		n = len(dns.gaps())
 		pass(2 * time.Second)
