@@ -194,7 +194,7 @@ func TestQuickSettle(t *testing.T) {
 		{"not known", false, 1, 10 * time.Second, 2 * time.Second},
 		{"several revisions", true, 2, 10 * time.Second, 2 * time.Second},
 		{"revisions not known", true, 0, 10 * time.Second, 2 * time.Second},
-		{"the list has just grown", true, 1, time.Second, time.Second},
+		{"the list has just grown", true, 1, 200 * time.Millisecond, 300 * time.Millisecond},
 	} {
 		l := newList("a", "b")
 		l.v.StartingKnown, l.v.Revisions = tc.known, tc.revisions
