@@ -16,7 +16,7 @@ const (
 	// in all.
 	firstPace = 50 * time.Millisecond
 	firstFor  = time.Second
-	lull      = 2 * time.Second
+	lull      = time.Second
 	// waitingPace is the time between lookups while the gate is closed. It holds for
 	// promptFor: caches keep old answers for 30 s at most, so DNS is late for another reason
 	// by then.

@@ -92,16 +92,16 @@ func TestResetClosesAnOpenGate(t *testing.T) {
 func TestFirstSecondAfterAChange(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var s GateState
-	for i, want := range []time.Duration{firstPace, waitingPace, waitingPace, waitingPace} {
+	for i, want := range []time.Duration{firstPace, firstPace, waitingPace, waitingPace} {
 		s.Reset(1+i, now)
 		if got := s.Pace(now); got != want {
 			t.Errorf("change %d: the pace is %v, want %v", i, got, want)
 		}
-		now = now.Add(1500 * time.Millisecond)
+		now = now.Add(900 * time.Millisecond)
 	}
-	now = now.Add(time.Second)
+	now = now.Add(200 * time.Millisecond)
 	s.Reset(9, now)
 	if got := s.Pace(now); got != firstPace {
-		t.Errorf("after 2.5 s without a change, the pace is %v, want 50 ms", got)
+		t.Errorf("after 1.1 s without a change, the pace is %v, want 50 ms", got)
 	}
 }

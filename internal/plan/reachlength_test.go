@@ -12,11 +12,11 @@ func TestReachLength(t *testing.T) {
 		rate    float64
 		want    time.Duration
 	}{
-		{30, 1, 100, 150 * time.Millisecond},
-		{50, 2, 100, 250 * time.Millisecond},
+		{30, 1, 100, 90 * time.Millisecond},
+		{50, 2, 100, 150 * time.Millisecond},
 		{51, 2, 100, 1133 * time.Millisecond},
 		{300, 1, 100, 3 * time.Second},
-		{300, 1, 0, time.Second}, // the spread
+		{400, 1, 0, time.Second}, // the spread
 	} {
 		p := &Policy{Spread: time.Second, MaxPerSecond: tc.rate}
 		if got := reachLength(tc.n, tc.pods, p).Round(time.Millisecond); got != tc.want {

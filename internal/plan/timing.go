@@ -35,7 +35,7 @@ const (
 	perGoaway = 20 * time.Millisecond
 	// perChannel is the same where each GOAWAY goes to another channel, and all of them are
 	// within what is allowed in a second.
-	perChannel = 5 * time.Millisecond
+	perChannel = 3 * time.Millisecond
 	// stopping is how long a removed pod takes to drain its clients (shutdown.timeout).
 	stopping = 20 * time.Second
 	// proxyWait is how long after a change kube-proxy may still send new connections to the
