@@ -124,21 +124,12 @@ const sampleOfKey = 4
 // the same address.
 func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy) []uint64 {
 	key, channels := conns[0].Key, len(conns)
-	n, known := g.inquiry.witnessed(key)
-	if proxies := g.changedAt + proxyWait; known && n != channels && v.Now < proxies && g.mayWait() {
-		// Some of these clients are single-homed. What is drained before the proxies know the
-		// new pods comes back, and then looks multi-homed.
-		g.restUntil = max(g.restUntil, proxies)
-		return queue
-	}
 	// A young witness, as in a rollout, may not have been reached itself.
-	if known && g.witnesses == g.owners {
+	if n, known := g.inquiry.witnessed(key); known && g.witnesses == g.owners {
 		channels = min(channels, n)
-	}
-	if known && n != len(conns) && channels > sampleOfKey && g.round == 1 && !g.sampledBefore && g.mayWait() {
-		// Some of these clients are single-homed. The first few show whether all are.
-		channels, g.sampled = sampleOfKey, true
-		g.restUntil = max(g.restUntil, v.Now+comesBack)
+		if n != len(conns) && g.mixed(&channels, v) {
+			return queue
+		}
 	}
 	missing := channels - g.inquiry.reached(key, g.new)
 	if g.round == 1 && 2*missing >= channels {
@@ -147,6 +138,7 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 		// next round. So all are drained; it is still one GOAWAY per channel.
 		missing = channels
 	}
+	missing -= g.drainedBefore(conns)
 	for _, c := range conns {
 		switch {
 		case missing <= 0 || g.round == 1 && c.Opened > g.opened:
@@ -160,4 +152,32 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 		}
 	}
 	return queue
+}
+
+// mixed bounds the channels of a key if some of its clients are single-homed. What is drained
+// before the proxies know the new pods comes back, and then looks multi-homed: so it waits.
+// Then the first few show whether all are single-homed.
+func (g *growth) mixed(channels *int, v *View) (wait bool) {
+	proxies := g.changedAt + proxyWait
+	switch {
+	case g.round > 1 || !g.mayWait():
+	case v.Now < proxies:
+		g.restUntil = max(g.restUntil, proxies)
+		return true
+	case *channels > sampleOfKey && !g.sampledBefore:
+		*channels, g.sampled = sampleOfKey, true
+		g.restUntil = max(g.restUntil, v.Now+comesBack)
+	}
+	return false
+}
+
+// drainedBefore is how many of a key's connections an earlier pass of the first round has
+// drained, and are back.
+func (g *growth) drainedBefore(conns []*Conn) (n int) {
+	for _, c := range conns {
+		if g.pass > 0 && g.round == 1 && c.Returned && c.Opened > g.opened {
+			n++
+		}
+	}
+	return n
 }

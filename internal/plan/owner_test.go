@@ -8,7 +8,7 @@ import (
 )
 
 func TestEstablished(t *testing.T) {
-	up := map[string]time.Duration{"a": time.Hour, "b": longServing, "c": longServing - 1, "young": 40 * time.Second, "as young": 39 * time.Second, "baby": time.Second}
+	up := map[string]time.Duration{"a": time.Hour, "b": establishedAt, "c": establishedAt - 1, "young": 40 * time.Second, "as young": 39 * time.Second, "baby": time.Second}
 	for _, tc := range []struct{ pods, want []string }{
 		{[]string{"a", "b", "c"}, []string{"a", "b"}},
 		{[]string{"as young", "baby", "young"}, []string{"as young", "young"}},

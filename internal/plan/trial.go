@@ -67,7 +67,7 @@ func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait, progressed bo
 		t.begin(l, v)
 		return false, false, false
 	case drained >= enoughTries && returned >= futileShare*drained && returned > byChance(drained, 1/float64(len(v.Members))) &&
-		(!p.Whole || v.Load > t.load-drained/2): // of clients behind one address, others may have come
+		(!p.Whole || v.Load >= t.load-1-(1-futileShare)*drained): // of clients behind one address, others may have come
 		t.pause(v, fmt.Sprintf("%.0f of %.0f drained connections came back to this pod", returned, drained),
 			"the Service has sessionAffinity, or their clients know no other pod")
 		return true, false, false
