@@ -66,7 +66,7 @@ func (t *trial) futile(l *loads, v *View, p *Policy) (pause, wait, progressed bo
 	case !t.began || t.rounds == 0 && t.looks == 0:
 		t.begin(l, v)
 		return false, false, false
-	case drained >= enoughTries && returned >= futileShare*drained && returned > byChance(drained, 1/float64(len(v.Members))) &&
+	case drained >= enoughTries && returned >= futileShare*drained && returned <= drained && returned > byChance(drained, 1/float64(len(v.Members))) &&
 		(!p.Whole || v.Load >= t.load-1-(1-futileShare)*drained): // of clients behind one address, others may have come
 		t.pause(v, fmt.Sprintf("%.0f of %.0f drained connections came back to this pod", returned, drained),
 			"the Service has sessionAffinity, or their clients know no other pod")
