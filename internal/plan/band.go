@@ -200,7 +200,7 @@ func (l *loads) compare(members int, p *Policy) {
 		least = max(least, l.mean)
 	}
 	l.level = l.own.Over / l.self.share
-	if l.total = l.give() - l.flight; l.total > 0 {
+	if l.total = l.give(p) - l.flight; l.total > 0 {
 		l.level = min(l.level, waterLevel(l.pods, l.total, least))
 	}
 }
@@ -228,7 +228,7 @@ const leastFill = 0.6
 // underLoaded of the pods where it is missing, in overLoaded of them where there was too
 // much. Aiming at the mean of that would overshoot half of the time, and an overshoot costs
 // as well. So the sum stays below it by as much as chance may add.
-func (l *loads) give() float64 {
+func (l *loads) give(p *Policy) float64 {
 	pods := float64(len(l.pods))
 	back := float64(l.overLoaded) / pods
 	all := l.excess / max(1-back, 1/pods) // if every pod got its mean
@@ -236,7 +236,11 @@ func (l *loads) give() float64 {
 	total := l.excess + max(0, back*all-2*deviation)
 	if l.underLoaded > 0 {
 		each := l.deficit / float64(l.underLoaded)
-		total = max(total, max(leastFill, 1-1/math.Sqrt(each))*l.deficit*pods/float64(l.underLoaded))
+		fill := max(leastFill, 1-1/math.Sqrt(each)) * l.deficit
+		if p.Whole {
+			fill = max(fill, 1) // less than a connection is seldom moved at all
+		}
+		total = max(total, fill*pods/float64(l.underLoaded))
 	}
 	return total
 }

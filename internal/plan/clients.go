@@ -42,12 +42,12 @@ func (c *clients) away(keys []string, now time.Duration) {
 // wasSingleHomed reports whether a client did not come back within the last hour.
 func (c *clients) wasSingleHomed(key string, now time.Duration) bool { return c.wasAway[key] > now }
 
-// everywhere learns that a client is multi-homed.
-func (c *clients) everywhere(key string, now time.Duration) {
+// everywhere learns that a client is multi-homed, until then.
+func (c *clients) everywhere(key string, until time.Duration) {
 	if c.multiHomed == nil || len(c.multiHomed) >= maxRemembered {
 		c.multiHomed = map[string]time.Duration{}
 	}
-	c.multiHomed[key] = now + multiHomedKept
+	c.multiHomed[key] = until
 }
 
 // begin forgets which clients are multi-homed once other pods show it.

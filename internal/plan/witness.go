@@ -101,7 +101,11 @@ func (s *State) movable(v *View, p *Policy) (queue []uint64, why stuck) {
 			why.silent++
 		case n == 0:
 			why.multiHomed++
-			s.clients.everywhere(c.key, v.Now)
+			kept := multiHomedKept
+			if len(h.here) != h.most { // some are single-homed, and counts change
+				kept = p.Cooldown
+			}
+			s.clients.everywhere(c.key, v.Now+kept)
 		case c.weight > give:
 			why.heavy++
 		case h.most == 0 && len(h.here) <= oneChannel:
