@@ -362,6 +362,8 @@ func (e *evener) interval(v *View, p *Policy) time.Duration {
 	switch {
 	case len(v.Members)-1 > PollAll:
 		return landing + ReportFresh // so that no report from before counts
+	case p.Whole && !e.trial.landed:
+		return landing + 3*time.Second // all pods must see where the first ones landed
 	case p.Whole:
 		return landing + 2*time.Second
 	}
