@@ -222,7 +222,7 @@ const sparseMargin = 0.01
 
 // leastFill is the least part of the deficit of under-loaded pods that a round sets out to
 // bring them. Without it the last few connections would take forever.
-const leastFill = 0.6
+const leastFill = 0.7
 
 // give is how much all pods together should give. A moved connection lands anywhere: in
 // underLoaded of the pods where it is missing, in overLoaded of them where there was too

@@ -53,7 +53,7 @@ const (
 	progress = 0.8
 	// lookLeast and lookPart are the size of a first round: connections of all pods together,
 	// and part of the mean load.
-	lookLeast = 6.
+	lookLeast = 7.
 	lookPart  = 0.05
 )
 
