@@ -297,7 +297,7 @@ func (m *membership) evenFrom(p *Policy) time.Duration {
 	quiet := m.changes[0] + min(max(gap, p.Settle+proxyWait), longestLull)
 	quiet = min(quiet, max(at+longestBurst, m.changes[0]+p.Settle+proxyWait))
 	if m.stopped > 0 {
-		quiet = max(quiet, m.stopped+stopping)
+		quiet = max(quiet, m.stopped+stopping/2)
 	}
 	return quiet
 }
