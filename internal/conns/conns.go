@@ -275,7 +275,7 @@ func (c *Conn) spared() time.Duration {
 // grace, if positive, is the time after which the connection is closed even with streams
 // open. Drain never blocks, and reports whether this call was the one that drained the
 // connection. A connection without a stream that is younger than a second is drained when
-// it has that age.
+// it has that age. Each call before that reports true, and one of them drains it.
 func (c *Conn) Drain(why reason.Reason, text string, grace time.Duration) bool {
 	if wait := c.spared(); wait > 0 {
 		time.AfterFunc(wait, func() {

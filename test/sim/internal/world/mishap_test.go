@@ -1,6 +1,7 @@
 package world
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -218,5 +219,26 @@ func TestPlainPodsAndFalseReports(t *testing.T) {
 	}
 	if r := w.Result(); len(r.Verdicts) != 2 {
 		t.Errorf("got %d verdicts, want 2", len(r.Verdicts))
+	}
+}
+
+// Pods that read the membership from DNS see only what its latest answer has.
+func TestPodsSeePartialAnswers(t *testing.T) {
+	w := newWorld(Config{Pods: 5, Next: planNothing, Net: Net{Partial: 3, ViewEvery: time.Second}})
+	p := w.pods[0]
+	views := map[string]bool{}
+	for i := range 60 {
+		w.RunTo(time.Duration(5+i) * time.Second)
+		members, stale := w.membersOf(p)
+		if stale != "" {
+			continue // the answer lacks this pod
+		}
+		if len(members) != 3 {
+			t.Fatalf("pod 0 sees %d pods, want 3", len(members))
+		}
+		views[strings.Join(members, " ")] = true
+	}
+	if len(views) < 4 { // of 6 with pod 0
+		t.Errorf("pod 0 saw %d different memberships in a minute, want most of 6", len(views))
 	}
 }

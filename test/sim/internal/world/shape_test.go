@@ -90,7 +90,11 @@ func TestBursts(t *testing.T) {
 			}
 			n++
 			sum += w.burst(client)
-			measured += w.burstMeasured(w.clients[client].conn, 0, w.now-step, fade)
+			seen := w.burstMeasured(w.clients[client].conn, 0, w.now-step, fade)
+			measured += seen
+			if w.now-begin >= 3*smoothing && math.Abs(seen-rate) > 0.06*b.rate(true) {
+				t.Fatalf("%v into a slot of rate %.2f, %.2f is measured", w.now-begin, rate, seen)
+			}
 		}
 	}
 	if got := float64(busy) / float64(n); math.Abs(got-b.On) > 0.01 {
