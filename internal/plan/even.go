@@ -52,9 +52,10 @@ type evener struct {
 }
 
 // reached reports whether multi-homed clients are on all pods by now. They are if the last
-// growth was completed, or is so long ago that all its rounds would be over.
+// growth was completed, or is so long ago that all its rounds would be over, wherever they had
+// to wait for the end of a rollout.
 func (s *State) reached(v *View) bool {
-	return s.growth == nil && (s.growthCompleted || v.Now-s.members.changedAt() >= longServing)
+	return s.growth == nil && (s.growthCompleted || v.Now-s.members.changedAt() >= establishedAt)
 }
 
 // Due reports whether Next may choose connections for evenness, and so needs

@@ -39,8 +39,9 @@ type fleet struct {
 
 	blind, stale       bool // pods cannot be queried; the view of the members is stale
 	silent, overloaded map[string]bool
-	starting           int // how many pods are about to become members
-	unheard            int // how many more pods are listed and do not answer
+	starting           int      // how many pods are about to become members
+	stopping           []string // pods that scaleTo removed: they drain their clients
+	unheard            int      // how many more pods are listed and do not answer
 	noGate             bool
 
 	share, warm map[string]float64 // what is not set counts as 1
@@ -159,7 +160,7 @@ func (f *fleet) view(pod string) *View {
 		Gate:  Gate{Needed: true, Open: slices.Equal(f.dns, f.members()), OpenSince: f.dnsFull, Why: "hello.test lists too few pods"},
 		Share: f.share[pod], Warm: f.warm[pod], Zones: f.zones, Out: f.out[pod], OutPods: len(f.out), Revisions: f.revisions,
 		InFlight: f.inFlight(pod), Departed: f.departed[pod],
-		Starting: f.starting, Unheard: f.unheard, Peers: f.peers(pod), Returns: f.returns[pod], Restarted: f.restarted(pod), Uptime: map[string]time.Duration{},
+		Starting: f.starting, Stopping: f.stopping, Unheard: f.unheard, Peers: f.peers(pod), Returns: f.returns[pod], Restarted: f.restarted(pod), Uptime: map[string]time.Duration{},
 	}
 	if f.noGate {
 		v.Gate = Gate{}
@@ -266,6 +267,7 @@ func (f *fleet) goaway(pod string, m Drain) {
 func (f *fleet) scaleTo(n int) {
 	before := f.pods
 	f.scale(n)
+	f.stopping = without(before, f.pods)
 	for _, pod := range before {
 		if slices.Contains(f.pods, pod) {
 			continue

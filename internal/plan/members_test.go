@@ -244,8 +244,8 @@ func TestEvenFrom(t *testing.T) {
 	}
 	l.v.Stopping = []string{"d", "e", "f", "g"}
 	l.after(10*time.Minute, "a", "b", "c")
-	if got := l.evenFrom(&l.p) - l.v.Now; got != stopping {
-		t.Errorf("got a wait of %v while pods stop, want until they have drained their clients", got)
+	if got := l.evenFrom(&l.p) - l.v.Now; got != stopping/2 {
+		t.Errorf("got a wait of %v while pods stop, want half of the time in which they drain their clients", got)
 	}
 }
 

@@ -58,6 +58,7 @@ func (s *State) resolving(v *View, st *Step) bool {
 		return false
 	}
 	s.growth.phase = atGate
+	s.hold = len(without(established(v.Members, v.Uptime), []string{v.Self})) == 0 // no pod shows who is multi-homed
 	if until > v.Now {
 		st.wakeAt(until, v.Now)
 	}

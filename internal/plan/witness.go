@@ -74,7 +74,8 @@ const oneChannel = 4
 
 // held is what is known of one chosen key.
 type held struct {
-	here        []choice // this pod's connections
+	here        []choice // this pod's connections, without those that are taken
+	few         bool     // they may be those of one channel
 	known       bool     // a witness answered
 	most, least int      // how many a witness holds
 	taken       bool
@@ -108,7 +109,7 @@ func (s *State) movable(v *View, p *Policy) (queue []uint64, why stuck) {
 			s.clients.everywhere(c.key, v.Now+kept)
 		case c.weight > give:
 			why.heavy++
-		case h.most == 0 && len(h.here) <= oneChannel:
+		case h.few && h.most == 0:
 			for _, one := range h.here {
 				queue = append(queue, one.id)
 				give -= one.weight
@@ -117,7 +118,7 @@ func (s *State) movable(v *View, p *Policy) (queue []uint64, why stuck) {
 		default:
 			queue = append(queue, c.id)
 			give -= c.weight
-			h.taken, h.here = true, h.here[1:] // which one does not matter
+			h.taken, h.here = true, slices.DeleteFunc(h.here, func(one choice) bool { return one.id == c.id })
 		}
 	}
 	return queue, why
@@ -161,6 +162,9 @@ func (s *State) held(v *View) map[string]*held {
 		if h := keys[c.Key]; h != nil && !c.Draining {
 			h.here = append(h.here, choice{c.ID, c.Key, c.Weight})
 		}
+	}
+	for _, h := range keys {
+		h.few = len(h.here) <= oneChannel
 	}
 	return keys
 }
