@@ -60,6 +60,7 @@ func (s *State) missing(v *View, p *Policy, st *Step) []uint64 {
 	s.ownedConns = g.owned(v, s.ownedConns[:0])
 	queue := make([]uint64, 0, len(s.ownedConns))
 	nSingle, nUnknown := 0, 0
+	g.doubtful = g.differ(s.ownedConns)
 	for rest := s.ownedConns; len(rest) > 0; {
 		var conns []*Conn
 		conns, rest = cutKey(rest)
@@ -127,7 +128,7 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 	// A young witness, as in a rollout, may not have been reached itself.
 	if n, known := g.inquiry.witnessed(key); known && g.witnesses == g.owners {
 		channels = min(channels, n)
-		if n != len(conns) && g.mixed(&channels, v) {
+		if g.mixed(&channels, n != len(conns) || g.doubtful, v) {
 			return queue
 		}
 	}
@@ -136,9 +137,8 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 		// Some channels have resolved by themselves, and nothing shows which connections are
 		// theirs. To drain as many fewer would leave out as many that know nothing, until the
 		// next round. So all are drained; it is still one GOAWAY per channel.
-		missing = channels
+		missing = channels - g.drainedBefore(conns)
 	}
-	missing -= g.drainedBefore(conns)
 	for _, c := range conns {
 		switch {
 		case missing <= 0 || g.round == 1 && c.Opened > g.opened:
@@ -154,17 +154,32 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 	return queue
 }
 
-// mixed bounds the channels of a key if some of its clients are single-homed. What is drained
-// before the proxies know the new pods comes back, and then looks multi-homed: so it waits.
-// Then the first few show whether all are single-homed.
-func (g *growth) mixed(channels *int, v *View) (wait bool) {
+// differ reports whether this pod and a witness hold different numbers of a key's connections.
+// Then there are single-homed clients, and where two pods hold the same number it may be chance.
+func (g *growth) differ(sorted []*Conn) bool {
+	for rest := sorted; len(rest) > 0; {
+		var conns []*Conn
+		conns, rest = cutKey(rest)
+		n, known := g.inquiry.witnessed(conns[0].Key)
+		if known && n > 0 && max(n-len(conns), len(conns)-n) > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// mixed bounds the channels of a key if some of its clients may be single-homed. What is drained
+// before the proxies know the new pods comes back, and then looks multi-homed: so it waits, or
+// only the first few are drained that early. They show whether all are single-homed.
+func (g *growth) mixed(channels *int, surely bool, v *View) (wait bool) {
 	proxies := g.changedAt + proxyWait
+	early := v.Now < proxies
 	switch {
 	case g.round > 1 || !g.mayWait():
-	case v.Now < proxies:
+	case surely && early:
 		g.restUntil = max(g.restUntil, proxies)
 		return true
-	case *channels > sampleOfKey && !g.sampledBefore:
+	case (surely || early) && *channels > sampleOfKey && !g.sampledBefore:
 		*channels, g.sampled = sampleOfKey, true
 		g.restUntil = max(g.restUntil, v.Now+comesBack)
 	}

@@ -162,3 +162,21 @@ func TestClientsKnownToBeSingleHomedAreSkipped(t *testing.T) {
 		}
 	}
 }
+
+// Of many channels behind one address a few are drained first. As soon as all of these are back,
+// the others follow: nobody waits for the proxies, which such clients do not use.
+func TestChannelsOfOneAddressFollowTheirFirstFew(t *testing.T) {
+	f := newFleet(2, 30, 3)
+	f.noEvenness()
+	f.run(time.Minute)
+	f.scale(5)
+	f.resolveAll()
+	f.run(20 * time.Second)
+	f.wantOnAll(t)
+	if n := len(f.sentAt); n != 30 {
+		t.Fatalf("got %d GOAWAYs, want one for each of 30 channels", n)
+	}
+	if took := f.sentAt[29] - f.sentAt[0]; took > time.Second {
+		t.Errorf("got the last GOAWAY %v after the first, want at most a second", took)
+	}
+}

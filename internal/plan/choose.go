@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -50,8 +51,9 @@ func (s *State) candidates(v *View, p *Policy, round uint64) (out []choice, why 
 		}
 	}
 	slices.SortFunc(e.ranks, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
-	e.stratify(v, 1<<61)
-	e.stratify(v, 2<<61)
+	for _, class := range []uint64{1 << 61, 2 << 61} {
+		e.stratify(v, class, !p.Whole)
+	}
 	sum, n := 0.0, 0
 	for n < min(len(e.ranks), maxChosen) && (sum < spare*e.give || n < leastChosen) {
 		sum += v.Conns[e.ranks[n].at].Weight
@@ -80,9 +82,14 @@ func (s *State) preference(c *Conn, seed uint64) uint64 {
 // the golden ratio, without their whole part.
 const golden = 0x9e3779b97f4a7c15
 
+// heavier is how much sooner a connection with more traffic is drained, where loads are weighed:
+// one with 16 times as much comes twice as soon. Fewer GOAWAYs move the same load, and hardly
+// more idle connections stay behind.
+const heavier = 0.25
+
 // stratify orders the ranked connections of a class so that each prefix carries its part of
-// the traffic.
-func (e *evener) stratify(v *View, class uint64) {
+// the traffic, or slightly more.
+func (e *evener) stratify(v *View, class uint64, weighed bool) {
 	from, _ := slices.BinarySearchFunc(e.ranks, class, func(r ranked, class uint64) int { return cmp.Compare(r.rank, class) })
 	to, _ := slices.BinarySearchFunc(e.ranks, class+1<<61, func(r ranked, class uint64) int { return cmp.Compare(r.rank, class) })
 	part := e.ranks[from:to]
@@ -96,9 +103,13 @@ func (e *evener) stratify(v *View, class uint64) {
 	slices.SortFunc(part, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(traffic(a), traffic(b)), cmp.Compare(a.rank, b.rank))
 	})
-	offset := part[0].rank << 8
+	offset, least := part[0].rank<<8, traffic(part[0])
 	for i := range part {
-		part[i].rank = class + (uint64(i)*golden+offset)>>3
+		place := (uint64(i)*golden + offset) >> 3
+		if weighed {
+			place = uint64(float64(place) * math.Pow(least/traffic(part[i]), heavier))
+		}
+		part[i].rank = class + place
 	}
 	slices.SortFunc(part, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
 }

@@ -63,6 +63,29 @@ func TestPrefixesCarryTheirPart(t *testing.T) {
 	})
 }
 
+// Where loads are weighed, each prefix carries its part or somewhat more: fewer GOAWAYs move the
+// same load.
+func TestHeavierConnectionsGoSlightlySooner(t *testing.T) {
+	var conns []Conn
+	all := 0.
+	for i := range 200 {
+		c := Conn{ID: uint64(i), Key: fmt.Sprint(i), Weight: 1000 / float64(1+i)}
+		conns, all = append(conns, c), all+c.Weight
+	}
+	s := &State{}
+	s.even.give = all
+	out, _ := s.candidates(&View{Now: time.Hour, Self: "a", Members: []string{"a", "b"}, Conns: conns}, &Policy{}, 1)
+	for _, n := range []int{25, 50, 100, 150} {
+		part := 0.
+		for _, c := range out[:n] {
+			part += c.weight
+		}
+		if fair := float64(n) / 200; part/all < fair || part/all > 2*fair+0.2 {
+			t.Errorf("the first %d of 200 carry %.2f of the load, want %.2f or somewhat more", n, part/all, fair)
+		}
+	}
+}
+
 // Those that came back once go first: their resolvers have looked again by now. Those that came
 // after the members changed go last: most have been moved once already.
 func TestOrderOfChoice(t *testing.T) {

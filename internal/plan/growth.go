@@ -32,6 +32,7 @@ type growth struct {
 	sent          int           // GOAWAYs over all rounds
 	restUntil     time.Duration // when clients that came back recently may be drained; 0: there are none
 	pass          int           // of this round: some clients must wait for a later one
+	doubtful      bool          // there are single-homed clients behind shared addresses
 	sampled       bool          // some keys have been drained in part
 	sampledBefore bool          // and it shows whether they came back
 	rollout       bool          // pods that all clients knew have been removed meanwhile

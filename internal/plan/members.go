@@ -54,7 +54,7 @@ func (m *membership) observe(v *View) (changed bool, arrived []string) {
 		m.begin(v)
 		return true, nil
 	}
-	m.replaced.follow(v)
+	defer m.replaced.follow(v) // the last pod to be replaced belongs to the series too
 	if len(v.Restarted) > 0 || !slices.Equal(m.listed, v.Members) {
 		arrived = m.follow(v)
 	}
@@ -217,7 +217,7 @@ func (m *membership) note(now time.Duration, before int, came, gone bool) {
 
 func (r *replacement) note(first, now time.Duration) {
 	if r.last == 0 || now-r.last > longestPatience {
-		*r = replacement{from: first, last: now}
+		*r = replacement{from: first, last: now, mixed: r.mixed}
 		return
 	}
 	r.gap, r.last = max(r.gap, now-r.last), now
@@ -282,6 +282,14 @@ func (m *membership) resolvedAt() time.Duration {
 		return 0
 	}
 	return m.removed + stopping + resolverWait
+}
+
+// beforeRemoval returns the pods that were there when one was removed last. Its clients have
+// resolved again, and found them.
+func (m *membership) beforeRemoval(v *View) []string {
+	return slices.DeleteFunc(slices.Clone(m.counted), func(pod string) bool {
+		return m.removed == 0 || v.Uptime[pod] <= v.Now-m.removed
+	})
 }
 
 // evenFrom is when the membership has been quiet for long enough to move single-homed

@@ -134,6 +134,24 @@ func TestRollingByRevisions(t *testing.T) {
 	}
 }
 
+// The last pod to be replaced leaves in the very view in which all run one revision.
+func TestRollingEndsWithTheLastPod(t *testing.T) {
+	l := newList("a", "b", "c")
+	l.v.Uptime = map[string]time.Duration{"a": time.Hour, "b": time.Hour, "c": time.Hour}
+	l.v.Revisions = 2
+	l.after(time.Minute, "a", "b", "c", "d")
+	l.after(time.Second, "a", "b", "d")
+	l.after(time.Minute, "a", "b", "d", "e")
+	if !l.rolling(&l.v) {
+		t.Error("got no rollout with two revisions")
+	}
+	l.v.Revisions = 1
+	l.after(time.Second, "a", "d", "e")
+	if l.rolling(&l.v) {
+		t.Error("got a rollout after the last pod was replaced")
+	}
+}
+
 // Without revisions the pattern shows it: a pod was replaced, and others are older than that.
 // The next is waited for twice as long as the last took.
 func TestRollingByPattern(t *testing.T) {

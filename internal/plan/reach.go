@@ -120,7 +120,7 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 	if len(g.owners.pods) == 1 && g.rollout {
 		// Clients of the removed pods have resolved again: multi-homed ones are on young
 		// pods too.
-		g.witnesses = newOwners(g.old)
+		g.witnesses = newOwners(union(g.old, s.members.beforeRemoval(v)))
 	}
 	s.ownedConns = g.owned(v, s.ownedConns[:0])
 	s.queries++
@@ -263,7 +263,7 @@ func (s *State) check(v *View, p *Policy, st *Step) {
 	if s.judge(v, st) {
 		return
 	}
-	if v.Now < g.checkAt {
+	if v.Now < g.checkAt && !s.allBack(v, st) {
 		st.wakeAt(g.checkAt, v.Now)
 		s.whileChecking(v, st)
 		return
@@ -280,6 +280,17 @@ func (s *State) check(v *View, p *Policy, st *Step) {
 	g.pass, g.restUntil = 0, 0
 	g.opened = v.Now
 	s.startCount(v, p, st)
+}
+
+// allBack reports whether all whom this pass has drained as a sample are back, as multi-homed
+// clients are at once.
+func (s *State) allBack(v *View, st *Step) bool {
+	g := s.growth
+	if !g.sampled || g.sampledBefore || !g.morePasses() || g.total == 0 {
+		return false
+	}
+	st.wakeAt(v.Now+sampleStep, v.Now)
+	return g.stayedAway(v) == 0
 }
 
 // whileChecking sets the verdict until the check. A round that found nothing to do is as

@@ -17,6 +17,8 @@ const (
 	// dials at once. If half of the clients are slower, reach ends early. That costs no more
 	// than later rounds would, for clients that are as slow as that.
 	comesBack = 5 * time.Second
+	// sampleStep is how often it is checked whether the first few are back.
+	sampleStep = 20 * time.Millisecond
 	// longServing is the age at which a pod is certainly established: every round of the
 	// growth that brought it is over.
 	longServing = 4 * DefaultCheckAfter

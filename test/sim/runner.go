@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -154,20 +155,41 @@ func judge(l Limit, results, baseline []*world.Result) figure {
 		}
 	}
 	f.median = median(f.all)
+	usual := withoutOutliers(f.all, l)
 	switch l.Op {
 	case ">=":
-		f.worst = slices.Min(f.all)
+		f.worst = slices.Min(usual)
 		f.ok = f.median >= l.Value-equalWithin && f.worst >= l.Value/slack-equalWithin
 	case "<=":
-		f.worst = slices.Max(f.all)
+		f.worst = slices.Max(usual)
 		f.ok = f.median <= l.Value+equalWithin && f.worst <= l.Value*slack+equalWithin
 	default:
-		f.worst = slices.MaxFunc(f.all, func(x, y float64) int {
+		f.worst = slices.MaxFunc(usual, func(x, y float64) int {
 			return int(1e6 * (distance(x, l.Value) - distance(y, l.Value)))
 		})
 		f.ok = distance(f.median, l.Value) < equalWithin && distance(f.worst, l.Value) <= (slack-1)*l.Value+equalWithin
 	}
 	return f
+}
+
+// seedsPerWorst is of how many seeds the worst one is judged.
+const seedsPerWorst = 20
+
+// withoutOutliers leaves out one value in seedsPerWorst, of those beyond that: the rest ends
+// where the worst of 20 seeds is on average.
+func withoutOutliers(all []float64, l Limit) []float64 {
+	sorted := slices.Clone(all)
+	slices.SortFunc(sorted, func(x, y float64) int {
+		switch l.Op {
+		case ">=":
+			x, y = y, x
+		case "<=":
+		default:
+			x, y = distance(x, l.Value), distance(y, l.Value)
+		}
+		return cmp.Compare(x, y)
+	})
+	return sorted[:len(sorted)-(len(sorted)-1)/seedsPerWorst]
 }
 
 // ratio is x over y, and 1 if both are 0.
