@@ -188,12 +188,15 @@ func (m *membership) recount(v *View, arrived []string) (changed bool) {
 	if len(came) == 0 && len(gone) == 0 {
 		return false
 	}
+	replaces := len(came) > 0 || slices.ContainsFunc(gone, func(pod string) bool { return m.pods[pod].since < m.added })
 	m.note(v.Now, before, len(came) > 0, len(gone) > 0)
+	if replaces {
+		m.noteReplaced(v.Now)
+	}
 	return true
 }
 
-// note records when the members changed, and how. If they are as many again as there were a
-// moment ago, pods have been replaced.
+// note records when the members changed, and how.
 func (m *membership) note(now time.Duration, before int, came, gone bool) {
 	if came {
 		m.added = now
@@ -204,6 +207,11 @@ func (m *membership) note(now time.Duration, before int, came, gone bool) {
 	copy(m.changes[1:], m.changes[:])
 	copy(m.sizes[1:], m.sizes[:])
 	m.changes[0], m.sizes[0] = now, before
+}
+
+// noteReplaced notices pods that have been replaced: they are as many again as there were a moment
+// ago. It does not count if the one that left is the one that came.
+func (m *membership) noteReplaced(now time.Duration) {
 	if m.added == 0 || m.removed == 0 || max(m.added, m.removed)-min(m.added, m.removed) > rolloutGap {
 		return
 	}
@@ -297,7 +305,7 @@ func (m *membership) beforeRemoval(v *View) []string {
 func (m *membership) evenFrom(p *Policy) time.Duration {
 	gap, at := time.Duration(0), m.changes[0]
 	for _, before := range m.changes[1:] {
-		if before == 0 || at-before > rolloutGap {
+		if before == 0 || at-before > rolloutGap || m.added < m.changes[0] {
 			break
 		}
 		gap, at = max(gap, at-before), before

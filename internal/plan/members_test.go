@@ -134,6 +134,22 @@ func TestRollingByRevisions(t *testing.T) {
 	}
 }
 
+// A pod that leaves soon after it came replaces none.
+func TestFlippingPodReplacesNone(t *testing.T) {
+	l := newList("a", "b")
+	l.v.Uptime = map[string]time.Duration{"a": time.Hour, "b": time.Hour}
+	l.after(time.Minute, "a", "b", "c")
+	l.after(20*time.Second, "a", "b")
+	if l.rolling(&l.v) {
+		t.Error("got a rollout although the new pod left")
+	}
+	l.after(20*time.Second, "a", "b", "d")
+	l.after(20*time.Second, "b", "d")
+	if !l.rolling(&l.v) {
+		t.Error("got no rollout although an old pod left for a new one")
+	}
+}
+
 // The last pod to be replaced leaves in the very view in which all run one revision.
 func TestRollingEndsWithTheLastPod(t *testing.T) {
 	l := newList("a", "b", "c")
