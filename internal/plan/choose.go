@@ -52,7 +52,7 @@ func (s *State) candidates(v *View, p *Policy, round uint64) (out []choice, why 
 	}
 	slices.SortFunc(e.ranks, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
 	for _, class := range []uint64{1 << 61, 2 << 61} {
-		e.stratify(v, class, !p.Whole && !s.calm(v))
+		e.stratify(v, class, !p.Whole && !s.calm(v, p))
 	}
 	sum, n := 0.0, 0
 	for n < min(len(e.ranks), maxChosen) && (sum < spare*e.give || n < leastChosen) {
