@@ -65,11 +65,12 @@ func TestGateNeedsThreeFullAnswers(t *testing.T) {
 	p.gate = gate{set: p.gate.set}
 	v := plan.View{Members: w.authoritative().ids}
 	w.lookAtDNS(p, &v, true)
-	w.RunTo(10*time.Second + 500*time.Millisecond)
-	if p.gate.Open() {
-		t.Error("the gate is open after two answers")
+	// The pods have just changed, so the lookups are 50 ms apart.
+	w.RunTo(10*time.Second + 100*time.Millisecond)
+	if n := p.gate.FullInARow(); p.gate.Open() || n != 2 {
+		t.Errorf("after two lookups, the gate is open: %v, with %d full answers", p.gate.Open(), n)
 	}
-	w.RunTo(10*time.Second + 600*time.Millisecond)
+	w.RunTo(10*time.Second + 105*time.Millisecond)
 	if !p.gate.Open() {
 		t.Error("the gate is closed after three full answers")
 	}
