@@ -23,7 +23,7 @@ const (
 
 // settle replaces the verdict of st by the one that is to be shown.
 func (h *shown) settle(now time.Duration, calm bool, st *Step) {
-	if st.Verdict == h.verdict || !calm || h.verdict == "" || atOnce(st.Verdict) || atOnce(h.verdict) {
+	if st.Verdict == h.verdict || !calm || h.verdict == "" || atOnce(st.Verdict) || atOnce(h.verdict) && h.verdict != Overloaded {
 		h.show(now, calm, st)
 		return
 	}
@@ -50,7 +50,7 @@ func (h *shown) show(now time.Duration, calm bool, st *Step) {
 }
 
 // atOnce reports whether a verdict is shown at once: it says what a person has done, or must
-// do something about.
+// do something about. It also ends at once, unless it comes from a signal that may flip.
 func atOnce(v Verdict) bool {
 	return v == Disabled || v == Stale || v == Draining || v == Overloaded
 }

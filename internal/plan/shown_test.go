@@ -56,8 +56,22 @@ func TestSomeVerdictsAreShownAtOnce(t *testing.T) {
 		if got := shownAfter(h, &now, tc.calm, tc.v, 0); got != tc.v {
 			t.Errorf("calm %v: got %s, want %s at once", tc.calm, got, tc.v)
 		}
-		if got := shownAfter(h, &now, tc.calm, Balanced, 0); got != Balanced {
-			t.Errorf("calm %v: got %s after %s, want balanced at once", tc.calm, got, tc.v)
+		want := Balanced
+		if tc.v == Overloaded { // its signal may flip
+			want = Overloaded
 		}
+		if got := shownAfter(h, &now, tc.calm, Balanced, 0); got != want {
+			t.Errorf("calm %v: got %s after %s, want %s at once", tc.calm, got, tc.v, want)
+		}
+	}
+}
+
+// An overload that has ended for good is not shown for long.
+func TestAnOverloadEnds(t *testing.T) {
+	h, now := &shown{}, 2*time.Hour
+	shownAfter(h, &now, true, Balanced, time.Second)
+	shownAfter(h, &now, true, Overloaded, time.Minute)
+	if got := shownAfter(h, &now, true, Balanced, 2*time.Minute+time.Second); got != Balanced {
+		t.Errorf("got %s 2 min after the end of an overload, want balanced", got)
 	}
 }
