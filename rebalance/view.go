@@ -37,9 +37,9 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	b.lookAtDNS(v, seen.Members, growing)
 	weight := b.weight(&cfg)
 	policy := policyOf(&cfg, weight)
+	choosing := growing || v.Out != "" || b.loop.state.Due(v, policy)
 	// While a round only waits for its pace, no step visits all connections.
-	moving := (growing || b.loop.state.Due(v, policy)) && !b.loop.state.Pacing(v.Members)
-	if moving || v.Out != "" || cfg.Policy.MaxConnectionAge > 0 {
+	if choosing && !b.loop.state.Pacing(v) || cfg.Policy.MaxConnectionAge > 0 {
 		v.Conns = b.plannedConns(weight)
 	}
 	return v, policy

@@ -2,6 +2,7 @@ package rebalance
 
 import (
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,7 +95,7 @@ func TestPacingVisitsNoConnections(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		halt()
-		if n := b.Status().Draining; n > 20 || !b.loop.state.Pacing([]string{"198.18.0.1", "198.18.0.2"}) {
+		if n := b.Status().Draining; n > 20 || !b.loop.state.Pacing(&plan.View{Members: []string{"198.18.0.1", "198.18.0.2"}}) {
 			t.Fatalf("%d of 50 connections drained, and the round does not keep its pace", n)
 		}
 		if v, _ := b.view(); len(v.Conns) > 0 {
@@ -103,6 +104,41 @@ func TestPacingVisitsNoConnections(t *testing.T) {
 		b.loop.state = plan.State{}
 		if v, _ := b.view(); len(v.Conns) != 50 {
 			t.Errorf("a first step got %d connections, want all 50", len(v.Conns))
+		}
+	})
+}
+
+// The same while a pod that is out of the Service drains its clients; and once these are
+// drained, it looks for others.
+func TestAnEvacuationVisitsNoConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{renew: true}
+		b, halt := halting(t, src)
+		for i := range 50 {
+			nc := b.reg.Add(&deafConn{}, clientIP(i))
+			begin(nc, h2conn.InUse)
+			defer nc.Close()
+		}
+		keepReporting(t, b, "198.18.0.2", "198.18.0.3")
+		src.set(pods("198.18.0.1", "198.18.0.2", "198.18.0.3"))
+		time.Sleep(time.Minute)
+		src.set(pods("198.18.0.2", "198.18.0.3"))
+		for b.Status().Draining < 10 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		halt()
+		v, _ := b.view()
+		if n := b.Status().Draining; n > 20 || v.Out == "" || len(v.Conns) > 0 {
+			t.Errorf("%d of 50 connections drained, out of the Service: %q: a step visited %d connections", n, v.Out, len(v.Conns))
+		}
+		var wg sync.WaitGroup
+		for b.Status().Draining < 50 {
+			time.Sleep(10 * time.Millisecond)
+			b.step(t.Context(), &wg)
+		}
+		wg.Wait()
+		if v, _ := b.view(); len(v.Conns) != 50 {
+			t.Errorf("after the last GOAWAY a step got %d connections, want all 50", len(v.Conns))
 		}
 	})
 }

@@ -143,9 +143,12 @@ func (s *State) unsettled(members []string) bool {
 }
 
 // Pacing reports whether Next will only send GOAWAYs that it has already decided on, so that
-// it needs no View.Conns for these members.
-func (s *State) Pacing(members []string) bool {
-	if s.joining || s.unsettled(members) {
+// it needs no View.Conns for the members and the Out of v.
+func (s *State) Pacing(v *View) bool {
+	if v.Out != "" {
+		return len(s.evacuation.queue) > 0
+	}
+	if s.joining || s.unsettled(v.Members) {
 		return false
 	}
 	if g := s.growth; g != nil {
