@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	"github.com/evenkeel-go/evenkeel/internal/conns"
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/peerview"
@@ -89,6 +90,9 @@ func (b *Balancer) report(hashedKeys []string) peerz.Report {
 	singleHomed := b.singleHomed
 	b.mu.Unlock()
 	r.Loads = b.loadsByWeight()
+	if r.Loads[config.WeightConnections] == float64(r.Connections-r.Draining) {
+		delete(r.Loads, config.WeightConnections) // peerview.LoadOf fills it in, in every version
+	}
 	b.reportShare(&r)
 	if len(hashedKeys) > 0 {
 		b.keys.answer(&r, b.reg, b.peers.Hasher(), singleHomed, hashedKeys)

@@ -66,16 +66,26 @@ func answer(w http.ResponseWriter, method string, rep Report, keys []string) {
 	}
 }
 
-// validLoads returns the loads that a peer would accept, rounded to the thousandth. More
-// digits would cost bytes on the wire, and no decision needs them.
+// validLoads returns the loads that a peer would accept, rounded.
 func validLoads(loads map[string]float64) map[string]float64 {
 	out := make(map[string]float64, len(loads))
 	for name, load := range loads {
 		if validLoad(load) {
-			out[name] = Rounded(load)
+			out[name] = roundedLoad(load)
 		}
 	}
 	return out
+}
+
+// roundedLoad returns x with six digits, of which three at most follow the point. A whole
+// number keeps all of its digits. More would cost bytes on the wire, and no decision needs
+// them.
+func roundedLoad(x float64) float64 {
+	unit := 1000.0
+	for unit > 1 && x*unit >= 1e6 {
+		unit /= 10
+	}
+	return math.Round(x*unit) / unit
 }
 
 // thousandth is the precision of what travels.

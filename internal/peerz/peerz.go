@@ -60,8 +60,9 @@ type Report struct {
 	Streams int `json:"streams"`
 	// Loads are the pod's loads, by the weights that it measures ("connections",
 	// "requests", "streams", "custom"). Each is a sum from 0 to 1e15 over the connections
-	// that do not drain. There are at most 8, with names of at most 40 characters. An older
-	// version of evenkeel sends none, a newer one may send others.
+	// that do not drain. There are at most 8, with names of at most 40 characters. Without
+	// "connections", this load is Connections less Draining. An older version of evenkeel sends
+	// none, a newer one may send others.
 	Loads map[string]float64 `json:"loads,omitempty"`
 	// Reaching reports whether the pod makes new pods known to multi-homed clients, and
 	// has not yet seen where these went.

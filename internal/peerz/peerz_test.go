@@ -290,6 +290,23 @@ func TestHandlerRoundsShares(t *testing.T) {
 	}
 }
 
+// Loads have as many digits as a decision may need.
+func TestHandlerRoundsLoads(t *testing.T) {
+	for load, want := range map[float64]string{
+		0: "0", 0.0004: "0", 1.0 / 3: "0.333", 999.9994: "999.999", 1234.5678: "1234.57", 12_345.678: "12345.7",
+		123_456.789: "123457", 9_876_543.21: "9876543", 9_876_543: "9876543",
+	} {
+		body := get(t, "", func([]string) Report {
+			return Report{Pod: "a", Loads: map[string]float64{"requests": load}, InFlight: map[string]float64{"requests": load}}
+		}).Body.String()
+		for _, field := range []string{"loads", "inFlight"} {
+			if want := `"` + field + `":{"requests":` + want + `}`; !strings.Contains(body, want) {
+				t.Errorf("%v: got %s, want %s", load, body, want)
+			}
+		}
+	}
+}
+
 // Over a real socket, HEAD must give the headers of GET and no byte of its body.
 func TestHead(t *testing.T) {
 	s := httptest.NewServer(Handler(func([]string) Report { return good }))
@@ -343,7 +360,7 @@ func TestReportsSurviveTheWire(t *testing.T) {
 				Zone: rapid.StringMatching(`[a-z0-9-]{0,63}`).Draw(t, "zone"), Revision: rapid.StringMatching(`[a-z0-9]{0,63}`).Draw(t, "revision"), Out: rapid.Bool().Draw(t, "out"),
 				SaltCheck: rapid.StringMatching(`[0-9a-f]{0,64}`).Draw(t, "salt"),
 			},
-			Loads: rapid.MapOfN(rapid.StringMatching(`[a-z]{0,40}`), rapid.Map(rapid.IntRange(0, 1e15), thousandths), 0, maxLoads).
+			Loads: rapid.MapOfN(rapid.StringMatching(`[a-z]{0,40}`), rapid.Map(rapid.Map(rapid.IntRange(0, 1e15), thousandths), roundedLoad), 0, maxLoads).
 				Draw(t, "loads"),
 			Cores:  rapid.Map(rapid.IntRange(0, maxCores*1000), thousandths).Draw(t, "cores"),
 			Share:  rapid.Map(rapid.IntRange(MinShare*1000, MaxShare*1000), thousandths).Draw(t, "share"),
