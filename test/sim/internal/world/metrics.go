@@ -11,10 +11,15 @@ import (
 )
 
 const (
-	// bytesPerPoll is the size of a poll and its answer together.
-	bytesPerPoll = 450
-	// bytesPerKey is the size that each key of a query adds to both.
-	bytesPerKey = 80
+	// bytesPerPoll is the size of a poll and its answer together. A test holds this and the
+	// other sizes to what pods send.
+	bytesPerPoll = 500
+	// bytesPerKey is the size that each key of a query adds, bytesPerKeyHeld what it adds to
+	// the answer of a pod that has connections of it, and bytesPerKeySingle to that of one that
+	// found its client to be single-homed.
+	bytesPerKey       = 26
+	bytesPerKeyHeld   = 30
+	bytesPerKeySingle = 28
 )
 
 // Distribution describes the loads of the pods in the endpoints at one time.
@@ -166,10 +171,19 @@ func (m *metrics) polled(p, q *pod) {
 	m.count(q, bytesPerPoll)
 }
 
-func (m *metrics) queried(p, q *pod, keys int) {
-	m.count(p, bytesPerPoll+bytesPerKey*float64(keys))
+// queried counts a query of p to q, and the answer: the counts of some of the keys, and how
+// many of them are single-homed. q is nil if it is no longer there.
+func (m *metrics) queried(p, q *pod, keys int, counts map[string]int, singleHomed int) {
+	held := 0
+	for _, n := range counts {
+		if n > 0 {
+			held++
+		}
+	}
+	n := float64(bytesPerPoll + bytesPerKey*keys + bytesPerKeyHeld*held + bytesPerKeySingle*singleHomed)
+	m.count(p, n)
 	if q != nil {
-		m.count(q, bytesPerPoll+bytesPerKey*float64(keys))
+		m.count(q, n)
 	}
 }
 

@@ -102,19 +102,20 @@ func (w *World) answersArrive(p *pod, id int32) {
 	counts := &plan.Counts{Query: q.ID, ByPod: map[string]map[string]int{}, SingleHomed: map[string]bool{}}
 	for _, pod := range sortedPods(q) {
 		other := w.byID(p, pod)
-		w.m.queried(p, other, len(q.Keys[pod]))
-		if other == nil || w.silent(other) || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss {
-			continue
-		}
-		if w.salt(other) != w.salt(p) { // its hashes mean nothing here: the answer is dropped
+		lost := other == nil || w.silent(other) || w.cfg.Net.ReportLoss > 0 && w.rng.Float64() < w.cfg.Net.ReportLoss
+		if lost || w.salt(other) != w.salt(p) { // hashes with another salt mean nothing: they are dropped
+			w.m.queried(p, other, len(q.Keys[pod]), nil, 0)
 			continue
 		}
 		counts.ByPod[pod] = w.countsOf(other, q.Keys[pod])
+		singleHomed := 0
 		for _, key := range q.Keys[pod] {
 			if other.state.SingleHomed()[key] {
 				counts.SingleHomed[key] = true
+				singleHomed++
 			}
 		}
+		w.m.queried(p, other, len(q.Keys[pod]), counts.ByPod[pod], singleHomed)
 	}
 	p.counts = counts
 	w.poke(p)
