@@ -71,6 +71,9 @@ func TestSingleHomedKeysAreReported(t *testing.T) {
 	if r := b.report([]string{single, other}); r.Keys[single] != 1 || r.Keys[other] != 1 || !slices.Equal(r.SingleHomed, []string{single}) {
 		t.Errorf("%+v, want one single-homed key", r)
 	}
+	if r := b.report([]string{other}); r.Pod == "" || !r.Ready || r.Connections == 0 || r.SaltCheck == "" || r.Loads != nil || r.Generation != 0 {
+		t.Errorf("got %+v, want what is required, the keys and the salt: a query asks for nothing else", r)
+	}
 	if r := b.report([]string{other}); len(r.SingleHomed) > 0 {
 		t.Errorf("%v are reported and were not asked for", r.SingleHomed)
 	}

@@ -77,26 +77,31 @@ func closedCounts(t conns.Totals) map[string]uint64 {
 	}
 }
 
-// report answers a peer's GET /peerz, with the counts of the hashed keys that it queries.
+// report answers a peer's GET /peerz. A poll gets the totals of this pod, and a query the
+// counts of the hashed keys that it names: it comes between polls, and to hundreds of pods.
 func (b *Balancer) report(hashedKeys []string) peerz.Report {
 	t := b.reg.Brief()
 	r := peerz.Report{
-		Pod: b.opts.pod, Ready: b.ready(), UptimeMillis: b.serving().Milliseconds(),
-		Connections: t.Connections, Draining: t.Draining, Streams: t.Streams,
+		Pod: b.opts.pod, Ready: b.ready(), UptimeMillis: b.serving().Milliseconds(), Connections: t.Connections,
 		Place: b.place(),
 	}
+	if len(hashedKeys) > 0 {
+		r.Place = peerz.Place{Out: r.Out, SaltCheck: r.SaltCheck}
+		b.mu.Lock()
+		singleHomed := b.singleHomed
+		b.mu.Unlock()
+		b.keys.answer(&r, b.reg, b.peers.Hasher(), singleHomed, hashedKeys)
+		return r
+	}
+	r.Draining, r.Streams = t.Draining, t.Streams
 	b.mu.Lock()
 	r.Generation, r.Reaching, r.Overloaded = b.generation, b.reaching, b.overload != ""
-	singleHomed := b.singleHomed
 	b.mu.Unlock()
 	r.Loads = b.loadsByWeight()
 	if r.Loads[config.WeightConnections] == float64(r.Connections-r.Draining) {
 		delete(r.Loads, config.WeightConnections) // peerview.LoadOf fills it in, in every version
 	}
 	b.reportShare(&r)
-	if len(hashedKeys) > 0 {
-		b.keys.answer(&r, b.reg, b.peers.Hasher(), singleHomed, hashedKeys)
-	}
 	return r
 }
 

@@ -51,13 +51,13 @@ type Report struct {
 	// so clocks need not agree.
 	UptimeMillis int64 `json:"uptimeMillis"`
 	// Generation rises with every growth of the membership that the pod has seen.
-	Generation uint64 `json:"generation"`
+	Generation uint64 `json:"generation,omitempty"`
 	// Connections is the number of live connections, including those that drain.
 	Connections int `json:"connections"`
 	// Draining is the number of connections that drain.
-	Draining int `json:"draining"`
+	Draining int `json:"draining,omitempty"`
 	// Streams is the number of streams in flight.
-	Streams int `json:"streams"`
+	Streams int `json:"streams,omitempty"`
 	// Loads are the pod's loads, by the weights that it measures ("connections",
 	// "requests", "streams", "custom"). Each is a sum from 0 to 1e15 over the connections
 	// that do not drain. There are at most 8, with names of at most 40 characters. Without

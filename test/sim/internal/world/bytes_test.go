@@ -30,8 +30,9 @@ func (c countedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// bytesOf returns the bytes of a request for keys and of the answer, as pods send them. The
-// first connections keys have a connection, and the first singleHomed ones are single-homed.
+// bytesOf returns the bytes of a request for keys and of the answer, as pods send them: without
+// keys it is a poll. The first connections keys have a connection, and the first singleHomed ones
+// are single-homed.
 func bytesOf(t *testing.T, keys, connections, singleHomed int) float64 {
 	t.Helper()
 	var hashed []string
@@ -43,11 +44,14 @@ func bytesOf(t *testing.T, keys, connections, singleHomed int) float64 {
 		t.Fatal(err)
 	}
 	rep := peerz.Report{
-		Pod: "hello-7d4b9c6f5-abcde", Ready: true, UptimeMillis: 86_400_123, Generation: 12,
-		Connections: 1012, Draining: 12, Streams: 345, Cores: 2,
-		Loads: map[string]float64{"requests": 2345.67, "streams": 345.678},
-		Place: peerz.Place{Zone: "europe-west3-a", Revision: "7d4b9c6f5", SaltCheck: "0f1e"},
-		Keys:  map[string]int{}, SingleHomed: hashed[:singleHomed],
+		Pod: "hello-7d4b9c6f5-abcde", Ready: true, UptimeMillis: 86_400_123, Connections: 1012,
+		Keys: map[string]int{}, SingleHomed: hashed[:singleHomed],
+		Place: peerz.Place{SaltCheck: "0f1e"},
+	}
+	if keys == 0 {
+		rep.Generation, rep.Draining, rep.Streams, rep.Cores = 12, 12, 345, 2
+		rep.Loads = map[string]float64{"requests": 2345.67, "streams": 345.678}
+		rep.Zone, rep.Revision = "europe-west3-a", "7d4b9c6f5"
 	}
 	for _, key := range hashed[:connections] {
 		rep.Keys[key] = 1
@@ -74,14 +78,15 @@ func bytesOf(t *testing.T, keys, connections, singleHomed int) float64 {
 // The traffic of the simulation is that of the real encoding.
 func TestBytesAreThoseOfTheWire(t *testing.T) {
 	const many = 100
-	poll := bytesOf(t, 0, 0, 0)
-	asked := bytesOf(t, many, 0, 0)
+	one, asked := bytesOf(t, 1, 0, 0), bytesOf(t, many, 0, 0)
+	perKey := (asked - one) / (many - 1)
 	for _, tc := range []struct {
 		what      string
 		got, want float64
 	}{
-		{"a poll", bytesPerPoll, poll},
-		{"a key that the pod does not have", bytesPerKey, (asked - poll) / many},
+		{"a poll", bytesPerPoll, bytesOf(t, 0, 0, 0)},
+		{"a query", bytesPerQuery, one - perKey},
+		{"a key that the pod does not have", bytesPerKey, perKey},
 		{"a key that it has", bytesPerKeyHeld, (bytesOf(t, many, many, 0) - asked) / many},
 		{"a key that is single-homed", bytesPerKeySingle, (bytesOf(t, many, 0, many) - asked) / many},
 	} {

@@ -14,6 +14,8 @@ const (
 	// bytesPerPoll is the size of a poll and its answer together. A test holds this and the
 	// other sizes to what pods send.
 	bytesPerPoll = 500
+	// bytesPerQuery is the size of a query and its answer without any keys.
+	bytesPerQuery = 360
 	// bytesPerKey is the size that each key of a query adds, bytesPerKeyHeld what it adds to
 	// the answer of a pod that has connections of it, and bytesPerKeySingle to that of one that
 	// found its client to be single-homed.
@@ -180,7 +182,7 @@ func (m *metrics) queried(p, q *pod, keys int, counts map[string]int, singleHome
 			held++
 		}
 	}
-	n := float64(bytesPerPoll + bytesPerKey*keys + bytesPerKeyHeld*held + bytesPerKeySingle*singleHomed)
+	n := float64(bytesPerQuery + bytesPerKey*keys + bytesPerKeyHeld*held + bytesPerKeySingle*singleHomed)
 	m.count(p, n)
 	if q != nil {
 		m.count(q, n)
