@@ -113,7 +113,7 @@ type Rebalance struct {
 	// most 10000000.
 	MaxStreams int `json:"maxStreams"`
 	// Spread is the longest time over which a pod spreads the GOAWAYs of one round. In small
-	// rounds each is sent 5 or 20 ms after the one before. Default 1s. From 0, all at once, to
+	// rounds each is sent 3 or 20 ms after the one before. Default 1s. From 0, all at once, to
 	// 1m.
 	Spread time.Duration `json:"spread"`
 	// MaxPerSecond is the largest number of GOAWAYs that a pod sends per second. Default
