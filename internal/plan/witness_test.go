@@ -1,6 +1,10 @@
 package plan
 
-import "testing"
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
 
 // Where one of two witnesses lost a few connections, the other one still shows how many of a
 // key's connections are single-homed.
@@ -62,6 +66,26 @@ func TestConnectionsOfOneChannelAreDrainedTogether(t *testing.T) {
 		queue, _ := s.movable(v, &Policy{Whole: true})
 		if len(queue) != tc.want {
 			t.Errorf("%s: got %v drained, want %d", tc.name, queue, tc.want)
+		}
+	}
+}
+
+// Until a growth is over, the owner of each key is queried, too. In a large fleet these would be
+// hundreds of pods with a key each, and a new connection to most of them.
+func TestOwnersAreQueriedInSmallFleets(t *testing.T) {
+	for others, want := range map[int]bool{4: true, PollAll: true, PollAll + 1: false, 1000: false} {
+		v := &View{Self: "pod-0"}
+		for i := range others + 1 {
+			v.Members = append(v.Members, fmt.Sprintf("pod-%d", i))
+		}
+		slices.Sort(v.Members)
+		s := State{growth: &growth{owners: newOwners(v.Members)}}
+		for i := range 100 {
+			s.even.chosen = append(s.even.chosen, choice{uint64(i), fmt.Sprintf("key-%d", i), 1})
+		}
+		q := s.queryWitnesses(1, v)
+		if got := len(q.Keys) > witnessCount; got != want {
+			t.Errorf("%d other pods: %d are queried, want more than two: %v", others, len(q.Keys), want)
 		}
 	}
 }
