@@ -11,13 +11,15 @@ import (
 // walks over the other pods.
 const notices = 30 * time.Second
 
-// A pod is taken out of the Service while it lives. Its clients leave it, and no others move.
+// A pod is taken out of the Service while it lives. Its clients leave it, and no others move. There
+// are so few pick_first clients that the two pods that stay are inside the band wherever these land:
+// the mean of 49 and 40 connections is 44.5, and the band ends at 1.1 times that, rounded up.
 func TestPodOutOfService(t *testing.T) {
 	t.Parallel()
 	s := newService(t, 1, exampleServer)
 	s.grow(t, 3)
-	spread := start(t, 24, "round_robin", s.target(), false, from(1, 1))
-	both := spread.and(start(t, 24, "pick_first", s.target(), false, from(1, 101)))
+	spread := start(t, 40, "round_robin", s.target(), false, from(1, 1))
+	both := spread.and(start(t, 9, "pick_first", s.target(), false, from(1, 101)))
 	both.awaitAnswers(t)
 	before := s.settle(t)
 	t.Logf("%d GOAWAYs before; connections by the last call: %v", before, both.perPod())
