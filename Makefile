@@ -62,7 +62,7 @@ test-cost: ## Allocations and heap compared with a bare server (without -race, w
 
 .PHONY: test-sim
 test-sim: ## Limits of the simulation, 20 seeds each (without -race, which is ten times slower)
-	cd test/sim && $(GO) test -timeout 15m ./...
+	cd test/sim && $(GO) test -timeout 30m ./...
 
 .PHONY: sim
 sim: ## Run the simulation: print its table, write its plots to docs/sim
