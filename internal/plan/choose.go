@@ -83,8 +83,7 @@ func (s *State) preference(c *Conn, seed uint64) uint64 {
 const golden = 0x9e3779b97f4a7c15
 
 // heavier is how much sooner a connection with more traffic is drained after a change, where loads
-// are weighed:
-// one with 16 times as much comes twice as soon. Fewer GOAWAYs move the same load, and hardly
+// are weighed: one with 16 times as much comes twice as soon. Fewer GOAWAYs move the same load, and hardly
 // more idle connections stay behind.
 const heavier = 0.25
 

@@ -63,7 +63,7 @@ func TestPrefixesCarryTheirPart(t *testing.T) {
 	})
 }
 
-// Where loads are weighed, each prefix carries its part or somewhat more: fewer GOAWAYs move the
+// Where loads are weighed, after a change each prefix carries its part or somewhat more: fewer GOAWAYs move the
 // same load.
 func TestHeavierConnectionsGoSlightlySooner(t *testing.T) {
 	var conns []Conn
@@ -73,7 +73,7 @@ func TestHeavierConnectionsGoSlightlySooner(t *testing.T) {
 		conns, all = append(conns, c), all+c.Weight
 	}
 	s := &State{}
-	s.even.give = all
+	s.even.give, s.members.changes[0] = all, 59*time.Minute
 	out, _ := s.candidates(&View{Now: time.Hour, Self: "a", Members: []string{"a", "b"}, Conns: conns}, &Policy{}, 1)
 	for _, n := range []int{25, 50, 100, 150} {
 		part := 0.
