@@ -8,6 +8,7 @@ import "time"
 // small part of those that stay.
 type allowance struct {
 	left     float64
+	lead     float64 // how much more came back with time than with clients that ended
 	departed uint64
 	at       time.Duration
 	known    bool
@@ -33,8 +34,19 @@ func (a *allowance) observe(v *View) {
 	}
 	byTime := (v.Now - a.at).Hours() / 24 * restPerDay * float64(v.Serving)
 	byDeparted := restPerDeparted * float64(v.Departed-min(a.departed, v.Departed))
-	a.left = min(most, a.left+max(byTime, byDeparted))
+	a.left = min(most, a.left+a.moreOf(byTime, byDeparted, most))
 	a.follow(v)
+}
+
+// moreOf is what the greater of the two sums has grown by. The smaller one lags behind by most at
+// most, so that a long rest does not outweigh what comes later.
+func (a *allowance) moreOf(byTime, byDeparted, most float64) float64 {
+	before := a.lead
+	timed := before + byTime
+	a.lead = timed - byDeparted
+	grown := max(0, timed) - max(0, before) + max(0, -a.lead) - max(0, -timed)
+	a.lead = min(max(a.lead, -most), most)
+	return grown
 }
 
 // follow measures the churn of about the last hour.

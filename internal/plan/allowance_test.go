@@ -72,6 +72,24 @@ func TestAllowance(t *testing.T) {
 	}
 }
 
+// However finely both are counted, it is whichever is more, not the sum.
+func TestAllowanceIsNoSum(t *testing.T) {
+	var a allowance
+	v := &View{Now: time.Hour, Serving: 100}
+	a.observe(v)
+	a.left = 0
+	for i := range 6 * 60 { // 12.5 by time, 6 by clients that end
+		v.Now += time.Minute
+		if i%60 == 59 {
+			v.Departed += 30
+		}
+		a.observe(v)
+	}
+	if a.left < 12.4 || a.left > 12.6 {
+		t.Errorf("got %v after 6 hours, want 12.5", a.left)
+	}
+}
+
 // A pod with few connections may always try a few.
 func TestAllowanceOfFewConnections(t *testing.T) {
 	var a allowance

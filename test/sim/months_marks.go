@@ -15,7 +15,6 @@ var marks = map[string]string{
 	"endless-eager-100": "finding 9",
 	"few-10to20":        "few connections",
 	"saturated-95":      "finding 6",
-	"lives-1h-20":       "lifetimes",
 	"zones-3x20-14":     "finding 4",
 	"zones-3x20-150":    "finding 4",
 	"zones-scattered":   "finding 4",
