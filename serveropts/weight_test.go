@@ -18,7 +18,9 @@ import (
 func TestHeavyClientStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSingleHomed(t, func(c *config.Config) { c.Rebalance.Weight = config.WeightRequests })
-		s.scale(3)
+		s.scale(2)
+		time.Sleep(5 * time.Second)
+		s.scale(3) // after a change it need not last for long
 		s.steer(1)
 		heavy := s.addOne(func() time.Duration { return 40 * time.Millisecond })
 		s.add(3)
@@ -55,6 +57,8 @@ func TestWeightByFunction(t *testing.T) {
 			}
 			return 1
 		}))
+		s.scale(2)
+		time.Sleep(5 * time.Second)
 		s.scale(3)
 		for pod := range s.pods {
 			s.steer(pod + 1)

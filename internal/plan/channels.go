@@ -141,7 +141,7 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 	}
 	for _, c := range conns {
 		switch {
-		case missing <= 0 || g.round == 1 && c.Opened > g.opened:
+		case missing <= 0 || g.round == 1 && c.Opened >= g.opened:
 			// Opened after DNS listed all pods: its client knows them.
 		case c.Returned && v.Now-c.Opened < p.Cooldown:
 			g.restUntil = max(g.restUntil, c.Opened+p.Cooldown)
@@ -179,7 +179,7 @@ func (g *growth) mixed(channels *int, surely bool, v *View) (wait bool) {
 	case surely && early:
 		g.restUntil = max(g.restUntil, proxies)
 		return true
-	case (surely || early) && *channels > sampleOfKey && !g.sampledBefore:
+	case (surely || early && g.warmth(v) == 1) && *channels > sampleOfKey && !g.sampledBefore:
 		*channels, g.sampled = sampleOfKey, true
 		g.restUntil = max(g.restUntil, v.Now+comesBack)
 	}
@@ -190,7 +190,7 @@ func (g *growth) mixed(channels *int, surely bool, v *View) (wait bool) {
 // drained, and are back.
 func (g *growth) drainedBefore(conns []*Conn) (n int) {
 	for _, c := range conns {
-		if g.pass > 0 && g.round == 1 && c.Returned && c.Opened > g.opened {
+		if g.pass > 0 && g.round == 1 && c.Returned && c.Opened >= g.opened {
 			n++
 		}
 	}
