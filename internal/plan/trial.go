@@ -117,7 +117,7 @@ func (t *trial) misplaced(l *loads, uneven, drained, returned float64, v *View, 
 	if l.warming { // what is right grows meanwhile
 		return "", ""
 	}
-	rose := len(v.Members) <= PollAll && t.rounds >= 1 && l.square > 1.5*t.square+9*max(1, l.mean) && uneven > t.uneven
+	rose := len(v.Members) <= PollAll && t.rounds >= 1 && drained >= enoughTries/2 && l.square > 1.5*t.square+9*max(1, l.mean) && uneven > t.uneven
 	if rose || t.rounds >= fairRounds && (drained >= 2*enoughTries || !p.Whole) {
 		return fmt.Sprintf("this pod drained %s, but the pods are as uneven as before", plural(int(drained), "connection", "connections")),
 			"check the Service's endpoints, its topology settings and the clients' targets"
