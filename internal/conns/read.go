@@ -132,7 +132,7 @@ func (c *Conn) infoLocked(i *Info) {
 	if c.use != h2conn.InUse {
 		i.Weight = 0
 	}
-	i.Streams, i.StreamsOpened = c.h2.Streams()
+	i.Streams, i.StreamsOpened = c.wire.Streams()
 }
 
 // Pick returns the live connections with the given IDs, in the order of ids, without those
@@ -201,7 +201,7 @@ func (r *Registry) Lost() int {
 func (r *Registry) Totals() Totals {
 	streams := 0
 	r.visit(func(c *Conn) {
-		open, _ := c.h2.Streams()
+		open, _ := c.wire.Streams()
 		streams += open
 	})
 	t := r.Brief()
