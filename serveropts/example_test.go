@@ -1,8 +1,13 @@
 package serveropts_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"time"
 
 	"google.golang.org/grpc"
@@ -64,4 +69,92 @@ func ExampleServerParameters() {
 func ExampleEnforcementPolicy() {
 	fmt.Println(serveropts.EnforcementPolicy(config.Policy{MinClientPing: 5 * time.Second}).MinTime)
 	// Output: 5s
+}
+
+// A web server with the Balancer of a gRPC server, on a port of its own.
+func ExampleHTTPServer() {
+	bal, _ := rebalance.Load(config.Layers{}, rebalance.WithLogger(slog.New(slog.DiscardHandler)))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/hello", func(w http.ResponseWriter, r *http.Request) {
+		rebalance.SetKey(r.Context(), "the client's name") // if an address does not tell clients apart
+		_, _ = io.WriteString(w, "hello")
+	})
+	web := serveropts.HTTPServer(bal, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second})
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go func() { _ = web.Serve(lis) }()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	res, err := client.Get("http://" + lis.Addr().String() + "/hello")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = res.Body.Close()
+	fmt.Println(res.Status, bal.Status().Connections)
+	_ = bal.Shutdown(context.Background(), web) // with the gRPC servers, if there are any
+	// Output: 200 OK 1
+}
+
+// webServer returns a server for the examples.
+func webServer() *serveropts.WebServer {
+	bal, _ := rebalance.Load(config.Layers{}, rebalance.WithLogger(slog.New(slog.DiscardHandler)))
+	return serveropts.HTTPServer(bal, &http.Server{Addr: "127.0.0.1:0", ReadHeaderTimeout: 5 * time.Second})
+}
+
+// Serve takes any listener.
+func ExampleWebServer_Serve() {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	web := webServer()
+	time.AfterFunc(10*time.Millisecond, web.Stop)
+	fmt.Println(errors.Is(web.Serve(lis), http.ErrServerClosed))
+	// Output: true
+}
+
+// ServeTLS needs a certificate, in files or in the TLSConfig of the http.Server.
+func ExampleWebServer_ServeTLS() {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(webServer().ServeTLS(lis, "no/tls.crt", "no/tls.key") != nil)
+	// Output: true
+}
+
+// ListenAndServe takes the address of the http.Server.
+func ExampleWebServer_ListenAndServe() {
+	web := webServer()
+	time.AfterFunc(10*time.Millisecond, web.Stop)
+	fmt.Println(errors.Is(web.ListenAndServe(), http.ErrServerClosed))
+	// Output: true
+}
+
+// ListenAndServeTLS does so with TLS.
+func ExampleWebServer_ListenAndServeTLS() {
+	fmt.Println(webServer().ListenAndServeTLS("no/tls.crt", "no/tls.key") != nil)
+	// Output: true
+}
+
+// GracefulStop is what Balancer.Shutdown calls once clients have been sent elsewhere.
+func ExampleWebServer_GracefulStop() {
+	web := webServer()
+	web.GracefulStop()
+	fmt.Println(web.ListenAndServe())
+	// Output: http: Server closed
+}
+
+// Stop is what Balancer.Shutdown calls when the time is over.
+func ExampleWebServer_Stop() {
+	web := webServer()
+	web.Stop()
+	fmt.Println(web.ListenAndServe())
+	// Output: http: Server closed
 }

@@ -204,7 +204,9 @@ func TestWebDrains(t *testing.T) {
 			}
 			for round := range 3 {
 				n := uint64(clients * (round + 1))
-				status(func(st *rebalance.Status) bool { return st.Connections == clients && st.Draining == 0 && st.Tracked == n })
+				status(func(st *rebalance.Status) bool {
+					return st.Connections == clients && st.Draining == 0 && st.Tracked == n
+				})
 				before := calls.Load()
 				for calls.Load() < before+10*clients {
 					time.Sleep(time.Millisecond)

@@ -86,7 +86,8 @@ func (r *Registry) Untold() int {
 	defer r.mu.Unlock()
 	n := 0
 	for c := r.drained.first; c != nil; c = c.drain.after {
-		if h1, ok := c.wire.(*h1conn.Conn); ok && c.use == h2conn.InUse && c.load.requests > busyRate && !h1.Told() {
+		busy := c.use == h2conn.InUse && (c.load.requests > busyRate || !c.sampled)
+		if h1, ok := c.wire.(*h1conn.Conn); ok && busy && !h1.Told() {
 			n++
 		}
 	}

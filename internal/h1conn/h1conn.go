@@ -62,7 +62,7 @@ func (c *Conn) WrapAddr() { c.addr = h2conn.WrapAddr(c.addr) }
 // Begin notes that a request has been read.
 func (c *Conn) Begin() {
 	c.mu.Lock()
-	c.open = true
+	c.open, c.gone = true, false // whatever an error has looked like, the client is there
 	c.opened++
 	c.stirLocked()
 	c.unlock()
@@ -198,7 +198,7 @@ func (c *Conn) Lost() error { return nil }
 func (c *Conn) Drain(_ string, grace time.Duration) (flush func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining || c.closed || c.gone {
+	if c.draining || c.closed {
 		return nil
 	}
 	c.draining = true

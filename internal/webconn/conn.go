@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"syscall"
 
@@ -135,9 +134,13 @@ func (c *conn) Write(p []byte) (int, error) {
 }
 
 // note takes an error of an HTTP/1.1 connection for the end of its client, unless this side has
-// caused it.
+// caused it. net/http sets a deadline after each request, to end a read in the background.
 func (c *conn) note(err error) {
-	if err != nil && c.protocol.Load() == isHTTP1 && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+	if err == nil || c.protocol.Load() != isHTTP1 || errors.Is(err, net.ErrClosed) {
+		return
+	}
+	var late net.Error
+	if !errors.As(err, &late) || !late.Timeout() {
 		c.h1.Gone()
 	}
 }
