@@ -35,10 +35,15 @@ type conn struct {
 }
 
 func (s *Server) newConn(nc net.Conn) *conn {
-	c := &conn{Conn: nc, srv: s}
+	c := new(conn)
+	c.init(s, nc)
+	return c
+}
+
+func (c *conn) init(s *Server, nc net.Conn) {
+	c.Conn, c.srv = nc, s
 	done := s.bal.Handshake(nc)
 	c.silent.Store(&done)
-	return c
 }
 
 func (c *conn) itself() *conn { return c }
@@ -139,8 +144,8 @@ func (c *conn) note(err error) {
 	if err == nil || c.protocol.Load() != isHTTP1 || errors.Is(err, net.ErrClosed) {
 		return
 	}
-	var late net.Error
-	if !errors.As(err, &late) || !late.Timeout() {
+	//nolint:errorlint // straight from the connection; errors.As would allocate with each request
+	if late, ok := err.(net.Error); !ok || !late.Timeout() {
 		c.h1.Gone()
 	}
 }
@@ -170,7 +175,7 @@ func (c *conn) CloseWrite() error {
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
 // plainConn is a conn that net/http takes for plaintext.
-type plainConn struct{ *conn }
+type plainConn struct{ conn }
 
 // ReadFrom lets net/http send files without copying them.
 func (c *plainConn) ReadFrom(r io.Reader) (int64, error) {

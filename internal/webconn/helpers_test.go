@@ -83,3 +83,8 @@ func start(t *testing.T, web *http.Server) (*tracker, *pipes, *Server) {
 	})
 	return trk, l, s
 }
+
+// pipeEnd is a connection that only has an address.
+type pipeEnd struct{ net.Conn }
+
+func (*pipeEnd) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }

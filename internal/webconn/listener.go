@@ -51,11 +51,9 @@ func (s *Server) wrap(nc net.Conn) net.Conn {
 	case stater:
 		return &tlsConn{conn: s.newConn(nc), sec: sec}
 	}
-	return s.newPlain(nc)
-}
-
-func (s *Server) newPlain(nc net.Conn) *plainConn {
-	return &plainConn{s.newConn(nc)}
+	c := new(plainConn)
+	c.init(s, nc)
+	return c
 }
 
 // tlsConfig returns the configuration with which the http.Server's own ServeTLS would serve.
