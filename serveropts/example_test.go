@@ -13,9 +13,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/health"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
@@ -157,4 +159,65 @@ func ExampleWebServer_Stop() {
 	web.Stop()
 	fmt.Println(web.ListenAndServe())
 	// Output: http: Server closed
+}
+
+// A gateway in the process of its server calls it through a listener in memory. That is no client
+// to count or to drain.
+func ExampleInProcess() {
+	bal, _ := rebalance.Load(config.Layers{}, rebalance.WithLogger(slog.New(slog.DiscardHandler)))
+	srv := grpc.NewServer(serveropts.Options(bal, insecure.NewCredentials())...)
+	defer srv.Stop()
+	health.Register(srv, bal)
+	inner := serveropts.NewInProcess()
+	go func() { _ = srv.Serve(inner) }()
+	conn, err := grpc.NewClient("passthrough:///in-process",
+		grpc.WithContextDialer(inner.DialContext), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer conn.Close()
+	res, err := healthpb.NewHealthClient(conn).Check(context.Background(), &healthpb.HealthCheckRequest{})
+	fmt.Println(res.GetStatus(), err, bal.Status().Connections, len(bal.Status().Conditions))
+	// Output: SERVING <nil> 0 0
+}
+
+// The listener is closed with its server.
+func ExampleNewInProcess() {
+	inner := serveropts.NewInProcess()
+	fmt.Println(inner.Addr(), inner.Close())
+	// Output: in-process <nil>
+}
+
+// Accept is for the server.
+func ExampleInProcess_Accept() {
+	inner := serveropts.NewInProcess()
+	go func() { _, _ = inner.DialContext(context.Background(), "") }()
+	nc, err := inner.Accept()
+	fmt.Println(nc.RemoteAddr(), err)
+	// Output: in-process <nil>
+}
+
+// Close ends Accept.
+func ExampleInProcess_Close() {
+	inner := serveropts.NewInProcess()
+	_ = inner.Close()
+	_, err := inner.Accept()
+	fmt.Println(err)
+	// Output: closed
+}
+
+// Addr has no port.
+func ExampleInProcess_Addr() {
+	fmt.Println(serveropts.NewInProcess().Addr().Network())
+	// Output: in-process
+}
+
+// DialContext goes to grpc.WithContextDialer.
+func ExampleInProcess_DialContext() {
+	inner := serveropts.NewInProcess()
+	_ = inner.Close()
+	_, err := inner.DialContext(context.Background(), "")
+	fmt.Println(err)
+	// Output: closed
 }

@@ -147,7 +147,7 @@ func TestFloors(t *testing.T) {
 		},
 		"internal/shown":     {"rebalance", "internal/peerz", "internal/reason"},
 		"internal/webconn":   {"internal/inside", "internal/conns", "internal/h1conn"},
-		"serveropts":         {"rebalance", "config", "internal/inside", "internal/webconn"},
+		"serveropts":         {"rebalance", "config", "internal/conns", "internal/inside", "internal/webconn"},
 		"health":             {"rebalance", "config", "internal/inside", "internal/peerz", "internal/shown"},
 		"health/metrics":     {"rebalance", "internal/shown"},
 		"serveropts/streams": {"rebalance"},

@@ -104,6 +104,9 @@ func Untracked(ctx context.Context) bool {
 	if !ok || CarrierFrom(ctx) != nil || ctx.Err() != nil { // canceled with its connection
 		return false
 	}
+	if _, ours := p.Addr.(InProcessAddr); ours {
+		return false
+	}
 	if !isKey(p.Addr) {
 		return true
 	}

@@ -141,3 +141,13 @@ func UseOf(path, userAgent string) h2conn.Use {
 	}
 	return useOf(path)
 }
+
+// InProcessAddr is the address of clients in this process. Their connections are not tracked,
+// and are meant not to be.
+type InProcessAddr struct{}
+
+// Network returns "in-process".
+func (InProcessAddr) Network() string { return "in-process" }
+
+// String returns "in-process".
+func (InProcessAddr) String() string { return "in-process" }
