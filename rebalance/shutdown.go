@@ -304,7 +304,7 @@ func (b *Balancer) awaitAnswers(ctx context.Context, most time.Duration) {
 	defer cancel()
 	tick := time.NewTicker(stopPoll)
 	defer tick.Stop()
-	for b.reg.Untold() > 0 {
+	for b.reg.Unannounced() > 0 {
 		select {
 		case <-ctx.Done():
 			return

@@ -67,12 +67,15 @@ func Main(args []string, stdout, stderr io.Writer) int {
 // client is a set of channels and the tally of their calls.
 type client struct {
 	o     *options
-	conns []*grpc.ClientConn
+	conns []io.Closer
 	stubs []hellov1.HelloServiceClient
 	tally *tally
 }
 
 func dial(o *options) (*client, error) {
+	if o.http {
+		return dialGateway(o), nil
+	}
 	creds := insecure.NewCredentials()
 	if o.tlsCA != "" {
 		var err error

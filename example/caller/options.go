@@ -15,6 +15,7 @@ import (
 type options struct {
 	target   string
 	lb       string
+	http     bool
 	rate     float64
 	channels int
 	duration time.Duration
@@ -49,6 +50,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.target, "target", "", "gRPC `target`, such as dns:///hello.test:50051 (required)")
 	fs.StringVar(&o.lb, "lb", "round_robin", "load balancing `policy`: round_robin or pick_first")
+	fs.BoolVar(&o.http, "over-http", false, "call a gateway at -target (host:port) by HTTP/1.1 with JSON, over one connection per channel")
 	fs.Float64Var(&o.rate, "rate", 100, "calls per second over all channels; with -method chat, messages per second")
 	fs.IntVar(&o.channels, "channels", 1, "number of channels (ClientConns)")
 	fs.DurationVar(&o.duration, "duration", 60*time.Second, "how long to run; 0: until a signal")
@@ -101,6 +103,8 @@ func (o *options) check(rest []string) error {
 	wrong(o.duration < 0, "-duration %v: must not be negative", o.duration)
 	wrong(o.timeout < 0, "-timeout %v: must not be negative", o.timeout)
 	wrong(o.every < minEvery, "-every %v: want at least %v", o.every, minEvery)
+	wrong(o.http && o.method != methodHi, "-over-http and -method %s exclude each other", o.method)
+	wrong(o.http && o.tlsCA != "", "-over-http and -tls-ca exclude each other")
 	wrong(!slices.Contains([]string{methodHi, methodWatch, methodChat}, o.method), "-method %q: want hi, watch or chat", o.method)
 	wrong(o.source != "" && net.ParseIP(o.source) == nil, "-source %q: want an IP address", o.source)
 	return errors.Join(errs...)

@@ -72,22 +72,22 @@ func (r *Registry) add(c *Conn, w onWire) {
 // answer closes it.
 func (c *Conn) waits() bool {
 	h1, ok := c.wire.(*h1conn.Conn)
-	return ok && !h1.Told() && c.open == 0
+	return ok && !h1.Announced() && c.open == 0
 }
 
 // busyRate is the rate of requests, per second, from which on a client is expected to send
 // another one soon.
 const busyRate = 0.1
 
-// Untold returns the number of drained connections whose clients learn of it with their next
+// Unannounced returns the number of drained connections whose clients learn of it with their next
 // answer, which is expected soon.
-func (r *Registry) Untold() int {
+func (r *Registry) Unannounced() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
 	for c := r.drained.first; c != nil; c = c.drain.after {
 		busy := c.use == h2conn.InUse && (c.load.requests > busyRate || !c.sampled)
-		if h1, ok := c.wire.(*h1conn.Conn); ok && busy && !h1.Told() {
+		if h1, ok := c.wire.(*h1conn.Conn); ok && busy && !h1.Announced() {
 			n++
 		}
 	}

@@ -24,10 +24,10 @@ type Conn struct {
 	rest   rest
 	drain  *drainState // nil until it is needed
 
-	draining, told, gone, forced, closed bool
+	draining, announced, gone, forced, closed bool
 	how                                  h2conn.How
 
-	notifying, toldNotified bool
+	notifying, announceNotified bool
 	useNotified             h2conn.Use
 }
 
@@ -47,8 +47,8 @@ type drainState struct {
 	grace  *time.Timer
 }
 
-// New returns the Conn of nc, whose client speaks HTTP/1.1. obs is told what happens, as by an
-// h2conn.Conn: OnGoAway(true) when an answer closes the connection.
+// New returns the Conn of nc, whose client speaks HTTP/1.1. obs is notified as by an
+// h2conn.Conn. OnGoAway(true) means that an answer closes the connection.
 func New(nc net.Conn, obs h2conn.Observer) *Conn {
 	return &Conn{nc: nc, obs: obs, addr: h2conn.UniqueAddr(nc.RemoteAddr())}
 }
@@ -80,7 +80,7 @@ func (c *Conn) Used(u h2conn.Use) {
 func (c *Conn) Last() bool {
 	c.mu.Lock()
 	last := c.draining && !c.closed
-	c.told = c.told || last
+	c.announced = c.announced || last
 	c.unlock()
 	return last
 }
@@ -136,7 +136,7 @@ func (c *Conn) howLocked() h2conn.How {
 	switch {
 	case c.forced && c.open:
 		return h2conn.Forced
-	case c.told, c.draining && !c.open:
+	case c.announced, c.draining && !c.open:
 		return h2conn.Clean
 	case c.gone, c.open:
 		return h2conn.ByClient
@@ -217,11 +217,11 @@ func (c *Conn) graceOver() {
 	_ = c.Close()
 }
 
-// Told reports whether an answer has closed the connection, or the connection has ended.
-func (c *Conn) Told() bool {
+// Announced reports whether an answer has closed the connection, or the connection has ended.
+func (c *Conn) Announced() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.told || c.closed
+	return c.announced || c.closed
 }
 
 // Draining returns a channel that is closed once the connection drains or has ended.
@@ -283,8 +283,8 @@ func (c *Conn) nextCallLocked() func() {
 			return so.OnStreams
 		}
 		return c.nextCallLocked()
-	case c.told && !c.toldNotified:
-		c.toldNotified = true
+	case c.announced && !c.announceNotified:
+		c.announceNotified = true
 		return func() { obs.OnGoAway(true) }
 	case c.closed:
 		c.obs = nil

@@ -21,7 +21,7 @@ type spy struct {
 }
 
 func (s *spy) OnUse(u h2conn.Use) { s.note("use"); s.use = u }
-func (s *spy) OnGoAway(bool)      { s.note("told") }
+func (s *spy) OnGoAway(bool)      { s.note("announced") }
 func (s *spy) OnStreams()         { s.stirred++ }
 
 func (s *spy) OnClose(h h2conn.How) {
@@ -60,7 +60,7 @@ type model struct {
 	obs *spy
 
 	requests                    int
-	open, drained, told, closed bool
+	open, drained, announced, closed bool
 	resting                     bool
 	wantStirred                 int
 	wantUse                     h2conn.Use
@@ -84,7 +84,7 @@ func TestModel(t *testing.T) {
 }
 
 func (m *model) request(t *rapid.T) {
-	if m.open || m.closed || m.told {
+	if m.open || m.closed || m.announced {
 		t.Skip("one at a time, and none after the last")
 	}
 	m.stir()
@@ -97,11 +97,11 @@ func (m *model) request(t *rapid.T) {
 	if last := m.c.Last(); last != m.drained {
 		t.Fatalf("Last is %v on a connection that drains: %v", last, m.drained)
 	}
-	m.told = m.drained
+	m.announced = m.drained
 }
 
 func (m *model) end(t *rapid.T) {
-	if !m.open || m.closed || m.told {
+	if !m.open || m.closed || m.announced {
 		t.Skip("no answer that keeps the connection")
 	}
 	m.stir()
@@ -136,7 +136,7 @@ func (m *model) close(t *rapid.T) {
 
 func (m *model) how() h2conn.How {
 	switch {
-	case m.told, m.drained && !m.open:
+	case m.announced, m.drained && !m.open:
 		return h2conn.Clean
 	case m.c.gone, m.open:
 		return h2conn.ByClient
@@ -167,8 +167,8 @@ func (m *model) check(t *rapid.T) {
 			t.Fatalf("a call follows OnClose: %v", m.obs.calls)
 		}
 	}
-	if told := counts["told"] == 1; counts["told"] > 1 || told != m.told || counts["closed"] > 1 {
-		t.Fatalf("got calls %v, want told: %v", m.obs.calls, m.told)
+	if announced := counts["announced"] == 1; counts["announced"] > 1 || announced != m.announced || counts["closed"] > 1 {
+		t.Fatalf("got calls %v, want announced: %v", m.obs.calls, m.announced)
 	}
 	select {
 	case <-m.c.Draining():

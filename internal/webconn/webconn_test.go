@@ -42,6 +42,7 @@ func ask(t *testing.T, nc net.Conn, r *bufio.Reader, head string) *http.Response
 	if _, err := io.ReadAll(res.Body); err != nil {
 		t.Fatal(err)
 	}
+	synctest.Wait() // the server has finished the answer
 	return res
 }
 
