@@ -24,8 +24,8 @@ func (s *service) startWeb(p *pod) {
 	s.wg.Go(func() { _ = p.webSrv.Serve(p.webPort) })
 }
 
-// browse starts an HTTP client with so many callers, each of which requests once every pause.
-// Its new connections go to a random pod, as those behind a ClusterIP do.
+// browse starts an HTTP client with so many callers, all of which request at the same time once
+// every pause. Its new connections go to a random pod, as those behind a ClusterIP do.
 func (s *service) browse(n, proto, callers int, pause time.Duration) {
 	from := netip.AddrFrom4([4]byte{198, 18, byte(2 + n/250), byte(1 + n%250)})
 	chance := rand.New(rand.NewPCG(2, uint64(n)))
@@ -40,10 +40,11 @@ func (s *service) browse(n, proto, callers int, pause time.Duration) {
 	}
 	tr.Protocols.SetHTTP1(proto == 1)
 	tr.Protocols.SetUnencryptedHTTP2(proto == 2)
-	for i := range callers {
+	phase := time.Duration(chance.Float64() * float64(pause))
+	for range callers {
 		s.wg.Go(func() {
 			defer tr.CloseIdleConnections()
-			time.Sleep(pause * time.Duration(i) / time.Duration(callers))
+			time.Sleep(phase)
 			for s.ctx.Err() == nil {
 				if err := request(s.ctx, tr); err != nil && s.ctx.Err() == nil {
 					s.t.Log(err)
@@ -113,7 +114,8 @@ func TestWebClientsFollowAGrowth(t *testing.T) {
 	}{
 		{proto: 1, clients: 40, callers: 1, pause: time.Second},
 		{proto: 2, clients: 30, callers: 2, pause: 2 * time.Second},
-		{proto: 1, clients: 12, callers: 5, pause: time.Second},
+		{proto: 1, clients: 4, callers: 10, pause: time.Second}, // each client is on all pods
+
 		{proto: 1, clients: 40, callers: 1, pause: 20 * time.Second},
 	} {
 		t.Run(fmt.Sprintf("HTTP %d, %d clients of %d every %v", tc.proto, tc.clients, tc.callers, tc.pause), func(t *testing.T) {

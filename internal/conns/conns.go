@@ -47,6 +47,7 @@ type keyState struct {
 	key     string
 	all     int32    // connections in Registry.all
 	serving int32    // those that its client uses and that are not draining
+	http1   int32    // those of them that speak HTTP/1.1
 	history *history // nil until a connection was drained
 }
 
@@ -71,6 +72,7 @@ type Conn struct {
 	sampled        bool
 	named          bool // by SetKey
 	lost           bool
+	http1          bool
 }
 
 // The values of Conn.pos outside of the list.
@@ -207,6 +209,9 @@ func (c *Conn) countLocked(n int32) {
 	}
 	if c.isClients() {
 		k.serving += n
+		if c.http1 {
+			k.http1 += n
+		}
 	}
 	if c.isLoad() {
 		r.carrying += int(n)

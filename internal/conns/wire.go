@@ -43,6 +43,7 @@ func (r *Registry) Add(nc net.Conn, key string) net.Conn {
 // the first request that the server notes as a use of it.
 func (r *Registry) AddHTTP1(nc net.Conn, key string) *h1conn.Conn {
 	c := r.newConn(key)
+	c.http1 = true
 	h1 := h1conn.New(nc, c)
 	r.add(c, h1)
 	return h1
