@@ -18,8 +18,8 @@ import (
 // dialGateway returns a client that calls through grpc-gateway, over HTTP/1.1 with keep-alive.
 func dialGateway(o *options) *client {
 	c := &client{o: o, tally: newTally(time.Now())}
-	for range o.channels {
-		g := newOverHTTP(o, c.tally)
+	for i := range o.channels {
+		g := newOverHTTP(o, o.dialer(i), c.tally)
 		c.conns, c.stubs = append(c.conns, g), append(c.stubs, g)
 	}
 	return c
@@ -33,11 +33,7 @@ type overHTTP struct {
 	web *http.Client
 }
 
-func newOverHTTP(o *options, t *tally) *overHTTP {
-	d := &net.Dialer{}
-	if o.source != "" {
-		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(o.source)}
-	}
+func newOverHTTP(o *options, d *net.Dialer, t *tally) *overHTTP {
 	tr := &http.Transport{
 		MaxConnsPerHost: 1,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {

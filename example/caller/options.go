@@ -26,6 +26,7 @@ type options struct {
 	timeout      time.Duration
 	waitForReady bool
 	source       string
+	sourceEach   bool
 	tlsCA        string
 	fail         bool
 }
@@ -60,6 +61,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "deadline of each call with -method hi; 0: none")
 	fs.BoolVar(&o.waitForReady, "wait-for-ready", false, "make calls wait for a connection instead of failing")
 	fs.StringVar(&o.source, "source", "", "connect from this `IP` address; empty: the system chooses")
+	fs.BoolVar(&o.sourceEach, "source-each", false, "connect from one address after the other, beginning with -source: one for each channel")
 	fs.StringVar(&o.tlsCA, "tls-ca", "", "PEM `file` with the CAs of the servers' certificates; empty: plaintext")
 	fs.BoolVar(&o.fail, "fail", false, "exit with status 1 if any RPC failed")
 	if err := fs.Parse(args); err != nil {
@@ -107,5 +109,18 @@ func (o *options) check(rest []string) error {
 	wrong(o.http && o.tlsCA != "", "-over-http and -tls-ca exclude each other")
 	wrong(!slices.Contains([]string{methodHi, methodWatch, methodChat}, o.method), "-method %q: want hi, watch or chat", o.method)
 	wrong(o.source != "" && net.ParseIP(o.source) == nil, "-source %q: want an IP address", o.source)
+	wrong(o.sourceEach && net.ParseIP(o.source) == nil, "-source-each needs -source")
 	return errors.Join(errs...)
+}
+
+// dialer returns the dialer of a channel.
+func (o *options) dialer(channel int) *net.Dialer {
+	if o.source == "" {
+		return &net.Dialer{}
+	}
+	ip := net.ParseIP(o.source)
+	if o.sourceEach {
+		ip[len(ip)-1] += byte(channel)
+	}
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}
 }

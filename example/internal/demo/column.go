@@ -224,10 +224,6 @@ func (c *column) pods() []string {
 // startClients starts all clients. They make calls until they are stopped.
 func (c *column) startClients() error {
 	for i := range c.o.clients {
-		source := fmt.Sprintf("127.0.9.%d", 1+i)
-		if c.o.oneKey {
-			source = "127.0.9.1"
-		}
 		target, args := c.clientOf(i)
 		p, err := fleet.StartClient(fleet.ClientSpec{
 			Command:  append(slices.Clone(c.self), callCommand),
@@ -235,7 +231,7 @@ func (c *column) startClients() error {
 			Args:     args,
 			Channels: c.o.channels,
 			Rate:     c.o.rate / float64(c.o.clients),
-			Source:   source,
+			Source:   c.source(i),
 			Every:    reportEvery,
 			OnReport: c.tally.Add,
 			Log:      func(line string) { c.logf("client: %s", line) },

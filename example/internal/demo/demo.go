@@ -237,8 +237,10 @@ func report(w io.Writer, t *timeline, broken []string) {
 
 const footnote = `
 Even means that from then on no pod answered more than 1.1 times the mean of the
-calls in a second, or 1.45 times where each client has one connection (-via). Times count from the moment when the clients' DNS lists all new
-pods. How soon MaxConnectionAge acts depends on how old connections happen to be.`
+calls in a second, or 1.45 times where each client has one connection (-via). Times
+count from the moment when the clients' DNS lists all new pods. How soon
+MaxConnectionAge acts depends on how old connections happen to be. On HTTP/1.1 (-via
+gateway) an answer that closes the connection counts as a GOAWAY.`
 
 func describePorts(p ports) string {
 	text := fmt.Sprintf("each pod serves gRPC on port %d, its gateway on port %d and health on port %d; DNS is on port %d", p.grpc, p.web, p.http, p.dns)

@@ -27,6 +27,8 @@ const (
 	singleEven = time.Minute
 	// singleWatch is the least -watch there.
 	singleWatch = 90 * time.Second
+	// maxSources is the number of addresses 127.0.9.N.
+	maxSources = 250
 )
 
 // singleHomed reports whether each channel has one connection.
@@ -52,9 +54,22 @@ func (o *options) promise() time.Duration {
 func (o *options) checkVia(wrong func(bad bool, format string, args ...any)) {
 	wrong(!slices.Contains(vias, o.via), "-via %q: want %s", o.via, strings.Join(vias, ", "))
 	wrong(o.singleHomed() && (o.dnsLag > 0 || o.dnsNever), "-via %s and a DNS that lags exclude each other: its clients do not resolve the pods", o.via)
+	wrong(o.via == viaClusterIP && o.oneKey, "-via clusterip and -one-key exclude each other")
+	wrong(o.via == viaClusterIP && o.clients*o.channels > maxSources, "-via clusterip: want at most %d channels in all", maxSources)
 	if o.singleHomed() {
 		o.watch = max(o.watch, singleWatch)
 	}
+}
+
+// source returns the address of client i, or of its first channel.
+func (c *column) source(i int) string {
+	switch {
+	case c.o.oneKey:
+		i = 0
+	case c.o.via == viaClusterIP: // each channel is a client of its own
+		i *= c.o.channels
+	}
+	return fmt.Sprintf("127.0.9.%d", 1+i)
 }
 
 // vipAddr returns where clients of a ClusterIP connect.
@@ -91,7 +106,7 @@ func (c *column) gatewayOf(host string) string { return fmt.Sprintf("%s:%d", hos
 func (c *column) clientOf(i int) (target string, args []string) {
 	switch c.o.via {
 	case viaClusterIP:
-		return "passthrough:///" + c.vipAddr(), []string{"-lb", "pick_first"}
+		return "passthrough:///" + c.vipAddr(), []string{"-lb", "pick_first", "-source-each"}
 	case viaGateway:
 		return c.vipAddr(), []string{"-over-http"}
 	}
