@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
+	"golang.org/x/net/http2/h2c" //nolint:staticcheck // deprecated, and in use
 
 	"github.com/evenkeel-go/evenkeel/internal/certs/certstest"
 	"github.com/evenkeel-go/evenkeel/rebalance"
@@ -51,12 +51,12 @@ var webKinds = map[string]webKind{
 	},
 	"h2c of x/net": {
 		proto: 2, scheme: "http", serve: servePlain,
-		prepare: func(s *http.Server) { s.Handler = h2c.NewHandler(s.Handler, &http2.Server{}) },
+		prepare: func(s *http.Server) { s.Handler = h2c.NewHandler(s.Handler, &http2.Server{}) }, //nolint:staticcheck // as above
 	},
 	"HTTP/2": {proto: 2, scheme: "https", serve: serveTLS},
 	"HTTP/2 of x/net": {
 		proto: 2, scheme: "https", serve: serveTLS,
-		prepare: func(s *http.Server) { _ = http2.ConfigureServer(s, nil) },
+		prepare: func(s *http.Server) { _ = http2.ConfigureServer(s, nil) }, //nolint:staticcheck // as above
 	},
 	"HTTP/2 on a listener with TLS": {
 		proto: 2, scheme: "https",

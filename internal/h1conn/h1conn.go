@@ -25,10 +25,10 @@ type Conn struct {
 	drain  *drainState // nil until it is needed
 
 	draining, announced, gone, forced, closed bool
-	how                                  h2conn.How
+	how                                       h2conn.How
 
 	notifying, announceNotified bool
-	useNotified             h2conn.Use
+	useNotified                 h2conn.Use
 }
 
 // rest is how far a connection has come from one Rest to the next.

@@ -59,11 +59,11 @@ type model struct {
 	nc  *pipe
 	obs *spy
 
-	requests                    int
+	requests                         int
 	open, drained, announced, closed bool
-	resting                     bool
-	wantStirred                 int
-	wantUse                     h2conn.Use
+	resting                          bool
+	wantStirred                      int
+	wantUse                          h2conn.Use
 }
 
 // A Conn behaves as a few plain rules say, in whatever order it is called.

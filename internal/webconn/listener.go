@@ -59,7 +59,7 @@ func (s *Server) wrap(nc net.Conn) net.Conn {
 // tlsConfig returns the configuration with which the http.Server's own ServeTLS would serve.
 func (s *Server) tlsConfig(certFile, keyFile string) (*tls.Config, error) {
 	if s.web.TLSConfig == nil {
-		s.web.TLSConfig = &tls.Config{} //nolint:gosec // as net/http does
+		s.web.TLSConfig = &tls.Config{}
 	}
 	p := protocols(s.web)
 	cfg := s.web.TLSConfig.Clone()

@@ -182,9 +182,9 @@ func (s *Server) connOf(nc net.Conn) *conn {
 	case interface{ itself() *conn }:
 		return nc.itself()
 	case *tls.Conn:
-		if c, ok := s.byTLS.Load(nc); ok {
-			return c.(*conn)
-		}
+		known, _ := s.byTLS.Load(nc)
+		c, _ := known.(*conn)
+		return c
 	}
 	return nil
 }

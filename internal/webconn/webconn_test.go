@@ -28,8 +28,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var silent = log.New(io.Discard, "", 0)
 
-// ask sends one request and returns the answer. Its body has been read.
-func ask(t *testing.T, nc net.Conn, r *bufio.Reader, head string) *http.Response {
+// answer is what matters of an answer.
+type answer struct {
+	status int
+	closes bool
+}
+
+// ask sends one request and reads the answer.
+func ask(t *testing.T, nc net.Conn, r *bufio.Reader, head string) answer {
 	t.Helper()
 	if _, err := io.WriteString(nc, head+"\r\nHost: a\r\n\r\n"); err != nil {
 		t.Fatal(err)
@@ -43,7 +49,7 @@ func ask(t *testing.T, nc net.Conn, r *bufio.Reader, head string) *http.Response
 		t.Fatal(err)
 	}
 	synctest.Wait() // the server has finished the answer
-	return res
+	return answer{res.StatusCode, res.Close}
 }
 
 // A drained connection is closed by the answer to its next request, and by nothing before that.
@@ -53,7 +59,7 @@ func TestNextAnswerCloses(t *testing.T) {
 		nc := l.dial()
 		defer nc.Close()
 		r := bufio.NewReader(nc)
-		if res := ask(t, nc, r, "GET / HTTP/1.1"); res.Close {
+		if res := ask(t, nc, r, "GET / HTTP/1.1"); res.closes {
 			t.Fatal("the first answer closes the connection")
 		}
 		if n := trk.DrainAll(t.Context(), reason.Manual, "test", 0); n != 1 {
@@ -64,8 +70,8 @@ func TestNextAnswerCloses(t *testing.T) {
 			t.Errorf("an idle connection after an hour: %+v, %d slow, %+v in flight", s, trk.Slow(time.Minute), trk.Flight())
 		}
 		res := ask(t, nc, r, "POST / HTTP/1.1")
-		if !res.Close || res.StatusCode != http.StatusOK {
-			t.Errorf("the next answer is %v, closes: %v", res.Status, res.Close)
+		if !res.closes || res.status != http.StatusOK {
+			t.Errorf("the next answer is %+v, want 200 and the end", res)
 		}
 		if _, err := r.ReadByte(); err != io.EOF {
 			t.Errorf("the connection ends with %v, want EOF", err)
@@ -95,10 +101,10 @@ func TestDrainDuringARequest(t *testing.T) {
 		nc := l.dial()
 		defer nc.Close()
 		r := bufio.NewReader(nc)
-		if res := ask(t, nc, r, "GET /long HTTP/1.1"); res.Close {
+		if res := ask(t, nc, r, "GET /long HTTP/1.1"); res.closes {
 			t.Error("an answer that had begun before the drain closes the connection")
 		}
-		if res := ask(t, nc, r, "GET / HTTP/1.1"); !res.Close {
+		if res := ask(t, nc, r, "GET / HTTP/1.1"); !res.closes {
 			t.Error("the answer after it does not")
 		}
 		if s := trk.Totals(); s.GoAways[reason.Manual] != 1 {
