@@ -112,9 +112,9 @@ func TestWebClientsFollowAGrowth(t *testing.T) {
 		proto, clients, callers int
 		pause                   time.Duration
 	}{
-		{proto: 1, clients: 40, callers: 1, pause: time.Second},
-		{proto: 2, clients: 30, callers: 2, pause: 2 * time.Second},
-		{proto: 1, clients: 4, callers: 10, pause: time.Second}, // each client is on all pods
+		{proto: 1, clients: 40, callers: 1, pause: 3 * time.Second},
+		{proto: 2, clients: 20, callers: 2, pause: 4 * time.Second},
+		{proto: 1, clients: 4, callers: 10, pause: 4 * time.Second}, // each client is on all pods
 
 		{proto: 1, clients: 40, callers: 1, pause: 20 * time.Second},
 	} {
@@ -158,10 +158,10 @@ func TestTwoListenersOneBalancer(t *testing.T) {
 		s := newService(t, nil)
 		s.web = answerAfter(time.Millisecond)
 		s.scale(2)
-		const clients = 16
+		const clients = 10
 		for i := range clients {
-			s.multiHomed(2 * time.Second)
-			s.browse(i, 1, 1, 2*time.Second)
+			s.multiHomed(4 * time.Second)
+			s.browse(i, 1, 1, 4*time.Second)
 		}
 		time.Sleep(2 * time.Minute)
 		if _, sum := s.loads(); sum != 2*clients+clients {
