@@ -22,6 +22,7 @@ type Registry struct {
 	active     tour // those whose averages may change with the next Sample
 	arriving   map[uint64]arrival
 	keys       map[string]*keyState
+	http1      map[*keyState]int32 // of keyState.serving, those that speak HTTP/1.1; most keys have none
 	draining   int // number of drained connections in all
 	carrying   int // number of connections in all that are load
 	nextID     uint64
@@ -47,7 +48,6 @@ type keyState struct {
 	key     string
 	all     int32    // connections in Registry.all
 	serving int32    // those that its client uses and that are not draining
-	http1   int32    // those of them that speak HTTP/1.1
 	history *history // nil until a connection was drained
 }
 
@@ -210,7 +210,7 @@ func (c *Conn) countLocked(n int32) {
 	if c.isClients() {
 		k.serving += n
 		if c.http1 {
-			k.http1 += n
+			r.countHTTP1Locked(k, n)
 		}
 	}
 	if c.isLoad() {

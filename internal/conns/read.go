@@ -181,7 +181,7 @@ func (r *Registry) EachKey(f func(key string, serving int) bool) {
 	defer r.mu.Unlock()
 	n := 0
 	for _, k := range r.keys {
-		if http2 := k.serving - k.http1; http2 > 0 && !f(k.key, int(http2)) {
+		if http2 := k.serving - r.http1[k]; http2 > 0 && !f(k.key, int(http2)) {
 			return
 		}
 		if n++; n%visitBatch == 0 {

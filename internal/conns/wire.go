@@ -49,6 +49,16 @@ func (r *Registry) AddHTTP1(nc net.Conn, key string) *h1conn.Conn {
 	return h1
 }
 
+// countHTTP1Locked counts the HTTP/1.1 connections of a key.
+func (r *Registry) countHTTP1Locked(k *keyState, n int32) {
+	if r.http1 == nil {
+		r.http1 = make(map[*keyState]int32)
+	}
+	if r.http1[k] += n; r.http1[k] == 0 {
+		delete(r.http1, k)
+	}
+}
+
 func (r *Registry) newConn(key string) *Conn {
 	c := &Conn{reg: r, pos: isArriving, activePos: isGone, load: load{weight: 1}}
 	c.key.Store(&keyState{key: key})
@@ -73,7 +83,11 @@ func (r *Registry) add(c *Conn, w onWire) {
 // answer closes it.
 func (c *Conn) waits() bool {
 	h1, ok := c.wire.(*h1conn.Conn)
-	return ok && !h1.Announced() && c.open == 0
+	if !ok || h1.Announced() {
+		return false
+	}
+	open, _ := h1.Streams()
+	return open == 0
 }
 
 // busyRate is the rate of requests, per second, from which on a client is expected to send

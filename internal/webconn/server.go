@@ -60,6 +60,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err := s.web.Shutdown(ctx); err != nil {
 		return err
 	}
+	s.leaveAll()
 	select {
 	case <-s.returned():
 		return nil
@@ -72,6 +73,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Close() error {
 	s.stopping.Store(true)
 	err := s.web.Close()
+	s.leaveAll()
 	s.mu.Lock()
 	all := slices.Collect(maps.Keys(s.taken))
 	s.mu.Unlock()

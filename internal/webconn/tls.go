@@ -120,6 +120,16 @@ func (s *Server) leave(c *conn) {
 	}
 }
 
+// leaveAll forgets those that net/http has closed, but whose end it has not announced yet.
+func (s *Server) leaveAll() {
+	s.byTLS.Range(func(_, known any) bool {
+		if c, ok := known.(*conn); ok {
+			s.leave(c)
+		}
+		return true
+	})
+}
+
 // authOf returns the AuthInfo that the credentials of grpc-go would have returned.
 func authOf(nc net.Conn) credentials.AuthInfo {
 	sec, ok := nc.(stater)
