@@ -23,8 +23,8 @@ type Registry struct {
 	arriving   map[uint64]arrival
 	keys       map[string]*keyState
 	http1      map[*keyState]int32 // of keyState.serving, those that speak HTTP/1.1; most keys have none
-	draining   int // number of drained connections in all
-	carrying   int // number of connections in all that are load
+	draining   int                 // number of drained connections in all
+	carrying   int                 // number of connections in all that are load
 	nextID     uint64
 	opened     uint64 // connections ever listed
 	goaways    map[reason.Reason]uint64
