@@ -53,7 +53,7 @@ func TestProtocolsThatAreOff(t *testing.T) {
 				_, _ = io.WriteString(w, r.TLS.NegotiatedProtocol)
 			})
 			trk, addr := secure(t, tc.web)
-			tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test
+			tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 			defer tr.CloseIdleConnections()
 			res, err := (&http.Client{Transport: tr}).Get("https://" + addr)
 			if err != nil {
