@@ -69,10 +69,10 @@ func TestUnary(t *testing.T) {
 				if err != nil || res.Msg.GetPod() != "pod-a" || res.Msg.GetFromWho() != "Ann" {
 					t.Fatalf("got %v, %v", res, err)
 				}
-				if n := bal.Status().Connections; n != 1 {
-					t.Fatalf("%d connections are tracked, want 1", n)
-				}
 				bal.DrainAll(t.Context())
+			}
+			if s := bal.Status(); s.Tracked < 2 || s.GoAways["manual"] == 0 {
+				t.Errorf("%d connections were tracked, GOAWAYs %v: want the client to come back after a drain", s.Tracked, s.GoAways)
 			}
 		})
 	}
