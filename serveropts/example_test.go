@@ -95,6 +95,7 @@ func ExampleHTTPServer() {
 		fmt.Println(err)
 		return
 	}
+	_, _ = io.Copy(io.Discard, res.Body) // otherwise the client would close its connection
 	_ = res.Body.Close()
 	fmt.Println(res.Status, bal.Status().Connections)
 	_ = bal.Shutdown(context.Background(), web) // with the gRPC servers, if there are any

@@ -205,7 +205,7 @@ func TestWebDrains(t *testing.T) {
 			for round := range 3 {
 				n := uint64(clients * (round + 1))
 				status(func(st *rebalance.Status) bool {
-					return st.Connections == clients && st.Draining == 0 && st.Tracked == n
+					return st.Connections == clients && st.Draining == 0 && st.Tracked >= n
 				})
 				before := calls.Load()
 				for calls.Load() < before+10*clients {
@@ -215,10 +215,12 @@ func TestWebDrains(t *testing.T) {
 					t.Fatalf("DrainAll drained %d connections, want %d", got, clients)
 				}
 				status(func(st *rebalance.Status) bool {
-					return st.GoAways["manual"] == n && st.Connections == clients && st.Draining == 0 && st.Tracked == n+clients && st.Keys == 1
+					return st.GoAways["manual"] == n && st.Connections == clients && st.Draining == 0 && st.Tracked >= n+clients && st.Keys == 1
 				})
 			}
-			if st := bal.Status(); st.Closed["clean"]+st.Closed["client"] != 3*clients || len(st.Conditions) != 0 {
+			// On a busy machine, Go's client may close a connection by itself: it waits for 50 ms
+			// until its own goroutine has noted that a request was written.
+			if st := bal.Status(); st.Closed["clean"]+st.Closed["client"] < 3*clients || st.Closed["forced"]+st.Closed["server"] != 0 || len(st.Conditions) != 0 {
 				t.Errorf("got %v closed, conditions %v, want %d clean and none", st.Closed, st.Conditions, 3*clients)
 			}
 			stop.Store(1)
