@@ -161,77 +161,113 @@ func hello(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "hello")
 }
 
+// webClients is the number of clients of each server, each with one caller and so one connection.
+const webClients = 8
+
+// drill drains a server while its clients call.
+type drill struct {
+	t    *testing.T
+	bal  *rebalance.Balancer
+	site *site
+
+	calls atomic.Int64
+	ended chan struct{}
+	wg    sync.WaitGroup
+}
+
+// start starts the clients.
+func (d *drill) start() {
+	want := "hello"
+	if d.site.kind.scheme == "https" {
+		want = "with TLS hello"
+	}
+	for range webClients {
+		tr := d.site.transport(d.t)
+		d.wg.Go(func() { d.call(tr, want) })
+	}
+}
+
+func (d *drill) call(tr *http.Transport, want string) {
+	for {
+		select {
+		case <-d.ended:
+			return
+		default:
+		}
+		// A POST without a body: a client may not repeat it.
+		body, err := d.site.get(d.t.Context(), tr, http.MethodPost, "/slow")
+		if err != nil || body != want {
+			d.t.Errorf("got %q, %v, want %q", body, err, want)
+			return
+		}
+		d.calls.Add(1)
+	}
+}
+
+// round drains every connection once, after each client has made some calls.
+func (d *drill) round(n uint64) {
+	d.t.Helper()
+	d.await(func(st *rebalance.Status) bool {
+		return st.Connections == webClients && st.Draining == 0 && st.Tracked >= n
+	})
+	before := d.calls.Load()
+	for d.calls.Load() < before+10*webClients {
+		time.Sleep(time.Millisecond)
+	}
+	if got := d.bal.DrainAll(d.t.Context()); got != webClients {
+		d.t.Fatalf("DrainAll drained %d connections, want %d", got, webClients)
+	}
+	d.await(func(st *rebalance.Status) bool {
+		return st.GoAways["manual"] == n && st.Connections == webClients && st.Draining == 0 && st.Tracked >= n+webClients && st.Keys == 1
+	})
+}
+
+func (d *drill) await(ok func(*rebalance.Status) bool) {
+	d.t.Helper()
+	st := d.bal.Status()
+	for range 1000 {
+		if ok(&st) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+		st = d.bal.Status()
+	}
+	d.t.Fatalf("got %d connections, %d draining, %d tracked, GOAWAYs %v, closed %v", st.Connections, st.Draining, st.Tracked, st.GoAways, st.Closed)
+}
+
+// end stops the clients and the server.
+func (d *drill) end() {
+	d.t.Helper()
+	close(d.ended)
+	d.wg.Wait()
+	if err := d.bal.Shutdown(d.t.Context(), d.site.web); err != nil {
+		d.t.Error(err)
+	}
+	if st := d.bal.Status(); st.Connections != 0 || st.Closed["forced"] != 0 {
+		d.t.Errorf("after Shutdown: %d connections, closed %v", st.Connections, st.Closed)
+	}
+	d.t.Logf("%d requests", d.calls.Load())
+}
+
 // Every kind of server is drained while its clients call. No request fails, each connection is
 // closed once, and each client comes back.
 func TestWebDrains(t *testing.T) {
-	const clients = 8
+	const rounds = 3
 	for name, kind := range webKinds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bal := balancer(t)
-			s := startSite(t, bal, kind, http.HandlerFunc(hello))
-			want := "hello"
-			if kind.scheme == "https" {
-				want = "with TLS hello"
-			}
-			var calls, stop atomic.Int64
-			var wg sync.WaitGroup
-			for range clients {
-				tr := s.transport(t)
-				wg.Go(func() {
-					for stop.Load() == 0 {
-						// A POST without a body: a client may not repeat it.
-						body, err := s.get(t.Context(), tr, http.MethodPost, "/slow")
-						if err != nil || body != want {
-							t.Errorf("got %q, %v, want %q", body, err, want)
-							return
-						}
-						calls.Add(1)
-					}
-				})
-			}
-			status := func(ok func(*rebalance.Status) bool) {
-				t.Helper()
-				st := bal.Status()
-				for range 1000 {
-					if ok(&st) {
-						return
-					}
-					time.Sleep(10 * time.Millisecond)
-					st = bal.Status()
-				}
-				t.Fatalf("got %d connections, %d draining, %d tracked, GOAWAYs %v, closed %v", st.Connections, st.Draining, st.Tracked, st.GoAways, st.Closed)
-			}
-			for round := range 3 {
-				n := uint64(clients * (round + 1))
-				status(func(st *rebalance.Status) bool {
-					return st.Connections == clients && st.Draining == 0 && st.Tracked >= n
-				})
-				before := calls.Load()
-				for calls.Load() < before+10*clients {
-					time.Sleep(time.Millisecond)
-				}
-				if got := bal.DrainAll(t.Context()); got != clients {
-					t.Fatalf("DrainAll drained %d connections, want %d", got, clients)
-				}
-				status(func(st *rebalance.Status) bool {
-					return st.GoAways["manual"] == n && st.Connections == clients && st.Draining == 0 && st.Tracked >= n+clients && st.Keys == 1
-				})
+			d := &drill{t: t, bal: bal, site: startSite(t, bal, kind, http.HandlerFunc(hello)), ended: make(chan struct{})}
+			d.start()
+			for n := range rounds {
+				d.round(uint64(webClients * (n + 1)))
 			}
 			// On a busy machine, Go's client may close a connection by itself: it waits for 50 ms
 			// until its own goroutine has noted that a request was written.
-			if st := bal.Status(); st.Closed["clean"]+st.Closed["client"] < 3*clients || st.Closed["forced"]+st.Closed["server"] != 0 || len(st.Conditions) != 0 {
-				t.Errorf("got %v closed, conditions %v, want %d clean and none", st.Closed, st.Conditions, 3*clients)
+			if st := bal.Status(); st.Closed["clean"]+st.Closed["client"] < rounds*webClients || st.Closed["forced"]+st.Closed["server"] != 0 || len(st.Conditions) != 0 {
+				t.Errorf("got %v closed, conditions %v, want %d clean and none", st.Closed, st.Conditions, rounds*webClients)
 			}
-			stop.Store(1)
-			wg.Wait()
-			if err := bal.Shutdown(t.Context(), s.web); err != nil {
-				t.Error(err)
-			}
-			if st := bal.Status(); st.Connections != 0 || st.Closed["forced"] != 0 {
-				t.Errorf("after Shutdown: %d connections, closed %v", st.Connections, st.Closed)
-			}
-			t.Logf("%d requests", calls.Load())
+			d.end()
 		})
 	}
 }
