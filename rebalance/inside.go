@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc/credentials"
 
+	"github.com/evenkeel-go/evenkeel/internal/h1conn"
 	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
@@ -24,13 +25,27 @@ var _ inside.Balancer = interior{}
 func (i interior) Handshake(raw net.Conn) (done func()) { return i.b.reg.Handshake(raw) }
 
 func (i interior) Track(nc net.Conn, auth credentials.AuthInfo) net.Conn {
-	i.b.expectRun()
-	info := ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr(), AuthInfo: auth}
-	conn := i.b.reg.Add(nc, i.b.opts.key(info))
-	if i.b.closeAtExpiry {
-		i.b.noteExpiry(conn.RemoteAddr(), auth)
-	}
+	conn := i.b.reg.Add(nc, i.b.arriving(nc, auth))
+	i.b.watchExpiry(conn.RemoteAddr(), auth)
 	return conn
+}
+
+func (i interior) TrackHTTP1(nc net.Conn, auth credentials.AuthInfo) *h1conn.Conn {
+	conn := i.b.reg.AddHTTP1(nc, i.b.arriving(nc, auth))
+	i.b.watchExpiry(conn.RemoteAddr(), auth)
+	return conn
+}
+
+// arriving returns the key of a connection that has just arrived.
+func (b *Balancer) arriving(nc net.Conn, auth credentials.AuthInfo) (key string) {
+	b.expectRun()
+	return b.opts.key(ConnInfo{RemoteAddr: nc.RemoteAddr(), LocalAddr: nc.LocalAddr(), AuthInfo: auth})
+}
+
+func (b *Balancer) watchExpiry(addr net.Addr, auth credentials.AuthInfo) {
+	if b.closeAtExpiry {
+		b.noteExpiry(addr, auth)
+	}
 }
 
 func (i interior) Seen(ctx context.Context) bool              { return i.b.seen(ctx) }

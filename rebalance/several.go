@@ -65,5 +65,5 @@ func (b *Balancer) severalText() string {
 // that has clients to get has some.
 func (b *Balancer) quietText() string {
 	return onlyIf(b.reg.Brief().Opened == 0, "no connection has been tracked yet: no client has connected, "+
-		"the server was made without serveropts.Options(bal, creds), or it serves through ServeHTTP, which is not supported yet")
+		"the gRPC server was made without serveropts.Options(bal, creds), or the web server serves without serveropts.HTTPServer(bal, srv)")
 }

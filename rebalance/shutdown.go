@@ -12,7 +12,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
-// Server is what Shutdown needs of a *grpc.Server.
+// Server is what Shutdown needs of a *grpc.Server or a *serveropts.WebServer.
 type Server interface {
 	GracefulStop()
 	Stop()
@@ -99,7 +99,8 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 //     time. Pods that stop together must not drain one client at the same moment.
 //  3. If clients resolve a DNS name, clients that come back are still served. A resolver
 //     rests for up to 30 s after a lookup, and its client knows no other pod until then.
-//     This ends with the last such client, or when a tenth of the time is left.
+//     This ends with the last such client, or when a tenth of the time is left. HTTP/1.1
+//     clients have up to 2 s for a request whose answer closes their connection.
 //  4. GracefulStop of each server, for connections that came back or stayed. A connection
 //     whose client has not begun to speak HTTP/2 within a second is closed, since
 //     grpc-go would wait for it.
@@ -114,8 +115,9 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 // earlier. Servers that the first call did not have begin to stop with those of the first
 // and have as long, counted from the first call.
 //
-// Stop a server that serves through ServeHTTP yourself, after its web server: grpc-go cuts off
-// its RPCs at once.
+// A gRPC server that serves through ServeHTTP is not passed, since grpc-go would cut off its
+// RPCs at once. Pass the serveropts.WebServer around it. Stop an http.Server of your own
+// yourself.
 //
 // Do not cancel the contexts of Run and of the health endpoint before Shutdown has
 // returned, since peers and the kubelet follow it there. Without Run, the lame duck waits for
@@ -152,6 +154,7 @@ func (b *Balancer) shutdown(ctx context.Context, srv []Server) error {
 	b.waitForgotten(ctx, rest/3)
 	b.drainSpread(ctx, rest/3)
 	b.serveReturned(ctx, rest/10)
+	b.awaitAnswers(ctx, min(answerWait, rest/10))
 	close(b.stop.closing)
 	return b.stopServers(ctx, all)
 }
@@ -284,6 +287,26 @@ func (b *Balancer) serveReturned(ctx context.Context, leave time.Duration) {
 		select {
 		case <-ctx.Done():
 			b.decided("shutdown", serving, "clients that came back know of no other pod yet, and the time is over")
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// answerWait is how long HTTP/1.1 clients that call now and then have for the request whose
+// answer closes their connection. net/http then closes all that are idle, which can cross the
+// next request of a client.
+const answerWait = 2 * time.Second
+
+// awaitAnswers waits until such clients have learned that their connections are drained.
+func (b *Balancer) awaitAnswers(ctx context.Context, most time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	tick := time.NewTicker(stopPoll)
+	defer tick.Stop()
+	for b.reg.Unannounced() > 0 {
+		select {
+		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}

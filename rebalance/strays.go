@@ -26,8 +26,8 @@ var strayTexts = map[string]string{
 	untracked: "RPCs arrive on connections that evenkeel does not track and cannot drain: a grpc.Creds option after " +
 		"serveropts.Options has replaced its credentials, or serveropts.Options is missing. " +
 		"Pass your credentials as serveropts.Options(bal, creds) to grpc.NewServer and remove grpc.Creds",
-	serveHTTP: "RPCs arrive through ServeHTTP, whose connections evenkeel does not track and cannot drain: " +
-		"ServeHTTP is not supported yet; use srv.Serve with a listener of its own for the clients that must be balanced",
+	serveHTTP: "RPCs arrive through ServeHTTP of an http.Server whose connections evenkeel does not track and cannot drain: " +
+		"pass your http.Server to serveropts.HTTPServer, and serve with the methods of the result",
 	otherBalancer: "RPCs arrive on connections that another Balancer of this process tracks: " +
 		"pass the same Balancer to serveropts.Options and to health.Register",
 }

@@ -99,7 +99,7 @@ func TestCausesOfStrays(t *testing.T) {
 		rpc        context.Context
 	}{
 		{"untracked", "serveropts.Options(bal, creds)", rpcOf(t.Context(), stranger())},
-		{"serve-http", "use srv.Serve", rpcOf(overHTTP, stranger())},
+		{"serve-http", "serveropts.HTTPServer", rpcOf(overHTTP, stranger())},
 		{"other-balancer", "the same Balancer", rpcOf(t.Context(), conn.RemoteAddr())},
 	} {
 		if b.seen(tc.rpc) {

@@ -130,9 +130,9 @@ var conditionTable = []ConditionInfo{
 		Causes:  []string{dnsBehind},
 	},
 	{
-		Code: serveHTTP, Severity: Warning, Title: "RPCs come through ServeHTTP",
-		Meaning: "An RPC arrived in the last 3 min through ServeHTTP. net/http accepts those connections, so they are served but neither counted nor drained. Calls to grpc.health.v1 reveal it.",
-		Cure:    "ServeHTTP is not supported yet. Use `srv.Serve` for the clients that must be balanced.",
+		Code: serveHTTP, Severity: Warning, Title: "RPCs come through an untracked web server",
+		Meaning: "An RPC arrived in the last 3 min through ServeHTTP, on a connection of an `http.Server` that is not tracked. It is served but neither counted nor drained. Calls to grpc.health.v1 reveal it.",
+		Cure:    "Pass your `http.Server` to `serveropts.HTTPServer`, and serve with the methods of the result.",
 	},
 	{
 		Code: overloadedPod, Severity: Warning, Title: "this pod is overloaded",
@@ -181,7 +181,7 @@ var conditionTable = []ConditionInfo{
 	},
 	{
 		Code: noConnections, Severity: Info, After: 5 * time.Minute, Title: "no connection has come",
-		Meaning: "No connection was tracked in the first 5 min of `Balancer.Run`. Either no client has connected yet, or the server was made without `serveropts.Options`, or it serves through ServeHTTP.",
+		Meaning: "No connection was tracked in the first 5 min of `Balancer.Run`. Either no client has connected yet, or the gRPC server was made without `serveropts.Options`, or the web server serves without `serveropts.HTTPServer`.",
 		Cure:    "If clients are connected, pass `serveropts.Options(bal, creds)` to `grpc.NewServer`.",
 		Causes:  []string{untracked, otherBalancer, serveHTTP},
 	},

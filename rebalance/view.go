@@ -111,7 +111,7 @@ func (b *Balancer) plannedConns(weight string) []plan.Conn {
 		buf = append(buf, plan.Conn{
 			ID: i.ID, Key: i.Key, Opened: i.Opened, Returned: i.Returned, Draining: i.Draining,
 			Weight: weightBy(weight, i), Streams: i.Streams, FutileDrains: i.FutileDrains, Named: i.Named,
-			Rate: i.RequestRate,
+			Rate: i.RequestRate, Single: i.HTTP1,
 		})
 	})
 	b.loop.conns = buf

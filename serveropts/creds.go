@@ -23,6 +23,9 @@ type tracked struct {
 
 // ServerHandshake runs the handshake below and has its connection tracked.
 func (t *tracked) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if _, ours := raw.(*inProcessConn); ours {
+		return t.creds.ServerHandshake(raw)
+	}
 	// Until it is tracked: RemoteAddr of a PROXY-protocol listener's connection waits for the
 	// header, and Shutdown must be able to close a connection that sends none.
 	defer t.bal.Handshake(raw)()

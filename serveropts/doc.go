@@ -7,6 +7,9 @@
 // single connection, for plaintext and TLS alike. No interceptor and no stats handler
 // stands in the path of an RPC.
 //
+// [HTTPServer] does the same for an http.Server, and so for connect-go, grpc-gateway and gRPC
+// through ServeHTTP. One Balancer takes servers of both kinds.
+//
 // The server's other options keep working, in any order. The only exception is a second
 // grpc.Creds (see [Options]).
 package serveropts

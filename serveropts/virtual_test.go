@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -36,6 +37,7 @@ type service struct {
 	wg     sync.WaitGroup
 	cfg    config.Config
 	opts   []rebalance.Option // for all pods
+	web    http.Handler       // of a web server in each pod, if any
 
 	mu      sync.Mutex
 	pods    []*pod
@@ -49,6 +51,8 @@ type pod struct {
 	addr         netip.Addr
 	grpc, health *port
 	srv          *grpc.Server
+	webPort      *port
+	webSrv       *serveropts.WebServer // nil without service.web
 	bal          *rebalance.Balancer
 }
 
@@ -145,6 +149,9 @@ func (s *service) start(opts []rebalance.Option) {
 	inside.Of(p.bal).SetHealthPort(healthPort)
 	p.srv = grpc.NewServer(append(serveropts.Options(p.bal, insecure.NewCredentials()), grpc.UnknownServiceHandler(echo))...)
 	health.Register(p.srv, p.bal)
+	if s.web != nil {
+		s.startWeb(p)
+	}
 	s.mu.Lock()
 	s.pods = append(s.pods, p)
 	s.mu.Unlock()
@@ -230,8 +237,14 @@ func (s *service) stop() {
 	s.cancel()
 	for _, p := range s.pods {
 		p.srv.Stop()
+		if p.webSrv != nil {
+			p.webSrv.Stop()
+		}
 	}
 	s.wg.Wait()
+	if s.web != nil {
+		time.Sleep(time.Second) // Stop does not wait for the handlers of a web server
+	}
 }
 
 func (s *service) goaways() map[string]uint64 {

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,12 +68,15 @@ func Main(args []string, stdout, stderr io.Writer) int {
 // client is a set of channels and the tally of their calls.
 type client struct {
 	o     *options
-	conns []*grpc.ClientConn
+	conns []io.Closer
 	stubs []hellov1.HelloServiceClient
 	tally *tally
 }
 
 func dial(o *options) (*client, error) {
+	if o.http {
+		return dialGateway(o), nil
+	}
 	creds := insecure.NewCredentials()
 	if o.tlsCA != "" {
 		var err error
@@ -85,16 +89,17 @@ func dial(o *options) (*client, error) {
 		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"loadBalancingConfig":[{%q:{}}]}`, o.lb)),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(o.waitForReady)),
 	}
-	if o.source != "" {
-		d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(o.source)}}
-		opts = append(opts, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return d.DialContext(ctx, "tcp", addr)
-		}))
-	}
 	c := &client{o: o, tally: newTally(time.Now())}
 	opts = append(opts, grpc.WithStatsHandler(connCounter{c.tally}))
-	for range o.channels {
-		conn, err := grpc.NewClient(o.target, opts...)
+	for i := range o.channels {
+		own := opts
+		if o.source != "" {
+			d := o.dialer(i)
+			own = append(slices.Clone(opts), grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+				return d.DialContext(ctx, "tcp", addr)
+			}))
+		}
+		conn, err := grpc.NewClient(o.target, own...)
 		if err != nil {
 			c.close()
 			return nil, fmt.Errorf("-target: %w", err)

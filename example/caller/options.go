@@ -15,6 +15,7 @@ import (
 type options struct {
 	target   string
 	lb       string
+	http     bool
 	rate     float64
 	channels int
 	duration time.Duration
@@ -25,6 +26,7 @@ type options struct {
 	timeout      time.Duration
 	waitForReady bool
 	source       string
+	sourceEach   bool
 	tlsCA        string
 	fail         bool
 }
@@ -49,6 +51,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.target, "target", "", "gRPC `target`, such as dns:///hello.test:50051 (required)")
 	fs.StringVar(&o.lb, "lb", "round_robin", "load balancing `policy`: round_robin or pick_first")
+	fs.BoolVar(&o.http, "over-http", false, "call a gateway at -target (host:port) by HTTP/1.1 with JSON, over one connection per channel")
 	fs.Float64Var(&o.rate, "rate", 100, "calls per second over all channels; with -method chat, messages per second")
 	fs.IntVar(&o.channels, "channels", 1, "number of channels (ClientConns)")
 	fs.DurationVar(&o.duration, "duration", 60*time.Second, "how long to run; 0: until a signal")
@@ -58,6 +61,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.DurationVar(&o.timeout, "timeout", 10*time.Second, "deadline of each call with -method hi; 0: none")
 	fs.BoolVar(&o.waitForReady, "wait-for-ready", false, "make calls wait for a connection instead of failing")
 	fs.StringVar(&o.source, "source", "", "connect from this `IP` address; empty: the system chooses")
+	fs.BoolVar(&o.sourceEach, "source-each", false, "connect from one address after the other, beginning with -source: one for each channel")
 	fs.StringVar(&o.tlsCA, "tls-ca", "", "PEM `file` with the CAs of the servers' certificates; empty: plaintext")
 	fs.BoolVar(&o.fail, "fail", false, "exit with status 1 if any RPC failed")
 	if err := fs.Parse(args); err != nil {
@@ -101,7 +105,22 @@ func (o *options) check(rest []string) error {
 	wrong(o.duration < 0, "-duration %v: must not be negative", o.duration)
 	wrong(o.timeout < 0, "-timeout %v: must not be negative", o.timeout)
 	wrong(o.every < minEvery, "-every %v: want at least %v", o.every, minEvery)
+	wrong(o.http && o.method != methodHi, "-over-http and -method %s exclude each other", o.method)
+	wrong(o.http && o.tlsCA != "", "-over-http and -tls-ca exclude each other")
 	wrong(!slices.Contains([]string{methodHi, methodWatch, methodChat}, o.method), "-method %q: want hi, watch or chat", o.method)
 	wrong(o.source != "" && net.ParseIP(o.source) == nil, "-source %q: want an IP address", o.source)
+	wrong(o.sourceEach && net.ParseIP(o.source) == nil, "-source-each needs -source")
 	return errors.Join(errs...)
+}
+
+// dialer returns the dialer of a channel.
+func (o *options) dialer(channel int) *net.Dialer {
+	if o.source == "" {
+		return &net.Dialer{}
+	}
+	ip := net.ParseIP(o.source)
+	if o.sourceEach {
+		ip[len(ip)-1] += byte(channel)
+	}
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}
 }

@@ -122,15 +122,16 @@ func TestPlainAdoptersGoSumHasNoHeavyModules(t *testing.T) {
 func TestFloors(t *testing.T) {
 	allowed := map[string][]string{
 		"internal/reason": {},
-		"internal/inside": {"internal/peerz"},
+		"internal/inside": {"internal/peerz", "internal/h1conn"},
 		"internal/h2conn": {},
+		"internal/h1conn": {"internal/h2conn"},
 		"internal/plan":   {"internal/reason"},
 		"internal/peerz":  {},
 		"internal/lookup": {},
 		"internal/conf":   {},
 		"internal/certs":  {},
 		"internal/cgroup": {},
-		"internal/conns":  {"internal/h2conn", "internal/reason"},
+		"internal/conns":  {"internal/h1conn", "internal/h2conn", "internal/reason"},
 		// Only tests of the packages above it import it.
 		"internal/certs/certstest": {"internal/certs"},
 		"config":                   {"internal/conf", "internal/lookup"},
@@ -141,11 +142,12 @@ func TestFloors(t *testing.T) {
 		"internal/peerview":        {"config", "peers", "internal/plan", "internal/peerz"},
 		"rebalance": {
 			"config", "peers", "peers/dns", "peers/static",
-			"internal/inside", "internal/reason", "internal/h2conn", "internal/conns", "internal/plan", "internal/peerz",
+			"internal/inside", "internal/reason", "internal/h1conn", "internal/h2conn", "internal/conns", "internal/plan", "internal/peerz",
 			"internal/peerview", "internal/lookup", "internal/certs", "internal/cgroup",
 		},
 		"internal/shown":     {"rebalance", "internal/peerz", "internal/reason"},
-		"serveropts":         {"rebalance", "config", "internal/inside"},
+		"internal/webconn":   {"internal/inside", "internal/conns", "internal/h1conn"},
+		"serveropts":         {"rebalance", "config", "internal/conns", "internal/inside", "internal/webconn"},
 		"health":             {"rebalance", "config", "internal/inside", "internal/peerz", "internal/shown"},
 		"health/metrics":     {"rebalance", "internal/shown"},
 		"serveropts/streams": {"rebalance"},

@@ -25,7 +25,7 @@ type dropped struct {
 
 func (r *Registry) arriveLocked(c *Conn) {
 	w := weak.Make(c)
-	d := dropped{reg: r, conn: w, addr: c.h2.RemoteAddr(), id: c.id}
+	d := dropped{reg: r, conn: w, addr: c.wire.RemoteAddr(), id: c.id}
 	r.arriving[c.id] = arrival{conn: w, since: r.Now(), cleanup: runtime.AddCleanup(c, forgetDropped, d)}
 }
 

@@ -2,7 +2,6 @@ package conns
 
 import (
 	"errors"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,8 +22,9 @@ type Registry struct {
 	active     tour // those whose averages may change with the next Sample
 	arriving   map[uint64]arrival
 	keys       map[string]*keyState
-	draining   int // number of drained connections in all
-	carrying   int // number of connections in all that are load
+	http1      map[*keyState]int32 // of keyState.serving, those that speak HTTP/1.1; most keys have none
+	draining   int                 // number of drained connections in all
+	carrying   int                 // number of connections in all that are load
 	nextID     uint64
 	opened     uint64 // connections ever listed
 	goaways    map[reason.Reason]uint64
@@ -55,7 +55,7 @@ type keyState struct {
 // some connections need are behind a pointer.
 type Conn struct {
 	reg            *Registry
-	h2             *h2conn.Conn
+	wire           onWire
 	key            atomic.Pointer[keyState] // in reg.keys once the connection is listed
 	drain          *drainState              // nil until it is drained
 	id             uint64
@@ -72,6 +72,7 @@ type Conn struct {
 	sampled        bool
 	named          bool // by SetKey
 	lost           bool
+	http1          bool
 }
 
 // The values of Conn.pos outside of the list.
@@ -120,25 +121,6 @@ func (r *Registry) Now() time.Duration { return time.Since(r.epoch) }
 
 // At returns the time from the epoch to t.
 func (r *Registry) At(t time.Time) time.Duration { return t.Sub(r.epoch) }
-
-// Add wraps nc. No byte of HTTP/2 may have passed on it yet. The registry lists the
-// connection once its client speaks HTTP/2, so that probes which only connect do not count.
-func (r *Registry) Add(nc net.Conn, key string) net.Conn {
-	c := &Conn{reg: r, pos: isArriving, activePos: isGone, load: load{weight: 1}}
-	c.key.Store(&keyState{key: key})
-	c.h2 = h2conn.New(nc, &r.h2, c)
-	// The handler of the first RPC must find the connection.
-	if !indexAdd(c.h2.RemoteAddr(), c) {
-		c.h2.WrapAddr()
-		indexAdd(c.h2.RemoteAddr(), c)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.nextID++
-	c.id = r.nextID
-	r.arriveLocked(c)
-	return c.h2
-}
 
 // In reports whether the connection belongs to r.
 func (c *Conn) In(r *Registry) bool { return c.reg == r }
@@ -227,6 +209,9 @@ func (c *Conn) countLocked(n int32) {
 	}
 	if c.isClients() {
 		k.serving += n
+		if c.http1 {
+			r.countHTTP1Locked(k, n)
+		}
 	}
 	if c.isLoad() {
 		r.carrying += int(n)
@@ -251,10 +236,10 @@ func (c *Conn) ID() uint64 { return c.id }
 
 // Draining returns a channel that is closed once the connection drains, whoever sent the
 // GOAWAY.
-func (c *Conn) Draining() <-chan struct{} { return c.h2.Draining() }
+func (c *Conn) Draining() <-chan struct{} { return c.wire.Draining() }
 
 // AfterDraining calls f in a goroutine of its own once the connection drains.
-func (c *Conn) AfterDraining(f func()) (stop func() bool) { return c.h2.AfterDraining(f) }
+func (c *Conn) AfterDraining(f func()) (stop func() bool) { return c.wire.AfterDraining(f) }
 
 // sparedFor is how long a connection is spared on which its client has not opened a stream
 // yet. The client has just dialed, and its first request is on its way. net/http fails such a
@@ -295,10 +280,10 @@ func (c *Conn) Drain(why reason.Reason, text string, grace time.Duration) bool {
 // startDrain is Drain, but leaves the write to its caller. It returns nil if this call did
 // not drain the connection.
 func (c *Conn) startDrain(why reason.Reason, text string, grace time.Duration) (flush func()) {
-	if c.h2.Lost() != nil || !c.markDraining(why) {
+	if c.wire.Lost() != nil || !c.markDraining(why) {
 		return nil // what cannot be drained stays load
 	}
-	return c.h2.Drain("evenkeel: "+text, grace)
+	return c.wire.Drain("evenkeel: "+text, grace)
 }
 
 // markDraining counts the connection as draining, once.
@@ -365,7 +350,7 @@ func (c *Conn) OnLost(err error) {
 
 // OnClose removes the connection from the registry.
 func (c *Conn) OnClose(how h2conn.How) {
-	indexRemove(c.h2.RemoteAddr(), weak.Make(c))
+	indexRemove(c.wire.RemoteAddr(), weak.Make(c))
 	r := c.reg
 	r.mu.Lock()
 	defer r.mu.Unlock()

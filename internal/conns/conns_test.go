@@ -52,7 +52,7 @@ func TestHandlerFindsItsConnection(t *testing.T) {
 	r := NewRegistry(0)
 	a, b := add(r, "k"), add(r, "k")
 	rpc := func(c *Conn) context.Context {
-		return peer.NewContext(t.Context(), &peer.Peer{Addr: c.h2.RemoteAddr()})
+		return peer.NewContext(t.Context(), &peer.Peer{Addr: c.wire.RemoteAddr()})
 	}
 	for _, c := range []*Conn{a, b} { // two connections with equal addresses
 		if got, ok := FromContext(rpc(c)); got != c || !ok {
@@ -354,7 +354,7 @@ func TestConnectionsWithOneAddress(t *testing.T) {
 		seen := map[*Conn]bool{}
 		for _, nc := range all[1:] {
 			c := FromAddr(nc.RemoteAddr())
-			if c == nil || seen[c] || c.h2 != nc {
+			if c == nil || seen[c] || c.wire != nc.(*h2conn.Conn) {
 				t.Errorf("%s: a handler finds %p, which is not its connection", name, c)
 			}
 			seen[c] = true
@@ -376,7 +376,7 @@ func TestConnectionsWithOneAddress(t *testing.T) {
 func TestUntracked(t *testing.T) {
 	r := NewRegistry(0)
 	c := add(r, "k")
-	rpc := peer.NewContext(t.Context(), &peer.Peer{Addr: c.h2.RemoteAddr()})
+	rpc := peer.NewContext(t.Context(), &peer.Peer{Addr: c.wire.RemoteAddr()})
 	other := peer.NewContext(t.Context(), &peer.Peer{Addr: &net.TCPAddr{}})
 	canceled, cancel := context.WithCancel(other)
 	cancel()
@@ -445,7 +445,7 @@ func TestUseOf(t *testing.T) {
 func TestIndexRemovesOnlyItsOwn(t *testing.T) {
 	r := NewRegistry(0)
 	a, b := add(r, "a"), add(r, "b")
-	at := a.h2.RemoteAddr()
+	at := a.wire.RemoteAddr()
 	indexRemove(at, weak.Make(b))
 	if FromAddr(at) != a {
 		t.Error("another connection's end has removed this one from the index")

@@ -109,18 +109,21 @@ func (c *Conn) flyLocked(open int) {
 // drainedLocked notes that a listed connection has been drained, before or after it was listed.
 func (c *Conn) drainedLocked() {
 	c.reg.drained.add(c)
-	open, _ := c.h2.Streams()
+	open, _ := c.wire.Streams()
 	c.flyLocked(open)
 }
 
 // Slow returns the number of live connections that were drained longer than d ago: they
-// have long streams, or clients that do not acknowledge.
+// have long streams, or clients that do not acknowledge. HTTP/1.1 connections that wait for
+// their client's next request are left out.
 func (r *Registry) Slow(d time.Duration) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, before := 0, r.Now()-d
 	for c := r.drained.first; c != nil && c.drain.since <= before; c = c.drain.after {
-		n++
+		if !c.waits() {
+			n++
+		}
 	}
 	return n
 }

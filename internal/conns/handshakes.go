@@ -33,7 +33,7 @@ func (r *Registry) CloseSilent(age time.Duration) int {
 	}
 	closed := len(raw)
 	for _, c := range silent {
-		if c.h2.CloseSilent() {
+		if c.wire.CloseSilent() {
 			closed++
 		}
 	}

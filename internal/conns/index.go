@@ -97,21 +97,14 @@ func FromAddr(a net.Addr) *Conn {
 	return s.m[a].Value()
 }
 
-// FromContext returns the connection that carries the RPC of ctx, or nil if it is not
-// tracked or has been closed. ok is false if ctx does not belong to an RPC.
-func FromContext(ctx context.Context) (c *Conn, ok bool) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return nil, false
-	}
-	return FromAddr(p.Addr), true
-}
-
 // Untracked reports whether ctx belongs to an RPC on a connection that is not tracked, and
 // was not tracked before it was closed.
 func Untracked(ctx context.Context) bool {
 	p, ok := peer.FromContext(ctx)
-	if !ok || ctx.Err() != nil { // canceled with its connection
+	if !ok || CarrierFrom(ctx) != nil || ctx.Err() != nil { // canceled with its connection
+		return false
+	}
+	if _, ours := p.Addr.(InProcessAddr); ours {
 		return false
 	}
 	if !isKey(p.Addr) {

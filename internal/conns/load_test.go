@@ -69,7 +69,7 @@ func (c *caller) end() {
 	c.flush()
 }
 
-func (c *caller) flush() { _, _ = c.h2.Read(make([]byte, c.in.Len())) }
+func (c *caller) flush() { _, _ = c.wire.(*h2conn.Conn).Read(make([]byte, c.in.Len())) }
 
 // wait lets time pass where synctest cannot be used, since rapid sets a deadline.
 func wait(r *Registry, d time.Duration) { r.epoch = r.epoch.Add(-d) }

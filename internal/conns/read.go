@@ -28,6 +28,8 @@ type Info struct {
 	Draining bool
 	// Named reports whether SetKey set its key.
 	Named bool
+	// HTTP1 reports whether its client speaks HTTP/1.1.
+	HTTP1 bool
 	// Streams is the number of streams in flight, StreamsOpened of those ever opened.
 	Streams       int
 	StreamsOpened uint64
@@ -127,12 +129,12 @@ func (c *Conn) infoLocked(i *Info) {
 	*i = Info{
 		ID: c.id, Key: k.key, Use: c.use, Opened: c.opened, Returned: c.returned, Draining: c.drain != nil,
 		RequestRate: c.load.requests, MeanStreams: c.load.streams, Weight: c.load.weight,
-		FutileDrains: k.futileDrains(), Named: c.named,
+		FutileDrains: k.futileDrains(), Named: c.named, HTTP1: c.http1,
 	}
 	if c.use != h2conn.InUse {
 		i.Weight = 0
 	}
-	i.Streams, i.StreamsOpened = c.h2.Streams()
+	i.Streams, i.StreamsOpened = c.wire.Streams()
 }
 
 // Pick returns the live connections with the given IDs, in the order of ids, without those
@@ -171,15 +173,15 @@ func (r *Registry) Serving() []*Conn {
 	return out
 }
 
-// EachKey calls f for every key with the number of connections that its client uses, or has
-// ready, and that are not draining, until f returns false. f must not call the registry. Keys
+// EachKey calls f for every key with the number of HTTP/2 connections that its client uses, or
+// has ready, and that are not draining, until f returns false. f must not call the registry. Keys
 // that come or go meanwhile may be left out.
 func (r *Registry) EachKey(f func(key string, serving int) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
 	for _, k := range r.keys {
-		if k.serving > 0 && !f(k.key, int(k.serving)) {
+		if http2 := k.serving - r.http1[k]; http2 > 0 && !f(k.key, int(http2)) {
 			return
 		}
 		if n++; n%visitBatch == 0 {
@@ -201,7 +203,7 @@ func (r *Registry) Lost() int {
 func (r *Registry) Totals() Totals {
 	streams := 0
 	r.visit(func(c *Conn) {
-		open, _ := c.h2.Streams()
+		open, _ := c.wire.Streams()
 		streams += open
 	})
 	t := r.Brief()

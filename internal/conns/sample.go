@@ -155,7 +155,7 @@ var _ h2conn.StreamObserver = (*Conn)(nil)
 
 // sampleLocked updates the averages.
 func (c *Conn) sampleLocked(s *sampling) {
-	open, opened := c.h2.Streams()
+	open, opened := c.wire.Streams()
 	c.reg.streams += open - int(c.open)
 	c.open = int32(open)
 	c.flyLocked(open)
@@ -171,7 +171,7 @@ func (c *Conn) sampleLocked(s *sampling) {
 		return
 	}
 	c.sampled, c.sampledStreams = true, uint32(opened)
-	if next.settle(open) && c.h2.Rest(open, opened) {
+	if next.settle(open) && c.wire.Rest(open, opened) {
 		c.deactivateLocked()
 	}
 	c.setLoadLocked(next)

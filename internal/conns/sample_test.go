@@ -28,7 +28,7 @@ func plainPart(d, age, over time.Duration) float64 {
 }
 
 func (r *reference) sample(now time.Duration) {
-	open, opened := r.c.h2.Streams()
+	open, opened := r.c.wire.Streams()
 	age, d := now-r.c.opened, now-r.at
 	switch {
 	case !r.sampled:
@@ -249,7 +249,7 @@ func checkFlight(t tb, r *Registry, exact bool) {
 		if r.Now()-c.drain.since >= time.Minute {
 			slow++
 		}
-		open, _ := c.h2.Streams()
+		open, _ := c.wire.Streams()
 		if open == 0 || c.use != h2conn.InUse {
 			return
 		}

@@ -224,7 +224,7 @@ func New(nc net.Conn, cfg *Config, obs Observer) *Conn {
 	if cfg == nil {
 		cfg = &defaultConfig
 	}
-	return &Conn{Conn: nc, cfg: cfg, obs: obs, addr: uniqueAddr(nc.RemoteAddr()), streams: streams{limit: maxStreamID}}
+	return &Conn{Conn: nc, cfg: cfg, obs: obs, addr: UniqueAddr(nc.RemoteAddr()), streams: streams{limit: maxStreamID}}
 }
 
 func (c *Conn) linger() time.Duration {
@@ -301,9 +301,15 @@ func (c *Conn) RemoteAddr() net.Addr { return c.addr }
 // have the same pointer, as the streams of a multiplexed session do. Call it before
 // anybody has called RemoteAddr.
 func (c *Conn) WrapAddr() {
-	if _, wrapped := c.addr.(*Addr); !wrapped {
-		c.addr = &Addr{c.addr}
+	c.addr = WrapAddr(c.addr)
+}
+
+// WrapAddr returns a as an *Addr that no other connection has, unless it is one already.
+func WrapAddr(a net.Addr) net.Addr {
+	if _, wrapped := a.(*Addr); wrapped {
+		return a
 	}
+	return &Addr{a}
 }
 
 // Addr wraps the address of a connection below that is no pointer, or one that
@@ -322,7 +328,9 @@ type noAddr struct{}
 func (noAddr) Network() string { return "unknown" }
 func (noAddr) String() string  { return "unknown" }
 
-func uniqueAddr(a net.Addr) net.Addr {
+// UniqueAddr returns a if it is a pointer that can tell a connection from others, otherwise a
+// wrapped.
+func UniqueAddr(a net.Addr) net.Addr {
 	if a == nil {
 		return &Addr{noAddr{}}
 	}

@@ -309,8 +309,8 @@ func TestRemoteAddr(t *testing.T) {
 			t.Errorf("%s: the address is %v, want %v", name, c.RemoteAddr(), below)
 		}
 	}
-	a, b := uniqueAddr(nil), uniqueAddr(&struct{ memAddr }{})
-	if a == uniqueAddr(nil) || b == uniqueAddr(&struct{ memAddr }{}) || a.String() == "" {
+	a, b := UniqueAddr(nil), UniqueAddr(&struct{ memAddr }{})
+	if a == UniqueAddr(nil) || b == UniqueAddr(&struct{ memAddr }{}) || a.String() == "" {
 		t.Error("addresses without content are not unique, or have no text")
 	}
 }

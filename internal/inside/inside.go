@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/credentials"
 
+	"github.com/evenkeel-go/evenkeel/internal/h1conn"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
 
@@ -26,6 +27,9 @@ type Tracker interface {
 	// Track wraps the plaintext side of an accepted connection, on which no byte of HTTP/2
 	// has passed yet. The server reads and writes the result instead.
 	Track(nc net.Conn, auth credentials.AuthInfo) net.Conn
+	// TrackHTTP1 counts a connection whose client speaks HTTP/1.1. The server calls the
+	// result with each request and answer.
+	TrackHTTP1(nc net.Conn, auth credentials.AuthInfo) *h1conn.Conn
 }
 
 // Health has the methods for health.

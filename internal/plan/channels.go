@@ -13,7 +13,7 @@ func (g *growth) owned(v *View, out []*Conn) []*Conn {
 	key, isOwner := "", false
 	for i := range v.Conns {
 		c := &v.Conns[i]
-		if c.Draining {
+		if c.Draining || c.Single {
 			continue
 		}
 		if c.Key != key || i == 0 {

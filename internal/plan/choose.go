@@ -31,6 +31,7 @@ type choice struct {
 	id     uint64
 	key    string
 	weight float64
+	single bool
 }
 
 // candidates returns connections that carry the load to give, and some to spare. why counts
@@ -62,7 +63,7 @@ func (s *State) candidates(v *View, p *Policy, round uint64) (out []choice, why 
 	out = make([]choice, n)
 	for i := range out {
 		c := &v.Conns[e.ranks[i].at]
-		out[i] = choice{c.ID, c.Key, c.Weight}
+		out[i] = choice{c.ID, c.Key, c.Weight, c.Single}
 	}
 	return out, why
 }

@@ -68,7 +68,7 @@ func (w *stuck) mayMove(c *Conn, s *State, v *View, p *Policy) bool {
 		}
 	case c.Weight > s.even.give:
 		w.heavy++
-	case len(s.clients.multiHomed) > 0 && s.clients.multiHomed[c.Key] > v.Now:
+	case !c.Single && len(s.clients.multiHomed) > 0 && s.clients.multiHomed[c.Key] > v.Now:
 		w.multiHomed++
 	default:
 		return c.Weight > 0

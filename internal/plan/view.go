@@ -94,6 +94,9 @@ type Conn struct {
 	// Named is true once a handler has set the key during an RPC. Where handlers set
 	// keys, the client of an unnamed connection is not known yet.
 	Named bool
+	// Single is true if each connection of its client goes its own way (HTTP/1.1): the client
+	// is single-homed, however many pods it is on.
+	Single bool
 }
 
 // Peer is the latest report of another pod.

@@ -98,6 +98,11 @@ func (s *State) movable(v *View, p *Policy) (queue []uint64, why stuck) {
 		n := h.movable(p)
 		why.serving++
 		switch {
+		case c.single && c.weight > give:
+			why.heavy++
+		case c.single:
+			queue = append(queue, c.id)
+			give -= c.weight
 		case h.taken && (n == 0 || len(h.here) == 0):
 		case !h.known:
 			why.silent++
@@ -160,8 +165,8 @@ func (s *State) held(v *View) map[string]*held {
 	}
 	for i := range v.Conns {
 		c := &v.Conns[i]
-		if h := keys[c.Key]; h != nil && !c.Draining {
-			h.here = append(h.here, choice{c.ID, c.Key, c.Weight})
+		if h := keys[c.Key]; h != nil && !c.Draining && !c.Single {
+			h.here = append(h.here, choice{c.ID, c.Key, c.Weight, false})
 		}
 	}
 	for _, h := range keys {

@@ -61,7 +61,7 @@ func TestConnectionsOfOneChannelAreDrainedTogether(t *testing.T) {
 		for i := range tc.here {
 			c := Conn{ID: uint64(i + 1), Key: "k", Weight: 1}
 			v.Conns = append(v.Conns, c)
-			s.even.chosen = append(s.even.chosen, choice{c.ID, c.Key, c.Weight})
+			s.even.chosen = append(s.even.chosen, choice{c.ID, c.Key, c.Weight, false})
 		}
 		queue, _ := s.movable(v, &Policy{Whole: true})
 		if len(queue) != tc.want {
@@ -81,11 +81,48 @@ func TestOwnersAreQueriedInSmallFleets(t *testing.T) {
 		slices.Sort(v.Members)
 		s := State{growth: &growth{owners: newOwners(v.Members)}}
 		for i := range 100 {
-			s.even.chosen = append(s.even.chosen, choice{uint64(i), fmt.Sprintf("key-%d", i), 1})
+			s.even.chosen = append(s.even.chosen, choice{uint64(i), fmt.Sprintf("key-%d", i), 1, false})
 		}
 		q := s.queryWitnesses(1, v)
 		if got := len(q.Keys) > witnessCount; got != want {
 			t.Errorf("%d other pods: %d are queried, want more than two: %v", others, len(q.Keys), want)
 		}
+	}
+}
+
+// An HTTP/1.1 client is single-homed, however many connections other pods hold of it: each of
+// them went its own way. What others hold of the same key counts for its HTTP/2 connections.
+func TestSingleConnectionsMoveWhateverOthersHold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		single bool
+		give   float64
+		want   int
+	}{
+		"HTTP/1.1":             {true, 2, 2},
+		"HTTP/1.1, too heavy":  {true, 0.5, 0},
+		"a multi-homed client": {false, 2, 0},
+	} {
+		s := &State{}
+		s.even.give = tc.give
+		s.even.query = &Query{Keys: map[string][]string{"b": {"k"}}}
+		v := &View{Counts: &Counts{ByPod: map[string]map[string]int{"b": {"k": 9}}}}
+		for i := range 5 {
+			c := Conn{ID: uint64(i + 1), Key: "k", Weight: 1, Single: tc.single}
+			v.Conns = append(v.Conns, c)
+			s.even.chosen = append(s.even.chosen, choice{c.ID, c.Key, c.Weight, c.Single})
+		}
+		queue, why := s.movable(v, &Policy{Whole: true})
+		if len(queue) != tc.want || tc.single && why.multiHomed > 0 {
+			t.Errorf("%s: got %v drained, %+v, want %d", name, queue, why, tc.want)
+		}
+	}
+}
+
+// Reach is for clients that are on all pods. It drains no connection of HTTP/1.1.
+func TestReachLeavesSingleConnections(t *testing.T) {
+	g := &growth{owners: newOwners([]string{"a"}), round: 1}
+	v := &View{Self: "a", Conns: []Conn{{ID: 1, Key: "k", Single: true}, {ID: 2, Key: "k"}}}
+	if owned := g.owned(v, nil); len(owned) != 1 || owned[0].ID != 2 {
+		t.Errorf("reach owns %d connections, want the one of HTTP/2", len(owned))
 	}
 }

@@ -45,6 +45,14 @@ func TestDemo(t *testing.T) {
 			[]string{"-dns-never", "-only", "evenkeel"},
 			[]string{`GOAWAYs +0\n`},
 		},
+		"through a ClusterIP": {
+			[]string{"-via", "clusterip", "-only", "evenkeel"},
+			[]string{`2 to 5 +even after`},
+		},
+		"through the gateways": {
+			[]string{"-via", "gateway", "-only", "evenkeel"},
+			[]string{`2 to 5 +even after`},
+		},
 		"all clients behind one address": {
 			[]string{"-one-key", "-only", "evenkeel"},
 			[]string{`2 to 5 +even after`, `GOAWAYs +20\n`},

@@ -3,7 +3,5 @@
 // of grpc-go and other transport credentials. README.md has the results as a table, and a
 // test holds the two equal.
 //
-// Servers of net/http are not covered: connect-go and gRPC through ServeHTTP handle
-// connections that evenkeel never sees. TestServeHTTP shows what happens then.
-// xds.NewGRPCServer is not tried, since it needs a control plane.
+// gRPC through ServeHTTP is tried with serveropts.HTTPServer and without it. xds.NewGRPCServer is not tried, since it needs a control plane.
 package works

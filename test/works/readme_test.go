@@ -55,7 +55,7 @@ func tableIn(t *testing.T, page string) (from, to int) {
 }
 
 // serveHTTPRow is the row of TestServeHTTP, the one that does not work.
-const serveHTTPRow = "| `ServeHTTP`, h2c or TLS | served but never tracked or drained; a health check shows `serve-http`. " +
+const serveHTTPRow = "| `ServeHTTP` of any other `http.Server` | served but never tracked or drained; a health check shows `serve-http`. " +
 	"Leave it out of `Shutdown` and stop the web server afterwards | `TestServeHTTP` |\n"
 
 func table() string {

@@ -2,6 +2,8 @@ package works
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/serveropts"
 )
 
 // overHTTP is a way to serve gRPC with net/http.
@@ -35,8 +38,42 @@ func startTLS(web *httptest.Server) credentials.TransportCredentials {
 	return credentials.NewTLS(cfg)
 }
 
-// net/http accepts the connections, so nothing can be tracked or drained. Calls go on as
-// without evenkeel, and the first health check shows the condition "serve-http".
+// byServeHTTP serves gRPC by a web server whose connections are tracked. start is only asked for
+// the protocols and the clients' credentials.
+func byServeHTTP(start func(*httptest.Server) credentials.TransportCredentials) func(*testing.T, *rebalance.Balancer) *place {
+	return func(t *testing.T, bal *rebalance.Balancer) *place {
+		t.Helper()
+		model := httptest.NewUnstartedServer(http.NotFoundHandler())
+		creds := start(model)
+		t.Cleanup(model.Close)
+		srv := &http.Server{Handler: newServer(bal, insecure.NewCredentials()), Protocols: model.Config.Protocols}
+		if model.TLS != nil {
+			srv.TLSConfig = &tls.Config{Certificates: model.TLS.Certificates}
+		}
+		web, lis, done := serveropts.HTTPServer(bal, srv), listen(t), make(chan error, 1)
+		go func() {
+			if srv.TLSConfig != nil {
+				done <- web.ServeTLS(lis, "", "")
+			} else {
+				done <- web.Serve(lis)
+			}
+		}()
+		t.Cleanup(func() {
+			web.Stop()
+			if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+				t.Errorf("Serve returned %v", err)
+			}
+		})
+		p := &place{servers: []rebalance.Server{web}}
+		for range clients {
+			p.dials = append(p.dials, dial{"passthrough:///" + lis.Addr().String(), []grpc.DialOption{grpc.WithTransportCredentials(creds)}})
+		}
+		return p
+	}
+}
+
+// Without serveropts.HTTPServer, nothing can be tracked or drained. Calls go on as without
+// evenkeel, and the first health check shows the condition "serve-http".
 func TestServeHTTP(t *testing.T) {
 	for name, o := range map[string]overHTTP{
 		"h2c": {start: startH2C},

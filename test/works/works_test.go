@@ -71,6 +71,14 @@ var setups = []setup{
 		name: "two-servers", what: "two servers with one Balancer", result: "works; `DrainAll` and `Shutdown` take both",
 		serve: twoServers, keys: []string{loopback}, auth: "insecure",
 	},
+	{
+		name: "serve-http-h2c", what: "`ServeHTTP` behind `serveropts.HTTPServer`, h2c", result: "works; pass the web server to `Shutdown`, not the gRPC server",
+		serve: byServeHTTP(startH2C), keys: []string{loopback},
+	},
+	{
+		name: "serve-http-tls", what: "`ServeHTTP` behind `serveropts.HTTPServer`, TLS", result: "works in the same way",
+		serve: byServeHTTP(startTLS), keys: []string{loopback}, auth: "tls",
+	},
 }
 
 // Each client calls and streams while every connection is drained once. No call fails, each

@@ -27,7 +27,7 @@ const (
 const reportEvery = 250 * time.Millisecond
 
 // ports are the same on every address.
-type ports struct{ grpc, http, dns int }
+type ports struct{ grpc, http, dns, web int }
 
 // column is one fleet with its own DNS server and its own clients.
 type column struct {
@@ -40,6 +40,7 @@ type column struct {
 	logf  func(string, ...any)
 
 	dns      *fleet.DNS
+	vip      *fleet.VIP // nil unless clients are single-homed
 	tally    *fleet.Tally
 	stopOnce sync.Once
 	figure   figure // of the current phase; only the timeline uses it
@@ -162,7 +163,7 @@ func (c *column) startPod(ctx context.Context, number int) error {
 		Host:     c.host(number),
 		GRPCPort: c.ports.grpc,
 		HTTPPort: c.ports.http,
-		Args:     c.serverArgs(),
+		Args:     append(c.serverArgs(), "-gateway", c.gatewayOf(c.host(number))),
 		Log: func(line string) {
 			if c.o.logs != "" {
 				c.logf("%s: %s", name, line)
@@ -184,6 +185,7 @@ func (c *column) startPod(ctx context.Context, number int) error {
 // announceLocked puts the members into DNS: at once for the servers, and after the lag for
 // the clients.
 func (c *column) announceLocked() {
+	c.routeLocked()
 	var addrs []netip.Addr
 	for _, name := range c.members {
 		addrs = append(addrs, netip.MustParseAddr(c.servers[name].Spec.Host))
@@ -222,16 +224,14 @@ func (c *column) pods() []string {
 // startClients starts all clients. They make calls until they are stopped.
 func (c *column) startClients() error {
 	for i := range c.o.clients {
-		source := fmt.Sprintf("127.0.9.%d", 1+i)
-		if c.o.oneKey {
-			source = "127.0.9.1"
-		}
+		target, args := c.clientOf(i)
 		p, err := fleet.StartClient(fleet.ClientSpec{
 			Command:  append(slices.Clone(c.self), callCommand),
-			Target:   fmt.Sprintf("dns://%s/%s:%d", c.clientDNS(i), clientsName, c.ports.grpc),
+			Target:   target,
+			Args:     args,
 			Channels: c.o.channels,
 			Rate:     c.o.rate / float64(c.o.clients),
-			Source:   source,
+			Source:   c.source(i),
 			Every:    reportEvery,
 			OnReport: c.tally.Add,
 			Log:      func(line string) { c.logf("client: %s", line) },
@@ -260,7 +260,7 @@ func (c *column) lastQuery() time.Time {
 // channels returns the number of channels of all client processes.
 func (c *column) channels() int { return c.o.clients * c.o.channels }
 
-// connected reports whether every channel has a connection to every pod.
+// connected reports whether every channel has its connections: to every pod, or one.
 func (c *column) connected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -268,7 +268,7 @@ func (c *column) connected() bool {
 	for _, name := range c.members {
 		n += c.status[name].Connections
 	}
-	return n >= c.channels()*len(c.members)
+	return n >= c.wantedLocked()
 }
 
 // sampleEvery is how often the status of the pods is fetched.
@@ -378,6 +378,9 @@ func (c *column) stop() {
 	for _, s := range servers {
 		s.Kill()
 		<-s.Done()
+	}
+	if c.vip != nil {
+		c.vip.Close()
 	}
 	if c.dns != nil {
 		c.dns.Close()

@@ -148,6 +148,7 @@ const (
 	firstGRPC = 50051
 	firstHTTP = 8080
 	firstDNS  = 5300
+	firstWeb  = 8081
 )
 
 // lastPod is the highest number of a pod.
@@ -164,14 +165,15 @@ func freePorts(o *options) (ports, []io.Closer, error) {
 		for n := 1; n <= lastPod; n++ {
 			hosts = append(hosts, fmt.Sprintf("127.0.%d.%d", nets[id], n))
 		}
-		hosts = append(hosts, fmt.Sprintf("127.0.%d.250", nets[id]))
+		hosts = append(hosts, fmt.Sprintf("127.0.%d.240", nets[id]), fmt.Sprintf("127.0.%d.250", nets[id]))
 	}
 	var p ports
-	var guards [3]io.Closer
-	var errs [3]error
+	var guards [4]io.Closer
+	var errs [4]error
 	p.grpc, guards[0], errs[0] = fleet.HoldPort(hosts, guard, firstGRPC)
 	p.http, guards[1], errs[1] = fleet.HoldPort(hosts, guard, firstHTTP, p.grpc)
 	p.dns, guards[2], errs[2] = fleet.HoldPort(hosts, guard, firstDNS, p.grpc, p.http)
+	p.web, guards[3], errs[3] = fleet.HoldPort(hosts, guard, firstWeb, p.grpc, p.http, p.dns)
 	return p, guards[:], errors.Join(errs[:]...)
 }
 
@@ -235,12 +237,14 @@ func report(w io.Writer, t *timeline, broken []string) {
 
 const footnote = `
 Even means that from then on no pod answered more than 1.1 times the mean of the
-calls in a second. Times count from the moment when the clients' DNS lists all new
-pods. How soon MaxConnectionAge acts depends on how old connections happen to be.`
+calls in a second, or 1.45 times where each client has one connection (-via). Times
+count from the moment when the clients' DNS lists all new pods. How soon
+MaxConnectionAge acts depends on how old connections happen to be. On HTTP/1.1 (-via
+gateway) an answer that closes the connection counts as a GOAWAY.`
 
 func describePorts(p ports) string {
-	text := fmt.Sprintf("each pod serves gRPC on port %d and health on port %d; DNS is on port %d", p.grpc, p.http, p.dns)
-	if p != (ports{firstGRPC, firstHTTP, firstDNS}) {
+	text := fmt.Sprintf("each pod serves gRPC on port %d, its gateway on port %d and health on port %d; DNS is on port %d", p.grpc, p.web, p.http, p.dns)
+	if p != (ports{firstGRPC, firstHTTP, firstDNS, firstWeb}) {
 		text += " (the usual ports are taken)"
 	}
 	return text

@@ -14,6 +14,7 @@ import (
 type options struct {
 	headless bool
 	full     bool
+	via      string
 
 	clients  int
 	channels int
@@ -51,6 +52,8 @@ server and client processes, uses loopback addresses only (127.0.1.N, 127.0.2.N,
   demo              live view in the terminal, and a page for the browser
   demo -headless    plain lines, also if the output is not a terminal
   demo -full        afterwards 5 to 2 pods, 2 to 5 again, and one pod killed
+  demo -via clusterip  clients with one connection each, to a random pod
+  demo -via gateway    HTTP/JSON clients of the grpc-gateway in each pod
   demo -dns-lag 8s  DNS lists new pods 8 s late: nothing may be drained before
   demo -dns-never   DNS never lists the new pods: nothing may be drained at all
 
@@ -67,6 +70,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.SetOutput(io.Discard)
 	fs.BoolVar(&o.headless, "headless", false, "print plain lines instead of the live view")
 	fs.BoolVar(&o.full, "full", false, "afterwards scale down, scale up again and kill a pod")
+	fs.StringVar(&o.via, "via", viaHeadless, "the `way` from clients to pods: headless (round_robin to all pods), clusterip (pick_first, a random pod) or gateway (HTTP/1.1 to the gateway in a random pod)")
 	fs.IntVar(&o.clients, "clients", 4, "client processes per fleet, each with its own address and thus its own key")
 	fs.IntVar(&o.channels, "channels", 5, "channels per client process")
 	fs.Float64Var(&o.rate, "rate", 400, "calls per second on each fleet")
@@ -118,6 +122,7 @@ func (o *options) check(rest []string) error {
 	wrong(o.maxAge < time.Second, "-max-age %v: want at least 1s", o.maxAge)
 	wrong(o.watch < 0, "-watch %v: must not be negative", o.watch)
 	wrong(o.rest < 0, "-rest %v: must not be negative", o.rest)
+	o.checkVia(wrong)
 	if o.page != "" {
 		_, err := net.ResolveTCPAddr("tcp", o.page)
 		wrong(err != nil, "-page %q: want host:port", o.page)

@@ -70,7 +70,7 @@ func (t *timeline) each(do func(*column) error) error {
 func (t *timeline) begin(ctx context.Context) error {
 	t.board.setPhase("starting")
 	return t.each(func(c *column) error {
-		if err := c.startDNS(); err != nil {
+		if err := errors.Join(c.startDNS(), c.startVIP()); err != nil {
 			return err
 		}
 		if err := c.grow(ctx, small); err != nil {
@@ -250,7 +250,7 @@ func (t *timeline) settled() bool {
 func (c *column) settled(now time.Time) bool {
 	f := &c.figure
 	if !f.evenOK {
-		if at, ok := c.tally.EvenSince(f.zero, now.Add(-reportDelay), c.pods(), evenLimit, evenFor); ok {
+		if at, ok := c.tally.EvenSince(f.zero, now.Add(-reportDelay), c.pods(), c.o.limit(), evenFor); ok {
 			f.even, f.evenOK = max(0, at.Sub(f.zero)), true
 			c.logf("calls have stayed even for %.0f s, since %.1f s after DNS listed all pods", evenFor.Seconds(), f.even.Seconds())
 		}

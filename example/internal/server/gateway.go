@@ -11,18 +11,23 @@ import (
 	"google.golang.org/grpc"
 
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+	"github.com/evenkeel-go/evenkeel/rebalance"
+	"github.com/evenkeel-go/evenkeel/serveropts"
 )
 
 // gateway is the HTTP/JSON side of the service. It calls the gRPC server of its own
-// process over loopback, as any client would, so that interceptors and deadlines
-// apply to both sides.
+// process as any client would, so that interceptors and deadlines apply to both sides. Its
+// HTTP clients are balanced with those of gRPC; its own connection is no client.
 type gateway struct {
-	conn *grpc.ClientConn
-	http *http.Server
+	inner *serveropts.InProcess
+	conn  *grpc.ClientConn
+	web   *serveropts.WebServer
 }
 
-func newGateway(ctx context.Context, grpcAddr net.Addr, keys *keyring) (*gateway, error) {
-	conn, err := grpc.NewClient("passthrough:///"+reachable(grpcAddr), grpc.WithTransportCredentials(keys.loopback()))
+func newGateway(ctx context.Context, bal *rebalance.Balancer, keys *keyring) (*gateway, error) {
+	inner := serveropts.NewInProcess()
+	conn, err := grpc.NewClient("passthrough:///in-process",
+		grpc.WithContextDialer(inner.DialContext), grpc.WithTransportCredentials(keys.loopback()))
 	if err != nil {
 		return nil, err
 	}
@@ -30,12 +35,13 @@ func newGateway(ctx context.Context, grpcAddr net.Addr, keys *keyring) (*gateway
 	if err := hellov1.RegisterHelloServiceHandler(ctx, mux, conn); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &gateway{conn: conn, http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
+	web := serveropts.HTTPServer(bal, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second})
+	return &gateway{inner: inner, conn: conn, web: web}, nil
 }
 
 // serve serves HTTP on ln. It returns nil after stop.
 func (g *gateway) serve(ln net.Listener) error {
-	if err := g.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := g.web.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -43,17 +49,8 @@ func (g *gateway) serve(ln net.Listener) error {
 
 // stop lets requests in flight finish until ctx is done, and closes the rest.
 func (g *gateway) stop(ctx context.Context) {
-	if g.http.Shutdown(ctx) != nil {
-		_ = g.http.Close()
-	}
+	late := context.AfterFunc(ctx, g.web.Stop)
+	g.web.GracefulStop() //nolint:contextcheck // it takes no context; late ends it
+	late()
 	_ = g.conn.Close()
-}
-
-// reachable returns an address at which this machine reaches a listener on a, which may
-// stand for every address.
-func reachable(a net.Addr) string {
-	if tcp, ok := a.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		return (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Port}).String()
-	}
-	return a.String()
 }

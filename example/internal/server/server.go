@@ -244,6 +244,7 @@ func (a *app) parts(ctx context.Context, l listeners, gw *gateway) map[string]fu
 	}
 	if gw != nil {
 		parts["-gateway"] = func() error { return gw.serve(l.gateway) }
+		parts["gateway"] = func() error { return a.grpc.Serve(gw.inner) }
 	}
 	return parts
 }
@@ -252,7 +253,7 @@ func (a *app) gateway(ctx context.Context, l listeners) (*gateway, error) {
 	if l.gateway == nil {
 		return nil, nil //nolint:nilnil // there is no gateway without -gateway
 	}
-	return newGateway(ctx, l.grpc.Addr(), a.keys)
+	return newGateway(ctx, a.bal, a.keys)
 }
 
 // announce prints the addresses of this pod, on one line for people and scripts.
@@ -294,7 +295,7 @@ func (s *stopper) GracefulStop() {
 // Stop ends both servers at once.
 func (s *stopper) Stop() {
 	if s.gateway != nil {
-		_ = s.gateway.http.Close()
+		s.gateway.web.Stop()
 	}
 	s.Server.Stop()
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // running is a call of Main in this process, with the addresses that it announced.
@@ -139,6 +141,14 @@ func TestGateway(t *testing.T) {
 			answer, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode != http.StatusOK || !bytes.Contains(answer, []byte(`"pod-a"`)) {
 				t.Errorf("got %s: %s, want 200 and an answer of pod-a", resp.Status, answer)
+			}
+			// The gateway's own connection to its process is no client.
+			var got rebalance.Status
+			if err := json.Unmarshal(get(t, "http://"+r.http+"/statusz"), &got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Connections != 1 || got.Load != 1 || got.Untracked != 0 {
+				t.Errorf("got %d connections, a load of %v and %d untracked RPCs, want 1, 1 and 0", got.Connections, got.Load, got.Untracked)
 			}
 		})
 	}

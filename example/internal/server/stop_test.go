@@ -17,7 +17,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/evenkeel-go/evenkeel/config"
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
+	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // When the pod stops, streams in flight end with the code on which clients retry. They
@@ -108,7 +110,11 @@ func TestStopEndsSlowRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gw, err := newGateway(t.Context(), ln.Addr(), nil)
+	bal, err := rebalance.New(config.Default(), rebalance.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gw, err := newGateway(t.Context(), bal, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,99 @@
+package webconn
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// secure serves web with TLS until the test ends, and returns its address.
+func secure(t *testing.T, web *http.Server) (*tracker, string) {
+	t.Helper()
+	model := httptest.NewUnstartedServer(nil)
+	model.StartTLS()
+	model.Close()
+	web.TLSConfig = &tls.Config{Certificates: model.TLS.Certificates}
+	web.ErrorLog = silent
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	trk := newTracker()
+	s, done := New(trk, web), make(chan error, 1)
+	go func() { done <- s.ServeTLS(l, "", "") }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("ServeTLS returned %v", err)
+		}
+	})
+	return trk, l.Addr().String()
+}
+
+// A protocol that net/http does not serve is not offered, whatever has turned it off.
+func TestProtocolsThatAreOff(t *testing.T) {
+	for name, tc := range map[string]struct {
+		godebug string
+		web     *http.Server
+		want    string
+	}{
+		"by default":      {web: &http.Server{}, want: "h2"},
+		"by GODEBUG":      {godebug: "http2server=0", web: &http.Server{}, want: "http/1.1"},
+		"by TLSNextProto": {web: &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}, want: "http/1.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("GODEBUG", tc.godebug)
+			tc.web.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, r.TLS.NegotiatedProtocol)
+			})
+			trk, addr := secure(t, tc.web)
+			tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+			defer tr.CloseIdleConnections()
+			res, err := (&http.Client{Transport: tr}).Get("https://" + addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if got, _ := io.ReadAll(res.Body); string(got) != tc.want || trk.Totals().Connections != 1 {
+				t.Errorf("the client speaks %q on %d connections, want %s on 1", got, trk.Totals().Connections, tc.want)
+			}
+		})
+	}
+}
+
+// A client that speaks no TLS gets net/http's answer, and leaves nothing behind. So does one that
+// ends in the middle of its handshake.
+func TestNoTLS(t *testing.T) {
+	trk, addr := secure(t, &http.Server{Handler: http.NotFoundHandler()})
+	for request, want := range map[string]string{
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n": "Client sent an HTTP request to an HTTPS server.",
+		"\x16\x03\x01":                      "",
+	} {
+		nc, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(nc, request)
+		_ = nc.(*net.TCPConn).CloseWrite()
+		got, _ := io.ReadAll(nc)
+		if !strings.Contains(string(got), want) {
+			t.Errorf("%q is answered with %q, want %q", request, got, want)
+		}
+		_ = nc.Close()
+	}
+	for range 100 {
+		if trk.CloseSilent(0) == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := trk.Totals().Connections; n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+}
