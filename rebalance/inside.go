@@ -10,6 +10,7 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 func init() {
@@ -31,6 +32,10 @@ func (i interior) Track(nc net.Conn, auth credentials.AuthInfo) net.Conn {
 		i.b.noteExpiry(conn.RemoteAddr(), auth)
 	}
 	return conn
+}
+
+func (i interior) DrainForStop(ctx context.Context) {
+	i.b.reg.DrainAll(ctx, reason.Shutdown, stoppingText, 0)
 }
 
 func (i interior) Seen(ctx context.Context) bool              { return i.b.seen(ctx) }

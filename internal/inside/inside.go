@@ -1,5 +1,5 @@
-// Package inside gives serveropts and health the methods of a Balancer that are for them
-// alone. They are not among the Balancer's exported methods, since users do not need them.
+// Package inside gives serveropts, health and the sidecar the methods of a Balancer that are
+// for them alone. They are not among the Balancer's exported methods, since users do not need them.
 package inside
 
 import (
@@ -18,7 +18,7 @@ type Balancer interface {
 	Health
 }
 
-// Tracker has the methods for serveropts.
+// Tracker has the methods for serveropts and the sidecar.
 type Tracker interface {
 	// Handshake notes that a handshake begins on an accepted connection. It returns the
 	// function to call when the handshake ends. Shutdown closes connections whose handshake does not end.
@@ -26,6 +26,9 @@ type Tracker interface {
 	// Track wraps the plaintext side of an accepted connection, on which no byte of HTTP/2
 	// has passed yet. The server reads and writes the result instead.
 	Track(nc net.Conn, auth credentials.AuthInfo) net.Conn
+	// DrainForStop drains the connections that are not draining yet, as GracefulStop of a gRPC
+	// server does by itself. It returns once all GOAWAYs are on the wire or under way.
+	DrainForStop(ctx context.Context)
 }
 
 // Health has the methods for health.
