@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/credentials"
 
+	"github.com/evenkeel-go/evenkeel/cmd/evenkeel-sidecar/internal/acks"
 	"github.com/evenkeel-go/evenkeel/cmd/evenkeel-sidecar/internal/pass"
 	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/inside"
@@ -142,7 +143,7 @@ func (p *proxy) open(raw net.Conn) *link {
 	if !ok {
 		panic("evenkeel-sidecar: Track returned something else than an h2conn.Conn")
 	}
-	return &link{Link: pass.New(&client{conn, nc}, up), conn: conn}
+	return &link{Link: pass.New(&client{conn, nc}, acks.New(up)), conn: conn}
 }
 
 // handshake returns the plaintext side of a connection, and what is known of its client.
