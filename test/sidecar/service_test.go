@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -238,26 +239,33 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 	}
 }
 
-// python returns a Python that has grpcio, node a Node that has grpc-js. Their tests are skipped
-// without: run.sh installs both.
+// python, node and java return how to start an ordinary server. Their tests are skipped where
+// run.sh has not installed gRPC for them.
 func python(t *testing.T) []string {
 	t.Helper()
-	return usable(t, []string{".tmp/venv/bin/python", "python3"}, []string{"-c", "import grpc"}, "servers/server.py")
+	for _, program := range []string{".tmp/venv/bin/python", "python3"} {
+		if exec.Command(program, "-c", "import grpc").Run() == nil {
+			return []string{program, "servers/server.py"}
+		}
+	}
+	t.Skip("no Python has grpcio: run.sh installs it")
+	return nil
 }
 
 func node(t *testing.T) []string {
 	t.Helper()
-	return usable(t, []string{"node"}, []string{"-e", "require('./.tmp/node/node_modules/@grpc/grpc-js')"}, ".tmp/node/server.js")
+	return built(t, ".tmp/node/node_modules/@grpc/grpc-js/package.json", "node", ".tmp/node/server.js")
 }
 
-func usable(t *testing.T, programs, try []string, script string) []string {
+func java(t *testing.T) []string {
 	t.Helper()
-	for _, program := range programs {
-		if exec.Command(program, try...).Run() == nil {
-			return []string{program, script}
-		}
-	}
-	t.Skipf("none of %v has gRPC: run.sh installs it", programs)
-	return nil
+	return built(t, ".tmp/java/HelloServer.class", "java", "-Xmx64m", "-cp", "/usr/share/java/*:.tmp/java", "HelloServer")
 }
 
+func built(t *testing.T, file string, argv ...string) []string {
+	t.Helper()
+	if _, err := os.Stat(file); err != nil {
+		t.Skipf("%s is missing: run.sh makes it", file)
+	}
+	return argv
+}

@@ -24,6 +24,11 @@ func TestScaleBeforeNode(t *testing.T) {
 	scale(t, 3, node(t))
 }
 
+func TestScaleBeforeJava(t *testing.T) {
+	t.Parallel()
+	scale(t, 4, java(t))
+}
+
 func scale(t *testing.T, network int, server []string) {
 	t.Helper()
 	s := newService(t, network, server)
