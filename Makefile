@@ -87,6 +87,10 @@ demo: ## Scale from 2 to 5 pods: evenkeel, MaxConnectionAge alone, and neither
 interop: ## Clients in other languages; installs them (Debian 12 packages, root; npm)
 	./test/interop/run.sh
 
+.PHONY: sidecar
+sidecar: ## The sidecar before Python, Node and Java servers, and its cost beside Envoy; installs packages (Debian 12, root; PyPI, npm)
+	./test/sidecar/run.sh
+
 # Results are not cached (-count=1), because the go command does not see changes to files
 # outside the module. Without promtool, which test/chart/promtool.sh installs, the test of
 # the alerts is skipped.

@@ -34,7 +34,7 @@ type proxy struct {
 	ln    net.Listener
 	done  bool // no further client is accepted
 	links map[*link]struct{}
-	wg    sync.WaitGroup // one for each connection of a client
+	wg    sync.WaitGroup // of the clients that are being joined, and of links
 }
 
 // link is a client's connection that is passed on.
@@ -103,7 +103,7 @@ func (p *proxy) accepted(nc net.Conn) {
 	p.wg.Go(func() { p.handle(nc) })
 }
 
-// handle serves a client to its end.
+// handle joins a client with the upstream.
 func (p *proxy) handle(raw net.Conn) {
 	l := p.open(raw)
 	if l == nil {
@@ -113,8 +113,13 @@ func (p *proxy) handle(raw net.Conn) {
 		l.Close()
 		return
 	}
-	l.Run()
+	l.Start(func() { p.ended(l) })
+}
+
+// ended is called at the end of a link.
+func (p *proxy) ended(l *link) {
 	p.remove(l)
+	p.wg.Done()
 	if l.UpstreamLeft() {
 		p.up.recheck()
 	}
@@ -189,6 +194,7 @@ func (p *proxy) add(l *link) bool {
 		return false
 	}
 	p.links[l] = struct{}{}
+	p.wg.Add(1) // ended takes it back
 	return true
 }
 

@@ -48,18 +48,29 @@ type Link struct {
 	clientEnded, upstreamEnded   atomic.Bool // it sends no more
 	clientBroken, upstreamBroken atomic.Bool
 	upstreamLeft                 atomic.Bool
+
+	passing atomic.Int32 // directions that go on
+	ended   func()
 }
 
-// New returns a Link. Nothing passes before Run.
+// New returns a Link. Nothing passes before Start.
 func New(client, upstream Side) *Link { return &Link{client: client, upstream: upstream} }
 
-// Run passes bytes until both sides have ended, or one has broken, and closes both.
-func (l *Link) Run() {
-	var other sync.WaitGroup
-	other.Go(l.passToUpstream)
-	l.passToClient()
-	other.Wait()
-	l.end()
+// Start passes bytes until both sides have ended, or one has broken. It then closes both and
+// calls ended. Start returns at once: its two goroutines are new ones, whose stacks are small.
+func (l *Link) Start(ended func()) {
+	l.passing.Store(2)
+	l.ended = ended
+	go l.passToUpstream()
+	go l.passToClient()
+}
+
+// directionEnded is called at the end of each direction.
+func (l *Link) directionEnded() {
+	if l.passing.Add(-1) == 0 {
+		l.end()
+		l.ended()
+	}
 }
 
 // Close ends both sides now. It may be called at any time, and more than once.
@@ -84,6 +95,7 @@ func closeAs(s Side, broken bool) {
 
 // passToUpstream passes on what the client sends.
 func (l *Link) passToUpstream() {
+	defer l.directionEnded()
 	read, written := l.copyToUpstream()
 	switch {
 	case isReset(written):
@@ -102,6 +114,7 @@ func (l *Link) passToUpstream() {
 
 // passToClient passes on what the upstream sends.
 func (l *Link) passToClient() {
+	defer l.directionEnded()
 	read, written := copyTo(l.client, l.upstream)
 	l.upstreamLeft.Store(written == nil && !l.clientEnded.Load())
 	switch {

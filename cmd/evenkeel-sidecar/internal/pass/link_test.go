@@ -82,7 +82,7 @@ func TestBackPressure(t *testing.T) {
 		client, clientSide := pipes()
 		upstreamSide, upstream := pipes()
 		done := make(chan struct{})
-		go func() { defer close(done); New(NewSocket(clientSide), NewSocket(upstreamSide)).Run() }()
+		New(NewSocket(clientSide), NewSocket(upstreamSide)).Start(func() { close(done) })
 		sent := make(chan int)
 		go func() {
 			n, _ := client.Write(make([]byte, 10*bufferSize))
@@ -221,10 +221,7 @@ func TestLastBytesOfTheUpstreamArrive(t *testing.T) {
 		client, clientSide := pipes()
 		upstreamSide, upstream := pipes()
 		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			New(NewSocket(clientSide), closed{NewSocket(upstreamSide)}).Run()
-		}()
+		New(NewSocket(clientSide), closed{NewSocket(upstreamSide)}).Start(func() { close(done) })
 		send := func() {
 			if n, err := client.Write(make([]byte, 3*bufferSize)); err != nil {
 				t.Fatalf("%d bytes were taken, and then %v", n, err)
@@ -250,7 +247,7 @@ func TestWithoutHalfClose(t *testing.T) {
 		client, clientSide := net.Pipe()
 		upstreamSide, upstream := pipes()
 		done := make(chan struct{})
-		go func() { defer close(done); New(NewSocket(clientSide), NewSocket(upstreamSide)).Run() }()
+		New(NewSocket(clientSide), NewSocket(upstreamSide)).Start(func() { close(done) })
 		_ = upstream.CloseWrite()
 		if _, err := client.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("the client got %v, want the end", err)

@@ -77,7 +77,7 @@ func newRig(t *testing.T) *rig {
 	r.link = New(NewSocket(clientSide), NewSocket(upstreamSide))
 	go r.client.read()
 	go r.upstream.read()
-	go func() { defer close(r.done); r.link.Run() }()
+	r.link.Start(func() { close(r.done) })
 	t.Cleanup(func() {
 		_ = r.client.Close()
 		_ = r.upstream.Close()
@@ -127,7 +127,7 @@ func overTCP(t *testing.T) (client, upstream *net.TCPConn, done <-chan struct{})
 	_ = clientSide.SetDeadline(time.Time{})
 	_ = upstreamSide.SetDeadline(time.Time{})
 	ended := make(chan struct{})
-	go func() { defer close(ended); New(NewSocket(clientSide), NewSocket(upstreamSide)).Run() }()
+	New(NewSocket(clientSide), NewSocket(upstreamSide)).Start(func() { close(ended) })
 	t.Cleanup(func() {
 		_ = client.Close()
 		_ = upstream.Close()
