@@ -55,3 +55,28 @@ func scale(t *testing.T, network int, server []string) {
 	calls, streams := cs.check(t)
 	t.Logf("on all five pods %.1f s after they were started; 3 pods drained in %v; %d calls, %d streams", took.Seconds(), drains, calls, streams)
 }
+
+// churnFor is how long the churn goes on.
+const churnFor = 20 * time.Second
+
+// Connections that are drained every second lose no call, whichever server is behind the sidecar.
+func TestChurnBeforeGo(t *testing.T)     { churn(t, 5, []string{goServer}) }
+func TestChurnBeforePython(t *testing.T) { churn(t, 6, python(t)) }
+func TestChurnBeforeNode(t *testing.T)   { churn(t, 7, node(t)) }
+func TestChurnBeforeJava(t *testing.T)   { churn(t, 8, java(t)) }
+
+func churn(t *testing.T, network int, server []string) {
+	t.Helper()
+	t.Parallel()
+	s := newService(t, network, server, "-set", "policy.maxConnectionAge=1s", "-set", "rebalance.maxFractionPerMinute=1", "-set", "rebalance.maxPerSecond=1000")
+	s.grow(t, 2)
+	cs := startClients(t, s, channels, 2*time.Millisecond)
+	eventually(t, 30*time.Second, "the clients are not on both pods", func() bool { return cs.onAll(2) })
+	time.Sleep(churnFor)
+	calls, streams := cs.check(t)
+	n := s.goAways(t, "age")
+	t.Logf("%d calls, %d streams, %d GOAWAYs", calls, streams, n)
+	if n < channels {
+		t.Errorf("%d GOAWAYs, want at least one for each of %d channels", n, channels)
+	}
+}
