@@ -46,7 +46,7 @@ func (a *app) serveControl(ctx context.Context, ln net.Listener) error {
 	for {
 		nc, err := ln.Accept()
 		if err != nil {
-			return nil //nolint:nilerr // it is closed at the end; without it only -drain is missing
+			return nil // it is closed at the end; without it only -drain is missing
 		}
 		go a.control(nc)
 	}

@@ -59,9 +59,9 @@ func newService(t *testing.T, network int, server []string, args ...string) *ser
 	s.dns = d
 	t.Cleanup(func() {
 		for _, p := range s.pods {
-			p.Server.Kill()
+			p.Kill()
 			p.server.Kill()
-			<-p.Server.Done()
+			<-p.Done()
 			<-p.server.Done()
 		}
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -111,7 +112,7 @@ func (w *way) cpuTime() time.Duration {
 		return 0
 	}
 	// The name of the program may hold spaces, so the fields are counted after it.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	ticks := 0
 	for _, f := range fields[11:13] {
 		n, _ := strconv.Atoi(f)
