@@ -342,3 +342,30 @@ func TestUpstreamGetsNoForeignAcks(t *testing.T) {
 		}
 	})
 }
+
+// A client that begins to speak after all others were drained is drained, too.
+func TestShutdownDrainsLateClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "rebalance.spread=1s")
+		_, first := r.talk()
+		done := make(chan error, 1)
+		go func() { done <- r.bal.Shutdown(t.Context(), r.proxy) }()
+		client, upstream := r.connect()
+		client.acks = true
+		for !r.proxy.stopped() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		client.send(preface())
+		upstream.send(settings())
+		client.send(headers(1))
+		time.Sleep(time.Second)
+		if ids := goAways(client); len(ids) != 1 {
+			t.Errorf("the late client got GOAWAYs with %v, want one", ids)
+		}
+		first.send(headers(1))
+		upstream.send(headers(1))
+		if err := <-done; err != nil {
+			t.Errorf("Shutdown returned %v", err)
+		}
+	})
+}
