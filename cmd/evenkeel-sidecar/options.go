@@ -118,10 +118,21 @@ func checkUpstream(upstream, listen string) error {
 	if err != nil || host == "" || port == "" || port == "0" {
 		return fmt.Errorf("-upstream %q: want host:port or unix:/path", upstream)
 	}
-	if upstream == listen {
-		return fmt.Errorf("-upstream %q: is the sidecar itself (-listen)", upstream)
+	if isItself(host, port, listen) {
+		return fmt.Errorf("-upstream %q: is the sidecar itself (-listen %s), which would connect to itself without end", upstream, listen)
 	}
 	return nil
+}
+
+// isItself reports whether an upstream is the sidecar's own listener, as far as the addresses show.
+func isItself(host, port, listen string) bool {
+	own, ownPort, err := net.SplitHostPort(listen)
+	if err != nil || port != ownPort {
+		return false
+	}
+	ip := net.ParseIP(own)
+	local := host == "localhost" || net.ParseIP(host).IsLoopback() || net.ParseIP(host).IsUnspecified()
+	return host == own || local && (own == "" || ip.IsUnspecified())
 }
 
 // splitUpstream returns the network and the address of -upstream.

@@ -26,6 +26,8 @@ func TestInvalidFlagsAndSettings(t *testing.T) {
 		{"upstream without host", []string{"-upstream", ":50052"}, []string{"-upstream"}},
 		{"upstream without path", []string{"-upstream", "unix:"}, []string{"-upstream"}},
 		{"upstream is itself", []string{"-upstream", "127.0.0.1:1", "-listen", "127.0.0.1:1"}, []string{"-upstream", "itself"}},
+		{"upstream is itself on loopback", []string{"-upstream", "127.0.0.1:50051", "-listen", ":50051"}, []string{"-upstream", "itself"}},
+		{"upstream is itself by name", []string{"-upstream", "localhost:50051", "-listen", "0.0.0.0:50051"}, []string{"-upstream", "itself"}},
 		{"certificate without key", []string{"-tls-cert", "x"}, []string{"-tls-cert and -tls-key"}},
 		{"client CA without TLS", []string{"-tls-client-ca", "x"}, []string{"-tls-client-ca"}},
 		{"missing TLS files", []string{"-tls-cert", "/no/cert", "-tls-key", "/no/key"}, []string{"-tls-cert", "/no/cert"}},
