@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"flag"
 	"testing"
 	"time"
 )
@@ -57,7 +58,7 @@ func scale(t *testing.T, network int, server []string) {
 }
 
 // churnFor is how long the churn goes on.
-const churnFor = 20 * time.Second
+var churnFor = flag.Duration("churn", 20*time.Second, "how long connections are drained again and again")
 
 // Connections that are drained every second lose no call, whichever server is behind the sidecar.
 func TestChurnBeforeGo(t *testing.T)     { churn(t, 5, []string{goServer}) }
@@ -72,7 +73,7 @@ func churn(t *testing.T, network int, server []string) {
 	s.grow(t, 2)
 	cs := startClients(t, s, channels, 2*time.Millisecond)
 	eventually(t, 30*time.Second, "the clients are not on both pods", func() bool { return cs.onAll(2) })
-	time.Sleep(churnFor)
+	time.Sleep(*churnFor)
 	calls, streams := cs.check(t)
 	n := s.goAways(t, "age")
 	t.Logf("%d calls, %d streams, %d GOAWAYs", calls, streams, n)
