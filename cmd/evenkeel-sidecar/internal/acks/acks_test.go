@@ -138,3 +138,28 @@ func BenchmarkWrite(b *testing.B) {
 		_, _ = f.Write(sent)
 	}
 }
+
+// Whatever a client sends, it does not matter where it is cut, and nothing is missing but whole
+// frames of evenkeel's.
+func FuzzCuts(f *testing.F) {
+	sent, _ := frames([]int{7, 0, 4, 1, 2, 5, 8, 6, 3})
+	f.Add(sent, uint16(1))
+	f.Add(sent[:len(sent)-5], uint16(7))
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint16(3))
+	f.Fuzz(func(t *testing.T, sent []byte, step uint16) {
+		size := int(step)%64 + 1
+		whole, cut := &recorder{}, &recorder{}
+		at, parts := New(whole), New(cut)
+		_, _ = at.Write(slices.Clone(sent))
+		for rest := sent; len(rest) > 0; rest = rest[min(size, len(rest)):] {
+			_, _ = parts.Write(rest[:min(size, len(rest))])
+		}
+		_, _ = at.CloseWrite(), parts.CloseWrite()
+		if !bytes.Equal(whole.got.Bytes(), cut.got.Bytes()) {
+			t.Fatalf("whole:\n%q\ncut:\n%q", whole.got.Bytes(), cut.got.Bytes())
+		}
+		if missing := len(sent) - cut.got.Len(); missing%pingLen != 0 || missing > 0 && !bytes.Contains(sent, []byte("even")) {
+			t.Fatalf("%d of %d bytes are missing", missing, len(sent))
+		}
+	})
+}
