@@ -73,7 +73,7 @@ func startSidecar(w wire, upstream string) (addr string, stop func(), err error)
 	}
 	// It prints: POD serves listen=ADDRESS http=ADDRESS upstream=ADDRESS
 	line, err := bufio.NewReader(stdout).ReadString('\n')
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		if rest, ok := strings.CutPrefix(word, "listen="); ok {
 			_, _, err = net.SplitHostPort(rest)
 			return rest, stop, err
