@@ -10,7 +10,7 @@ they have ended.
 */}}
 {{- define "evenkeel.sidecar" -}}
 {{- include "evenkeel.checkSidecar" . }}
-{{- $listen := printf "-listen=:%d" (int .Values.grpc.port) }}
+{{- $listen := printf "-listen=:%d" (int .Values.grpc.port) -}}
 - name: evenkeel
   image: {{ include "evenkeel.sidecarImage" . | quote }}
   imagePullPolicy: {{ .Values.sidecar.image.pullPolicy }}
