@@ -18,7 +18,9 @@ BENCHSTAT     := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d
 # The library: what adopters import, each a module of its own, so that only those who use
 # Prometheus or Kubernetes depend on their clients.
 LIBRARY       := . health/metrics peers/kube serveropts/streams
-MODULES       := $(LIBRARY) example test
+# Programs that people run.
+PROGRAMS      := cmd/evenkeel-sidecar
+MODULES       := $(LIBRARY) $(PROGRAMS) example test
 FUZZBUDGET    ?= 10m
 FUZZTIME      ?=
 FUZZCORPUS    ?=
@@ -45,7 +47,7 @@ vet: ## go vet in every module
 # the go command does not see changes in the programs that some tests build and run.
 .PHONY: test-newest
 test-newest: ## The tests of all modules, -race, with the newest Go and the newest dependencies that go.work selects
-	@for m in $(LIBRARY) example; do (cd $$m && $(GO) test -race -timeout 10m ./...) || exit 1; done
+	@for m in $(LIBRARY) $(PROGRAMS) example; do (cd $$m && $(GO) test -race -timeout 10m ./...) || exit 1; done
 	cd test && $(GO) test -race -p 1 -count=1 -timeout 10m ./...
 
 .PHONY: test-oldest
@@ -85,6 +87,10 @@ demo: ## Scale from 2 to 5 pods: evenkeel, MaxConnectionAge alone, and neither
 interop: ## Clients in other languages; installs them (Debian 12 packages, root; npm)
 	./test/interop/run.sh
 
+.PHONY: sidecar
+sidecar: ## The sidecar before Python, Node and Java servers, and its cost beside Envoy; installs packages (Debian 12, root; PyPI, npm)
+	./test/sidecar/run.sh
+
 # Results are not cached (-count=1), because the go command does not see changes to files
 # outside the module. Without promtool, which test/chart/promtool.sh installs, the test of
 # the alerts is skipped.
@@ -114,9 +120,11 @@ e2e: ## Tests on a real Kubernetes, built from source; installs packages (Debian
 	./test/k8s/run.sh
 
 .PHONY: image
-image: ## The example server as a container image, dist/server.tar; needs no daemon
+image: ## The example server and the sidecar as container images, dist/server.tar and dist/sidecar.tar; needs no daemon
 	cd example && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../dist/server ./server
 	cd tools && GOWORK=off $(GO) run ./image -o ../dist/server.tar -tag evenkeel-example-server:dev -entrypoint /server ../dist/server=/server
+	cd cmd/evenkeel-sidecar && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../dist/evenkeel-sidecar .
+	cd tools && GOWORK=off $(GO) run ./image -o ../dist/sidecar.tar -tag evenkeel-sidecar:dev -entrypoint /evenkeel-sidecar ../dist/evenkeel-sidecar=/evenkeel-sidecar
 
 .PHONY: lint
 lint: actionlint ## golangci-lint, gofumpt and actionlint

@@ -142,6 +142,28 @@ func ExampleWithPort() {
 	// Output: :8080 /livez 200 ok
 }
 
+// The pod leaves its Service while its database is away, and comes back by itself.
+func ExampleWithCheck() {
+	bal, err := rebalance.New(config.Default())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var database error // the result of a check that runs in the background
+	h := health.Handler(bal, health.WithCheck("database", func() error { return database }))
+	fmt.Println(get(h, "/readyz"))
+	database = errors.New("connection refused")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	fmt.Print(w.Code, " ", w.Body)
+	// Output:
+	// /readyz 200 ok
+	// 503 [+]serving ok
+	// [-]database failed: connection refused
+	// [+]balance waiting: Run has not planned yet
+	// readyz check failed
+}
+
 // Any handler will do; that for Prometheus is metrics.Handler(bal) of package
 // health/metrics, a module of its own.
 func ExampleWithMetrics() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/rebalance"
@@ -42,7 +43,7 @@ func handlerWithPort(src source, o options) (http.Handler, error) {
 func newHandler(src source, o options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", livez)
-	mux.Handle("GET /readyz", readyz(src))
+	mux.Handle("GET /readyz", readyz(src, o.checks))
 	mux.Handle("GET /metrics", o.metrics)
 	mux.Handle("GET /statusz", statusz(src))
 	mux.Handle("GET /{$}", page(src))
@@ -106,42 +107,58 @@ func livez(w http.ResponseWriter, _ *http.Request) {
 
 // readyz answers as Kubernetes' own components do: with one word, or with ?verbose one line
 // for each check. The answer of a pod that is not ready always has the reason.
-func readyz(src source) http.Handler {
+func readyz(src source, checks []check) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		stop := stopping(src)
+		own, failed := runChecks(checks)
 		code := http.StatusOK
-		if stop {
+		if stop || failed {
 			code = http.StatusServiceUnavailable
 		}
-		if !stop && !r.URL.Query().Has("verbose") {
+		if code == http.StatusOK && !r.URL.Query().Has("verbose") {
 			plain(w, code, "ok")
 			return
 		}
 		var b bytes.Buffer
-		writeChecks(&b, look(src), stop)
+		writeChecks(&b, look(src), stop, own)
+		if code != http.StatusOK {
+			fmt.Fprintln(&b, "readyz check failed")
+		} else {
+			fmt.Fprintln(&b, "readyz check passed")
+		}
 		plain(w, code, b.String())
 	})
 }
 
-// writeChecks lists the checks, [+] for good and [-] for bad. Only "serving" decides the
-// status code. If a pod left its Service because it cannot see its peers, a fleet without a
-// view would become a fleet without pods.
-func writeChecks(w io.Writer, st rebalance.Status, stop bool) {
+// runChecks runs the checks of the program's own and returns a line for each.
+func runChecks(checks []check) (lines string, failed bool) {
+	var b strings.Builder
+	for _, c := range checks {
+		if err := c.run(); err != nil {
+			failed = true
+			fmt.Fprintf(&b, "[-]%s failed: %s\n", oneLine(c.name), oneLine(err.Error()))
+		} else {
+			fmt.Fprintf(&b, "[+]%s ok\n", oneLine(c.name))
+		}
+	}
+	return b.String(), failed
+}
+
+// writeChecks lists the checks, [+] for good and [-] for bad. Only "serving" and the checks of
+// the program's own decide the status code. If a pod left its Service because it cannot see its
+// peers, a fleet without a view would become a fleet without pods.
+func writeChecks(w io.Writer, st rebalance.Status, stop bool, own string) {
 	if stop {
 		fmt.Fprintf(w, "[-]serving failed: stopping, %d connections still open\n", st.Connections)
 	} else {
 		fmt.Fprintln(w, "[+]serving ok")
 	}
+	fmt.Fprint(w, own)
 	fmt.Fprintf(w, "[%s]balance %s\n", sign(goodVerdict(st.Verdict)), oneLine(verdictLine(st)))
 	for _, c := range st.Conditions {
 		good := c.Severity == rebalance.Info
 		fmt.Fprintf(w, "[%s]%s %s: %s\n", sign(good), oneLine(c.Code), oneLine(string(c.Severity)), oneLine(c.Text))
 	}
-	if stop {
-		fmt.Fprintln(w, "readyz check failed")
-		return
-	}
-	fmt.Fprintln(w, "readyz check passed")
 }
 
 func sign(good bool) string {

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -244,5 +245,28 @@ func fetch(t *testing.T, client *http.Client, url string) {
 	}
 	if res.StatusCode >= 500 && !strings.Contains(url, "readyz") {
 		t.Errorf("%s: %s", url, res.Status)
+	}
+}
+
+// Checks of the program's own decide readiness and have a line each, whatever their texts hold.
+func TestOwnChecks(t *testing.T) {
+	var broken error
+	h := newHandler(newFake(rebalance.Status{Verdict: rebalance.Balanced}), newOptions([]Option{
+		WithCheck("upstream", func() error { return broken }), WithCheck("other", func() error { return nil }),
+	}))
+	wantBody(t, get(t, h, "/readyz"), 200, "ok")
+	wantBody(t, get(t, h, "/readyz?verbose"), 200, "[+]serving ok\n[+]upstream ok\n[+]other ok\n[+]balance balanced\nreadyz check passed\n")
+	broken = errors.New("refused\n[+]serving ok")
+	for _, path := range []string{"/readyz", "/readyz?verbose"} {
+		wantBody(t, get(t, h, path), 503, "[+]serving ok\n[-]upstream failed: refused [+]serving ok\n[+]other ok\n[+]balance balanced\nreadyz check failed\n")
+	}
+	wantBody(t, get(t, h, "/livez"), 200, "ok")
+}
+
+func TestChecksAreValidated(t *testing.T) {
+	for _, opt := range []Option{WithCheck("", func() error { return nil }), WithCheck("upstream", nil)} {
+		if _, err := handlerWithPort(newFake(rebalance.Status{}), newOptions([]Option{opt})); err == nil || !strings.Contains(err.Error(), "WithCheck") {
+			t.Errorf("got error %v, want one that names the option", err)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package health
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,13 @@ type options struct {
 	port    int // 0: that of the listener
 	tls     *tls.Config
 	logger  *slog.Logger
+	checks  []check
+}
+
+// check is a check of the program's own, of [WithCheck].
+type check struct {
+	name string
+	run  func() error
 }
 
 func newOptions(opts []Option) options {
@@ -32,6 +40,11 @@ func newOptions(opts []Option) options {
 func (o *options) validate() error {
 	if o.port < 0 || o.port > 65535 {
 		return fmt.Errorf("health: WithPort: %d is not a port, want 1 to 65535", o.port)
+	}
+	for _, c := range o.checks {
+		if c.name == "" || c.run == nil {
+			return errors.New("health: WithCheck: the name is empty or the function is nil")
+		}
 	}
 	return nil
 }
@@ -83,4 +96,16 @@ func WithLogger(l *slog.Logger) Option {
 			o.logger = l
 		}
 	})
+}
+
+// WithCheck adds a check of the program's own to /readyz. While run returns an error, /readyz
+// answers 503, with a line that begins with the name and has the error. So the pod leaves its
+// Service, and evenkeel drains its clients as it does for any pod that is out of the Service.
+// /livez does not depend on it.
+//
+// run is called with each request of /readyz, from any goroutine, and must not block. The
+// option may be given several times. An empty name or a nil function is an error. Default: no
+// check.
+func WithCheck(name string, run func() error) Option {
+	return optionFunc(func(o *options) { o.checks = append(o.checks, check{name, run}) })
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/h1conn"
 	"github.com/evenkeel-go/evenkeel/internal/inside"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 func init() {
@@ -46,6 +47,10 @@ func (b *Balancer) watchExpiry(addr net.Addr, auth credentials.AuthInfo) {
 	if b.closeAtExpiry {
 		b.noteExpiry(addr, auth)
 	}
+}
+
+func (i interior) DrainForStop(ctx context.Context) {
+	i.b.reg.DrainAll(ctx, reason.Shutdown, stoppingText, 0)
 }
 
 func (i interior) Seen(ctx context.Context) bool              { return i.b.seen(ctx) }

@@ -238,6 +238,9 @@ func (b *Balancer) stopServers(ctx context.Context, srv servers) error {
 // stopPoll is how often Shutdown checks whether it may go on.
 const stopPoll = 100 * time.Millisecond
 
+// stoppingText is what clients get in the GOAWAY of a pod that stops.
+const stoppingText = "this pod is stopping"
+
 // drainSpread drains every connection, each at a random moment. It returns when all have
 // been sent their GOAWAY, but for those of the last second without a stream, which get it soon.
 func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
@@ -253,7 +256,7 @@ func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 			return
 		case <-time.After(time.Until(start.Add(at))):
 		}
-		if all[i].Drain(reason.Shutdown, "this pod is stopping", 0) {
+		if all[i].Drain(reason.Shutdown, stoppingText, 0) {
 			b.stop.drained++
 		}
 	}

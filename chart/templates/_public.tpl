@@ -194,12 +194,13 @@ spec:
   selector:
     {{- include "evenkeel.selectorLabels" . | nindent 4 }}
   ports:
+    # Numbers, because older versions of Kubernetes do not find the names of a sidecar's ports.
     - name: grpc
       port: {{ .Values.grpc.port }}
-      targetPort: grpc
+      targetPort: {{ .Values.grpc.port }}
     - name: http
       port: {{ .Values.http.port }}
-      targetPort: http
+      targetPort: {{ .Values.http.port }}
 {{- end }}
 
 {{- define "evenkeel.ipFamilies" -}}

@@ -123,7 +123,8 @@ func TestFloors(t *testing.T) {
 	allowed := map[string][]string{
 		"internal/reason": {},
 		"internal/inside": {"internal/peerz", "internal/h1conn"},
-		"internal/h2conn": {},
+		"internal/ready":  {},
+		"internal/h2conn": {"internal/ready"},
 		"internal/h1conn": {"internal/h2conn"},
 		"internal/plan":   {"internal/reason"},
 		"internal/peerz":  {},

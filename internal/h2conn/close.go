@@ -96,6 +96,34 @@ func (c *Conn) Close() error {
 	return err
 }
 
+var errNoHalfClose = errors.New("h2conn: the connection below cannot be half-closed")
+
+// CloseWrite ends what the server writes and leaves the client's side open, for a server that
+// passes on bytes of another one. Nothing is injected from then on, and Drain returns nil. It
+// fails if the connection below cannot be half-closed.
+func (c *Conn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errNoHalfClose
+	}
+	c.mu.Lock()
+	if !c.clientGone {
+		c.drainStateLocked().serverDone = true
+	}
+	c.pending.Store(0)
+	c.endHoldLocked()
+	c.mu.Unlock()
+	c.writeMu.lock()
+	c.out.over = lastWord
+	err := half.CloseWrite()
+	c.endWrite()
+	c.notify()
+	return err
+}
+
+// serverDoneLocked reports whether the server has ended its side while the client was there.
+func (c *Conn) serverDoneLocked() bool { return c.drain != nil && c.drain.serverDone }
+
 // CloseSilent closes the connection if the client has not yet sent the HTTP/2
 // preface and a first frame. No RPC can be lost at that point. It reports whether
 // it closed the connection.
@@ -119,6 +147,8 @@ func (c *Conn) howLocked() How {
 		return Forced
 	case c.closing:
 		return Clean
+	case c.serverDoneLocked():
+		return ByServer
 	case c.clientGone:
 		return ByClient
 	}

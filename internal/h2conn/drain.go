@@ -5,14 +5,16 @@ import (
 	"time"
 )
 
-// drainState holds what a connection needs once it drains, or once Draining is
-// called. Most connections have none, which keeps them small.
+// drainState holds what a connection needs once it drains or its server ends it, or once
+// Draining is called. Most connections have none, which keeps them small.
 type drainState struct {
 	debug    string
 	draining context.Context // done once the connection drains; nil until somebody needs it
 	signal   context.CancelFunc
 	holdDone chan struct{} // closed to end the hold; nil if there is none
 	grace    *time.Timer
+
+	serverDone bool // the server has ended its side while the client was there
 
 	closeTimer *time.Timer // runs for the linger, then for the client's EOF
 	timerGen   uint64      // counts the timers that closeTimer has been
@@ -40,12 +42,12 @@ func (c *Conn) drainStateLocked() *drainState {
 // middle of a frame, the writer sends them later.
 //
 // Drain returns nil if the connection is already draining, closed or lost, or if the
-// server itself has sent a GOAWAY. If the server sends one after Drain but before ours
+// server itself has sent a GOAWAY or ended its side. If the server sends one after Drain but before ours
 // is written, ours is not written; the grace still applies.
 func (c *Conn) Drain(debug string, grace time.Duration) (flush func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != Open || c.lost != 0 || c.clientGone {
+	if c.state != Open || c.lost != 0 || c.clientGone || c.serverDoneLocked() {
 		return nil
 	}
 	d := c.drainStateLocked()

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/ready"
 )
 
 // State is how far the draining of a connection has come.
@@ -51,8 +53,8 @@ const (
 	// Forced means that the Conn closed it at the end of its grace, with streams
 	// still open.
 	Forced
-	// ByServer means that the gRPC server itself closed it: Stop, keepalive, or a
-	// protocol error.
+	// ByServer means that the gRPC server itself closed it, or ended its side first: Stop,
+	// keepalive, or a protocol error.
 	ByServer
 )
 
@@ -164,7 +166,7 @@ type Conn struct {
 
 	news    atomic.Bool   // a call of the observer may be due
 	pending atomic.Uint32 // the frames to inject; changes only with mu held
-	ready   readyReader   // made by the first ReadOnReady
+	ready   ready.Reader  // made by the first ReadOnReady
 	obs     Observer      // nil once OnClose is called
 	addr    net.Addr
 	cfg     *Config

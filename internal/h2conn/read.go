@@ -3,15 +3,11 @@ package h2conn
 import (
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/mem"
+
+	"github.com/evenkeel-go/evenkeel/internal/ready"
 )
 
-// readyReader is the interface by which grpc-go recognizes a connection that needs
-// no read buffer while it is idle.
-type readyReader interface {
-	ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, error)
-}
-
-var _ readyReader = (*Conn)(nil)
+var _ ready.Reader = (*Conn)(nil)
 
 // Read reads from the client. What comes after the last word is read, too, but not
 // returned.
@@ -58,11 +54,11 @@ func (c *Conn) ReadOnReady(bufSize int, pool mem.BufferPool) (*[]byte, int, erro
 	}
 }
 
-func (c *Conn) readyReader() readyReader {
-	if r, ok := c.Conn.(readyReader); ok {
+func (c *Conn) readyReader() ready.Reader {
+	if r, ok := c.Conn.(ready.Reader); ok {
 		return r
 	}
-	if r := newRawReader(c.Conn); r != nil {
+	if r := ready.Of(c.Conn); r != nil {
 		return r
 	}
 	return &headerReader{c: c}

@@ -23,6 +23,14 @@ var (
 	lastData  = [8]byte([]byte(lastPayload))
 )
 
+// OwnPing reports whether the payload of a PING is that of one that a Conn writes. A program
+// that passes bytes on to a server must keep their acknowledgements to itself: a server may end
+// a connection with one that it has not asked for.
+func OwnPing(payload []byte) bool {
+	p := string(payload)
+	return p == proofPayload || p == holdPayload || p == lastPayload
+}
+
 // pingSet is a set of our PINGs.
 type pingSet uint8
 

@@ -1,5 +1,5 @@
-// Package inside gives serveropts and health the methods of a Balancer that are for them
-// alone. They are not among the Balancer's exported methods, since users do not need them.
+// Package inside gives serveropts, health and the sidecar the methods of a Balancer that are
+// for them alone. They are not among the Balancer's exported methods, since users do not need them.
 package inside
 
 import (
@@ -19,7 +19,7 @@ type Balancer interface {
 	Health
 }
 
-// Tracker has the methods for serveropts.
+// Tracker has the methods for serveropts and the sidecar.
 type Tracker interface {
 	// Handshake notes that a handshake begins on an accepted connection. It returns the
 	// function to call when the handshake ends. Shutdown closes connections whose handshake does not end.
@@ -30,6 +30,9 @@ type Tracker interface {
 	// TrackHTTP1 counts a connection whose client speaks HTTP/1.1. The server calls the
 	// result with each request and answer.
 	TrackHTTP1(nc net.Conn, auth credentials.AuthInfo) *h1conn.Conn
+	// DrainForStop drains the connections that are not draining yet, as GracefulStop of a gRPC
+	// server does by itself. It returns once all GOAWAYs are on the wire or under way.
+	DrainForStop(ctx context.Context)
 }
 
 // Health has the methods for health.

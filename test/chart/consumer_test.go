@@ -18,10 +18,10 @@ import (
 
 // consumer copies both charts into a temporary folder and updates the dependencies of the
 // example chart, as `helm dependency update` does. It returns the example chart's folder.
-func consumer(t *testing.T) string {
+func consumer(t *testing.T, example string) string {
 	t.Helper()
 	root := t.TempDir()
-	for from, to := range map[string]string{chartDir: "chart", consumerDir: "example/chart"} {
+	for from, to := range map[string]string{chartDir: "chart", example: "example/chart"} {
 		if err := os.CopyFS(filepath.Join(root, to), os.DirFS(from)); err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func renderConsumer(t *testing.T, dir string, v values) (string, error) {
 // The example chart includes the named templates in its own Deployment. The dependency must
 // render nothing else.
 func TestConsumer(t *testing.T) {
-	dir := consumer(t)
+	dir := consumer(t, consumerDir)
 	text, err := renderConsumer(t, dir, values{})
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestConsumer(t *testing.T) {
 
 // Wrong values are refused in the dependent chart, too.
 func TestConsumerRefuses(t *testing.T) {
-	dir := consumer(t)
+	dir := consumer(t, consumerDir)
 	for values, want := range map[string]string{
 		"evenkeel: {evenkeel: {rebalance: {tolerence: 1}}}": "additional properties 'tolerence' not allowed",
 		"evenkeel: {terminationGracePeriodSeconds: 40}":     "need at least 51",

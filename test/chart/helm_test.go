@@ -20,6 +20,7 @@ import (
 const (
 	chartDir    = "../../chart"
 	consumerDir = "../../example/chart"
+	sidecarDir  = "../../example/sidecar"
 
 	release   = "hello"
 	namespace = "shop"

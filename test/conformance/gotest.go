@@ -19,6 +19,8 @@ type serverKind string
 const (
 	bare    serverKind = "bare"
 	tracked serverKind = "tracked"
+	// behind is a bare server behind the sidecar.
+	behind serverKind = "sidecar"
 )
 
 // testID names a test. The name is empty for what fails outside of any test.

@@ -28,17 +28,18 @@ const (
 
 // h2spec compares the outcome of each case of h2spec on a bare and on a tracked server.
 func h2spec(ctx context.Context, o *options) (bool, error) {
-	return eachWire(func(w wire) (bool, error) { return h2specOver(ctx, o, w) })
+	return eachWire(func(w wire) (bool, error) { return h2specOver(ctx, o, w, tracked) })
 }
 
-func h2specOver(ctx context.Context, o *options, w wire) (bool, error) {
-	cases, err := h2specBoth(ctx, w)
+// h2specOver compares a bare server with one of another kind.
+func h2specOver(ctx context.Context, o *options, w wire, kind serverKind) (bool, error) {
+	cases, err := h2specBoth(ctx, w, kind)
 	if err != nil {
 		return false, err
 	}
 	different := cases.different()
 	for round := 0; len(different) > 0 && len(different) <= h2specRaces && round < h2specRounds; round++ {
-		again, err := h2specBoth(ctx, w, different...)
+		again, err := h2specBoth(ctx, w, kind, different...)
 		if err != nil {
 			return false, err
 		}
@@ -47,8 +48,8 @@ func h2specOver(ctx context.Context, o *options, w wire) (bool, error) {
 	}
 	var report strings.Builder
 	defer func() { o.printf("%s", report.String()) }()
-	fmt.Fprintf(&report, "%-9s  %d cases; bare: %s; tracked: %s; %d different\n",
-		w, len(cases[bare]), cases.tally(bare), cases.tally(tracked), len(different))
+	fmt.Fprintf(&report, "%-9s  %d cases; bare: %s; %s: %s; %d different\n",
+		w, len(cases[bare]), cases.tally(bare), kind, cases.tally(tracked), len(different))
 	for _, id := range different {
 		fmt.Fprintf(&report, "DIFFERENT: %s: bare %q, tracked %q\n", id, cases[bare][id], cases[tracked][id])
 	}
@@ -58,7 +59,8 @@ func h2specOver(ctx context.Context, o *options, w wire) (bool, error) {
 	return len(different) == 0, nil
 }
 
-// h2cases are the outcomes of cases, each of which can be run several times.
+// h2cases are the outcomes of cases, each of which can be run several times. Those of a server
+// that is not bare stand under tracked.
 type h2cases map[serverKind]map[string][]string
 
 // different are the cases in which the tracked server never did what a bare one does.
@@ -114,8 +116,8 @@ func (c h2cases) tally(kind serverKind) string {
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", pass, len(c[kind])-pass-skip, skip)
 }
 
-// h2specBoth runs cases on a new bare and on a new tracked server, at the same time.
-func h2specBoth(ctx context.Context, w wire, ids ...string) (h2cases, error) {
+// h2specBoth runs cases on a new bare server and on a new one of another kind, at the same time.
+func h2specBoth(ctx context.Context, w wire, other serverKind, ids ...string) (h2cases, error) {
 	ctx, cancel := context.WithTimeout(ctx, h2specBound)
 	defer cancel()
 	cases, errs := make(h2cases), make([]error, 2)
@@ -123,7 +125,11 @@ func h2specBoth(ctx context.Context, w wire, ids ...string) (h2cases, error) {
 	var wg sync.WaitGroup
 	for i, kind := range []serverKind{bare, tracked} {
 		wg.Go(func() {
-			got, err := h2specOn(ctx, kind, w, ids)
+			on := bare
+			if kind == tracked {
+				on = other
+			}
+			got, err := h2specOn(ctx, on, w, ids)
 			mu.Lock()
 			defer mu.Unlock()
 			cases[kind], errs[i] = got, err

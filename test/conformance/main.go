@@ -2,6 +2,7 @@
 //
 //	suites   grpc-go's own test packages, with every server's connections tracked
 //	h2spec   the cases of HTTP/2 and HPACK, plaintext and TLS
+//	sidecar  the same, on a bare server and on one behind evenkeel-sidecar
 //	connect  connect's conformance runner against its own grpc-go server
 //	interop  grpc's interop test cases, while all connections are drained every 200 ms
 //	idle     grpc-go holds no read buffer for a tracked idle connection
@@ -55,7 +56,7 @@ type part struct {
 }
 
 func parts() []part {
-	return []part{{"idle", idle}, {"h2spec", h2spec}, {"interop", interops}, {"connect", connect}, {"suites", suites}}
+	return []part{{"idle", idle}, {"h2spec", h2spec}, {"sidecar", sidecar}, {"interop", interops}, {"connect", connect}, {"suites", suites}}
 }
 
 func main() {

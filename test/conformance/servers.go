@@ -60,6 +60,9 @@ type server struct {
 // serve starts a server; opts stand after its own. A tracked one is made as a user makes it,
 // and its Balancer runs.
 func serve(kind serverKind, w wire, opts ...grpc.ServerOption) (*server, error) {
+	if kind == behind {
+		return serveBehind(w)
+	}
 	creds, err := serverCreds(w)
 	if err != nil {
 		return nil, err

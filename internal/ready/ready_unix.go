@@ -1,6 +1,6 @@
 //go:build unix
 
-package h2conn
+package ready
 
 import (
 	"io"
@@ -25,10 +25,10 @@ type rawReader struct {
 	errno syscall.Errno
 }
 
-// newRawReader returns nil unless nc is itself a socket. Other types may have a
-// SyscallConn, too, but the bytes read through it need not be those that Read
+// Of returns a Reader of a TCP or Unix socket. It returns nil unless nc is itself a socket. Other
+// types may have a SyscallConn, too, but the bytes read through it need not be those that Read
 // returns: TLS wrappers have one for channelz.
-func newRawReader(nc net.Conn) readyReader {
+func Of(nc net.Conn) Reader {
 	var sc syscall.Conn
 	switch nc := nc.(type) {
 	case *net.TCPConn:
