@@ -97,8 +97,12 @@ type Policy struct {
 // Rebalance sets when, how fast and how far connections are moved. All of its fields can
 // change while the process runs.
 type Rebalance struct {
-	// Enabled turns the moving of connections on. False stops it at once. Default true.
+	// Enabled turns the moving of connections on. False stops it at once, see [Switches].
+	// Default true.
 	Enabled bool `json:"enabled"`
+	// DryRun decides, counts, logs and shows what would be drained for balance, and drains
+	// nothing. Policy and Shutdown stay in force. See [Switches]. Default false.
+	DryRun bool `json:"dryRun"`
 	// Weight is the measure of a pod's load: WeightConnections (the default),
 	// WeightRequests or WeightStreams.
 	Weight string `json:"weight"`

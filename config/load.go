@@ -15,6 +15,9 @@ import (
 // rebalance.maxPerSecond.
 const EnvPrefix = "EVENKEEL_"
 
+// EnvSwitch is the environment variable with the default of Layers.Switch.
+const EnvSwitch = EnvPrefix + "SWITCH"
+
 // Error is one mistake in one key. Load and Validate return several of them joined; Errors
 // lists them.
 type Error struct {
@@ -42,11 +45,22 @@ type Layers struct {
 	// File is the name of a YAML file of at most 1 MiB. The file must exist but may be
 	// empty. Default empty: no file.
 	File string
+	// Switch is the name of a second file that only throws [Switches], such as one ConfigMap
+	// for the pods of many releases. It need not exist. Default empty: the value of EnvSwitch
+	// in the environment, if any.
+	Switch string
 	// Env is a list of NAME=value. Names without EnvPrefix are ignored. Nil: os.Environ().
 	// Empty but not nil: no environment.
 	Env []string
 	// Set is a list of key=value, as from repeated -set flags. Default nil: none.
 	Set []string
+}
+
+func (l *Layers) environ() []string {
+	if l.Env == nil {
+		return os.Environ()
+	}
+	return l.Env
 }
 
 // Load returns the configuration of all layers. If anything is wrong, it returns the zero
@@ -66,11 +80,7 @@ func loadFrom(opts Layers, data []byte, readErr error) (Config, error) {
 	cfg := Default()
 	tree := conf.New(&cfg)
 	known := tree.YAML(opts.File, data) && readErr == nil
-	env := opts.Env
-	if env == nil {
-		env = os.Environ()
-	}
-	tree.Environ(EnvPrefix, env)
+	tree.Environ(EnvPrefix, opts.environ())
 	tree.Set(opts.Set)
 	checkEach(tree)
 	// A file that could not be read might have set what seems to be missing.

@@ -16,7 +16,7 @@ import (
 type SourceFunc = func(cfg config.Config, log *slog.Logger) (peers.Source, error)
 
 // Load loads the configuration, makes the source that peers.source names and returns a
-// Balancer with both, whose Run also watches layers.File:
+// Balancer with both, whose Run also watches layers.File and layers.Switch:
 //
 //	bal, err := rebalance.Load(config.Layers{File: "evenkeel.yaml"})
 //
@@ -45,6 +45,7 @@ func Load(layers config.Layers, opts ...Option) (*Balancer, error) {
 		return nil, err
 	}
 	b.loaded = &loaded{layers, cfg}
+	b.setSwitches(config.ReadSwitches(layers))
 	return b, nil
 }
 

@@ -1,6 +1,7 @@
 package rebalance
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -25,6 +26,8 @@ func (b *Balancer) Status() Status {
 		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.strays.count(), Ready: b.ready(),
 		Zone: b.zone(),
 	}
+	cfg := b.Config()
+	s.Enabled, s.DryRun = cfg.Rebalance.Enabled, cfg.Rebalance.DryRun
 	for _, row := range b.peers.Rows(loads.weight) {
 		s.Peers = append(s.Peers, b.peerStatus(&row, &s))
 	}
@@ -36,6 +39,7 @@ func (b *Balancer) Status() Status {
 	s.Generation, s.Verdict, s.Why = b.generation, b.verdict, b.why
 	s.Decisions = slices.Clone(b.decisions)
 	slices.Reverse(s.Decisions)
+	s.Planned = maps.Clone(b.dry)
 	s.Plans, s.PlanSeconds = b.plans, b.planTime.Seconds()
 	return s
 }

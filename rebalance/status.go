@@ -150,4 +150,11 @@ type Status struct {
 	PlanSeconds float64 `json:"planSeconds"`
 	// Ready is false while the pod is stopping.
 	Ready bool `json:"ready"`
+	// Enabled is false while the kill switch is thrown (rebalance.enabled), by the
+	// configuration or by a file of [config.Switches].
+	Enabled bool `json:"enabled"`
+	// DryRun is true while decisions are only shown (rebalance.dryRun). Planned counts the
+	// connections that would have been drained since the start, by reason.
+	DryRun  bool              `json:"dryRun"`
+	Planned map[string]uint64 `json:"planned"`
 }

@@ -76,6 +76,7 @@ annotations:
 
 {{/* Mount points. They are directories, because a file mounted with subPath never changes. */}}
 {{- define "evenkeel.configDir" -}}/etc/evenkeel{{- end }}
+{{- define "evenkeel.switchDir" -}}/etc/evenkeel-switch{{- end }}
 {{- define "evenkeel.peersTLSDir" -}}/etc/evenkeel-peers-tls{{- end }}
 {{- define "evenkeel.grpcTLSDir" -}}/etc/grpc-tls{{- end }}
 

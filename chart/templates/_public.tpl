@@ -64,6 +64,10 @@ data:
   valueFrom:
     fieldRef:
       fieldPath: metadata.labels['pod-template-hash']
+{{- if .Values.killSwitch.configMap }}
+- name: EVENKEEL_SWITCH
+  value: {{ include "evenkeel.switchDir" . }}/{{ .Values.killSwitch.key }}
+{{- end }}
 {{- with include "evenkeel.saltSecret" . }}
 - name: EVENKEEL_PEERS_SALT
   valueFrom:
@@ -78,6 +82,12 @@ data:
 - name: evenkeel-config
   configMap:
     name: {{ include "evenkeel.fullname" . }}
+{{- with .Values.killSwitch.configMap }}
+- name: evenkeel-switch
+  configMap:
+    name: {{ . }}
+    optional: true
+{{- end }}
 {{- with include "evenkeel.peersTLSSecret" . }}
 - name: evenkeel-peers-tls
   secret:
@@ -91,6 +101,11 @@ data:
 - name: evenkeel-config
   mountPath: {{ include "evenkeel.configDir" . }}
   readOnly: true
+{{- if .Values.killSwitch.configMap }}
+- name: evenkeel-switch
+  mountPath: {{ include "evenkeel.switchDir" . }}
+  readOnly: true
+{{- end }}
 {{- if include "evenkeel.peersTLSSecret" . }}
 - name: evenkeel-peers-tls
   mountPath: {{ include "evenkeel.peersTLSDir" . }}

@@ -13,6 +13,9 @@ Warnings for NOTES.txt: values that are allowed but rarely intended.
 {{- if not $v.evenkeel.rebalance.enabled }}
 {{- $w = append $w "evenkeel.rebalance.enabled is false: nothing is moved. Set it to true to rebalance." }}
 {{- end }}
+{{- if $v.evenkeel.rebalance.dryRun }}
+{{- $w = append $w "evenkeel.rebalance.dryRun is true: what would be drained is shown, and nothing is moved. Set it to false to rebalance." }}
+{{- end }}
 {{- if and (include "evenkeel.needsToken" .) (eq (include "evenkeel.automountToken" .) "false") }}
 {{- $w = append $w "serviceAccount.automountToken is false: without a token pods cannot watch EndpointSlices. Leave it empty, or mount a token yourself." }}
 {{- end }}

@@ -52,6 +52,12 @@ var (
 		"Pods of the service that this pod knows to be ready, including itself.")
 	descGoAways = desc("goaways_total",
 		"Connections that were sent a GOAWAY, by reason: reach, even, age, overload, shutdown, manual, or server where gRPC itself sent it.", "reason")
+	descPlanned = desc("drains_planned_total",
+		"Connections that a dry run (rebalance.dryRun) would have drained, by reason: reach, even, overload or evacuation.", "reason")
+	descEnabled = desc("enabled",
+		"1 while rebalancing is on, 0 while the kill switch is thrown (rebalance.enabled: false).")
+	descDryRun = desc("dry_run",
+		"1 while rebalance.dryRun is true: decisions are only shown.")
 	descClosed = desc("connections_closed_total",
 		"Connections that were closed, by how: clean (drained, all RPCs finished; by this pod or the client), forced (the grace period expired), client (not drained, or with RPCs in flight), or server (by gRPC itself).", "how")
 	descVerdict = desc("verdict",
@@ -102,6 +108,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m.counter(descOpened, st.Tracked)
 	m.counter(descUntracked, st.Untracked)
 	m.counters(descGoAways, st.GoAways)
+	m.counters(descPlanned, st.Planned)
+	m.gauge(descEnabled, oneIf(st.Enabled))
+	m.gauge(descDryRun, oneIf(st.DryRun))
 	m.counters(descClosed, st.Closed)
 	m.counters(descPeerErrors, st.PeerErrors)
 	m.verdict(st.Verdict)

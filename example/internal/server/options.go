@@ -65,6 +65,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.gatewayAddr, "gateway", "", "serve HTTP/JSON (POST /v1/hi) through grpc-gateway on this `address`; empty: off")
 	fs.StringVar(&o.name, "name", o.name, "`name` of this pod (default $POD_NAME, else the host name)")
 	fs.StringVar(&o.config.File, "config", "", "YAML `file` with settings; it is reloaded when it changes")
+	fs.StringVar(&o.config.Switch, "switch", "", "second YAML `file` that only throws the kill switch (rebalance.enabled: false) or a dry run; it need not exist (default $EVENKEEL_SWITCH)")
 	fs.Var((*list)(&o.config.Set), "set", "set this `key=value`, overriding -config and the environment; may be repeated")
 	fs.BoolVar(&o.printConfig, "print-config", false, "print all resulting settings and exit")
 	fs.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` to log: debug, info, warn or error")
