@@ -37,6 +37,7 @@ const (
 	oneAddress    = "one-address"
 	switchedOff   = "switched-off"
 	dryRunning    = "dry-run"
+	unknownKeys   = "unknown-keys"
 )
 
 // ConditionInfo describes a condition that a Balancer can show.
@@ -124,6 +125,11 @@ var conditionTable = []ConditionInfo{
 		Code: configInvalid, Severity: Warning, Title: "the changed configuration is invalid",
 		Meaning: "The configuration file has changed and is invalid. The previous configuration stays in force.",
 		Cure:    "Fix the keys named in the text before the pod restarts: with this file it would not start.",
+	},
+	{
+		Code: unknownKeys, Severity: Warning, Title: "the configuration has unknown keys",
+		Meaning: "The file, the environment or `-set` has keys that this version does not know. They are ignored, and the others are in force.",
+		Cure:    "Correct the spelling of the keys named in the text. Keys of another version need nothing: they are ignored until all pods run it.",
 	},
 	{
 		Code: unreached, Severity: Warning, Title: "clients have not reached the new pods",

@@ -20,6 +20,7 @@ import (
 // A bad file changes nothing but the switches, see [config.Switches]. The condition "config"
 // shows everything that is wrong with it until it is good again.
 func (b *Balancer) WatchConfig(ctx context.Context, layers config.Layers) error {
+	layers = tolerant(layers, b.showUnknown)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { _ = b.watchSwitches(ctx, layers) }) // it ends with ctx alone

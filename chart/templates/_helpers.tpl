@@ -130,6 +130,55 @@ true
 {{- ternary "HTTPS" "HTTP" (not (and (empty (include "evenkeel.peersTLSSecret" .)) (empty .Values.evenkeel.peers.tls.cert))) }}
 {{- end }}
 
+{{/* The library's defaults, where they are not empty, 0 or false. A test compares them with the code. */}}
+{{- define "evenkeel.libraryDefaults" -}}
+rebalance:
+  enabled: true
+  weight: connections
+  tolerance: 0.1
+  floor: 0.7
+  spread: 1s
+  maxPerSecond: 100
+  maxFractionPerMinute: 1
+  cooldown: 30s
+  settle: 2s
+peers:
+  source: none
+  dns:
+    interval: 1s
+shutdown:
+  timeout: 20s
+{{- end }}
+
+{{/* Removes from a tree what is null or a default. Arguments: (list TREE DEFAULTS). It changes TREE: numbers would not survive a copy through YAML. */}}
+{{- define "evenkeel.dropDefaults" -}}
+{{- $tree := index . 0 }}
+{{- $defaults := index . 1 }}
+{{- range $key := keys $tree | sortAlpha }}
+{{- $value := get $tree $key }}
+{{- if kindIs "map" $value }}
+{{- include "evenkeel.dropDefaults" (list $value (default dict (get $defaults $key))) }}
+{{- if not $value }}
+{{- $_ := unset $tree $key }}
+{{- end }}
+{{- else if or (kindIs "invalid" $value) (eq (include "evenkeel.plain" $value) (include "evenkeel.plain" (get $defaults $key))) }}
+{{- $_ := unset $tree $key }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A value for comparison: durations in seconds, and nothing for what is empty, 0 or false. */}}
+{{- define "evenkeel.plain" -}}
+{{- $text := toString . }}
+{{- if kindIs "slice" . }}
+{{- if . }}{{ toJson . }}{{ end }}
+{{- else if regexMatch "^([0-9.]+(h|ms|us|µs|ns|m|s))+$" $text }}
+{{- with include "evenkeel.exactSeconds" $text | float64 }}{{ . }}{{ end }}
+{{- else if . }}
+{{- $text }}
+{{- end }}
+{{- end }}
+
 {{/*
 Checks durations that the schema cannot check and the server would refuse. The schema accepts a
 number without a unit because 0 is valid. The lists are the ranges of docs/settings.md: the least

@@ -4,7 +4,10 @@ on it, that is .Subcharts.evenkeel. Its values are those under `evenkeel:` in th
 values, on top of this chart's defaults. README.md has an example.
 */}}
 
-{{/* evenkeel.configYAML is the server's configuration as a YAML tree. */}}
+{{/*
+evenkeel.configYAML is the server's configuration as a YAML tree. It has only the keys that differ
+from the library's defaults, so that a server of another version knows as many of them as possible.
+*/}}
 {{- define "evenkeel.configYAML" -}}
 {{- include "evenkeel.checkDurations" . }}
 {{- include "evenkeel.checkShutdown" . }}
@@ -26,6 +29,7 @@ values, on top of this chart's defaults. README.md has an example.
 {{- $_ := set $peers.tls $key (default (printf "%s/%s" $dir $file) (get $peers.tls $key)) }}
 {{- end }}
 {{- end }}
+{{- include "evenkeel.dropDefaults" (list $cfg (fromYaml (include "evenkeel.libraryDefaults" .))) }}
 {{- toYaml $cfg }}
 {{- end }}
 

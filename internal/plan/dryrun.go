@@ -19,7 +19,7 @@ import (
 //	age          stays in force, as it does with the kill switch
 //
 // What would be drained is an upper bound where some clients would rest first, or would find
-// the new pods by themselves. Once the dry run is over, each growth is counted anew.
+// the new pods by themselves. Once the dry run is over, each growth counts again.
 
 // Planned is a round that a dry run has decided.
 type Planned struct {
