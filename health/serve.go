@@ -20,8 +20,8 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
 	writeTimeout      = 30 * time.Second // longer than Prometheus' usual scrape_timeout of 10 s
-	idleTimeout       = 2 * time.Minute  // longer than the usual scrape interval, so that scrapers keep their connection
-	maxHeaderBytes    = 128 << 10        // /peerz?keys= may carry 67 KiB of keys
+	idleTimeout       = 35 * time.Second // longer than peers keep a connection, so that they close it first
+	maxHeaderBytes    = 80 << 10         // /peerz?keys= may carry 67 KiB of keys
 
 	// closeTimeout is how long requests in flight may take once ctx is done.
 	closeTimeout = 2 * time.Second
@@ -144,9 +144,10 @@ func newServer(src source, o options) (*http.Server, error) {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.logger.Handler(), slog.LevelWarn),
 	}
+	(&connBound{most: maxConns}).bound(srv)
 	if cfg != nil {
 		srv.TLSConfig = cfg
-		boundConns(srv)
+		boundAge(srv)
 	}
 	return srv, nil
 }
@@ -154,9 +155,9 @@ func newServer(src source, o options) (*http.Server, error) {
 // acceptedKey is the key of the time at which a connection was accepted, in its context.
 type acceptedKey struct{}
 
-// boundConns closes each connection with the first answer after maxConnAge. That answer
+// boundAge closes each connection with the first answer after maxConnAge. That answer
 // announces it, so no request is lost.
-func boundConns(srv *http.Server) {
+func boundAge(srv *http.Server) {
 	srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
 		return context.WithValue(ctx, acceptedKey{}, time.Now())
 	}

@@ -35,6 +35,10 @@ args:
   {{- include "evenkeel.args" . | nindent 2 }}
 env:
   {{- include "evenkeel.env" . | nindent 2 }}
+  {{- with include "evenkeel.goMemoryLimit" . }}
+  - name: GOMEMLIMIT
+    value: {{ . | quote }}
+  {{- end }}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -69,6 +73,26 @@ volumeMounts:
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{/* The value of GOMEMLIMIT, empty if the user sets the variable or there is no limit. */}}
+{{- define "evenkeel.goMemoryLimit" -}}
+{{- $names := list }}
+{{- range .Values.extraEnv }}{{ $names = append $names .name }}{{ end }}
+{{- if has "GOMEMLIMIT" $names }}
+{{- else if .Values.goMemoryLimit }}
+{{- .Values.goMemoryLimit }}
+{{- else }}
+{{- with dig "limits" "memory" "" (default dict .Values.resources) }}
+{{- $text := kindIs "float64" . | ternary (printf "%d" (int64 .)) (toString .) }}
+{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
+{{- $number := regexFind "^[0-9.]+" $text }}
+{{- $unit := trimPrefix $number $text }}
+{{- if and $number (hasKey $units $unit) }}
+{{- mulf 0.9 (float64 $number) (get $units $unit) | floor | int64 }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "evenkeel.args" -}}

@@ -75,6 +75,7 @@ func (b *Book) take(m *peers.Membership) (changed bool) {
 		b.reported = copyMembers(m.Members)
 		before := b.members
 		b.members = b.list(b.reported)
+		b.addrs.Store(addrSet(b.members))
 		b.findSelfLocked()
 		b.rememberLocked(before)
 		if b.addedLocked(before) {
@@ -125,6 +126,24 @@ func (b *Book) list(reported []peers.Member) []member {
 	}
 	slices.SortFunc(out, byID)
 	return out
+}
+
+// addrSet returns the set of the members' addresses.
+func addrSet(members []member) *map[netip.Addr]bool {
+	set := make(map[netip.Addr]bool, len(members))
+	for i := range members {
+		for _, a := range members[i].addrs {
+			set[a] = true
+		}
+	}
+	return &set
+}
+
+// IsMember reports whether a pod that the source lists has this address. It takes no lock, so
+// that no asker can hold up the polls of this pod.
+func (b *Book) IsMember(addr netip.Addr) bool {
+	set := b.addrs.Load()
+	return set != nil && (*set)[addr]
 }
 
 func byID(a, b member) int { return strings.Compare(a.id, b.id) }
