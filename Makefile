@@ -116,7 +116,7 @@ e2e: ## Tests on a real Kubernetes, built from source; installs packages (Debian
 .PHONY: image
 image: ## The example server as a container image, dist/server.tar; needs no daemon
 	cd example && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../dist/server ./server
-	cd tools && GOWORK=off $(GO) run ./image -o ../dist/server.tar -tag evenkeel-example-server:dev -entrypoint /server ../dist/server=/server
+	cd tools && GOWORK=off $(GO) run ./image -o ../dist/server.tar -tag evenkeel-example-server:dev -entrypoint /server -entrypoint -introspection=false ../dist/server=/server
 
 .PHONY: lint
 lint: actionlint ## golangci-lint, gofumpt and actionlint

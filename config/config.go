@@ -188,7 +188,7 @@ type PeersTLS struct {
 	// certificates of the new one.
 	CA string `json:"ca"`
 	// ServerName is a DNS name or IP address that the certificate of each pod must have
-	// among its subject alternative names. Pods connect to each other by address, so the
+	// among its subject alternative names, of those that answer and of those that ask. Pods connect to each other by address, so the
 	// name cannot come from there. Default empty: any certificate signed by CA will do. Set
 	// it if the CA also signs for others, since each of them could pose as a pod.
 	ServerName string `json:"serverName"`

@@ -80,10 +80,22 @@ annotations:
 {{- define "evenkeel.peersTLSDir" -}}/etc/evenkeel-peers-tls{{- end }}
 {{- define "evenkeel.grpcTLSDir" -}}/etc/grpc-tls{{- end }}
 
+{{/*
+Not empty if the chart creates the salt. By default it does where a cluster can be looked at: every
+namespace has the ServiceAccount default. Without one, each rendering would make another salt.
+*/}}
+{{- define "evenkeel.createSalt" -}}
+{{- if kindIs "bool" .Values.peersSalt.create }}
+{{- if .Values.peersSalt.create }}true{{ end }}
+{{- else if and .Values.enabled (not .Values.evenkeel.peers.salt) (ne .Values.evenkeel.peers.source "none") (lookup "v1" "ServiceAccount" .Release.Namespace "default") }}
+{{- "true" }}
+{{- end }}
+{{- end }}
+
 {{- define "evenkeel.saltSecret" -}}
 {{- if .Values.peersSalt.existingSecret }}
 {{- .Values.peersSalt.existingSecret }}
-{{- else if .Values.peersSalt.create }}
+{{- else if include "evenkeel.createSalt" . }}
 {{- printf "%s-salt" (include "evenkeel.fullname" . | trunc 58 | trimSuffix "-") }}
 {{- end }}
 {{- end }}

@@ -11,6 +11,18 @@ labels with versions are left out, because a new version of the chart alone must
 {{- end }}
 
 {{/*
+An annotation that changes with the salt of the user's Secret, so that an upgrade replaces pods
+that have the old one. It has 16 bits: enough to notice a change, and too few to confirm a guess.
+*/}}
+{{- define "evenkeel.saltChecksum" -}}
+{{- with .Values.peersSalt.existingSecret }}
+{{- with get ((lookup "v1" "Secret" $.Release.Namespace .).data | default dict) $.Values.peersSalt.key }}
+checksum/peers-salt: {{ . | sha256sum | trunc 4 | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
 The number of pods. If an autoscaler or kubectl sets it, the current number is rendered again: the
 API server would otherwise default a field that was set before and is missing now to 1.
 */}}

@@ -96,12 +96,15 @@ func TestBothSidesVerify(t *testing.T) {
 	for name, tc := range map[string]struct {
 		server, client  *certstest.Mount
 		serverName      string
+		requires        string // the serverName of the server, by which it judges who asks
 		failed, refused string // parts of the errors of the client and of the server; "-": any
 	}{
 		"both good":         {server: mount(ca, "pod-a", nil, ca), client: plain},
 		"a bundle":          {server: mount(ca, "pod-a", nil, other, ca), client: plain},
 		"the right name":    {server: mount(ca, "pods.test", nil, ca), client: plain, serverName: "pods.test"},
 		"another name":      {server: mount(ca, "pod-a", nil, ca), client: plain, serverName: "pods.test", failed: "not pods.test", refused: "-"},
+		"asks by name":      {server: plain, client: mount(ca, "pods.test", nil, ca), requires: "pods.test"},
+		"asks as another":   {server: plain, client: mount(ca, "of-others.test", nil, ca), requires: "pods.test", refused: "not pods.test"},
 		"expired server":    {server: mount(ca, "pod-a", certstest.Expired, ca), client: plain, failed: "expired", refused: "-"},
 		"other CA (server)": {server: mount(other, "pod-a", nil, ca), client: plain, failed: "unknown authority", refused: "-"},
 		"expired client":    {server: plain, client: mount(ca, "pod-a", certstest.Expired, ca), refused: "expired"},
@@ -109,7 +112,7 @@ func TestBothSidesVerify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p problems
-			client, server := newStore(t, tc.client, tc.serverName, &p), newStore(t, tc.server, "", &p)
+			client, server := newStore(t, tc.client, tc.serverName, &p), newStore(t, tc.server, tc.requires, &p)
 			_, _, refused, failed := shake(t, server, client, nil)
 			check := func(side string, err error, want string) {
 				if want != "-" && (err == nil) != (want == "") || err != nil && want != "-" && !strings.Contains(err.Error(), want) {

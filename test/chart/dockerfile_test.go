@@ -38,7 +38,7 @@ func TestDockerfile(t *testing.T) {
 		}
 	}
 	// The user is a number, because the kubelet cannot verify that a name is not root.
-	for _, want := range []string{"user 65532:65532", "entrypoint /server"} {
+	for _, want := range []string{"user 65532:65532", "entrypoint /server -introspection=false"} {
 		if !slices.Contains(all, want) {
 			t.Errorf("the image has %v, want %s", all, want)
 		}

@@ -21,6 +21,14 @@ type gateway struct {
 	http *http.Server
 }
 
+// The limits of the gateway, which clients outside may reach. There is none for writing, since
+// Watch answers without end.
+const (
+	gatewayRead   = 5 * time.Second // of the headers; the body may take twice as long in all
+	gatewayIdle   = 2 * time.Minute
+	gatewayHeader = 16 << 10
+)
+
 func newGateway(ctx context.Context, grpcAddr net.Addr, keys *keyring) (*gateway, error) {
 	conn, err := grpc.NewClient("passthrough:///"+reachable(grpcAddr), grpc.WithTransportCredentials(keys.loopback()))
 	if err != nil {
@@ -30,7 +38,9 @@ func newGateway(ctx context.Context, grpcAddr net.Addr, keys *keyring) (*gateway
 	if err := hellov1.RegisterHelloServiceHandler(ctx, mux, conn); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &gateway{conn: conn, http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}, nil
+	return &gateway{conn: conn, http: &http.Server{
+		Handler: mux, ReadHeaderTimeout: gatewayRead, ReadTimeout: 2 * gatewayRead, IdleTimeout: gatewayIdle, MaxHeaderBytes: gatewayHeader,
+	}}, nil
 }
 
 // serve serves HTTP on ln. It returns nil after stop.
