@@ -196,14 +196,16 @@ type PeersTLS struct {
 
 // PeersDNS finds peers by a name.
 type PeersDNS struct {
-	// Name is a name with an address for each pod, such as that of a headless Service.
-	// Default empty; SourceDNS needs it.
+	// Name is a name with an address for each pod, such as that of a headless Service. In a
+	// cluster, hello-headless.shop.svc is completed by its domain. Default empty; SourceDNS
+	// needs it.
 	Name string `json:"name"`
 	// Server is the DNS server, "host" or "host:port" (default port 53). Default empty: the
 	// servers of the system.
 	Server string `json:"server"`
-	// Interval is the time from one answer to the next lookup. Default 1s. From 100ms to
-	// 10s, since a view becomes stale after 30s.
+	// Interval is the time from one answer to the next lookup. For 30s after the start and
+	// after each change it is 1s at most. Default 5s. From 100ms to 10s, since a view becomes
+	// stale after 30s.
 	Interval time.Duration `json:"interval"`
 }
 
@@ -267,7 +269,7 @@ func Default() Config {
 			Cooldown:             30 * time.Second,
 			Settle:               2 * time.Second,
 		},
-		Peers:    Peers{Source: SourceNone, DNS: PeersDNS{Interval: time.Second}},
+		Peers:    Peers{Source: SourceNone, DNS: PeersDNS{Interval: 5 * time.Second}},
 		Shutdown: Shutdown{Timeout: 20 * time.Second},
 	}
 }

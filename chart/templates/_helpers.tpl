@@ -157,7 +157,7 @@ rebalance:
 peers:
   source: none
   dns:
-    interval: 1s
+    interval: 5s
 shutdown:
   timeout: 20s
 {{- end }}
