@@ -2,6 +2,7 @@ package rebalance
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -27,6 +28,11 @@ func (b *Balancer) Status() Status {
 		Zone: b.zone(),
 	}
 	cfg := b.Config()
+	s.ConfigRejected, s.Certificate = b.conds.holds(configInvalid), b.validity()
+	if age, ok := b.peers.ViewAge(); ok {
+		seconds := math.Round(age.Seconds()*10) / 10
+		s.ViewAge = &seconds
+	}
 	s.Enabled, s.DryRun = cfg.Rebalance.Enabled, cfg.Rebalance.DryRun
 	for _, row := range b.peers.Rows(loads.weight) {
 		s.Peers = append(s.Peers, b.peerStatus(&row, &s))

@@ -33,6 +33,9 @@ Warnings for NOTES.txt: values that are allowed but rarely intended.
 {{- if eq $v.service.internalTrafficPolicy "Local" }}
 {{- $w = append $w "service.internalTrafficPolicy is Local: connections return to pods on their client's node, so the load may stay uneven. Set it to Cluster unless you need this." }}
 {{- end }}
+{{- if and $v.networkPolicy.enabled (not $v.networkPolicy.monitoring) (or $v.serviceMonitor.enabled $v.podMonitor.enabled $v.prometheusRule.enabled) }}
+{{- $w = append $w "networkPolicy.enabled is true and networkPolicy.monitoring is empty: Prometheus cannot scrape the pods, and the alerts are blind. Name the pods of Prometheus there." }}
+{{- end }}
 {{- $age := include "evenkeel.seconds" $v.evenkeel.policy.maxConnectionAge | int }}
 {{- if and (gt $age 0) (lt $age 1800) }}
 {{- $w = append $w "evenkeel.policy.maxConnectionAge is below 30m: every pod drains all its connections that often, balanced or not. Set 30m or more, or 0s for no limit." }}

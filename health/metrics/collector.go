@@ -68,6 +68,14 @@ var (
 		"Planning: the seconds it took (sum) and how often it ran (count).")
 	descPeerErrors = desc("peer_errors_total",
 		"Requests to peers that failed or got an unusable answer, by why.", "why")
+	descReload = desc("config_reload_successful",
+		"1 if the configuration file could be used when it was last read, 0 while the last good configuration is in force instead.")
+	descViewAge = desc("view_age_seconds",
+		"Time since the source of peers last reported a good view; without one, nothing is moved after 30 s. Absent before the first, and without a source.")
+	descNotAfter = desc("certificate_not_after_seconds",
+		"When the certificate of peers.tls expires, in seconds since 1970. Absent without peers.tls.")
+	descNotBefore = desc("certificate_not_before_seconds",
+		"When the certificate of peers.tls became valid, in seconds since 1970. Absent without peers.tls.")
 	descReady = desc("ready",
 		"1 while the pod is serving, 0 once it is stopping.")
 	descBuild = desc("build_info",
@@ -105,6 +113,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m.gauge(descPeers, float64(len(st.Peers)))
 	m.gauge(descPeersReady, float64(shown.ReadyPeers(st.Peers)))
 	m.gauge(descBuild, 1, buildInfo()...)
+	m.gauge(descReload, oneIf(!st.ConfigRejected))
+	if st.ViewAge != nil {
+		m.gauge(descViewAge, *st.ViewAge)
+	}
+	if c := st.Certificate; c != nil {
+		m.gauge(descNotAfter, float64(c.NotAfter.Unix()))
+		m.gauge(descNotBefore, float64(c.NotBefore.Unix()))
+	}
 	m.counter(descOpened, st.Tracked)
 	m.counter(descUntracked, st.Untracked)
 	m.counters(descGoAways, st.GoAways)

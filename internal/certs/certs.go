@@ -90,6 +90,12 @@ func (s *Store) Server() *tls.Config {
 // the files. The caller must not change the configuration.
 func (s *Store) Client() *tls.Config { return s.current().client }
 
+// Validity returns when the certificate in force is valid.
+func (s *Store) Validity() (notBefore, notAfter time.Time) {
+	leaf := s.current().cert.Leaf
+	return leaf.NotBefore, leaf.NotAfter
+}
+
 // CheckClient returns nil if the client of the connection has presented a certificate that
 // the current CA has signed, with the server name if that is set: pods have it on both sides.
 // A nil state is a connection without TLS.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -339,4 +340,20 @@ func TestReportMayBlock(t *testing.T) {
 			t.Errorf("reported %q, want the problem and then its end", p)
 		}
 	})
+}
+
+// The validity is that of the certificate in force.
+func TestValidity(t *testing.T) {
+	ca := certstest.NewCA(t, "ca")
+	cert, key := ca.Issue("pod-a", nil)
+	var p problems
+	s := newStore(t, certstest.NewMount(t, cert, key, ca.PEM), "", &p)
+	block, _ := pem.Decode(cert)
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if from, until := s.Validity(); !from.Equal(leaf.NotBefore) || !until.Equal(leaf.NotAfter) {
+		t.Errorf("got %v to %v, want %v to %v", from, until, leaf.NotBefore, leaf.NotAfter)
+	}
 }

@@ -139,6 +139,17 @@ func addrSet(members []member) *map[netip.Addr]bool {
 	return &set
 }
 
+// ViewAge returns the time since the source last reported a good view. ok is false before the
+// first.
+func (b *Book) ViewAge() (age time.Duration, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seenAt.IsZero() {
+		return 0, false
+	}
+	return time.Since(b.seenAt), true
+}
+
 // IsMember reports whether a pod that the source lists has this address. It takes no lock, so
 // that no asker can hold up the polls of this pod.
 func (b *Book) IsMember(addr netip.Addr) bool {

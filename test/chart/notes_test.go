@@ -34,6 +34,7 @@ func TestNotesWarn(t *testing.T) {
 		"service: {internalTrafficPolicy: Local}":                                        "may stay uneven",
 		"evenkeel: {policy: {maxConnectionAge: 5m}}":                                     "is below 30m",
 		"peersTLS: {secretName: pods}":                                                   "https://127.0.0.1:8080/",
+		"{networkPolicy: {enabled: true}, podMonitor: {enabled: true}}":                  "Prometheus cannot scrape",
 		"replicaCount: null":                                                             "scale deploy/hello --replicas=5",
 		"{autoscaling: {enabled: true}, replicaCount: null}":                             "2 to 10 pods",
 		"{evenkeel: {peers: {salt: a}}, peersSalt: {existingSecret: b}}":                 "peersSalt overrides it",
@@ -42,7 +43,10 @@ func TestNotesWarn(t *testing.T) {
 			t.Errorf("%s: NOTES.txt lacks %q:\n%s", given, want, got)
 		}
 	}
-	for _, quiet := range []string{"evenkeel: {policy: {maxConnectionAge: 30m}}", "autoscaling: {enabled: true}", "evenkeel: {peers: {source: dns}}"} {
+	for _, quiet := range []string{
+		"evenkeel: {policy: {maxConnectionAge: 30m}}", "autoscaling: {enabled: true}", "evenkeel: {peers: {source: dns}}",
+		"{networkPolicy: {enabled: true, monitoring: [{podSelector: {}}]}, podMonitor: {enabled: true}}", "networkPolicy: {enabled: true}",
+	} {
 		if got := notes(t, parse(t, quiet)); strings.Contains(got, "WARNING") {
 			t.Errorf("%s: unexpected warning:\n%s", quiet, got)
 		}
