@@ -28,6 +28,8 @@ the name follows `helm create`, so that it matches the names in charts that depe
 {{- define "evenkeel.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "evenkeel.fullname" .) .Values.serviceAccount.name }}
+{{- else if and (include "evenkeel.needsToken" .) (not .Values.serviceAccount.name) }}
+{{- fail "serviceAccount.name: is empty, and serviceAccount.create is false, so the Role would go to the account default of the whole namespace; name an account" }}
 {{- else }}
 {{- default "default" .Values.serviceAccount.name }}
 {{- end }}
@@ -71,6 +73,43 @@ annotations:
 {{- define "evenkeel.image" -}}
 {{- with .Values.image -}}
 {{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The name of the health port. Values that an upgrade reuses may lack it. */}}
+{{- define "evenkeel.portName" -}}
+{{- default "evenkeel" .Values.http.portName }}
+{{- end }}
+
+{{/* The port on which pods poll each other, empty if it is that of the health endpoint. */}}
+{{- define "evenkeel.peersPort" -}}
+{{- $port := int (default 0 .Values.evenkeel.peers.port) }}
+{{- if and $port (ne $port (int .Values.http.port)) }}{{ $port }}{{ end }}
+{{- end }}
+
+{{/* Checks that no two ports of a pod are the same. */}}
+{{- define "evenkeel.checkPorts" -}}
+{{- $seen := dict (toString .Values.grpc.port) "grpc.port" }}
+{{- $more := list (list "http.port" .Values.http.port) }}
+{{- if .Values.gateway.enabled }}{{ $more = append $more (list "gateway.port" .Values.gateway.port) }}{{ end }}
+{{- with include "evenkeel.peersPort" . }}{{ $more = append $more (list "evenkeel.peers.port" .) }}{{ end }}
+{{- range $more }}
+{{- $key := first . }}
+{{- $port := toString (last .) }}
+{{- with get $seen $port }}
+{{- fail (printf "%s: %s is the port of %s as well, and a pod can open it once; choose another" $key $port .) }}
+{{- end }}
+{{- $_ := set $seen $port $key }}
+{{- end }}
+{{- end }}
+
+{{/* Checks that no variable of the user's changes a setting behind the chart's back, which has derived others from it. */}}
+{{- define "evenkeel.checkEnv" -}}
+{{- $keys := dict "EVENKEEL_SHUTDOWN_TIMEOUT" "shutdown.timeout" "EVENKEEL_SHUTDOWN_MINIMUM" "shutdown.minimum" "EVENKEEL_PEERS_PORT" "peers.port" "EVENKEEL_PEERS_SOURCE" "peers.source" }}
+{{- range .Values.extraEnv }}
+{{- with get $keys .name }}
+{{- fail (printf "extraEnv: the variable of %s would change what the chart has computed, such as terminationGracePeriodSeconds and the Role; set evenkeel.%s instead" . .) }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -287,7 +326,7 @@ The kubelet's clock starts before preStop, and the kubelet kills what still runs
 {{- $ctx := index . 0 -}}
 {{- $scheme := include "evenkeel.healthScheme" $ctx -}}
 {{- with index . 1 -}}
-port: http
+port: {{ include "evenkeel.portName" $ctx }}
 path: /metrics
 scheme: {{ lower $scheme }}
 {{- if eq $scheme "HTTPS" }}

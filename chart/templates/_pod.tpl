@@ -37,6 +37,7 @@ API server would otherwise default a field that was set before and is missing no
 {{- end }}
 
 {{- define "evenkeel.container" -}}
+{{- include "evenkeel.checkEnv" . }}
 image: {{ include "evenkeel.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- with .Values.command }}

@@ -68,7 +68,7 @@ data:
   valueFrom:
     fieldRef:
       fieldPath: metadata.labels['pod-template-hash']
-{{- if .Values.killSwitch.configMap }}
+{{- if (default dict .Values.killSwitch).configMap }}
 - name: EVENKEEL_SWITCH
   value: {{ include "evenkeel.switchDir" . }}/{{ .Values.killSwitch.key }}
 {{- end }}
@@ -86,7 +86,7 @@ data:
 - name: evenkeel-config
   configMap:
     name: {{ include "evenkeel.fullname" . }}
-{{- with .Values.killSwitch.configMap }}
+{{- with (default dict .Values.killSwitch).configMap }}
 - name: evenkeel-switch
   configMap:
     name: {{ . }}
@@ -105,7 +105,7 @@ data:
 - name: evenkeel-config
   mountPath: {{ include "evenkeel.configDir" . }}
   readOnly: true
-{{- if .Values.killSwitch.configMap }}
+{{- if (default dict .Values.killSwitch).configMap }}
 - name: evenkeel-switch
   mountPath: {{ include "evenkeel.switchDir" . }}
   readOnly: true
@@ -124,22 +124,29 @@ data:
 
 {{/* evenkeel.ports is a list of items for a container's ports. */}}
 {{- define "evenkeel.ports" -}}
+{{- include "evenkeel.checkPorts" . }}
 - name: grpc
   containerPort: {{ .Values.grpc.port }}
   protocol: TCP
-- name: http
+- name: {{ include "evenkeel.portName" . }}
   containerPort: {{ .Values.http.port }}
   protocol: TCP
+{{- with include "evenkeel.peersPort" . }}
+- name: peers
+  containerPort: {{ . }}
+  protocol: TCP
+{{- end }}
 {{- end }}
 
 {{/* evenkeel.probes renders the startup, readiness and liveness probes of a container. */}}
 {{- define "evenkeel.probes" -}}
+{{- $port := include "evenkeel.portName" . }}
 {{- $scheme := include "evenkeel.healthScheme" . }}
 {{- with .Values.probes }}
 startupProbe:
   httpGet:
     path: /livez
-    port: http
+    port: {{ $port }}
     scheme: {{ $scheme }}
   periodSeconds: 1
   failureThreshold: {{ .startupSeconds }}
@@ -157,7 +164,7 @@ readinessProbe:
   {{- else }}
   httpGet:
     path: /readyz
-    port: http
+    port: {{ $port }}
     scheme: {{ $scheme }}
   {{- end }}
   periodSeconds: {{ .readinessPeriodSeconds }}
@@ -169,7 +176,7 @@ livenessProbe:
   {{- else }}
   httpGet:
     path: /livez
-    port: http
+    port: {{ $port }}
     scheme: {{ $scheme }}
   periodSeconds: {{ .livenessPeriodSeconds }}
   failureThreshold: {{ .livenessFailureThreshold }}
@@ -216,9 +223,9 @@ spec:
     - name: grpc
       port: {{ .Values.grpc.port }}
       targetPort: grpc
-    - name: http
+    - name: {{ include "evenkeel.portName" . }}
       port: {{ .Values.http.port }}
-      targetPort: http
+      targetPort: {{ include "evenkeel.portName" . }}
 {{- end }}
 
 {{- define "evenkeel.ipFamilies" -}}

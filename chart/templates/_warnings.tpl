@@ -36,6 +36,15 @@ Warnings for NOTES.txt: values that are allowed but rarely intended.
 {{- if and $v.networkPolicy.enabled (not $v.networkPolicy.monitoring) (or $v.serviceMonitor.enabled $v.podMonitor.enabled $v.prometheusRule.enabled) }}
 {{- $w = append $w "networkPolicy.enabled is true and networkPolicy.monitoring is empty: Prometheus cannot scrape the pods, and the alerts are blind. Name the pods of Prometheus there." }}
 {{- end }}
+{{- with $v.podDisruptionBudget }}
+{{- $pods := ternary $v.autoscaling.minReplicas (default 0 $v.replicaCount) $v.autoscaling.enabled | int }}
+{{- $least := toString .minAvailable }}
+{{- $given := not (has $least (list "" "<nil>")) }}
+{{- $all := or (eq $least "100%") (and (regexMatch "^[0-9]+$" $least) (gt $pods 0) (ge (atoi $least) $pods)) }}
+{{- if and .enabled (or (and $given $all) (and (not $given) (has (toString .maxUnavailable) (list "0" "0%")))) }}
+{{- $w = append $w "podDisruptionBudget: no pod may ever be evicted, so no node can be drained. Set maxUnavailable to 1, or minAvailable below the number of pods." }}
+{{- end }}
+{{- end }}
 {{- $age := include "evenkeel.seconds" $v.evenkeel.policy.maxConnectionAge | int }}
 {{- if and (gt $age 0) (lt $age 1800) }}
 {{- $w = append $w "evenkeel.policy.maxConnectionAge is below 30m: every pod drains all its connections that often, balanced or not. Set 30m or more, or 0s for no limit." }}
