@@ -50,12 +50,16 @@ const switchInterval = time.Second
 // WatchSwitches calls changed, from its own goroutine, each time the files of layers throw
 // other switches than current, until ctx is done. It then returns the error of ctx. It reads
 // the files every second, and new content counts when two reads a quarter of a second apart
-// agree. [rebalance.Balancer.Run] and [rebalance.Balancer.WatchConfig] call it.
+// agree. Without a file it only waits for ctx. [rebalance.Balancer.Run] and [rebalance.Balancer.WatchConfig] call it.
 //
 // [rebalance.Balancer.Run]: https://pkg.go.dev/github.com/evenkeel-go/evenkeel/rebalance#Balancer.Run
 // [rebalance.Balancer.WatchConfig]: https://pkg.go.dev/github.com/evenkeel-go/evenkeel/rebalance#Balancer.WatchConfig
 func WatchSwitches(ctx context.Context, layers Layers, current Switches, changed func(Switches)) error {
 	w := newSwitchWatcher(layers)
+	if len(w.files) == 0 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	w.keep(current)
 	for wait := time.Duration(0); sleep(ctx, wait); wait = switchInterval {
 		for _, f := range w.files {

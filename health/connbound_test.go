@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -68,13 +70,13 @@ type fakeConn struct {
 	net.Conn
 
 	addr   string
-	closed bool
+	closed atomic.Bool
 }
 
 func (c *fakeConn) RemoteAddr() net.Addr { return stringAddr(c.addr) }
 
 func (c *fakeConn) Close() error {
-	c.closed = true
+	c.closed.Store(true)
 	return nil
 }
 
@@ -83,13 +85,27 @@ type stringAddr string
 func (stringAddr) Network() string  { return "tcp" }
 func (a stringAddr) String() string { return string(a) }
 
-// Who has most gives way first, then who is idle, then who is oldest.
+// Who has most gives way first, then who is idle, then who is oldest. Who has most, and uses
+// all, gets no more.
 func TestWhichConnectionIsClosed(t *testing.T) {
+	const none = -1
 	for _, tc := range []struct {
-		addrs  string // in their order; upper case: a request is in progress
+		addrs  string // in their order, the last is new; upper case: a request is in progress
 		victim int
+		admits bool
 	}{
-		{"abbc", 1}, {"aBbc", 2}, {"aBBc", 1}, {"abcd", 0}, {"Abcd", 1}, {"ABCD", 0}, {"abbcc", 1},
+		{"abbc", 1, true},
+		{"aBbc", 2, true},
+		{"aBBc", 1, true},
+		{"abcd", 0, true},
+		{"Abcd", 1, true},
+		{"ABCD", 0, true},
+		{"abbcc", 1, true},
+		{"aBBb", none, false},
+		{"aBbb", 2, true},
+		{"aBBCCb", none, false},
+		{"AABa", none, false},
+		{"ABCa", 0, true},
 	} {
 		b := &connBound{most: len(tc.addrs) - 1}
 		b.bound(&http.Server{ReadHeaderTimeout: time.Second})
@@ -97,17 +113,20 @@ func TestWhichConnectionIsClosed(t *testing.T) {
 		for i, a := range tc.addrs {
 			c := &fakeConn{addr: fmt.Sprintf("10.0.0.%d:%d", strings.ToLower(string(a))[0], i+1)}
 			all = append(all, c)
-		}
-		for i, c := range all[:len(all)-1] {
+			if i == len(tc.addrs)-1 {
+				break
+			}
 			b.observe(c, http.StateNew)
 			if up := tc.addrs[i : i+1]; up == strings.ToUpper(up) {
 				b.observe(c, http.StateActive)
 			}
 		}
-		b.observe(all[len(all)-1], http.StateNew)
+		if got := b.admit(all[len(all)-1]); got != tc.admits {
+			t.Errorf("%s: admitted: %t, want %t", tc.addrs, got, tc.admits)
+		}
 		for i, c := range all {
-			if c.closed != (i == tc.victim) {
-				t.Errorf("%s: connection %d is closed: %t, want the one of %d closed", tc.addrs, i, c.closed, tc.victim)
+			if c.closed.Load() != (i == tc.victim) {
+				t.Errorf("%s: connection %d is closed: %t, want the one of %d closed", tc.addrs, i, c.closed.Load(), tc.victim)
 			}
 			b.observe(c, http.StateClosed)
 		}
@@ -115,4 +134,22 @@ func TestWhichConnectionIsClosed(t *testing.T) {
 			t.Errorf("%s: %d connections and %d addresses are left", tc.addrs, len(b.all), len(b.by))
 		}
 	}
+}
+
+// A refused connection stays for a second, and no more of them than of others.
+func TestRefusedConnectionsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &connBound{most: 1}
+		first, second := &fakeConn{}, &fakeConn{}
+		b.refuse(first)
+		b.refuse(second)
+		if first.closed.Load() || !second.closed.Load() {
+			t.Errorf("closed at once: %t and %t, want the second one", first.closed.Load(), second.closed.Load())
+		}
+		time.Sleep(refusedFor + time.Millisecond)
+		synctest.Wait()
+		if !first.closed.Load() || b.refused != 0 {
+			t.Errorf("a second later: closed %t, %d are left", first.closed.Load(), b.refused)
+		}
+	})
 }

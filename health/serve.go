@@ -78,12 +78,14 @@ func serve(ctx context.Context, ln net.Listener, addr string, src source, o opti
 		src.HealthFailed(addr, err)
 		return err
 	}
+	bound := &connBound{most: maxConns}
+	bound.bound(srv)
 	src.HealthFailed(addr, nil)
 	if port := o.portOn(ln); port != 0 {
 		src.SetHealthPort(port)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- serveOn(srv, ln) }()
+	go func() { ended <- serveOn(srv, listener{ln, bound}) }()
 	select {
 	case err := <-ended:
 		_ = srv.Close() // connections that are still open must not use half a server
@@ -144,7 +146,6 @@ func newServer(src source, o options) (*http.Server, error) {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(o.logger.Handler(), slog.LevelWarn),
 	}
-	(&connBound{most: maxConns}).bound(srv)
 	if cfg != nil {
 		srv.TLSConfig = cfg
 		boundAge(srv)
