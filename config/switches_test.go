@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,11 +62,11 @@ func TestSwitchesWorkInBrokenFiles(t *testing.T) {
 				defer w.stop()
 				w.write(file, tc.text)
 				begun := time.Now()
-				for tc.of(w.now) == "" && time.Since(begun) < 5*time.Second {
+				for tc.of(w.thrown()) == "" && time.Since(begun) < 5*time.Second {
 					time.Sleep(10 * time.Millisecond)
 				}
-				if tc.of(w.now) != file {
-					t.Errorf("%s: 5 s after the file says\n%.80s\nthe switches are %+v", name, tc.text, w.now)
+				if tc.of(w.thrown()) != file {
+					t.Errorf("%s: 5 s after the file says\n%.80s\nthe switches are %+v", name, tc.text, w.thrown())
 				}
 			})
 		}
@@ -78,20 +79,31 @@ func TestSwitchesWorkInBrokenFiles(t *testing.T) {
 // watchedSwitches runs WatchSwitches inside a synctest bubble.
 type watchedSwitches struct {
 	t    *testing.T
-	now  Switches
-	n    int
 	stop func()
+
+	mu  sync.Mutex // guards what follows
+	now Switches
+	n   int
+}
+
+func (w *watchedSwitches) set(s Switches) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now, w.n = s, w.n+1
+}
+
+func (w *watchedSwitches) thrown() Switches {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
 }
 
 func watchSwitches(t *testing.T, layers Layers) *watchedSwitches {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &watchedSwitches{t: t}
+	w := &watchedSwitches{t: t, now: ReadSwitches(layers)}
 	done := make(chan error)
-	go func() {
-		done <- WatchSwitches(ctx, layers, ReadSwitches(layers), func(s Switches) { w.now, w.n = s, w.n+1 })
-	}()
-	w.now = ReadSwitches(layers)
+	go func() { done <- WatchSwitches(ctx, layers, w.thrown(), w.set) }()
 	w.stop = func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
@@ -113,8 +125,8 @@ func (w *watchedSwitches) want(step, off, dryRun string) {
 	w.t.Helper()
 	time.Sleep(3 * time.Second)
 	synctest.Wait()
-	if want := (Switches{off, dryRun}); w.now != want {
-		w.t.Errorf("%s: got %+v, want %+v", step, w.now, want)
+	if got, want := w.thrown(), (Switches{off, dryRun}); got != want {
+		w.t.Errorf("%s: got %+v, want %+v", step, got, want)
 	}
 }
 
