@@ -14,4 +14,4 @@ FROM scratch
 COPY --from=build /out/server /server
 USER 65532:65532
 EXPOSE 50051 8080
-ENTRYPOINT ["/server"]
+ENTRYPOINT ["/server", "-introspection=false"]

@@ -97,8 +97,12 @@ type Policy struct {
 // Rebalance sets when, how fast and how far connections are moved. All of its fields can
 // change while the process runs.
 type Rebalance struct {
-	// Enabled turns the moving of connections on. False stops it at once. Default true.
+	// Enabled turns the moving of connections on. False stops it at once, see [Switches].
+	// Default true.
 	Enabled bool `json:"enabled"`
+	// DryRun decides, counts, logs and shows what would be drained for balance, and drains
+	// nothing. Policy and Shutdown stay in force. See [Switches]. Default false.
+	DryRun bool `json:"dryRun"`
 	// Weight is the measure of a pod's load: WeightConnections (the default),
 	// WeightRequests or WeightStreams.
 	Weight string `json:"weight"`
@@ -184,7 +188,7 @@ type PeersTLS struct {
 	// certificates of the new one.
 	CA string `json:"ca"`
 	// ServerName is a DNS name or IP address that the certificate of each pod must have
-	// among its subject alternative names. Pods connect to each other by address, so the
+	// among its subject alternative names, of those that answer and of those that ask. Pods connect to each other by address, so the
 	// name cannot come from there. Default empty: any certificate signed by CA will do. Set
 	// it if the CA also signs for others, since each of them could pose as a pod.
 	ServerName string `json:"serverName"`
@@ -192,14 +196,16 @@ type PeersTLS struct {
 
 // PeersDNS finds peers by a name.
 type PeersDNS struct {
-	// Name is a name with an address for each pod, such as that of a headless Service.
-	// Default empty; SourceDNS needs it.
+	// Name is a name with an address for each pod, such as that of a headless Service. In a
+	// cluster, hello-headless.shop.svc is completed by its domain. Default empty; SourceDNS
+	// needs it.
 	Name string `json:"name"`
 	// Server is the DNS server, "host" or "host:port" (default port 53). Default empty: the
 	// servers of the system.
 	Server string `json:"server"`
-	// Interval is the time from one answer to the next lookup. Default 1s. From 100ms to
-	// 10s, since a view becomes stale after 30s.
+	// Interval is the time from one answer to the next lookup. For 30s after the start and
+	// after each change it is 1s at most. Default 5s. From 100ms to 10s, since a view becomes
+	// stale after 30s.
 	Interval time.Duration `json:"interval"`
 }
 
@@ -263,7 +269,7 @@ func Default() Config {
 			Cooldown:             30 * time.Second,
 			Settle:               2 * time.Second,
 		},
-		Peers:    Peers{Source: SourceNone, DNS: PeersDNS{Interval: time.Second}},
+		Peers:    Peers{Source: SourceNone, DNS: PeersDNS{Interval: 5 * time.Second}},
 		Shutdown: Shutdown{Timeout: 20 * time.Second},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/evenkeel-go/evenkeel/config"
 )
@@ -70,6 +71,45 @@ func ExampleWatch() {
 	// context canceled
 }
 
+// A file that Load refuses still stops all rebalancing.
+func ExampleReadSwitches() {
+	layers := config.Layers{File: filepath.Join(os.TempDir(), "evenkeel-broken.yaml"), Env: []string{}}
+	if err := os.WriteFile(layers.File, []byte("rebalance:\n  enabled: false\n  settle: [\n"), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	defer os.Remove(layers.File)
+	_, err := config.Load(layers)
+	fmt.Println("refused:", err != nil)
+	fmt.Println("off:", config.ReadSwitches(layers).Off == layers.File)
+	// Output:
+	// refused: true
+	// off: true
+}
+
+// The second file need not exist until somebody wants to stop all releases.
+func ExampleWatchSwitches() {
+	layers := config.Layers{Switch: filepath.Join(os.TempDir(), "evenkeel-switch.yaml"), Env: []string{}}
+	ctx, stop := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, func() {
+		_ = os.WriteFile(layers.Switch, []byte("rebalance: {enabled: false}"), 0o600)
+	})
+	defer os.Remove(layers.Switch)
+	err := config.WatchSwitches(ctx, layers, config.ReadSwitches(layers), func(s config.Switches) {
+		fmt.Println("off:", s.Off == layers.Switch)
+		stop() // a server would go on watching
+	})
+	fmt.Println(err)
+	// Output:
+	// off: true
+	// context canceled
+}
+
+func ExampleSwitches_Over() {
+	s := config.Switches{Off: "/etc/evenkeel-switch/evenkeel.yaml"}
+	fmt.Println(s.Over(config.Default()).Rebalance.Enabled)
+	// Output: false
+}
+
 func ExampleChangedKeys() {
 	before := config.Default()
 	after := before
@@ -110,6 +150,6 @@ func ExampleConfig_YAML() {
 	// Output:
 	// rebalance:
 	//   enabled: true
+	//   dryRun: false
 	//   weight: connections
-	//   tolerance: 0.1
 }

@@ -15,6 +15,9 @@ import (
 // rebalance.maxPerSecond.
 const EnvPrefix = "EVENKEEL_"
 
+// EnvSwitch is the environment variable with the default of Layers.Switch.
+const EnvSwitch = EnvPrefix + "SWITCH"
+
 // Error is one mistake in one key. Load and Validate return several of them joined; Errors
 // lists them.
 type Error struct {
@@ -26,6 +29,9 @@ type Error struct {
 	Where string
 	// Text explains the mistake and, where possible, what to write instead.
 	Text string
+	// Unknown reports whether there is no such key, and nothing else is wrong with it: another
+	// version of evenkeel may have it.
+	Unknown bool
 }
 
 // Error returns one line that begins with the key.
@@ -42,14 +48,33 @@ type Layers struct {
 	// File is the name of a YAML file of at most 1 MiB. The file must exist but may be
 	// empty. Default empty: no file.
 	File string
+	// Switch is the name of a second file that only throws [Switches], such as one ConfigMap
+	// for the pods of many releases. It need not exist. Default empty: the value of EnvSwitch
+	// in the environment, if any.
+	Switch string
 	// Env is a list of NAME=value. Names without EnvPrefix are ignored. Nil: os.Environ().
 	// Empty but not nil: no environment.
 	Env []string
 	// Set is a list of key=value, as from repeated -set flags. Default nil: none.
 	Set []string
+	// Strict makes rebalance.Load and WatchConfig refuse keys that do not exist. By default they
+	// warn of them, so that a pod starts with a file, a chart or a flag of another version.
+	Strict bool
+	// Unknown takes the keys that do not exist, joined, each an *Error; nil if there are none.
+	// Load and Watch call it each time they have read the layers. If nothing else is wrong, they
+	// go on. Default nil: such keys are errors.
+	Unknown func(error)
 }
 
-// Load returns the configuration of all layers. If anything is wrong, it returns the zero
+func (l *Layers) environ() []string {
+	if l.Env == nil {
+		return os.Environ()
+	}
+	return l.Env
+}
+
+// Load returns the configuration of all layers. If anything is wrong, which a key that does not
+// exist is unless opts.Unknown takes it, it returns the zero
 // Config and all mistakes, joined; Errors lists them by key. The error of a file that cannot
 // be read is that of package os, so errors.Is finds fs.ErrNotExist.
 func Load(opts Layers) (Config, error) {
@@ -66,18 +91,21 @@ func loadFrom(opts Layers, data []byte, readErr error) (Config, error) {
 	cfg := Default()
 	tree := conf.New(&cfg)
 	known := tree.YAML(opts.File, data) && readErr == nil
-	env := opts.Env
-	if env == nil {
-		env = os.Environ()
-	}
-	tree.Environ(EnvPrefix, env)
+	tree.Environ(EnvPrefix, opts.environ())
 	tree.Set(opts.Set)
 	checkEach(tree)
 	// A file that could not be read might have set what seems to be missing.
 	if known {
 		checkTogether(cfg, tree)
 	}
-	if err := errors.Join(asError(readErr), joined(tree)); err != nil {
+	wrong := tree.Err()
+	if opts.Unknown != nil {
+		opts.Unknown(joined(tree.Unknown()))
+		if tree.Wrong() == nil { // otherwise the error lists all that there is to correct
+			wrong = nil
+		}
+	}
+	if err := errors.Join(asError(readErr), joined(wrong)); err != nil {
 		return Config{}, err
 	}
 	return cfg, nil
@@ -89,7 +117,7 @@ func (c Config) Validate() error {
 	tree := conf.New(&c)
 	checkEach(tree)
 	checkTogether(c, tree)
-	return joined(tree)
+	return joined(tree.Err())
 }
 
 // YAML returns c as a file that Load reads back, with all keys, defaults included. It
@@ -191,10 +219,10 @@ func checkTLS(tree *conf.Tree) {
 	}
 }
 
-// joined returns the tree's errors with the type that this package exports.
-func joined(tree *conf.Tree) error {
+// joined returns a tree's errors with the type that this package exports.
+func joined(err error) error {
 	var errs []error
-	for _, e := range conf.Errors(tree.Err()) {
+	for _, e := range conf.Errors(err) {
 		errs = append(errs, (*Error)(e))
 	}
 	return errors.Join(errs...)

@@ -48,6 +48,7 @@ var rules = []rule{
 	{"policy.minClientPing", within(100*time.Millisecond, 24*time.Hour).orZero(), false},
 	{"policy.permitWithoutStream", boolean{}, false},
 	{"rebalance.enabled", boolean{}, true},
+	{"rebalance.dryRun", boolean{}, true},
 	{"rebalance.weight", oneOf{WeightConnections, WeightRequests, WeightStreams}, true},
 	{"rebalance.tolerance", between{0.01, 1}, true},
 	{"rebalance.floor", between{0, 0.95}, true},

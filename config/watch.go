@@ -39,23 +39,17 @@ const (
 // [rebalance.Balancer.Run]: https://pkg.go.dev/github.com/evenkeel-go/evenkeel/rebalance#Balancer.Run
 // [rebalance.Balancer.WatchConfig]: https://pkg.go.dev/github.com/evenkeel-go/evenkeel/rebalance#Balancer.WatchConfig
 func Watch(ctx context.Context, layers Layers, current Config, apply func(Config, error)) error {
-	w := &watcher{layers: layers, interval: watchInterval, current: current}
+	w := &watcher{watchedFile: watchedFile{name: layers.File, interval: watchInterval}, layers: layers, current: current}
 	return w.run(ctx, apply)
 }
 
 // watcher is the state of one Watch.
 type watcher struct {
-	layers   Layers
-	interval time.Duration
-	current  Config
-	seen     digest
-	failed   bool
-}
+	watchedFile
 
-// digest is the part of a reading that is compared.
-type digest struct {
-	sum [sha256.Size]byte
-	err string
+	layers  Layers
+	current Config
+	failed  bool
 }
 
 func (w *watcher) run(ctx context.Context, apply func(Config, error)) error {
@@ -71,14 +65,27 @@ func (w *watcher) run(ctx context.Context, apply func(Config, error)) error {
 	return ctx.Err()
 }
 
-// reading is the result of reading the file.
+// watchedFile is a file whose content is compared again and again.
+type watchedFile struct {
+	name     string
+	interval time.Duration
+	seen     digest
+}
+
+// digest is the part of a reading that is compared.
+type digest struct {
+	sum [sha256.Size]byte
+	err string
+}
+
+// reading is the result of reading a file.
 type reading struct {
 	data []byte
 	err  error
 }
 
-func (w *watcher) read() reading {
-	data, err := conf.ReadFile(w.layers.File)
+func (f *watchedFile) read() reading {
+	data, err := conf.ReadFile(f.name)
 	return reading{data, err}
 }
 
@@ -91,16 +98,16 @@ func (r reading) digest() digest {
 
 // poll reads the file twice. It returns false if the content is not new, or differs between
 // the reads because the file is being written: the next poll will see the result.
-func (w *watcher) poll(ctx context.Context) (reading, bool) {
-	first := w.read().digest()
-	if first == w.seen || !sleep(ctx, min(confirmAfter, w.interval)) {
+func (f *watchedFile) poll(ctx context.Context) (reading, bool) {
+	first := f.read().digest()
+	if first == f.seen || !sleep(ctx, min(confirmAfter, f.interval)) {
 		return reading{}, false
 	}
-	second := w.read()
+	second := f.read()
 	if second.digest() != first {
 		return reading{}, false
 	}
-	w.seen = first
+	f.seen = first
 	return second, true
 }
 

@@ -107,7 +107,7 @@ func ExampleServe() {
 // get returns the status and the first line of the answer of h.
 func get(h http.Handler, path string) string {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil))
 	line, _, _ := strings.Cut(w.Body.String(), "\n")
 	return fmt.Sprint(path, " ", w.Code, " ", line)
 }
@@ -154,7 +154,7 @@ func ExampleWithCheck() {
 	fmt.Println(get(h, "/readyz"))
 	database = errors.New("connection refused")
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/readyz", nil))
 	fmt.Print(w.Code, " ", w.Body)
 	// Output:
 	// /readyz 200 ok
@@ -162,6 +162,26 @@ func ExampleWithCheck() {
 	// [-]database failed: connection refused
 	// [+]balance waiting: Run has not planned yet
 	// readyz check failed
+}
+
+// An Ingress passes on its own host name. Other names are refused: a web page may point a name
+// of its own at this pod.
+func ExampleWithHosts() {
+	bal, err := rebalance.New(config.Default())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	h := health.Handler(bal, health.WithHosts("pods.example.com"))
+	for _, host := range []string{"pods.example.com", "10.1.0.7:8080", "evil.example"} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://"+host+"/statusz", nil))
+		fmt.Println(host, w.Code)
+	}
+	// Output:
+	// pods.example.com 200
+	// 10.1.0.7:8080 200
+	// evil.example 403
 }
 
 // Any handler will do; that for Prometheus is metrics.Handler(bal) of package

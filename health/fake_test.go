@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"crypto/tls"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type fake struct {
 	failed   atomic.Pointer[error] // the last HealthFailed
 	tls      *tls.Config           // of peers.tls
 	refuse   error                 // what CheckPeer returns
+	members  map[netip.Addr]bool
 }
 
 var _ source = (*fake)(nil)
@@ -80,6 +82,8 @@ func (f *fake) Seen(context.Context) bool {
 }
 
 func (f *fake) PeersTLS() *tls.Config { return f.tls }
+
+func (f *fake) IsMember(addr netip.Addr) bool { return f.members[addr] }
 
 func (f *fake) CheckPeer(*tls.ConnectionState) error { return f.refuse }
 

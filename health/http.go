@@ -42,13 +42,15 @@ func handlerWithPort(src source, o options) (http.Handler, error) {
 
 func newHandler(src source, o options) http.Handler {
 	mux := http.NewServeMux()
+	looks := newGate(looksAtOnce, true)
+	guarded := func(h http.Handler) http.Handler { return o.knownHost(looks.around(h)) }
 	mux.HandleFunc("GET /livez", livez)
-	mux.Handle("GET /readyz", readyz(src, o.checks))
-	mux.Handle("GET /metrics", o.metrics)
-	mux.Handle("GET /statusz", statusz(src))
-	mux.Handle("GET /{$}", page(src))
+	mux.Handle("GET /readyz", briefly(src, o.checks, guarded(readyz(src, o.checks))))
+	mux.Handle("GET /metrics", guarded(o.metrics))
+	mux.Handle("GET /statusz", guarded(statusz(src)))
+	mux.Handle("GET /{$}", guarded(page(src)))
 	all := http.NewServeMux()
-	all.Handle("/peerz", peersOnly(src, heard(src, peerz.Handler(src.Report))))
+	all.Handle("/peerz", o.knownHost(peersOnly(src, byAsker(src, heard(src, peerz.Handler(src.Report))))))
 	all.Handle("/", secure(mux))
 	return all
 }
@@ -105,19 +107,27 @@ func livez(w http.ResponseWriter, _ *http.Request) {
 	plain(w, http.StatusOK, "ok")
 }
 
+// briefly answers the kubelet's probe of a pod that serves and whose checks pass, which needs no
+// gate.
+func briefly(src source, checks []check, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, failed := runChecks(checks); failed || stopping(src) || r.URL.Query().Has("verbose") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		plain(w, http.StatusOK, "ok")
+	})
+}
+
 // readyz answers as Kubernetes' own components do: with one word, or with ?verbose one line
 // for each check. The answer of a pod that is not ready always has the reason.
 func readyz(src source, checks []check) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		stop := stopping(src)
 		own, failed := runChecks(checks)
 		code := http.StatusOK
 		if stop || failed {
 			code = http.StatusServiceUnavailable
-		}
-		if code == http.StatusOK && !r.URL.Query().Has("verbose") {
-			plain(w, code, "ok")
-			return
 		}
 		var b bytes.Buffer
 		writeChecks(&b, look(src), stop, own)

@@ -31,7 +31,7 @@ func get(t testing.TB, h http.Handler, path string) *httptest.ResponseRecorder {
 func request(t testing.TB, h http.Handler, method, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "http://10.1.0.11:8080"+path, nil))
 	return w
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 )
 
 // An Option changes how [Handler], [Serve] and [ListenAndServe] behave.
@@ -19,6 +20,7 @@ type options struct {
 	metrics http.Handler
 	port    int // 0: that of the listener
 	tls     *tls.Config
+	hosts   []string // in lower case
 	logger  *slog.Logger
 	checks  []check
 }
@@ -71,6 +73,19 @@ func WithMetrics(h http.Handler) Option {
 // a port mapping stands in between. Default, and 0: unknown for Handler.
 func WithPort(port int) Option {
 	return optionFunc(func(o *options) { o.port = port })
+}
+
+// WithHosts allows requests under these host names, such as that of an Ingress, besides those
+// that are always allowed: IP addresses, localhost, names without a dot, and names that end
+// with .svc, .local, .internal or .test. "*" allows all. A request under another name gets 403,
+// but for /livez and /readyz without a query: the name may be that of an attacker who points it
+// at this pod (DNS rebinding). Default: none.
+func WithHosts(names ...string) Option {
+	return optionFunc(func(o *options) {
+		for _, name := range names {
+			o.hosts = append(o.hosts, strings.ToLower(strings.TrimSuffix(name, ".")))
+		}
+	})
 }
 
 // WithTLSConfig serves HTTPS with cfg. It must hold a certificate or one of its functions

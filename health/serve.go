@@ -20,8 +20,8 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
 	writeTimeout      = 30 * time.Second // longer than Prometheus' usual scrape_timeout of 10 s
-	idleTimeout       = 2 * time.Minute  // longer than the usual scrape interval, so that scrapers keep their connection
-	maxHeaderBytes    = 128 << 10        // /peerz?keys= may carry 67 KiB of keys
+	idleTimeout       = 35 * time.Second // longer than peers keep a connection, so that they close it first
+	maxHeaderBytes    = 80 << 10         // /peerz?keys= may carry 67 KiB of keys
 
 	// closeTimeout is how long requests in flight may take once ctx is done.
 	closeTimeout = 2 * time.Second
@@ -78,12 +78,14 @@ func serve(ctx context.Context, ln net.Listener, addr string, src source, o opti
 		src.HealthFailed(addr, err)
 		return err
 	}
+	bound := &connBound{most: maxConns}
+	bound.bound(srv)
 	src.HealthFailed(addr, nil)
 	if port := o.portOn(ln); port != 0 {
 		src.SetHealthPort(port)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- serveOn(srv, ln) }()
+	go func() { ended <- serveOn(srv, listener{ln, bound}) }()
 	select {
 	case err := <-ended:
 		_ = srv.Close() // connections that are still open must not use half a server
@@ -146,7 +148,7 @@ func newServer(src source, o options) (*http.Server, error) {
 	}
 	if cfg != nil {
 		srv.TLSConfig = cfg
-		boundConns(srv)
+		boundAge(srv)
 	}
 	return srv, nil
 }
@@ -154,9 +156,9 @@ func newServer(src source, o options) (*http.Server, error) {
 // acceptedKey is the key of the time at which a connection was accepted, in its context.
 type acceptedKey struct{}
 
-// boundConns closes each connection with the first answer after maxConnAge. That answer
+// boundAge closes each connection with the first answer after maxConnAge. That answer
 // announces it, so no request is lost.
-func boundConns(srv *http.Server) {
+func boundAge(srv *http.Server) {
 	srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
 		return context.WithValue(ctx, acceptedKey{}, time.Now())
 	}

@@ -91,6 +91,9 @@ func writeText(w io.Writer, st rebalance.Status, now time.Time) {
 	t.row("clients", strconv.Itoa(st.Keys))
 	t.row("source", st.Source)
 	t.row("goaways", countsLine(st.GoAways))
+	if st.DryRun {
+		t.row("planned", countsLine(st.Planned)+" (dry run)")
+	}
 	t.row("closed", countsLine(st.Closed))
 	t.row("peer errors", countsLine(st.PeerErrors))
 	t.head("CONDITION", "SEVERITY", "SINCE", "TEXT")

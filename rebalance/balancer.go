@@ -53,6 +53,8 @@ type Balancer struct {
 
 	mu          sync.Mutex // guards what follows
 	cfg         config.Config
+	switches    config.Switches   // thrown by files; they stand above cfg
+	dry         map[string]uint64 // the connections that a dry run would have drained, by reason
 	verdict     Verdict
 	why         string
 	generation  uint64
@@ -93,6 +95,7 @@ func New(cfg config.Config, opts ...Option) (*Balancer, error) {
 		begun: time.Now(),
 		wake:  make(chan struct{}, 1),
 		stop:  newStop(),
+		dry:   map[string]uint64{},
 
 		closeAtExpiry: cfg.Policy.CloseAtExpiry,
 
@@ -147,15 +150,15 @@ func (b *Balancer) peerOptions(cfg *config.Config, self peerview.Self) peerview.
 	return o
 }
 
-// Config returns the configuration in force.
+// Config returns the configuration in force, with the switches that files throw.
 func (b *Balancer) Config() config.Config {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.cfg
+	return b.switches.Over(b.cfg)
 }
 
 // Apply puts a changed configuration in force at once. Setting rebalance.enabled to false is
-// the kill switch. Keys that need a restart keep their values, and the condition
+// the kill switch. It cannot undo what a file throws, see [config.Switches]. Keys that need a restart keep their values, and the condition
 // "restart-needed" names them. If cfg is invalid, Apply returns an error and changes nothing.
 func (b *Balancer) Apply(cfg config.Config) error {
 	if err := cfg.Validate(); err != nil {
@@ -204,6 +207,7 @@ func (b *Balancer) Run(ctx context.Context) error {
 	}
 	if l := b.loaded; l != nil {
 		wg.Go(func() { _ = b.watch(ctx, l.layers, l.cfg) }) // it ends with ctx alone
+		wg.Go(func() { _ = b.watchSwitches(ctx, l.layers) })
 	}
 	b.runLoop(ctx, &wg)
 	return nil
@@ -235,7 +239,7 @@ func (b *Balancer) step(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	start := time.Now()
 	var step plan.Step
 	b.loop.state, step = plan.Next(b.loop.state, view, policy)
-	b.planned(view, time.Since(start))
+	b.planned(view, &step, time.Since(start))
 	for _, n := range step.Notes {
 		b.decided(n.Action, n.Count, n.Why)
 	}
@@ -275,12 +279,15 @@ func (b *Balancer) poke() {
 	}
 }
 
-func (b *Balancer) planned(v *plan.View, took time.Duration) {
+func (b *Balancer) planned(v *plan.View, step *plan.Step, took time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &b.loop.state
 	b.plans++
 	b.planTime += took
+	for _, p := range step.Planned {
+		b.dry[string(p.Reason)] += uint64(p.Count)
+	}
 	b.generation, b.reaching, b.singleHomed = s.Generation, s.Reaching(), s.SingleHomed()
 	b.planShares = shares{relief: s.Relief(), paused: s.Paused(), inFlight: v.InFlight.Load, inFlightWeight: b.weight(&b.cfg)}
 }

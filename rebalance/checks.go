@@ -10,6 +10,7 @@ import (
 func (b *Balancer) watchConns() {
 	b.watchStrays()
 	b.watchRun()
+	b.watchSwitched()
 	b.conds.set(slowDrain, b.slowText())
 	b.conds.set(framesLost, b.framesLostText())
 	b.conds.set(oneAddress, b.oneAddressText())

@@ -26,6 +26,7 @@ func (d *clientDNS) prepare(cfg *config.Config) error {
 	if name == "" && cfg.Peers.Source == config.SourceDNS {
 		name, server = lookup.Host(cfg.Peers.DNS.Name), cmp.Or(server, cfg.Peers.DNS.Server)
 	}
+	name = lookup.Complete(name, lookup.SystemResolvConf)
 	resolver, err := lookup.New(server)
 	if err != nil {
 		return fmt.Errorf("rebalance: clients.dns.server: %w", err)

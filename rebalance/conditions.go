@@ -54,6 +54,13 @@ func (c *conditions) setAs(code string, sev Severity, after time.Duration, text 
 	c.showLocked(h)
 }
 
+// holds reports whether a condition holds, shown or not.
+func (c *conditions) holds(code string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held[code] != nil
+}
+
 func (c *conditions) clearLocked(code string) {
 	h := c.held[code]
 	if h == nil {

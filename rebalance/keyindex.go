@@ -9,11 +9,9 @@ import (
 )
 
 const (
-	// manyKeys is the number of keys from which queries share one index of hashes. To hash
-	// fewer takes about as long as to look up the keys of one query, which are 512 at most.
-	manyKeys = 500
-	// indexShared is how long they share it. After a growth each of the other pods queries
-	// hundreds or thousands of keys at about the same moment.
+	// indexShared is how long queries share one index of hashes. After a growth each of the
+	// other pods queries hundreds or thousands of keys at about the same moment. And whoever
+	// queries again and again costs two indexes a second, not one for each query.
 	indexShared = 500 * time.Millisecond
 	// indexKept is when the memory of an index is released.
 	indexKept = 5 * time.Second
@@ -54,7 +52,7 @@ func (x *keyIndex) answer(r *peerz.Report, reg *conns.Registry, h peerz.Hasher, 
 func (x *keyIndex) filled(reg *conns.Registry, h peerz.Hasher, singleHomed map[string]bool) *peerz.Index {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.index == nil || len(x.keys) < manyKeys || time.Since(x.at) >= indexShared {
+	if x.index == nil || time.Since(x.at) >= indexShared {
 		x.fillLocked(reg, h, singleHomed)
 	}
 	return x.index

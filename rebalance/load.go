@@ -16,7 +16,7 @@ import (
 type SourceFunc = func(cfg config.Config, log *slog.Logger) (peers.Source, error)
 
 // Load loads the configuration, makes the source that peers.source names and returns a
-// Balancer with both, whose Run also watches layers.File:
+// Balancer with both, whose Run also watches layers.File and layers.Switch:
 //
 //	bal, err := rebalance.Load(config.Layers{File: "evenkeel.yaml"})
 //
@@ -25,10 +25,14 @@ type SourceFunc = func(cfg config.Config, log *slog.Logger) (peers.Source, error
 //
 //	rebalance.WithSource(config.SourceKubernetes, kube.FromConfig)
 //
+// Keys that do not exist show the condition "unknown-keys" and change nothing else, so that a
+// pod starts with the file of another version. With layers.Strict they are errors.
+//
 // [WithPeers] among opts replaces the source that the configuration names. The errors are
 // those of config.Load, of the source and of [New].
 func Load(layers config.Layers, opts ...Option) (*Balancer, error) {
-	cfg, err := config.Load(layers)
+	var unknown error
+	cfg, err := config.Load(tolerant(layers, func(err error) { unknown = err }))
 	if err != nil {
 		return nil, err
 	}
@@ -44,8 +48,28 @@ func Load(layers config.Layers, opts ...Option) (*Balancer, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.loaded = &loaded{layers, cfg}
+	b.loaded = &loaded{tolerant(layers, b.showUnknown), cfg}
+	b.showUnknown(unknown)
+	b.setSwitches(config.ReadSwitches(layers))
 	return b, nil
+}
+
+// tolerant returns layers in which keys that do not exist are no errors, unless the caller has
+// decided that.
+func tolerant(layers config.Layers, unknown func(error)) config.Layers {
+	if !layers.Strict && layers.Unknown == nil {
+		layers.Unknown = unknown
+	}
+	return layers
+}
+
+// showUnknown shows the keys that do not exist, until there are none.
+func (b *Balancer) showUnknown(err error) {
+	text := ""
+	if err != nil {
+		text = "the configuration has keys that this version does not know, and ignores them: " + oneLine(err)
+	}
+	b.conds.set(unknownKeys, text)
 }
 
 // loaded is what Load has read, and from where.

@@ -1,6 +1,8 @@
 package rebalance
 
 import (
+	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -26,6 +28,13 @@ func (b *Balancer) Status() Status {
 		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.strays.count(), Ready: b.ready(),
 		Zone: b.zone(),
 	}
+	cfg := b.Config()
+	s.ConfigRejected, s.Certificate = b.conds.holds(configInvalid), b.validity()
+	if age, ok := b.peers.ViewAge(); ok {
+		seconds := math.Round(age.Seconds()*10) / 10
+		s.ViewAge = &seconds
+	}
+	s.Enabled, s.DryRun = cfg.Rebalance.Enabled, cfg.Rebalance.DryRun
 	for _, row := range b.peers.Rows(loads.weight) {
 		s.Peers = append(s.Peers, b.peerStatus(&row, &s))
 	}
@@ -37,6 +46,7 @@ func (b *Balancer) Status() Status {
 	s.Generation, s.Verdict, s.Why = b.generation, b.verdict, b.why
 	s.Decisions = slices.Clone(b.decisions)
 	slices.Reverse(s.Decisions)
+	s.Planned = maps.Clone(b.dry)
 	s.Plans, s.PlanSeconds = b.plans, b.planTime.Seconds()
 	return s
 }

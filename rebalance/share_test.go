@@ -238,7 +238,7 @@ func TestPlanningReachesPeers(t *testing.T) {
 	if r := told(t, b); r.Relief != 0 || r.Paused || r.InFlight != nil {
 		t.Errorf("after the end: %+v", r)
 	}
-	b.planned(&plan.View{InFlight: plan.Flight{Load: 7}}, 0)
+	b.planned(&plan.View{InFlight: plan.Flight{Load: 7}}, &plan.Step{}, 0)
 	if r := told(t, b); r.InFlight[config.WeightConnections] != 7 {
 		t.Errorf("after planning: %+v", r)
 	}

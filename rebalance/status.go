@@ -86,6 +86,12 @@ type Band struct {
 	Under float64 `json:"under"`
 }
 
+// Validity is when a certificate is valid.
+type Validity struct {
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+}
+
 // Status is everything about a Balancer at one moment, the body of /statusz.
 type Status struct {
 	// Pod is this pod's name, Uptime how long the Balancer has existed, such as "3h12m4s".
@@ -150,4 +156,19 @@ type Status struct {
 	PlanSeconds float64 `json:"planSeconds"`
 	// Ready is false while the pod is stopping.
 	Ready bool `json:"ready"`
+	// ConfigRejected is true while the configuration file cannot be used, and the last good
+	// configuration is in force instead.
+	ConfigRejected bool `json:"configRejected,omitempty"`
+	// ViewAge is how many seconds ago the source of peers last reported a good view. It is nil
+	// before the first.
+	ViewAge *float64 `json:"viewAge,omitempty"`
+	// Certificate is when that of peers.tls is valid, nil without peers.tls.
+	Certificate *Validity `json:"certificate,omitempty"`
+	// Enabled is false while the kill switch is thrown (rebalance.enabled), by the
+	// configuration or by a file of [config.Switches].
+	Enabled bool `json:"enabled"`
+	// DryRun is true while decisions are only shown (rebalance.dryRun). Planned counts the
+	// connections that would have been drained since the start, by reason.
+	DryRun  bool              `json:"dryRun"`
+	Planned map[string]uint64 `json:"planned"`
 }

@@ -35,6 +35,9 @@ const (
 	otherSalt     = "other-salt"
 	zoneShort     = "zone-short"
 	oneAddress    = "one-address"
+	switchedOff   = "switched-off"
+	dryRunning    = "dry-run"
+	unknownKeys   = "unknown-keys"
 )
 
 // ConditionInfo describes a condition that a Balancer can show.
@@ -124,6 +127,11 @@ var conditionTable = []ConditionInfo{
 		Cure:    "Fix the keys named in the text before the pod restarts: with this file it would not start.",
 	},
 	{
+		Code: unknownKeys, Severity: Warning, Title: "the configuration has unknown keys",
+		Meaning: "The file, the environment or `-set` has keys that this version does not know. They are ignored, and the others are in force.",
+		Cure:    "Correct the spelling of the keys named in the text. Keys of another version need nothing: they are ignored until all pods run it.",
+	},
+	{
 		Code: unreached, Severity: Warning, Title: "clients have not reached the new pods",
 		Meaning: "After three rounds, some multi-homed clients have not connected to the new pods.",
 		Cure:    "Look for resolvers that cache DNS answers for a long time, and for clients without round_robin.",
@@ -200,6 +208,16 @@ var conditionTable = []ConditionInfo{
 		Meaning: "Some changed keys take effect only after a restart.",
 		Cure:    "Restart the pods one by one (`kubectl rollout restart`).",
 	},
+	{
+		Code: switchedOff, Severity: Info, Title: "rebalancing is switched off",
+		Meaning: "`rebalance.enabled` is false, in the file named in the text or in another layer of the configuration. No connection is moved.",
+		Cure:    "Nothing, if that is intended. Otherwise set it to true there, and remove what throws it in the switch file.",
+	},
+	{
+		Code: dryRunning, Severity: Info, Title: "this is a dry run",
+		Meaning: "`rebalance.dryRun` is true. Decisions are shown with the action `planned` and counted in `evenkeel_drains_planned_total`, and no connection is drained for balance.",
+		Cure:    "Nothing, if that is intended. To let decisions take effect, set `rebalance.dryRun` to false.",
+	},
 }
 
 // infoOf is the table by code. Conditions of the user's own are not in it.
@@ -226,7 +244,7 @@ func VerdictTable() []VerdictInfo { return slices.Clone(verdictTable) }
 var verdictTable = []VerdictInfo{
 	{Balanced, "No connection needs to move.", true},
 	{Moving, "Connections are being moved, are about to be, or the pod checks where they went.", true},
-	{Waiting, "It is too early to move connections: the membership is still changing, DNS does not list all pods, or a cooldown runs.", true},
+	{Waiting, "It is too early to move connections: the membership is still changing, DNS does not list all pods, or a cooldown runs. Or it is a dry run, and the sentence beside it names what would be drained.", true},
 	{Unbalanceable, "No move can even out the load. The sentence beside it names what would help.", false},
 	{Stale, "Too little is known of the other pods, so no connection is moved.", false},
 	{Disabled, "`rebalance.enabled` is false, there is no source of peers, Run has ended, or the pod is stopping.", true},

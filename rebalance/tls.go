@@ -21,6 +21,15 @@ func (b *Balancer) prepareTLS(t *config.PeersTLS) error {
 	return nil
 }
 
+// validity returns when the certificate of peers.tls is valid, nil without one.
+func (b *Balancer) validity() *Validity {
+	if b.certs == nil {
+		return nil
+	}
+	notBefore, notAfter := b.certs.Validity()
+	return &Validity{notBefore, notAfter}
+}
+
 // showTLS shows what is wrong with the files of peers.tls, until they are good again.
 func (b *Balancer) showTLS(problem string) {
 	b.conds.set(peersTLS, onlyIf(problem != "",

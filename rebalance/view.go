@@ -92,7 +92,7 @@ func (b *Balancer) noPeers(cfg *config.Config) string {
 func policyOf(cfg *config.Config, weight string) *plan.Policy {
 	r := &cfg.Rebalance
 	return &plan.Policy{
-		Enabled: r.Enabled, Settle: r.Settle, Spread: r.Spread, Cooldown: r.Cooldown,
+		Enabled: r.Enabled, DryRun: r.DryRun, Settle: r.Settle, Spread: r.Spread, Cooldown: r.Cooldown,
 		MaxPerSecond: r.MaxPerSecond, MaxFractionPerMinute: r.MaxFractionPerMinute,
 		CheckAfter: plan.DefaultCheckAfter, MaxRounds: plan.DefaultMaxRounds,
 		MaxAge:    cfg.Policy.MaxConnectionAge,

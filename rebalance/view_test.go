@@ -168,3 +168,20 @@ func TestEvacuationBeginsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// The age of the view counts from the last good report of the source.
+func TestViewAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &hand{}
+		b := started(t, src, nil)
+		synctest.Wait()
+		if age := b.Status().ViewAge; age != nil {
+			t.Errorf("got an age of %v before the first view", *age)
+		}
+		src.set(pods("198.18.0.1"))
+		time.Sleep(7 * time.Second)
+		if age := b.Status().ViewAge; age == nil || *age != 7 {
+			t.Errorf("got %v, want 7", age)
+		}
+	})
+}

@@ -48,6 +48,9 @@ func TestWatchConfig(t *testing.T) {
 					shown = string(c.Severity) + " " + c.Text
 				}
 			}
+			if got := b.Status().ConfigRejected; got != (condition != "") {
+				t.Errorf("%s: rejected %t", text, got)
+			}
 			if condition == "" && shown != "" || !strings.HasPrefix(shown, condition) || strings.Contains(shown, "\n") {
 				t.Errorf("%s: the condition is %q, want %q", text, shown, condition)
 			}

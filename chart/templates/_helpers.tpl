@@ -28,6 +28,8 @@ the name follows `helm create`, so that it matches the names in charts that depe
 {{- define "evenkeel.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create }}
 {{- default (include "evenkeel.fullname" .) .Values.serviceAccount.name }}
+{{- else if and (include "evenkeel.needsToken" .) (not .Values.serviceAccount.name) }}
+{{- fail "serviceAccount.name: is empty, and serviceAccount.create is false, so the Role would go to the account default of the whole namespace; name an account" }}
 {{- else }}
 {{- default "default" .Values.serviceAccount.name }}
 {{- end }}
@@ -74,15 +76,65 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* The name of the health port. Values that an upgrade reuses may lack it. */}}
+{{- define "evenkeel.portName" -}}
+{{- default "evenkeel" .Values.http.portName }}
+{{- end }}
+
+{{/* The port on which pods poll each other, empty if it is that of the health endpoint. */}}
+{{- define "evenkeel.peersPort" -}}
+{{- $port := int (default 0 .Values.evenkeel.peers.port) }}
+{{- if and $port (ne $port (int .Values.http.port)) }}{{ $port }}{{ end }}
+{{- end }}
+
+{{/* Checks that no two ports of a pod are the same. */}}
+{{- define "evenkeel.checkPorts" -}}
+{{- $seen := dict (toString .Values.grpc.port) "grpc.port" }}
+{{- $more := list (list "http.port" .Values.http.port) }}
+{{- if .Values.gateway.enabled }}{{ $more = append $more (list "gateway.port" .Values.gateway.port) }}{{ end }}
+{{- with include "evenkeel.peersPort" . }}{{ $more = append $more (list "evenkeel.peers.port" .) }}{{ end }}
+{{- range $more }}
+{{- $key := first . }}
+{{- $port := toString (last .) }}
+{{- with get $seen $port }}
+{{- fail (printf "%s: %s is the port of %s as well, and a pod can open it once; choose another" $key $port .) }}
+{{- end }}
+{{- $_ := set $seen $port $key }}
+{{- end }}
+{{- end }}
+
+{{/* Checks that no variable of the user's changes a setting behind the chart's back, which has derived others from it. */}}
+{{- define "evenkeel.checkEnv" -}}
+{{- $keys := dict "EVENKEEL_SHUTDOWN_TIMEOUT" "shutdown.timeout" "EVENKEEL_SHUTDOWN_MINIMUM" "shutdown.minimum" "EVENKEEL_PEERS_PORT" "peers.port" "EVENKEEL_PEERS_SOURCE" "peers.source" }}
+{{- range .Values.extraEnv }}
+{{- with get $keys .name }}
+{{- fail (printf "extraEnv: the variable of %s would change what the chart has computed, such as terminationGracePeriodSeconds and the Role; set evenkeel.%s instead" . .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Mount points. They are directories, because a file mounted with subPath never changes. */}}
 {{- define "evenkeel.configDir" -}}/etc/evenkeel{{- end }}
+{{- define "evenkeel.switchDir" -}}/etc/evenkeel-switch{{- end }}
 {{- define "evenkeel.peersTLSDir" -}}/etc/evenkeel-peers-tls{{- end }}
 {{- define "evenkeel.grpcTLSDir" -}}/etc/grpc-tls{{- end }}
+
+{{/*
+Not empty if the chart creates the salt. By default it does where a cluster can be looked at: every
+namespace has the ServiceAccount default. Without one, each rendering would make another salt.
+*/}}
+{{- define "evenkeel.createSalt" -}}
+{{- if kindIs "bool" .Values.peersSalt.create }}
+{{- if .Values.peersSalt.create }}true{{ end }}
+{{- else if and .Values.enabled (not .Values.evenkeel.peers.salt) (ne .Values.evenkeel.peers.source "none") (lookup "v1" "ServiceAccount" .Release.Namespace "default") }}
+{{- "true" }}
+{{- end }}
+{{- end }}
 
 {{- define "evenkeel.saltSecret" -}}
 {{- if .Values.peersSalt.existingSecret }}
 {{- .Values.peersSalt.existingSecret }}
-{{- else if .Values.peersSalt.create }}
+{{- else if include "evenkeel.createSalt" . }}
 {{- printf "%s-salt" (include "evenkeel.fullname" . | trunc 58 | trimSuffix "-") }}
 {{- end }}
 {{- end }}
@@ -127,6 +179,55 @@ true
 {{/* The health port's scheme, HTTP or HTTPS. */}}
 {{- define "evenkeel.healthScheme" -}}
 {{- ternary "HTTPS" "HTTP" (not (and (empty (include "evenkeel.peersTLSSecret" .)) (empty .Values.evenkeel.peers.tls.cert))) }}
+{{- end }}
+
+{{/* The library's defaults, where they are not empty, 0 or false. A test compares them with the code. */}}
+{{- define "evenkeel.libraryDefaults" -}}
+rebalance:
+  enabled: true
+  weight: connections
+  tolerance: 0.1
+  floor: 0.7
+  spread: 1s
+  maxPerSecond: 100
+  maxFractionPerMinute: 1
+  cooldown: 30s
+  settle: 2s
+peers:
+  source: none
+  dns:
+    interval: 5s
+shutdown:
+  timeout: 20s
+{{- end }}
+
+{{/* Removes from a tree what is null or a default. Arguments: (list TREE DEFAULTS). It changes TREE: numbers would not survive a copy through YAML. */}}
+{{- define "evenkeel.dropDefaults" -}}
+{{- $tree := index . 0 }}
+{{- $defaults := index . 1 }}
+{{- range $key := keys $tree | sortAlpha }}
+{{- $value := get $tree $key }}
+{{- if kindIs "map" $value }}
+{{- include "evenkeel.dropDefaults" (list $value (default dict (get $defaults $key))) }}
+{{- if not $value }}
+{{- $_ := unset $tree $key }}
+{{- end }}
+{{- else if or (kindIs "invalid" $value) (eq (include "evenkeel.plain" $value) (include "evenkeel.plain" (get $defaults $key))) }}
+{{- $_ := unset $tree $key }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A value for comparison: durations in seconds, and nothing for what is empty, 0 or false. */}}
+{{- define "evenkeel.plain" -}}
+{{- $text := toString . }}
+{{- if kindIs "slice" . }}
+{{- if . }}{{ toJson . }}{{ end }}
+{{- else if regexMatch "^([0-9.]+(h|ms|us|µs|ns|m|s))+$" $text }}
+{{- with include "evenkeel.exactSeconds" $text | float64 }}{{ . }}{{ end }}
+{{- else if . }}
+{{- $text }}
+{{- end }}
 {{- end }}
 
 {{/*
@@ -225,7 +326,7 @@ The kubelet's clock starts before preStop, and the kubelet kills what still runs
 {{- $ctx := index . 0 -}}
 {{- $scheme := include "evenkeel.healthScheme" $ctx -}}
 {{- with index . 1 -}}
-port: http
+port: {{ include "evenkeel.portName" $ctx }}
 path: /metrics
 scheme: {{ lower $scheme }}
 {{- if eq $scheme "HTTPS" }}

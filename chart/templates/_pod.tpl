@@ -11,6 +11,18 @@ labels with versions are left out, because a new version of the chart alone must
 {{- end }}
 
 {{/*
+An annotation that changes with the salt of the user's Secret, so that an upgrade replaces pods
+that have the old one. It has 16 bits: enough to notice a change, and too few to confirm a guess.
+*/}}
+{{- define "evenkeel.saltChecksum" -}}
+{{- with .Values.peersSalt.existingSecret }}
+{{- with get ((lookup "v1" "Secret" $.Release.Namespace .).data | default dict) $.Values.peersSalt.key }}
+checksum/peers-salt: {{ . | sha256sum | trunc 4 | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
 The number of pods. If an autoscaler or kubectl sets it, the current number is rendered again: the
 API server would otherwise default a field that was set before and is missing now to 1.
 */}}
@@ -25,6 +37,7 @@ API server would otherwise default a field that was set before and is missing no
 {{- end }}
 
 {{- define "evenkeel.container" -}}
+{{- include "evenkeel.checkEnv" . }}
 image: {{ include "evenkeel.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- with .Values.command }}
@@ -35,6 +48,10 @@ args:
   {{- include "evenkeel.args" . | nindent 2 }}
 env:
   {{- include "evenkeel.env" . | nindent 2 }}
+  {{- with include "evenkeel.goMemoryLimit" . }}
+  - name: GOMEMLIMIT
+    value: {{ . | quote }}
+  {{- end }}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -69,6 +86,26 @@ volumeMounts:
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end }}
+
+{{/* The value of GOMEMLIMIT, empty if the user sets the variable or there is no limit. */}}
+{{- define "evenkeel.goMemoryLimit" -}}
+{{- $names := list }}
+{{- range .Values.extraEnv }}{{ $names = append $names .name }}{{ end }}
+{{- if has "GOMEMLIMIT" $names }}
+{{- else if .Values.goMemoryLimit }}
+{{- .Values.goMemoryLimit }}
+{{- else }}
+{{- with dig "limits" "memory" "" (default dict .Values.resources) }}
+{{- $text := kindIs "float64" . | ternary (printf "%d" (int64 .)) (toString .) }}
+{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
+{{- $number := regexFind "^[0-9.]+" $text }}
+{{- $unit := trimPrefix $number $text }}
+{{- if and $number (hasKey $units $unit) }}
+{{- mulf 0.9 (float64 $number) (get $units $unit) | floor | int64 }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "evenkeel.args" -}}

@@ -4,7 +4,10 @@ on it, that is .Subcharts.evenkeel. Its values are those under `evenkeel:` in th
 values, on top of this chart's defaults. README.md has an example.
 */}}
 
-{{/* evenkeel.configYAML is the server's configuration as a YAML tree. */}}
+{{/*
+evenkeel.configYAML is the server's configuration as a YAML tree. It has only the keys that differ
+from the library's defaults, so that a server of another version knows as many of them as possible.
+*/}}
 {{- define "evenkeel.configYAML" -}}
 {{- include "evenkeel.checkDurations" . }}
 {{- include "evenkeel.checkShutdown" . }}
@@ -26,6 +29,7 @@ values, on top of this chart's defaults. README.md has an example.
 {{- $_ := set $peers.tls $key (default (printf "%s/%s" $dir $file) (get $peers.tls $key)) }}
 {{- end }}
 {{- end }}
+{{- include "evenkeel.dropDefaults" (list $cfg (fromYaml (include "evenkeel.libraryDefaults" .))) }}
 {{- toYaml $cfg }}
 {{- end }}
 
@@ -64,6 +68,10 @@ data:
   valueFrom:
     fieldRef:
       fieldPath: metadata.labels['pod-template-hash']
+{{- if (default dict .Values.killSwitch).configMap }}
+- name: EVENKEEL_SWITCH
+  value: {{ include "evenkeel.switchDir" . }}/{{ .Values.killSwitch.key }}
+{{- end }}
 {{- with include "evenkeel.saltSecret" . }}
 - name: EVENKEEL_PEERS_SALT
   valueFrom:
@@ -78,6 +86,12 @@ data:
 - name: evenkeel-config
   configMap:
     name: {{ include "evenkeel.fullname" . }}
+{{- with (default dict .Values.killSwitch).configMap }}
+- name: evenkeel-switch
+  configMap:
+    name: {{ . }}
+    optional: true
+{{- end }}
 {{- with include "evenkeel.peersTLSSecret" . }}
 - name: evenkeel-peers-tls
   secret:
@@ -91,6 +105,11 @@ data:
 - name: evenkeel-config
   mountPath: {{ include "evenkeel.configDir" . }}
   readOnly: true
+{{- if (default dict .Values.killSwitch).configMap }}
+- name: evenkeel-switch
+  mountPath: {{ include "evenkeel.switchDir" . }}
+  readOnly: true
+{{- end }}
 {{- if include "evenkeel.peersTLSSecret" . }}
 - name: evenkeel-peers-tls
   mountPath: {{ include "evenkeel.peersTLSDir" . }}
@@ -105,22 +124,29 @@ data:
 
 {{/* evenkeel.ports is a list of items for a container's ports. */}}
 {{- define "evenkeel.ports" -}}
+{{- include "evenkeel.checkPorts" . }}
 - name: grpc
   containerPort: {{ .Values.grpc.port }}
   protocol: TCP
-- name: http
+- name: {{ include "evenkeel.portName" . }}
   containerPort: {{ .Values.http.port }}
   protocol: TCP
+{{- with include "evenkeel.peersPort" . }}
+- name: peers
+  containerPort: {{ . }}
+  protocol: TCP
+{{- end }}
 {{- end }}
 
 {{/* evenkeel.probes renders the startup, readiness and liveness probes of a container. */}}
 {{- define "evenkeel.probes" -}}
+{{- $port := include "evenkeel.portName" . }}
 {{- $scheme := include "evenkeel.healthScheme" . }}
 {{- with .Values.probes }}
 startupProbe:
   httpGet:
     path: /livez
-    port: http
+    port: {{ $port }}
     scheme: {{ $scheme }}
   periodSeconds: 1
   failureThreshold: {{ .startupSeconds }}
@@ -138,7 +164,7 @@ readinessProbe:
   {{- else }}
   httpGet:
     path: /readyz
-    port: http
+    port: {{ $port }}
     scheme: {{ $scheme }}
   {{- end }}
   periodSeconds: {{ .readinessPeriodSeconds }}
@@ -150,7 +176,7 @@ livenessProbe:
   {{- else }}
   httpGet:
     path: /livez
-    port: http
+    port: {{ $port }}
     scheme: {{ $scheme }}
   periodSeconds: {{ .livenessPeriodSeconds }}
   failureThreshold: {{ .livenessFailureThreshold }}
@@ -198,7 +224,7 @@ spec:
     - name: grpc
       port: {{ .Values.grpc.port }}
       targetPort: {{ .Values.grpc.port }}
-    - name: http
+    - name: {{ include "evenkeel.portName" . }}
       port: {{ .Values.http.port }}
       targetPort: {{ .Values.http.port }}
 {{- end }}

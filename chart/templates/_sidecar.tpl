@@ -66,25 +66,26 @@ The probes of the sidecar. The server starts after the startup probe, so that it
 server. Readiness does: the pod is ready when its server can be reached.
 */}}
 {{- define "evenkeel.sidecarProbes" -}}
+{{- $port := include "evenkeel.portName" . }}
 {{- $scheme := include "evenkeel.healthScheme" . -}}
 startupProbe:
   httpGet:
     path: /livez
-    port: http
+    port: {{ $port }}
     scheme: {{ $scheme }}
   periodSeconds: 1
   failureThreshold: {{ .Values.probes.startupSeconds }}
 readinessProbe:
   httpGet:
     path: /readyz
-    port: http
+    port: {{ $port }}
     scheme: {{ $scheme }}
   periodSeconds: {{ .Values.probes.readinessPeriodSeconds }}
   failureThreshold: {{ .Values.probes.readinessFailureThreshold }}
 livenessProbe:
   httpGet:
     path: /livez
-    port: http
+    port: {{ $port }}
     scheme: {{ $scheme }}
   periodSeconds: {{ .Values.probes.livenessPeriodSeconds }}
   failureThreshold: {{ .Values.probes.livenessFailureThreshold }}

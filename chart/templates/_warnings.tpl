@@ -13,6 +13,9 @@ Warnings for NOTES.txt: values that are allowed but rarely intended.
 {{- if not $v.evenkeel.rebalance.enabled }}
 {{- $w = append $w "evenkeel.rebalance.enabled is false: nothing is moved. Set it to true to rebalance." }}
 {{- end }}
+{{- if $v.evenkeel.rebalance.dryRun }}
+{{- $w = append $w "evenkeel.rebalance.dryRun is true: what would be drained is shown, and nothing is moved. Set it to false to rebalance." }}
+{{- end }}
 {{- if and (include "evenkeel.needsToken" .) (eq (include "evenkeel.automountToken" .) "false") }}
 {{- $w = append $w "serviceAccount.automountToken is false: without a token pods cannot watch EndpointSlices. Leave it empty, or mount a token yourself." }}
 {{- end }}
@@ -29,6 +32,18 @@ Warnings for NOTES.txt: values that are allowed but rarely intended.
 {{- end }}
 {{- if eq $v.service.internalTrafficPolicy "Local" }}
 {{- $w = append $w "service.internalTrafficPolicy is Local: connections return to pods on their client's node, so the load may stay uneven. Set it to Cluster unless you need this." }}
+{{- end }}
+{{- if and $v.networkPolicy.enabled (not $v.networkPolicy.monitoring) (or $v.serviceMonitor.enabled $v.podMonitor.enabled $v.prometheusRule.enabled) }}
+{{- $w = append $w "networkPolicy.enabled is true and networkPolicy.monitoring is empty: Prometheus cannot scrape the pods, and the alerts are blind. Name the pods of Prometheus there." }}
+{{- end }}
+{{- with $v.podDisruptionBudget }}
+{{- $pods := ternary $v.autoscaling.minReplicas (default 0 $v.replicaCount) $v.autoscaling.enabled | int }}
+{{- $least := toString .minAvailable }}
+{{- $given := not (has $least (list "" "<nil>")) }}
+{{- $all := or (eq $least "100%") (and (regexMatch "^[0-9]+$" $least) (gt $pods 0) (ge (atoi $least) $pods)) }}
+{{- if and .enabled (or (and $given $all) (and (not $given) (has (toString .maxUnavailable) (list "0" "0%")))) }}
+{{- $w = append $w "podDisruptionBudget: no pod may ever be evicted, so no node can be drained. Set maxUnavailable to 1, or minAvailable below the number of pods." }}
+{{- end }}
 {{- end }}
 {{- $age := include "evenkeel.seconds" $v.evenkeel.policy.maxConnectionAge | int }}
 {{- if and (gt $age 0) (lt $age 1800) }}

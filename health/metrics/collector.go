@@ -52,6 +52,12 @@ var (
 		"Pods of the service that this pod knows to be ready, including itself.")
 	descGoAways = desc("goaways_total",
 		"Connections that were sent a GOAWAY, by reason: reach, even, age, overload, shutdown, manual, or server where gRPC itself sent it.", "reason")
+	descPlanned = desc("drains_planned_total",
+		"Connections that a dry run (rebalance.dryRun) would have drained, by reason: reach, even, overload or evacuation.", "reason")
+	descEnabled = desc("enabled",
+		"1 while rebalancing is on, 0 while the kill switch is thrown (rebalance.enabled: false).")
+	descDryRun = desc("dry_run",
+		"1 while rebalance.dryRun is true: decisions are only shown.")
 	descClosed = desc("connections_closed_total",
 		"Connections that were closed, by how: clean (drained, all RPCs finished; by this pod or the client), forced (the grace period expired), client (not drained, or with RPCs in flight), or server (by gRPC itself).", "how")
 	descVerdict = desc("verdict",
@@ -62,6 +68,14 @@ var (
 		"Planning: the seconds it took (sum) and how often it ran (count).")
 	descPeerErrors = desc("peer_errors_total",
 		"Requests to peers that failed or got an unusable answer, by why.", "why")
+	descReload = desc("config_reload_successful",
+		"1 if the configuration file could be used when it was last read, 0 while the last good configuration is in force instead.")
+	descViewAge = desc("view_age_seconds",
+		"Time since the source of peers last reported a good view; without one, nothing is moved after 30 s. Absent before the first, and without a source.")
+	descNotAfter = desc("certificate_not_after_seconds",
+		"When the certificate of peers.tls expires, in seconds since 1970. Absent without peers.tls.")
+	descNotBefore = desc("certificate_not_before_seconds",
+		"When the certificate of peers.tls became valid, in seconds since 1970. Absent without peers.tls.")
 	descReady = desc("ready",
 		"1 while the pod is serving, 0 once it is stopping.")
 	descBuild = desc("build_info",
@@ -99,9 +113,20 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m.gauge(descPeers, float64(len(st.Peers)))
 	m.gauge(descPeersReady, float64(shown.ReadyPeers(st.Peers)))
 	m.gauge(descBuild, 1, buildInfo()...)
+	m.gauge(descReload, oneIf(!st.ConfigRejected))
+	if st.ViewAge != nil {
+		m.gauge(descViewAge, *st.ViewAge)
+	}
+	if c := st.Certificate; c != nil {
+		m.gauge(descNotAfter, float64(c.NotAfter.Unix()))
+		m.gauge(descNotBefore, float64(c.NotBefore.Unix()))
+	}
 	m.counter(descOpened, st.Tracked)
 	m.counter(descUntracked, st.Untracked)
 	m.counters(descGoAways, st.GoAways)
+	m.counters(descPlanned, st.Planned)
+	m.gauge(descEnabled, oneIf(st.Enabled))
+	m.gauge(descDryRun, oneIf(st.DryRun))
 	m.counters(descClosed, st.Closed)
 	m.counters(descPeerErrors, st.PeerErrors)
 	m.verdict(st.Verdict)

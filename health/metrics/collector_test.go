@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -70,6 +71,24 @@ func TestMetricsPassTheLinter(t *testing.T) {
 			t.Errorf("%s: %s: %s", name, p.Metric, p.Text)
 		}
 	}
+}
+
+// What is not there is no series, rather than a 0 that an alert would take for a time.
+func TestViewAndCertificate(t *testing.T) {
+	names := []string{"evenkeel_view_age_seconds", "evenkeel_certificate_not_after_seconds", "evenkeel_certificate_not_before_seconds"}
+	got := gather(t, &fake{rebalance.Status{ConfigRejected: true}})
+	for _, name := range names {
+		if got[name] != nil {
+			t.Errorf("%s is there without a view and a certificate", name)
+		}
+	}
+	wantValues(t, values(got["evenkeel_config_reload_successful"]), map[string]float64{"": 0})
+	age := 2.5
+	got = gather(t, &fake{rebalance.Status{ViewAge: &age, Certificate: &rebalance.Validity{NotBefore: time.Unix(10, 0), NotAfter: time.Unix(20, 0)}}})
+	for i, want := range []float64{2.5, 20, 10} {
+		wantValues(t, values(got[names[i]]), map[string]float64{"": want})
+	}
+	wantValues(t, values(got["evenkeel_config_reload_successful"]), map[string]float64{"": 1})
 }
 
 func TestSeriesExistFromTheStart(t *testing.T) {

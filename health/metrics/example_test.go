@@ -19,7 +19,7 @@ import (
 func series(h http.Handler, prefix string) string {
 	var out strings.Builder
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/metrics", nil))
 	for lines := bufio.NewScanner(w.Body); lines.Scan(); {
 		if strings.HasPrefix(lines.Text(), prefix) {
 			out.WriteString(lines.Text() + "\n")

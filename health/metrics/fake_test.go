@@ -30,7 +30,7 @@ func handler(t testing.TB, src source, opts ...Option) http.Handler {
 func scrape(t testing.TB, h http.Handler) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/metrics", nil))
 	if w.Code != http.StatusOK {
 		t.Fatalf("got status %d, want 200:\n%s", w.Code, w.Body)
 	}

@@ -133,7 +133,7 @@ func TestConcurrentScrapesAreBounded(t *testing.T) {
 	h := handler(t, src)
 	get := func() int {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/metrics", nil))
 		return w.Code
 	}
 	var wg sync.WaitGroup

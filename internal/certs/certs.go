@@ -59,8 +59,8 @@ type material struct {
 	client *tls.Config
 }
 
-// New reads the files, and fails if they are not good. Servers must have a certificate for
-// serverName. If it is empty, as for pods that are found by address, any certificate signed
+// New reads the files, and fails if they are not good. Servers and clients must have a
+// certificate for serverName. If it is empty, as for pods that are found by address, any certificate signed
 // by CA will do.
 //
 // report is called when the problem with the files changes, and with an empty text once
@@ -90,13 +90,20 @@ func (s *Store) Server() *tls.Config {
 // the files. The caller must not change the configuration.
 func (s *Store) Client() *tls.Config { return s.current().client }
 
+// Validity returns when the certificate in force is valid.
+func (s *Store) Validity() (notBefore, notAfter time.Time) {
+	leaf := s.current().cert.Leaf
+	return leaf.NotBefore, leaf.NotAfter
+}
+
 // CheckClient returns nil if the client of the connection has presented a certificate that
-// the current CA has signed. A nil state is a connection without TLS.
+// the current CA has signed, with the server name if that is set: pods have it on both sides.
+// A nil state is a connection without TLS.
 func (s *Store) CheckClient(state *tls.ConnectionState) error {
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return ErrNoCertificate
 	}
-	return verify(state.PeerCertificates, s.current().roots, x509.ExtKeyUsageClientAuth, "")
+	return verify(state.PeerCertificates, s.current().roots, x509.ExtKeyUsageClientAuth, s.serverName)
 }
 
 // verify checks the chain of a certificate up to roots. An empty name allows any name.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -96,12 +97,15 @@ func TestBothSidesVerify(t *testing.T) {
 	for name, tc := range map[string]struct {
 		server, client  *certstest.Mount
 		serverName      string
+		requires        string // the serverName of the server, by which it judges who asks
 		failed, refused string // parts of the errors of the client and of the server; "-": any
 	}{
 		"both good":         {server: mount(ca, "pod-a", nil, ca), client: plain},
 		"a bundle":          {server: mount(ca, "pod-a", nil, other, ca), client: plain},
 		"the right name":    {server: mount(ca, "pods.test", nil, ca), client: plain, serverName: "pods.test"},
 		"another name":      {server: mount(ca, "pod-a", nil, ca), client: plain, serverName: "pods.test", failed: "not pods.test", refused: "-"},
+		"asks by name":      {server: plain, client: mount(ca, "pods.test", nil, ca), requires: "pods.test"},
+		"asks as another":   {server: plain, client: mount(ca, "of-others.test", nil, ca), requires: "pods.test", refused: "not pods.test"},
 		"expired server":    {server: mount(ca, "pod-a", certstest.Expired, ca), client: plain, failed: "expired", refused: "-"},
 		"other CA (server)": {server: mount(other, "pod-a", nil, ca), client: plain, failed: "unknown authority", refused: "-"},
 		"expired client":    {server: plain, client: mount(ca, "pod-a", certstest.Expired, ca), refused: "expired"},
@@ -109,7 +113,7 @@ func TestBothSidesVerify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p problems
-			client, server := newStore(t, tc.client, tc.serverName, &p), newStore(t, tc.server, "", &p)
+			client, server := newStore(t, tc.client, tc.serverName, &p), newStore(t, tc.server, tc.requires, &p)
 			_, _, refused, failed := shake(t, server, client, nil)
 			check := func(side string, err error, want string) {
 				if want != "-" && (err == nil) != (want == "") || err != nil && want != "-" && !strings.Contains(err.Error(), want) {
@@ -336,4 +340,20 @@ func TestReportMayBlock(t *testing.T) {
 			t.Errorf("reported %q, want the problem and then its end", p)
 		}
 	})
+}
+
+// The validity is that of the certificate in force.
+func TestValidity(t *testing.T) {
+	ca := certstest.NewCA(t, "ca")
+	cert, key := ca.Issue("pod-a", nil)
+	var p problems
+	s := newStore(t, certstest.NewMount(t, cert, key, ca.PEM), "", &p)
+	block, _ := pem.Decode(cert)
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if from, until := s.Validity(); !from.Equal(leaf.NotBefore) || !until.Equal(leaf.NotAfter) {
+		t.Errorf("got %v to %v, want %v to %v", from, until, leaf.NotBefore, leaf.NotAfter)
+	}
 }

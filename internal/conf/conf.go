@@ -31,6 +31,8 @@ type Error struct {
 	Where string
 	// Text explains the mistake and, where possible, what to write instead.
 	Text string
+	// Unknown reports whether there is no such key, and nothing else is wrong.
+	Unknown bool
 }
 
 // Error begins with the key, so that a reader can scan a list of errors by key.
@@ -48,12 +50,14 @@ func (e *Error) Error() string {
 
 // Tree is a view of a struct by dotted keys. It is not safe for concurrent use.
 type Tree struct {
-	leaves  map[string]reflect.Value
-	groups  map[string]bool
-	order   []string // of the leaves, as in the struct
-	origin  map[string]string
-	errs    []error
-	dropped int
+	leaves map[string]reflect.Value
+	groups map[string]bool
+	order  []string // of the leaves, as in the struct
+	origin map[string]string
+
+	errs    []*Error
+	kept    map[bool]int // errors in errs, by Unknown
+	dropped map[bool]int // and those beyond maxErrors
 }
 
 // New returns the tree of the struct that dst points to. The layers write directly into
@@ -68,6 +72,7 @@ func New(dst any) *Tree {
 		leaves: map[string]reflect.Value{},
 		groups: map[string]bool{},
 		origin: map[string]string{},
+		kept:   map[bool]int{}, dropped: map[bool]int{},
 	}
 	t.walk("", v.Elem())
 	return t
@@ -111,30 +116,57 @@ func (t *Tree) Origin(key string) string { return t.origin[key] }
 
 // Add adds an error of the caller's, such as a value out of range, to those of the layers.
 // An empty where is replaced by the origin of the key.
-func (t *Tree) Add(key, where, text string) {
-	if len(t.errs) >= maxErrors {
-		t.dropped++
+func (t *Tree) Add(key, where, text string) { t.add(&Error{Key: key, Where: where, Text: text}) }
+
+// addUnknown adds a key that does not exist. suggest finds the one that may be meant.
+func (t *Tree) addUnknown(what, key, where string, suggest func() string) {
+	e := &Error{Key: key, Where: where, Unknown: true}
+	if t.kept[true] < maxErrors { // otherwise it is only counted
+		e.Text = unknown(what, suggest())
+	}
+	t.add(e)
+}
+
+func (t *Tree) add(e *Error) {
+	if t.kept[e.Unknown] >= maxErrors {
+		t.dropped[e.Unknown]++
 		return
 	}
-	if where == "" {
-		where = t.origin[key]
+	t.kept[e.Unknown]++
+	if e.Where == "" {
+		e.Where = t.origin[e.Key]
 	}
-	t.errs = append(t.errs, &Error{Key: printable(key), Where: where, Text: text})
+	e.Key = printable(e.Key)
+	t.errs = append(t.errs, e)
 }
 
 // Err returns all errors so far, joined, each of them an *Error. It returns nil if there
 // are none.
-func (t *Tree) Err() error {
-	if t.dropped == 0 {
-		return errors.Join(t.errs...)
-	}
-	more := &Error{Text: fmt.Sprintf("and %d more", t.dropped)}
-	return errors.Join(append(slices.Clone(t.errs), more)...)
-}
+func (t *Tree) Err() error { return t.joined(false, true) }
 
-// full reports whether further errors will only be counted. The work for their messages can
-// be saved then.
-func (t *Tree) full() bool { return len(t.errs) >= maxErrors }
+// Wrong returns the errors of Err without the keys that do not exist.
+func (t *Tree) Wrong() error { return t.joined(false) }
+
+// Unknown returns the keys that do not exist.
+func (t *Tree) Unknown() error { return t.joined(true) }
+
+// joined returns the errors of these kinds.
+func (t *Tree) joined(kinds ...bool) error {
+	var out []error
+	for _, e := range t.errs {
+		if slices.Contains(kinds, e.Unknown) {
+			out = append(out, e)
+		}
+	}
+	more := 0
+	for _, kind := range kinds {
+		more += t.dropped[kind]
+	}
+	if more > 0 {
+		out = append(out, &Error{Text: fmt.Sprintf("and %d more", more), Unknown: kinds[0]})
+	}
+	return errors.Join(out...)
+}
 
 // setText sets a key from text, for layers without types.
 func (t *Tree) setText(key, text, where string) {

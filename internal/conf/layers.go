@@ -34,7 +34,7 @@ func (t *Tree) Environ(prefix string, environ []string) {
 		}
 		meant := t.suggestEnv(prefix, name, keys)
 		if meant != "" || t.claims(prefix, name) {
-			t.Add(name, "environment", unknown("name", meant))
+			t.addUnknown("name", name, "environment", func() string { return meant })
 		}
 	}
 }
@@ -104,10 +104,8 @@ func (t *Tree) Set(pairs []string) {
 			t.setText(key, value, "-set")
 		case t.groups[key]:
 			t.Add(key, "-set", "holds further keys, set one of them")
-		case t.full():
-			t.Add(key, "-set", "") // only counted
 		default:
-			t.Add(key, "-set", unknown("key", t.suggest(key)))
+			t.addUnknown("key", key, "-set", func() string { return t.suggest(key) })
 		}
 	}
 }

@@ -119,10 +119,8 @@ func (y yamlLayer) entry(path, key string, name, value *yaml.Node) {
 		y.leaf(key, follow(value))
 	case y.groups[key]:
 		y.group(key, value)
-	case y.full():
-		y.Add(key, y.at(name), "") // only counted
 	default:
-		y.Add(key, y.at(name), unknown("key", y.suggest(key)))
+		y.addUnknown("key", key, y.at(name), func() string { return y.suggest(key) })
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/netip"
 
 	"google.golang.org/grpc/credentials"
 
@@ -51,6 +52,8 @@ type Health interface {
 	// CheckPeer returns why the other end of a connection may not ask /peerz, nil if it
 	// may. state is nil without TLS.
 	CheckPeer(state *tls.ConnectionState) error
+	// IsMember reports whether a member of the Service has an address. It takes no lock.
+	IsMember(addr netip.Addr) bool
 	// PeersTLS is the configuration of peers.tls, nil without.
 	PeersTLS() *tls.Config
 	// SetHealthPort says on which port this pod answers, and so where its peers do.

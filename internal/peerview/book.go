@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
@@ -59,7 +60,8 @@ type Book struct {
 	client peerz.Client
 	poller peerz.Poller // polls with client
 	hasher peerz.Hasher
-	news   chan struct{} // gets a value when the source lists pods that were not listed before
+	addrs  atomic.Pointer[map[netip.Addr]bool] // of members; a set is never changed
+	news   chan struct{}                       // gets a value when the source lists pods that were not listed before
 
 	mu        sync.Mutex // guards what follows
 	port      int        // of this pod's own health endpoint
@@ -110,6 +112,9 @@ func New(opts Options) *Book {
 		errors:    map[string]uint64{},
 	}
 	b.client.TLS, b.client.Start = opts.TLS, b.announcement
+	if opts.Self.Addr.IsLoopback() {
+		b.client.Dial = dialFrom(opts.Self.Addr)
+	}
 	if d, ok := opts.Source.(peers.Dialer); ok {
 		b.client.Dial = dialBy(d)
 	}
@@ -118,6 +123,20 @@ func New(opts Options) *Book {
 	// throttled would miss a share of it, and fall silent just when it is busy.
 	b.poller.Concurrency = plan.PollAll
 	return b
+}
+
+// dialFrom returns a dial function for the pods of one machine, which comes from this pod's own
+// address. The system would choose the same address for all of them, and then nobody could tell
+// peers from strangers.
+func dialFrom(self netip.Addr) func(context.Context, string, string) (net.Conn, error) {
+	from := &net.TCPAddr{IP: self.AsSlice()}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		if at, err := netip.ParseAddrPort(addr); err == nil && at.Addr().IsLoopback() && at.Addr().Is4() == self.Is4() {
+			d.LocalAddr = from
+		}
+		return d.DialContext(ctx, network, addr)
+	}
 }
 
 // dialBy returns a dial function that lets the source make the connections to the pods.

@@ -75,6 +75,7 @@ func (b *Book) take(m *peers.Membership) (changed bool) {
 		b.reported = copyMembers(m.Members)
 		before := b.members
 		b.members = b.list(b.reported)
+		b.addrs.Store(addrSet(b.members))
 		b.findSelfLocked()
 		b.rememberLocked(before)
 		if b.addedLocked(before) {
@@ -125,6 +126,35 @@ func (b *Book) list(reported []peers.Member) []member {
 	}
 	slices.SortFunc(out, byID)
 	return out
+}
+
+// addrSet returns the set of the members' addresses.
+func addrSet(members []member) *map[netip.Addr]bool {
+	set := make(map[netip.Addr]bool, len(members))
+	for i := range members {
+		for _, a := range members[i].addrs {
+			set[a] = true
+		}
+	}
+	return &set
+}
+
+// ViewAge returns the time since the source last reported a good view. ok is false before the
+// first.
+func (b *Book) ViewAge() (age time.Duration, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seenAt.IsZero() {
+		return 0, false
+	}
+	return time.Since(b.seenAt), true
+}
+
+// IsMember reports whether a pod that the source lists has this address. It takes no lock, so
+// that no asker can hold up the polls of this pod.
+func (b *Book) IsMember(addr netip.Addr) bool {
+	set := b.addrs.Load()
+	return set != nil && (*set)[addr]
 }
 
 func byID(a, b member) int { return strings.Compare(a.id, b.id) }

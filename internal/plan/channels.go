@@ -128,7 +128,7 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 	// A young witness, as in a rollout, may not have been reached itself.
 	if n, known := g.inquiry.witnessed(key); known && g.witnesses == g.owners {
 		channels = min(channels, n)
-		if g.mixed(&channels, n != len(conns) || g.doubtful, v) {
+		if !p.DryRun && g.mixed(&channels, n != len(conns) || g.doubtful, v) {
 			return queue
 		}
 	}
@@ -143,7 +143,7 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 		switch {
 		case missing <= 0 || g.round == 1 && c.Opened >= g.opened:
 			// Opened after DNS listed all pods: its client knows them.
-		case c.Returned && v.Now-c.Opened < p.Cooldown:
+		case c.Returned && v.Now-c.Opened < p.Cooldown && !p.DryRun:
 			g.restUntil = max(g.restUntil, c.Opened+p.Cooldown)
 			missing--
 		default:

@@ -30,6 +30,7 @@
 //	allowance.go  bounds what is drained while connections come and go
 //	relief.go     shrinks the share of an overloaded pod
 //	evacuate.go   drains a pod that is out of the Service
+//	dryrun.go     decides what would be drained, and drains nothing
 //
 //	clients.go    remembers what rounds have shown of clients
 //	verdict.go    explains why evenness moves nothing

@@ -14,7 +14,8 @@ import (
 // It does nothing if more than half of the pods would be without load: then what is wrong is
 // the Service, not the pods (Envoy's panic threshold).
 type evacuation struct {
-	queue []uint64
+	queue   []uint64
+	planned int // connections that a dry run would drain
 }
 
 // evacuate runs instead of the other rules.
@@ -23,6 +24,10 @@ func (s *State) evacuate(v *View, p *Policy, st *Step) {
 	if others := len(v.Members); others == 0 || v.OutPods > others {
 		st.is(Unbalanceable, fmt.Sprintf("%s, and so are %d of %d pods: no connection moves while more than half would be without load. Check the Service's selector and the readiness probes",
 			v.Out, max(v.OutPods, 1), others+max(v.OutPods, 1)))
+		return
+	}
+	if p.DryRun {
+		s.planEvacuation(v, p, st)
 		return
 	}
 	if len(x.queue) == 0 {
@@ -42,15 +47,21 @@ func (s *State) evacuate(v *View, p *Policy, st *Step) {
 
 // choose takes all connections that are here.
 func (x *evacuation) choose(v *View, p *Policy, s *State, st *Step) {
-	for i := range v.Conns {
-		if c := &v.Conns[i]; !c.Draining && (!c.Returned || v.Now-c.Opened >= p.Cooldown) {
-			x.queue = append(x.queue, c.ID)
-		}
-	}
+	x.queue = append(x.queue, leaving(v, p)...)
 	if len(x.queue) == 0 {
 		return
 	}
 	slices.Sort(x.queue)
 	s.pace.start(v.Now, len(x.queue), roundLength(len(x.queue), 1, p))
 	st.note("evacuate", len(x.queue), "%s: this pod drains %s", v.Out, plural(len(x.queue), "connection", "connections"))
+}
+
+// leaving returns the connections that an evacuation drains.
+func leaving(v *View, p *Policy) (ids []uint64) {
+	for i := range v.Conns {
+		if c := &v.Conns[i]; !c.Draining && (!c.Returned || v.Now-c.Opened >= p.Cooldown) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
 }

@@ -43,6 +43,9 @@ type evener struct {
 	nextAt   time.Duration // no round begins before
 	landedAt time.Duration // older reports do not show the last round
 
+	planned    int    // connections that a dry run would drain; 0: not decided
+	plannedWhy string // the sentence on it
+
 	relief     relief
 	trial      trial
 	allowance  allowance
@@ -68,7 +71,7 @@ func (s *State) Due(v *View, p *Policy) bool {
 	if e.query != nil {
 		return true
 	}
-	if v.Now < max(e.nextAt, e.trial.until) {
+	if v.Now < max(e.nextAt, e.trial.until) || p.DryRun && e.planned > 0 {
 		return false
 	}
 	mates := s.zoneView(v)
@@ -98,7 +101,7 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 	e.relief.observe(v, e.mean)
 	e.allowance.observe(v)
 	if changed := s.members.changedAt(); e.changedAt != changed { // earlier rounds do not predict those to come
-		e.changedAt, e.restRounds, e.wasEven = changed, 0, false
+		e.changedAt, e.restRounds, e.wasEven, e.planned = changed, 0, false, 0
 		e.trial = trial{level: e.trial.level, before: e.trial.before}
 	}
 	e.trial.misses = e.trial.misses && v.Now < e.trial.until
@@ -152,7 +155,9 @@ func (s *State) decide(l *loads, v *View, p *Policy, st *Step) {
 	give := s.surplus(l, v, p)
 	if give <= 0 {
 		// If only some pods are polled each second, one may be out of sight for a while.
-		e.out = e.out && v.Now-e.outAt < ReportFresh
+		if v.Now-e.outAt >= ReportFresh {
+			e.out, e.planned = false, 0
+		}
 		e.stuckWhy, e.stuckCause = "", notStuck
 		s.inside(l, v, p, st)
 		return
@@ -160,6 +165,10 @@ func (s *State) decide(l *loads, v *View, p *Policy, st *Step) {
 	e.outAt = v.Now
 	if !e.out {
 		e.out, e.outSince = true, v.Now
+	}
+	if e.planned > 0 {
+		st.unlessMoving(Waiting, e.plannedWhy)
+		return
 	}
 	if s.holdBack(l, v, p, st) {
 		return
@@ -240,7 +249,9 @@ func (s *State) surplus(l *loads, v *View, p *Policy) float64 {
 func (s *State) begin(l *loads, v *View, p *Policy, st *Step) {
 	e := &s.even
 	s.queries++
-	e.give = e.trial.bound(e.give, l, len(v.Members), s.calm(v, p))
+	if !p.DryRun { // which says all that should move, not the first look
+		e.give = e.trial.bound(e.give, l, len(v.Members), s.calm(v, p))
+	}
 	if p.Whole {
 		e.give = whole(e.give, v.Self, s.queries)
 	}
@@ -265,7 +276,7 @@ func (s *State) begin(l *loads, v *View, p *Policy, st *Step) {
 		return
 	}
 	if len(e.chosen) == 0 {
-		e.stuckFor(&why, v, p, st)
+		s.stuckFor(&why, v, p, st)
 		return
 	}
 	e.query = s.queryWitnesses(s.queries, v)
@@ -305,13 +316,17 @@ func (s *State) choose(v *View, p *Policy, st *Step) {
 			st.is(e.verdict(), "no other pod has answered the query for the chosen clients: this pod queries again")
 			return
 		}
-		e.stuckFor(&why, v, p, st)
+		s.stuckFor(&why, v, p, st)
 		if why.multiHomed > 0 {
 			e.nextAt = v.Now + landing // there may be others
 		}
 		return
 	}
 	e.stuckWhy, e.stuckCause = "", notStuck
+	if p.DryRun {
+		s.planEven(v, p, st)
+		return
+	}
 	e.total = len(e.queue)
 	if s.calm(v, p) {
 		e.restRounds++

@@ -36,6 +36,7 @@ type growth struct {
 	sampled       bool          // some keys have been drained in part
 	sampledBefore bool          // and it shows whether they came back
 	rollout       bool          // pods that all clients knew have been removed meanwhile
+	plannedLasts  time.Duration // how long the drains of a dry run would take
 	blind         bool          // no new pod answered: no further rounds
 }
 
@@ -52,6 +53,7 @@ const (
 	counting
 	moving
 	checking
+	planned // in a dry run: this pod knows what it would drain
 )
 
 // watch notices changes of the membership, and growth.

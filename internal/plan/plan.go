@@ -31,6 +31,8 @@ const (
 type Policy struct {
 	// Enabled is the kill switch: false stops everything but the backstop age.
 	Enabled bool
+	// DryRun decides and drains nothing but for the backstop age; see dryrun.go.
+	DryRun bool
 	// Settle is how long the membership must have been quiet.
 	Settle time.Duration
 	// Spread is the time over which one round's GOAWAYs are spread.
@@ -80,6 +82,8 @@ type Step struct {
 	Why string
 	// Drains are the connections to drain now.
 	Drains []Drain
+	// Planned are the drains that a dry run would have begun now, each once.
+	Planned []Planned
 	// Query, if not nil, must be sent; its answers go into View.Counts.
 	Query *Query
 	// Notes are decisions that deserve a line in the log, each once.
@@ -135,7 +139,7 @@ func Next(s State, v *View, p *Policy) (State, Step) {
 // Growing reports whether Next needs View.Conns and View.Gate for these members. It does
 // if a growth is under way or may be found in this step, or if this pod is new.
 func (s *State) Growing(members []string) bool {
-	return s.growth != nil || s.joining || s.unsettled(members)
+	return s.growth != nil && s.growth.phase != planned || s.joining || s.unsettled(members)
 }
 
 func (s *State) unsettled(members []string) bool {
@@ -207,6 +211,7 @@ func (s *State) balance(v *View, p *Policy, st *Step) {
 		s.clients.singleHomed = nil
 	}
 	s.hold = s.joining
+	s.holdDry(p)
 	s.reach(&counted, p, st)
 	s.reaching = s.growth.reaching(v.Now)
 	mates := s.zoneView(v)

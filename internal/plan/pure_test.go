@@ -47,14 +47,16 @@ func copyOf(v *View) *View {
 // Planning is pure: it leaves the view alone, decides the same for the same, and drains
 // connections that are there, each once.
 func TestNextIsPure(t *testing.T) {
-	p := newFleet(0, 0, 1).policy
+	policy := newFleet(0, 0, 1).policy
 	rapid.Check(t, func(t *rapid.T) {
 		var s, same State
+		p := policy
 		now := time.Hour
 		var query *Query
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
 			now += time.Duration(rapid.IntRange(10, 20000).Draw(t, "pause")) * time.Millisecond
 			v := anyView(t, now)
+			p.DryRun = rapid.Bool().Draw(t, "dry run")
 			if query != nil && rapid.Bool().Draw(t, "answered") {
 				v.Counts = &Counts{Query: query.ID, ByPod: map[string]map[string]int{}}
 				for pod := range query.Keys {
@@ -73,6 +75,9 @@ func TestNextIsPure(t *testing.T) {
 			}
 			if st.Verdict == "" || st.Why == "" {
 				t.Fatalf("got no verdict or no reason: %+v", st)
+			}
+			if p.DryRun && len(st.Drains) > 0 {
+				t.Fatalf("a dry run drains %+v", st.Drains)
 			}
 			seen := map[uint64]bool{}
 			for _, d := range st.Drains {

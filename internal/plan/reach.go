@@ -30,6 +30,10 @@ func (s *State) reach(v *View, p *Policy, st *Step) {
 		s.atRest(v, st)
 		return
 	}
+	if g.phase == planned {
+		s.whilePlanned(v, p, st)
+		return
+	}
 	if g.phase != checking && s.resolving(v, st) {
 		return
 	}
@@ -201,6 +205,10 @@ func (s *State) startMoves(queue []uint64, v *View, p *Policy, st *Step) {
 	g.queue, g.total = queue, len(queue)
 	if g.round > p.MaxRounds {
 		s.giveUp(v, st)
+		return
+	}
+	if p.DryRun {
+		s.planReach(v, p, st)
 		return
 	}
 	g.phase, g.began = moving, v.Now

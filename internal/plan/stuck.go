@@ -78,8 +78,17 @@ func (w *stuck) mayMove(c *Conn, s *State, v *View, p *Policy) bool {
 
 // stuckFor records that what should move cannot. The same cause with another number of
 // connections is no news.
-func (e *evener) stuckFor(why *stuck, v *View, p *Policy, st *Step) {
+func (s *State) stuckFor(why *stuck, v *View, p *Policy, st *Step) {
+	e := &s.even
 	text, cause := why.text(p), why.cause()
+	if p.DryRun && s.growth != nil && cause == onAllPods {
+		e.stuck, e.stuckWhy, e.stuckCause = Waiting, fmt.Sprintf(
+			"dry run: %d of %d connections belong to multi-homed clients, which their owners would drain for the new pods", why.multiHomed, why.serving), cause
+		e.nextAt = v.Now + ReportFresh
+		st.wakeAt(e.nextAt, v.Now)
+		st.is(e.stuck, e.stuckWhy)
+		return
+	}
 	if cause != e.stuckCause {
 		st.note("unbalanceable", 0, "%s", text)
 	}

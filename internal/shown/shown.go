@@ -24,6 +24,11 @@ func GoAwayReasons() []string {
 	return out
 }
 
+// PlannedReasons returns the known keys of Status.Planned.
+func PlannedReasons() []string {
+	return []string{string(reason.Reach), string(reason.Even), string(reason.Overload), string(reason.Evacuation)}
+}
+
 // ClosedHows returns the known keys of Status.Closed in the order in which people read
 // them.
 func ClosedHows() []string { return []string{"clean", "forced", "client", "server"} }
@@ -35,6 +40,7 @@ func Status(st rebalance.Status) rebalance.Status {
 	st.Pod, st.Source, st.Uptime, st.Why, st.Zone = Valid(st.Pod), Valid(st.Source), Valid(st.Uptime), Valid(st.Why), Valid(st.Zone)
 	st.Verdict, st.Weight = Valid(st.Verdict), Valid(st.Weight)
 	st.GoAways = counts(st.GoAways, GoAwayReasons())
+	st.Planned = counts(st.Planned, PlannedReasons())
 	st.Closed = counts(st.Closed, ClosedHows())
 	st.PeerErrors = counts(st.PeerErrors, peerz.Classes())
 	st.Peers = each(st.Peers, func(p *rebalance.PeerStatus) {

@@ -18,22 +18,29 @@ import (
 
 const (
 	// DefaultInterval is the default of Options.Interval.
-	DefaultInterval = time.Second
+	DefaultInterval = 5 * time.Second
 	// MinInterval is the minimum of Options.Interval.
 	MinInterval = 100 * time.Millisecond
+
+	// quickInterval is the time between lookups for quickFor after the start and after each
+	// change of the answer, if Interval is longer: more changes are likely then.
+	quickInterval = time.Second
+	quickFor      = 30 * time.Second
 )
 
 // Options configure a Source. Only Name is required.
 type Options struct {
 	// Name is a name with the A and AAAA records of the pods, or with SRV records if it
-	// begins with an underscore. A dot at its end saves the queries of the search list.
-	// Required.
+	// begins with an underscore. A dot at its end saves the queries of the search list. That
+	// of a Kubernetes Service, such as hello-headless.shop.svc, is completed by the domain of
+	// the cluster. Required.
 	Name string
 	// Server is the DNS server, "host" or "host:port" (default port 53). Default empty: the
 	// servers of the system.
 	Server string
 	// Interval is the time from one answer to the next lookup, plus or minus a tenth, so
-	// that the lookups of all pods do not stay in step. Default 0: DefaultInterval.
+	// that the lookups of all pods do not stay in step. For 30 s after the start and after
+	// each change of the answer it is 1 s at most. Default 0: DefaultInterval.
 	// Minimum: MinInterval.
 	Interval time.Duration
 	// Unproven makes members count only while their health endpoints answer. Set it for a
@@ -57,6 +64,11 @@ type Source struct {
 	opts     Options
 	resolver resolver
 	last     outcome
+
+	resolvConf string
+	name       string         // the complete one, as of Run
+	members    []peers.Member // of the last good answer
+	quickUntil time.Time
 }
 
 var _ peers.Source = (*Source)(nil)
@@ -86,7 +98,7 @@ func New(opts Options) (*Source, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Source{opts: opts, resolver: res.Strict()}, nil
+	return &Source{opts: opts, resolver: res.Strict(), resolvConf: lookup.SystemResolvConf, name: opts.Name}, nil
 }
 
 // String names the source for people, such as "dns hello.test".
@@ -102,6 +114,7 @@ func (s *Source) String() string {
 // view. It reports a failed lookup by Membership.Err and tries again. Only one Run may be
 // active at a time.
 func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
+	s.name, s.quickUntil = lookup.Complete(s.opts.Name, s.resolvConf), time.Now().Add(quickFor)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -116,9 +129,22 @@ func (s *Source) Run(ctx context.Context, report func(peers.Membership)) error {
 		}
 		s.logChange(view)
 		report(view)
-		timer.Reset(jitter(s.opts.Interval))
+		timer.Reset(jitter(s.interval(&view)))
 	}
 }
+
+// interval returns the time until the next lookup.
+func (s *Source) interval(view *peers.Membership) time.Duration {
+	if view.Err == nil && !slices.EqualFunc(s.members, view.Members, sameAddrs) {
+		s.members, s.quickUntil = view.Members, time.Now().Add(quickFor)
+	}
+	if time.Now().Before(s.quickUntil) {
+		return min(s.opts.Interval, quickInterval)
+	}
+	return s.opts.Interval
+}
+
+func sameAddrs(a, b peers.Member) bool { return slices.Equal(a.Addrs, b.Addrs) }
 
 // jitter returns d, randomly up to a tenth shorter or longer.
 func jitter(d time.Duration) time.Duration {
@@ -154,7 +180,7 @@ func (s *Source) clientName() string {
 	if s.opts.Server != "" {
 		return ""
 	}
-	return lookup.Host(s.opts.Name)
+	return lookup.Host(s.name)
 }
 
 // unusable reports whether a cannot be the address of a pod. Some DNS filters answer with
@@ -162,7 +188,7 @@ func (s *Source) clientName() string {
 func unusable(a netip.Addr) bool { return a.IsUnspecified() || a.IsMulticast() }
 
 func (s *Source) byAddress(ctx context.Context) ([][]netip.Addr, error) {
-	addrs, err := s.resolver.Addrs(ctx, s.opts.Name)
+	addrs, err := s.resolver.Addrs(ctx, s.name)
 	pods := make([][]netip.Addr, len(addrs))
 	for i, a := range addrs {
 		pods[i] = []netip.Addr{a}
@@ -173,7 +199,7 @@ func (s *Source) byAddress(ctx context.Context) ([][]netip.Addr, error) {
 // bySRV groups the addresses of a target, and drops those that an earlier target has: a
 // Service with several ports of one name has a record for each.
 func (s *Source) bySRV(ctx context.Context) ([][]netip.Addr, error) {
-	targets, err := s.resolver.SRV(ctx, s.opts.Name)
+	targets, err := s.resolver.SRV(ctx, s.name)
 	seen := make(map[netip.Addr]bool)
 	var pods [][]netip.Addr
 	for _, t := range targets {

@@ -140,6 +140,23 @@ func TestConfigurationDefaults(t *testing.T) {
 	}
 }
 
+// Where a value is that of the library, config.yaml does not have it: a server of another
+// version might not know the key.
+func TestOnlyDifferencesAreRendered(t *testing.T) {
+	for _, tc := range []struct{ values, want string }{
+		{"{}", "peers:\n  kubernetes:\n    service: hello-headless\n  source: kubernetes\n"},
+		{"evenkeel: {peers: {source: none}}", "{}\n"},
+		{"evenkeel: {peers: {source: none}, rebalance: {settle: 2000ms, spread: null, floor: 0.70, maxStreams: 0}}", "{}\n"},
+		{"evenkeel: {peers: {source: none}, rebalance: {floor: 0, enabled: false}}", "rebalance:\n  enabled: false\n  floor: 0\n"},
+		{"evenkeel: {peers: {source: none}, rebalance: {settle: 0, maxStreams: 10000000}}", "rebalance:\n  maxStreams: 10000000\n  settle: 0\n"},
+	} {
+		cm := get[*corev1.ConfigMap](t, decode(t, render(t, parse(t, tc.values))), "ConfigMap hello")
+		if got := strings.TrimSpace(cm.Data["config.yaml"]); got != strings.TrimSpace(tc.want) {
+			t.Errorf("%s: got\n%s\nwant\n%s", tc.values, got, tc.want)
+		}
+	}
+}
+
 func equalConfig(t *testing.T, a, b config.Config) bool {
 	t.Helper()
 	x, errX := a.YAML()

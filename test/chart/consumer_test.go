@@ -62,7 +62,7 @@ func TestConsumer(t *testing.T) {
 		t.Errorf("got %d objects, want 6", len(objs))
 	}
 	cfg := get[*corev1.ConfigMap](t, objs, "ConfigMap hello-shop").Data["config.yaml"]
-	for _, want := range []string{"spread: 2s", "timeout: 45s", "service: hello-shop-headless", "tolerance: 0.1"} {
+	for _, want := range []string{"spread: 2s", "timeout: 45s", "service: hello-shop-headless"} {
 		if !strings.Contains(cfg, want) {
 			t.Errorf("config.yaml lacks %q", want)
 		}

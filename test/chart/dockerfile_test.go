@@ -12,7 +12,7 @@ import (
 
 // images are the Dockerfiles, with what the image runs and the folder that `make image` builds.
 var images = []struct{ file, entrypoint, built string }{
-	{"../../Dockerfile", "/server", "example"},
+	{"../../Dockerfile", "/server -introspection=false", "example"},
 	{"../../cmd/evenkeel-sidecar/Dockerfile", "/evenkeel-sidecar", "cmd/evenkeel-sidecar"},
 }
 

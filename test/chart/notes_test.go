@@ -10,7 +10,7 @@ func TestNotes(t *testing.T) {
 	plain := notes(t, values{})
 	for _, want := range []string{
 		"dns:///hello-headless.shop.svc:50051", "hello.shop.svc:50051",
-		"kubectl -n shop port-forward deploy/hello 8080", "http://127.0.0.1:8080/", "upgrade with --reuse-values --set replicaCount=5",
+		"kubectl -n shop port-forward deploy/hello 8080", "http://127.0.0.1:8080/", "upgrade with --reset-then-reuse-values --set replicaCount=5",
 	} {
 		if !strings.Contains(plain, want) {
 			t.Errorf("NOTES.txt lacks %q:\n%s", want, plain)
@@ -34,6 +34,11 @@ func TestNotesWarn(t *testing.T) {
 		"service: {internalTrafficPolicy: Local}":                                        "may stay uneven",
 		"evenkeel: {policy: {maxConnectionAge: 5m}}":                                     "is below 30m",
 		"peersTLS: {secretName: pods}":                                                   "https://127.0.0.1:8080/",
+		"{networkPolicy: {enabled: true}, podMonitor: {enabled: true}}":                  "Prometheus cannot scrape",
+		"podDisruptionBudget: {enabled: true, maxUnavailable: 0}":                        "no pod may ever be evicted",
+		"podDisruptionBudget: {enabled: true, minAvailable: 2}":                          "no pod may ever be evicted",
+		"podDisruptionBudget: {enabled: true, minAvailable: 100%}":                       "no pod may ever be evicted",
+		"{replicaCount: 1, podDisruptionBudget: {enabled: true, minAvailable: 1}}":       "no pod may ever be evicted",
 		"replicaCount: null":                                                             "scale deploy/hello --replicas=5",
 		"{autoscaling: {enabled: true}, replicaCount: null}":                             "2 to 10 pods",
 		"{evenkeel: {peers: {salt: a}}, peersSalt: {existingSecret: b}}":                 "peersSalt overrides it",
@@ -42,7 +47,11 @@ func TestNotesWarn(t *testing.T) {
 			t.Errorf("%s: NOTES.txt lacks %q:\n%s", given, want, got)
 		}
 	}
-	for _, quiet := range []string{"evenkeel: {policy: {maxConnectionAge: 30m}}", "autoscaling: {enabled: true}", "evenkeel: {peers: {source: dns}}"} {
+	for _, quiet := range []string{
+		"evenkeel: {policy: {maxConnectionAge: 30m}}", "autoscaling: {enabled: true}", "evenkeel: {peers: {source: dns}}",
+		"{networkPolicy: {enabled: true, monitoring: [{podSelector: {}}]}, podMonitor: {enabled: true}}", "networkPolicy: {enabled: true}",
+		"podDisruptionBudget: {enabled: true}", "podDisruptionBudget: {enabled: true, minAvailable: 1}", "podDisruptionBudget: {enabled: true, minAvailable: 50%}",
+	} {
 		if got := notes(t, parse(t, quiet)); strings.Contains(got, "WARNING") {
 			t.Errorf("%s: unexpected warning:\n%s", quiet, got)
 		}

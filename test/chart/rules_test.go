@@ -111,33 +111,94 @@ func TestRuleNames(t *testing.T) {
 	}
 }
 
-// Each alert must fire for its own series of the release's pods, and for nothing else.
+// firing has a case for each alert: series with which it fires, and similar ones with which it
+// does not. %[1]s stands for the labels of one pod, %[2]s for those of another.
+var firing = []struct{ alert, bad, good, labels string }{
+	{"EvenkeelBroken", `evenkeel_conditions{%s,code="untracked",severity="error"} 1x120`, `evenkeel_conditions{%s,code="overloaded",severity="warning"} 1x120`, `,code="untracked"`},
+	{"EvenkeelAbsent", `up{%s} 1x120`, `evenkeel_ready{%s} 1x120`, ""},
+	{"EvenkeelStaleView", `evenkeel_verdict{%s,verdict="stale"} 1x120`, `evenkeel_verdict{%s,verdict="stale"} 0x120`, ""},
+	{"EvenkeelStuck", "evenkeel_plan_seconds_count{%[1]s} 7x120\n  evenkeel_ready{%[1]s} 1x120", "evenkeel_plan_seconds_count{%[1]s} 7x120\n  evenkeel_ready{%[1]s} 0x120", ""},
+	{
+		"EvenkeelUneven",
+		"evenkeel_load{%[1]s,weight=\"connections\"} 40x120\n  evenkeel_load{%[2]s,weight=\"connections\"} 10x120\n  evenkeel_share{%[1]s} 1x120\n  evenkeel_share{%[2]s} 1x120",
+		"evenkeel_load{%[1]s,weight=\"connections\"} 40x120\n  evenkeel_load{%[2]s,weight=\"connections\"} 10x120\n  evenkeel_share{%[1]s} 4x120\n  evenkeel_share{%[2]s} 1x120", "",
+	},
+	{
+		"EvenkeelUnbalanceable",
+		"evenkeel_verdict{%[1]s,verdict=\"unbalanceable\"} 1x120\n  evenkeel_load{%[1]s,weight=\"connections\"} 9x120",
+		"evenkeel_verdict{%[1]s,verdict=\"unbalanceable\"} 1x120\n  evenkeel_load{%[1]s,weight=\"connections\"} 2x120", "",
+	},
+	{"EvenkeelForcedCloses", `evenkeel_connections_closed_total{%s,how="forced"} 0+1x120`, `evenkeel_connections_closed_total{%s,how="clean"} 0+1x120`, ""},
+	{"EvenkeelPeersSilent", `evenkeel_conditions{%s,code="peers-silent",severity="warning"} 1x120`, `evenkeel_conditions{%s,code="slow-drain"} 1x120`, ""},
+	{"EvenkeelConfigRejected", `evenkeel_config_reload_successful{%s} 0x120`, `evenkeel_config_reload_successful{%s} 1x120`, ""},
+	{
+		"EvenkeelCertificateExpires", // 90 days, of which 10 are left at the moment of the query; then 30
+		"evenkeel_certificate_not_before_seconds{%[1]s} -6904800x120\n  evenkeel_certificate_not_after_seconds{%[1]s} 871200x120",
+		"evenkeel_certificate_not_before_seconds{%[1]s} -5176800x120\n  evenkeel_certificate_not_after_seconds{%[1]s} 2599200x120", "",
+	},
+	{"EvenkeelRestartNeeded", `evenkeel_conditions{%s,code="restart-needed",severity="info"} 1x120`, `evenkeel_conditions{%s,code="dns-behind"} 1x120`, ""},
+	{"EvenkeelSwitchedOff", `evenkeel_enabled{%s} 0x120`, `evenkeel_enabled{%s} 1x120`, ""},
+	{"EvenkeelChurn", "evenkeel_goaways_total{%[1]s,reason=\"reach\"} 0+1x120\n  evenkeel_connections{%[1]s} 20x120", "evenkeel_goaways_total{%[1]s,reason=\"reach\"} 0+1x120\n  evenkeel_connections{%[1]s} 100x120", ""},
+}
+
+// Each alert must fire once for its own series of the release's pods, and for nothing else.
 func TestRulesFire(t *testing.T) {
-	const pod = `namespace="shop",pod="hello-6d4cf56db6-x7k2p"`
-	for _, tc := range []struct{ alert, bad, good, labels string }{
-		{"EvenkeelBroken", `evenkeel_conditions{%s,code="untracked",severity="error"} 1x120`, `evenkeel_conditions{%s,code="overloaded",severity="warning"} 1x120`, `,code="untracked"`},
-		{"EvenkeelStaleView", `evenkeel_verdict{%s,verdict="stale"} 1x120`, `evenkeel_verdict{%s,verdict="stale"} 0x120`, ""},
-		{"EvenkeelUnbalanceable", `evenkeel_verdict{%s,verdict="unbalanceable"} 1x120`, `evenkeel_verdict{%s,verdict="balanced"} 1x120`, ""},
-		{"EvenkeelForcedCloses", `evenkeel_connections_closed_total{%s,how="forced"} 0+1x120`, `evenkeel_connections_closed_total{%s,how="clean"} 0+1x120`, ""},
-		{"EvenkeelPeersSilent", `evenkeel_conditions{%s,code="peers-silent",severity="warning"} 1x120`, `evenkeel_conditions{%s,code="slow-drain"} 1x120`, ""},
-		{"EvenkeelConfigRejected", `evenkeel_conditions{%s,code="config",severity="warning"} 1x120`, `evenkeel_conditions{%s,code="config-of-others"} 1x120`, ""},
-		{"EvenkeelRestartNeeded", `evenkeel_conditions{%s,code="restart-needed",severity="info"} 1x120`, `evenkeel_conditions{%s,code="dns-behind"} 1x120`, ""},
-		{"EvenkeelChurn", "evenkeel_goaways_total{%[1]s,reason=\"reach\"} 0+1x120\n  evenkeel_connections{%[1]s} 2x120", "evenkeel_goaways_total{%[1]s,reason=\"reach\"} 0+1x120\n  evenkeel_connections{%[1]s} 100x120", ""},
-	} {
-		expr := expressions(t)[tc.alert]
+	const first, second = `namespace="shop",pod="hello-6d4cf56db6-x7k2p"`, `namespace="shop",pod="hello-6d4cf56db6-bbbbb"`
+	all := expressions(t)
+	for _, tc := range firing {
+		expr := all[tc.alert]
 		if expr == "" {
 			t.Errorf("there is no alert %s", tc.alert)
+			continue
 		}
-		labels := "{" + pod + tc.labels + "}"
-		if tc.alert == "EvenkeelChurn" {
-			labels = `{namespace="shop"}`
+		labels := `{namespace="shop"` + tc.labels + "}"
+		evaluate(t, tc.alert, seriesOf(tc.bad, first, second), expr, labels)
+		evaluate(t, tc.alert, seriesOf(tc.good, first, second), expr, "")
+		if tc.alert == "EvenkeelAbsent" {
+			continue // other pods' series do not make up for it
 		}
-		evaluate(t, tc.alert, fmt.Sprintf(tc.bad, pod), expr, labels)
-		evaluate(t, tc.alert, fmt.Sprintf(tc.good, pod), expr, "")
 		for _, other := range []string{`namespace="other",pod="hello-6d4cf56db6-x7k2p"`, `namespace="shop",pod="hello-world-6d4cf56db6-x7k2p"`} {
-			evaluate(t, tc.alert, fmt.Sprintf(tc.bad, other), expr, "")
+			evaluate(t, tc.alert, seriesOf(tc.bad, other, strings.Replace(other, "x7k2p", "bbbbb", 1)), expr, "")
+		}
+		delete(all, tc.alert)
+	}
+	delete(all, "EvenkeelAbsent")
+	if len(all) > 0 {
+		t.Errorf("no case for %q", slices.Sorted(maps.Keys(all)))
+	}
+}
+
+// A fault of all pods, such as an outage of the API server, is one alert for the release.
+func TestOneAlertForAllPods(t *testing.T) {
+	for alert, series := range map[string]string{
+		"EvenkeelStaleView": `evenkeel_verdict{%s,verdict="stale"} 1x120`, "EvenkeelPeersSilent": `evenkeel_conditions{%s,code="peers-silent"} 1x120`,
+		"EvenkeelConfigRejected": `evenkeel_config_reload_successful{%s} 0x120`, "EvenkeelSwitchedOff": `evenkeel_enabled{%s} 0x120`,
+	} {
+		var lines []string
+		for _, pod := range []string{"aaaaa", "bbbbb", "ccccc"} {
+			lines = append(lines, fmt.Sprintf(series, `namespace="shop",pod="hello-6d4cf56db6-`+pod+`"`))
+		}
+		evaluate(t, alert, strings.Join(lines, "\n  "), expressions(t)[alert], `{namespace="shop"}`)
+	}
+}
+
+// Nothing pages while traffic flows: only RPCs that fail are critical.
+func TestSeverities(t *testing.T) {
+	for _, r := range rules(t, parse(t, "prometheusRule: {enabled: true}")).Spec.Groups[0].Rules {
+		if got := r.Labels["severity"] == "critical"; got != (r.Alert == "EvenkeelForcedCloses") {
+			t.Errorf("%s has the severity %s", r.Alert, r.Labels["severity"])
+		}
+		if r.Labels["release"] != release {
+			t.Errorf("%s does not name the release: %v", r.Alert, r.Labels)
 		}
 	}
+}
+
+func seriesOf(format, first, second string) string {
+	if !strings.Contains(format, "%[") {
+		return fmt.Sprintf(format, first)
+	}
+	return strings.NewReplacer("%[1]s", first, "%[2]s", second).Replace(format)
 }
 
 // evaluate fails t unless expr selects exactly one series with these labels, or none if
@@ -180,7 +241,7 @@ func TestRulesUseExportedMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		parser.Inspect(node, func(n parser.Node, _ []parser.Node) error {
-			if s, ok := n.(*parser.VectorSelector); ok && !strings.Contains(source, `desc("`+strings.TrimPrefix(s.Name, "evenkeel_")+`"`) {
+			if s, ok := n.(*parser.VectorSelector); ok && !strings.Contains(source, `desc("`+strings.TrimSuffix(strings.TrimPrefix(s.Name, "evenkeel_"), "_count")+`"`) {
 				t.Errorf("%s uses %s, which is not a metric of the server", name, s.Name)
 			}
 			return nil

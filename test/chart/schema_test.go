@@ -45,6 +45,17 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{"evenkeel: {clients: {dns: {name: 'hello:50051'}}}", "/evenkeel/clients/dns/name", "does not match pattern"},
 		{"{probes: {readiness: grpc}, grpc: {tls: {secretName: a}}}", "probes.readiness", "no pod would ever be ready"},
 		{"{gateway: {enabled: true}, grpc: {tls: {secretName: a, clientAuth: true}}}", "gateway.enabled", "needs no certificate"},
+		{"grpc: {port: 8080}", "http.port", "8080 is the port of grpc.port as well"},
+		{"{gateway: {enabled: true, port: 50051}}", "gateway.port", "50051 is the port of grpc.port as well"},
+		{"{gateway: {enabled: true, port: 8080}}", "gateway.port", "8080 is the port of http.port as well"},
+		{"evenkeel: {peers: {port: 50051}}", "evenkeel.peers.port", "50051 is the port of grpc.port as well"},
+		{"http: {portName: grpc}", "/http/portName", "'not' failed"},
+		{"http: {portName: an-endless-name-x}", "/http/portName", "does not match pattern"},
+		{"serviceAccount: {create: false}", "serviceAccount.name", "is empty"},
+		{"{serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}", "podMonitor.enabled", "double"},
+		{"extraEnv: [{name: EVENKEEL_SHUTDOWN_TIMEOUT, value: 60s}]", "extraEnv", "set evenkeel.shutdown.timeout instead"},
+		{"extraEnv: [{name: EVENKEEL_SHUTDOWN_MINIMUM, value: 10s}]", "extraEnv", "set evenkeel.shutdown.minimum instead"},
+		{"extraEnv: [{name: EVENKEEL_PEERS_PORT, value: '1'}]", "extraEnv", "set evenkeel.peers.port instead"},
 	} {
 		_, err := tryRender(t, parse(t, tc.values))
 		if err == nil || !strings.Contains(err.Error(), tc.key) || !strings.Contains(err.Error(), tc.why) {

@@ -90,7 +90,7 @@ func (s *service) start(t *testing.T, n int) (*fleet.Server, error) {
 	return fleet.StartServer(ctx, fleet.ServerSpec{
 		Command: []string{s.binary}, Name: podName(n), Host: s.host(n), GRPCPort: s.grpc, HTTPPort: s.http, Log: log,
 		Args: append([]string{
-			"-set", "peers.source=dns", "-set", "peers.dns.name=" + name + ".", "-set", "peers.dns.server=" + s.dns.Addrs()[0],
+			"-set", "peers.source=dns", "-set", "peers.dns.interval=1s", "-set", "peers.dns.name=" + name + ".", "-set", "peers.dns.server=" + s.dns.Addrs()[0],
 			"-set", "clients.dns.name=" + name + ".", "-set", "clients.dns.server=" + s.dns.Addrs()[0],
 		}, s.args...),
 	})

@@ -101,7 +101,7 @@ func (p *pods) start(ctx context.Context, t *testing.T, n int) (*fleet.Server, e
 	return fleet.StartServer(ctx, fleet.ServerSpec{
 		Command: []string{p.binary}, Name: fmt.Sprintf("pod-%d", n), Host: p.host(n), GRPCPort: p.grpc, HTTPPort: p.http, Log: log,
 		Args: append([]string{
-			"-set", "peers.source=dns", "-set", "peers.dns.name=" + name + ".", "-set", "peers.dns.server=" + p.dns.Addrs()[0],
+			"-set", "peers.source=dns", "-set", "peers.dns.interval=1s", "-set", "peers.dns.name=" + name + ".", "-set", "peers.dns.server=" + p.dns.Addrs()[0],
 			"-set", "shutdown.timeout=4s", // the streams of some pods do not end
 		}, p.args...),
 	})

@@ -118,7 +118,7 @@ func (s *service) start(ctx context.Context, t *testing.T, n int) (*fleet.Server
 		Command: []string{serverBinary}, Name: fmt.Sprintf("pod-%d", n), Host: s.pod(n),
 		GRPCPort: s.ports.grpc, HTTPPort: s.ports.http, Log: log,
 		Args: append([]string{
-			"-set", "peers.source=dns", "-set", "peers.dns.name=" + name + ".", "-set", "peers.dns.server=" + s.dns.Addrs()[0],
+			"-set", "peers.source=dns", "-set", "peers.dns.interval=1s", "-set", "peers.dns.name=" + name + ".", "-set", "peers.dns.server=" + s.dns.Addrs()[0],
 		}, s.flags(n)...),
 	})
 }

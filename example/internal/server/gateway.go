@@ -24,6 +24,14 @@ type gateway struct {
 	web   *serveropts.WebServer
 }
 
+// The limits of the gateway, which clients outside may reach. There is none for writing, since
+// Watch answers without end.
+const (
+	gatewayRead   = 5 * time.Second // of the headers; the body may take twice as long in all
+	gatewayIdle   = 2 * time.Minute
+	gatewayHeader = 16 << 10
+)
+
 func newGateway(ctx context.Context, bal *rebalance.Balancer, keys *keyring) (*gateway, error) {
 	inner := serveropts.NewInProcess()
 	conn, err := grpc.NewClient("passthrough:///in-process",
@@ -35,7 +43,9 @@ func newGateway(ctx context.Context, bal *rebalance.Balancer, keys *keyring) (*g
 	if err := hellov1.RegisterHelloServiceHandler(ctx, mux, conn); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	web := serveropts.HTTPServer(bal, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second})
+	web := serveropts.HTTPServer(bal, &http.Server{
+		Handler: mux, ReadHeaderTimeout: gatewayRead, ReadTimeout: 2 * gatewayRead, IdleTimeout: gatewayIdle, MaxHeaderBytes: gatewayHeader,
+	})
 	return &gateway{inner: inner, conn: conn, web: web}, nil
 }
 

@@ -25,6 +25,8 @@ type options struct {
 
 	tlsCert, tlsKey, tlsClientCA string
 
+	introspection bool
+
 	drainEvery time.Duration
 	bare       bool
 	bareMaxAge time.Duration
@@ -65,12 +67,15 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.gatewayAddr, "gateway", "", "serve HTTP/JSON (POST /v1/hi) through grpc-gateway on this `address`; empty: off")
 	fs.StringVar(&o.name, "name", o.name, "`name` of this pod (default $POD_NAME, else the host name)")
 	fs.StringVar(&o.config.File, "config", "", "YAML `file` with settings; it is reloaded when it changes")
+	fs.StringVar(&o.config.Switch, "switch", "", "second YAML `file` that only throws the kill switch (rebalance.enabled: false) or a dry run; it need not exist (default $EVENKEEL_SWITCH)")
 	fs.Var((*list)(&o.config.Set), "set", "set this `key=value`, overriding -config and the environment; may be repeated")
-	fs.BoolVar(&o.printConfig, "print-config", false, "print all resulting settings and exit")
+	fs.BoolVar(&o.config.Strict, "strict", false, "refuse settings that do not exist; by default they are a warning, so that a rollback starts")
+	fs.BoolVar(&o.printConfig, "print-config", false, "print all resulting settings and exit; settings that do not exist are errors")
 	fs.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "lowest `level` to log: debug, info, warn or error")
 	fs.StringVar(&o.tlsCert, "tls-cert", "", "PEM `file` with the certificate chain; empty: plaintext")
 	fs.StringVar(&o.tlsKey, "tls-key", "", "PEM `file` with the key of the certificate")
 	fs.StringVar(&o.tlsClientCA, "tls-client-ca", "", "PEM `file` with the CAs of client certificates, which are then required; empty: none required")
+	fs.BoolVar(&o.introspection, "introspection", true, "serve reflection and channelz, which show a caller all services and connections; the image turns it off")
 	fs.DurationVar(&o.drainEvery, "drain-every", 0, "for tests: drain every connection this often (reason manual); 0: never")
 	fs.BoolVar(&o.bare, "bare", false, "for comparison: drain nothing and stop as plain grpc-go does; evenkeel only counts")
 	fs.DurationVar(&o.bareMaxAge, "bare-max-connection-age", 0, "with -bare: grpc-go's keepalive.ServerParameters.MaxConnectionAge; 0: infinite")

@@ -101,12 +101,16 @@ func newApp(o *options, log *slog.Logger) (*app, error) {
 	return a, nil
 }
 
+// maxStreamsPerConn bounds what one client can open at a time. grpc-go has no bound by itself.
+const maxStreamsPerConn = 1000
+
 // newServer is the part that every user of evenkeel has in some form.
 func (a *app) newServer() *grpc.Server {
 	opts := serveropts.Options(a.bal, a.keys.server())
 	// The user's own options follow those of evenkeel. Interceptors of any kind work
 	// beside it.
 	opts = append(opts,
+		grpc.MaxConcurrentStreams(maxStreamsPerConn),
 		grpc.ChainUnaryInterceptor(recovery.UnaryServerInterceptor()),
 		grpc.ChainStreamInterceptor(recovery.StreamServerInterceptor()))
 	if a.o.bare {
@@ -119,8 +123,10 @@ func (a *app) newServer() *grpc.Server {
 	srv := grpc.NewServer(opts...)
 	hellov1.RegisterHelloServiceServer(srv, &hello{pod: a.podName(), stopping: a.bal.Stopping()})
 	health.Register(srv, a.bal)
-	reflection.Register(srv)
-	channelz.RegisterChannelzServiceToServer(srv)
+	if a.o.introspection {
+		reflection.Register(srv)
+		channelz.RegisterChannelzServiceToServer(srv)
+	}
 	return srv
 }
 

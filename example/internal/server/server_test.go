@@ -93,15 +93,28 @@ func TestServices(t *testing.T) {
 	if err != nil || h.GetStatus() != healthpb.HealthCheckResponse_SERVING {
 		t.Errorf("health check returned %v, %v; want SERVING", h, err)
 	}
+	checkIntrospection(t, conn, true)
+}
+
+// checkIntrospection checks whether reflection and channelz are served.
+func checkIntrospection(t *testing.T, conn *grpc.ClientConn, want bool) {
+	t.Helper()
 	for _, method := range []string{
 		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.channelz.v1.Channelz/GetTopChannels",
 	} {
 		// Any other answer to this invalid request shows that the service is registered.
 		err := conn.Invoke(t.Context(), method, &hellov1.HiRequest{}, &hellov1.HiResponse{})
-		if status.Code(err) == codes.Unimplemented {
-			t.Errorf("%s is not registered: %v", method, err)
+		if got := status.Code(err) != codes.Unimplemented; got != want {
+			t.Errorf("%s is served: %t, want %t (%v)", method, got, want, err)
 		}
 	}
+}
+
+// The image shows a caller neither all services nor all connections, unless it is asked to.
+func TestWithoutIntrospection(t *testing.T) {
+	r := start(t, "-introspection=false")
+	defer r.stop(t)
+	checkIntrospection(t, dial(t, r.grpc, insecure.NewCredentials()), false)
 }
 
 func TestChatEndsWhenClientCloses(t *testing.T) {

@@ -1,0 +1,137 @@
+package health
+
+import (
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// The port is no lever: what it costs to answer is bounded, whoever asks and how often. Beyond
+// that, askers get 503 at once or after a moment.
+const (
+	// answeredAtOnce is how many queries of peers are answered at a time. After a growth, all
+	// pods query the new ones at about the same moment, and wait for each other for less than
+	// gateWait.
+	answeredAtOnce = 16
+	// strangersAtOnce is the same for askers that are no members of the Service.
+	strangersAtOnce = 4
+	// looksAtOnce is the same for the page, the status and the metrics. One is enough for
+	// people and for Prometheus.
+	looksAtOnce = 2
+	// perAsker is how many requests of one address are waiting or being answered. A peer polls
+	// and queries at the same time, and several pods may share an address.
+	perAsker = 16
+	// gateWait is how long a request waits for its turn. Peers give up after 1 s.
+	gateWait = 500 * time.Millisecond
+	// dutyCycle is the part of the time for which a slot of strangersAtOnce and looksAtOnce
+	// may work: a fifth. After each answer it rests, at most for longestPause.
+	dutyCycle    = 5
+	longestPause = 250 * time.Millisecond
+)
+
+// gate bounds the requests that are answered at a time, in all and for each asker.
+type gate struct {
+	slots chan struct{}
+	rests bool // each slot rests after an answer, for as long as dutyCycle says
+
+	mu sync.Mutex // guards what follows
+	by map[netip.Addr]int
+}
+
+func newGate(slots int, rests bool) *gate {
+	return &gate{slots: make(chan struct{}, slots), rests: rests, by: map[netip.Addr]int{}}
+}
+
+// around answers 503 to what is too much, and passes on the rest.
+func (g *gate) around(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, next) })
+}
+
+func (g *gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	asker := askerOf(r)
+	if !g.arrive(asker) {
+		busy(w, "this address has too many requests here")
+		return
+	}
+	defer g.leave(asker)
+	if !g.enter(r) {
+		busy(w, "this pod answers as many requests as it may")
+		return
+	}
+	begun := time.Now()
+	defer func() { g.release(time.Since(begun)) }()
+	next.ServeHTTP(w, r)
+}
+
+// enter waits for a slot, and reports whether there was one.
+func (g *gate) enter(r *http.Request) bool {
+	select {
+	case g.slots <- struct{}{}:
+		return true
+	default:
+	}
+	timer := time.NewTimer(gateWait)
+	defer timer.Stop()
+	select {
+	case g.slots <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
+	return false
+}
+
+// release frees the slot after an answer that took so long.
+func (g *gate) release(took time.Duration) {
+	if pause := min((dutyCycle-1)*took, longestPause); g.rests && pause > 0 {
+		time.AfterFunc(pause, func() { <-g.slots })
+		return
+	}
+	<-g.slots
+}
+
+// arrive counts a request of an asker, and reports whether it may wait for its turn.
+func (g *gate) arrive(asker netip.Addr) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.by[asker] >= perAsker {
+		return false
+	}
+	g.by[asker]++
+	return true
+}
+
+func (g *gate) leave(asker netip.Addr) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.by[asker]--; g.by[asker] == 0 {
+		delete(g.by, asker)
+	}
+}
+
+// askerOf returns the address that a request comes from. Where it is not known, all requests
+// are those of one asker.
+func askerOf(r *http.Request) netip.Addr {
+	ap, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return ap.Addr().Unmap().WithZone("")
+}
+
+func busy(w http.ResponseWriter, why string) {
+	w.Header().Set("Retry-After", "1")
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, "busy: "+why+"; ask again later", http.StatusServiceUnavailable)
+}
+
+// byAsker lets members of the Service through one gate, and all others through another: no
+// stranger can take the place of a peer.
+func byAsker(src source, next http.Handler) http.Handler {
+	members, others := newGate(answeredAtOnce, false).around(next), newGate(strangersAtOnce, true).around(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if src.IsMember(askerOf(r)) {
+			members.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	})
+}
