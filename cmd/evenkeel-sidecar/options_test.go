@@ -32,6 +32,8 @@ func TestInvalidFlagsAndSettings(t *testing.T) {
 		{"client CA without TLS", []string{"-tls-client-ca", "x"}, []string{"-tls-client-ca"}},
 		{"missing TLS files", []string{"-tls-cert", "/no/cert", "-tls-key", "/no/key"}, []string{"-tls-cert", "/no/cert"}},
 		{"settings", []string{"-set", "rebalance.tolerance=7", "-set", "peers.sauce=dns"}, []string{"rebalance.tolerance", "peers.sauce"}},
+		{"strict", []string{"-strict", "-set", "peers.sauce=dns"}, []string{"peers.sauce"}},
+		{"unknown settings to print", []string{"-print-config", "-set", "peers.sauce=dns"}, []string{"peers.sauce"}},
 		{"settings of the server", []string{"-set", "policy.keepaliveTime=1m", "-set", "policy.minClientPing=1m"}, []string{"policy.keepaliveTime", "policy.minClientPing"}},
 		{"keys of a file", []string{"-config", bad}, []string{"rebalance.tolerances", "shutdown.timeout"}},
 		{"flags and settings", []string{"-upstream", "x", "-set", "rebalance.floor=2"}, []string{"-upstream", "rebalance.floor"}},
@@ -59,7 +61,7 @@ func TestHelp(t *testing.T) {
 	if code := run([]string{"-help"}, &stdout, &stderr); code != exitOK || stderr.Len() != 0 {
 		t.Errorf("exit status %d and %q on stderr, want %d and nothing", code, &stderr, exitOK)
 	}
-	for _, want := range []string{"-listen", "-upstream", "-http", "-config", "-set", "-drain", "-proxy-protocol", "POD_IP", "Exit status"} {
+	for _, want := range []string{"-listen", "-upstream", "-http", "-config", "-switch", "-set", "-strict", "-drain", "-proxy-protocol", "POD_IP", "Exit status"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("the help does not mention %s", want)
 		}
