@@ -1,6 +1,7 @@
 package webconn
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -33,6 +34,9 @@ func (t *tracker) TrackHTTP1(nc net.Conn, auth credentials.AuthInfo) *h1conn.Con
 	t.note(auth)
 	return t.AddHTTP1(nc, "key")
 }
+
+// DrainForStop is for the sidecar alone.
+func (t *tracker) DrainForStop(context.Context) {}
 
 func (t *tracker) note(auth credentials.AuthInfo) {
 	t.mu.Lock()
