@@ -38,8 +38,10 @@ func (b *Balancer) view() (*plan.View, *plan.Policy) {
 	weight := b.weight(&cfg)
 	policy := policyOf(&cfg, weight)
 	choosing := growing || v.Out != "" || b.loop.state.Due(v, policy)
-	// While a round only waits for its pace, no step visits all connections.
-	if choosing && !b.loop.state.Pacing(v) || cfg.Policy.MaxConnectionAge > 0 {
+	// While a round only waits for its pace, no step visits all connections. A dry run that begins
+	// then drops the round and decides again.
+	pacing := b.loop.state.Pacing(v) && !policy.DryRun
+	if choosing && !pacing || cfg.Policy.MaxConnectionAge > 0 {
 		v.Conns = b.plannedConns(weight)
 	}
 	return v, policy

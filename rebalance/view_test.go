@@ -101,6 +101,14 @@ func TestPacingVisitsNoConnections(t *testing.T) {
 		if v, _ := b.view(); len(v.Conns) > 0 {
 			t.Errorf("a step of a round visited %d connections", len(v.Conns))
 		}
+		cfg := b.Config()
+		cfg.Rebalance.DryRun = true
+		if err := b.Apply(cfg); err != nil {
+			t.Fatal(err)
+		}
+		if v, _ := b.view(); len(v.Conns) != 50 {
+			t.Errorf("a dry run that begins in a round, and decides it again, got %d connections", len(v.Conns))
+		}
 		b.loop.state = plan.State{}
 		if v, _ := b.view(); len(v.Conns) != 50 {
 			t.Errorf("a first step got %d connections, want all 50", len(v.Conns))
