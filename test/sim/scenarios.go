@@ -243,7 +243,7 @@ func flapping(w *world.World) {
 	w.EvenFrom(w.Now() + 6*time.Minute)
 }
 
-const natBeyond = "the median keeps it; the worst seeds would need to know, without draining any, that as many connections of one address on both pods are no channels"
+const natBeyond = "as many connections of one address on both pods may be channels, and no planning can know without draining some of them, which come back to the old pods"
 
 func beyond(l Limit, why string) Limit {
 	l.Beyond = why
