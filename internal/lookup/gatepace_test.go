@@ -68,7 +68,7 @@ func TestLookupsAreBounded(t *testing.T) {
 		for i, gap := range dns.gaps() {
 			least := 90 * time.Millisecond
 			if dns.lookups[i].Sub(dns.lookups[0]) < time.Second {
-				least = 45 * time.Millisecond
+				least = 18 * time.Millisecond
 			}
 			if gap < least {
 				t.Errorf("%v between two lookups, want %v at least", gap, least)

@@ -7,7 +7,6 @@ var marks = map[string]string{
 	"reports-0":         "false reports",
 	"one-address-4to8":  "finding 12",
 	"idle-busy-2to4":    "finding 15",
-	"idle-busy-40":      "finding 15",
 	"zones-3x2-14":      "finding 4",
 	"zones-3x6-14":      "finding 4",
 	"zones-3x6-150":     "finding 4",
