@@ -13,7 +13,6 @@ var marks = map[string]string{
 	"cores-3to6":        "shares",
 	"endless-eager-100": "finding 9",
 	"few-10to20":        "few connections",
-	"saturated-95":      "finding 6",
 	"zones-3x20-14":     "finding 4",
 	"zones-3x20-150":    "finding 4",
 	"zones-scattered":   "finding 4",
