@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -242,7 +241,7 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 // mayWarm is how many connections may be drained so that no new pod gets more than its share
 // while it warms up.
 func (g *growth) mayWarm(v *View) int {
-	return int(math.Ceil(g.warmth(v)*float64(g.total))) - (g.total - len(g.queue))
+	return max(1, int(g.warmth(v)*float64(g.total))) - (g.total - len(g.queue))
 }
 
 // warmth is how far the coldest of the new pods has warmed up, from 0 to 1.
