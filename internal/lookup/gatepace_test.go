@@ -88,6 +88,29 @@ func TestLookupsAreBounded(t *testing.T) {
 	})
 }
 
+// In the second after a change three full answers are 20 ms apart; those that lack a pod 50 ms.
+func TestQuickConfirmation(t *testing.T) {
+	gateTest(t, func(t *testing.T, dns *fakeDNS, g *Gate) {
+		dns.set(nil, "10.0.0.1")
+		g.Want(pods("10.0.0.1", "10.0.0.2"))
+		pass(300 * time.Millisecond)
+		dns.set(nil, "10.0.0.1", "10.0.0.2")
+		for !g.Status().Open {
+			pass(time.Millisecond)
+		}
+		gaps := dns.gaps()
+		for i, gap := range gaps {
+			want := 50 * time.Millisecond
+			if i >= len(gaps)-2 {
+				want = 20 * time.Millisecond
+			}
+			if gap < want*9/10 || gap > want*11/10 {
+				t.Errorf("lookup %d of %d comes %v after the one before, want about %v", i+2, len(gaps)+1, gap, want)
+			}
+		}
+	})
+}
+
 func TestFrequentChangesOfTheSetCauseNoMoreLookups(t *testing.T) {
 	gateTest(t, func(t *testing.T, dns *fakeDNS, g *Gate) {
 		sets := [][][]netip.Addr{pods("10.0.0.1"), pods("10.0.0.2"), nil}

@@ -4,6 +4,7 @@ package main
 // line here.
 var marks = map[string]string{
 	"hpa-3to5":          "finding 1",
+	"bursts-10-2min":    "finding 5",
 	"reports-0":         "false reports",
 	"one-address-4to8":  "finding 12",
 	"idle-busy-2to4":    "finding 15",
