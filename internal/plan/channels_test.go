@@ -224,8 +224,10 @@ func TestEvennessWaitsUntilClientsCanBeToldApart(t *testing.T) {
 		pods       int
 		lag, pause time.Duration
 	}{
-		{1, 2 * time.Second, 102 * time.Second}, {6, 20 * time.Second, 33 * time.Second},
-		{1, 20 * time.Second, 0}, {8, 19 * time.Second, 70 * time.Second},
+		{1, 2 * time.Second, 102 * time.Second},
+		{6, 20 * time.Second, 33 * time.Second},
+		{1, 20 * time.Second, 0},
+		{8, 19 * time.Second, 70 * time.Second},
 	} {
 		f.scaleTo(s.pods)
 		f.run(s.lag)
