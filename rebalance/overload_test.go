@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/evenkeel-go/evenkeel/config"
-	"github.com/evenkeel-go/evenkeel/internal/h2conn"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 )
 
@@ -30,11 +29,7 @@ func TestAnOverloadThatFlipsIsHeld(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); b.Run(ctx) }()
-		for i := range 10 {
-			nc := b.reg.Add(&deafConn{}, clientIP(i))
-			begin(nc, h2conn.InUse)
-			defer nc.Close()
-		}
+		defer deafClients(b, 10)()
 		src.set(pods("198.18.0.1", "198.18.0.2"))
 		changes, shown := 0, false
 		for range int((3 * time.Hour).Seconds()) {

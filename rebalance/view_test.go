@@ -1,6 +1,7 @@
 package rebalance
 
 import (
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -76,17 +77,29 @@ func TestClientsReachPlanning(t *testing.T) {
 	})
 }
 
+// deafClients connects n clients that go on in spite of a GOAWAY, and returns what closes their
+// connections.
+func deafClients(b *Balancer, n int) (closeAll func()) {
+	var all []net.Conn
+	for i := range n {
+		nc := b.reg.Add(&deafConn{}, clientIP(i))
+		begin(nc, h2conn.InUse)
+		all = append(all, nc)
+	}
+	return func() {
+		for _, nc := range all {
+			nc.Close()
+		}
+	}
+}
+
 // While a round only keeps its pace, no step visits the connections: with many of them, each
 // visit costs more than all the GOAWAYs that it sends.
 func TestPacingVisitsNoConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{renew: true}
 		b, halt := halting(t, src)
-		for i := range 50 {
-			nc := b.reg.Add(&deafConn{}, clientIP(i))
-			begin(nc, h2conn.InUse)
-			defer nc.Close()
-		}
+		defer deafClients(b, 50)()
 		src.set(pods("198.18.0.1"))
 		time.Sleep(time.Minute)
 		keepReporting(t, b, "198.18.0.2")
@@ -122,11 +135,7 @@ func TestAnEvacuationVisitsNoConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{renew: true}
 		b, halt := halting(t, src)
-		for i := range 50 {
-			nc := b.reg.Add(&deafConn{}, clientIP(i))
-			begin(nc, h2conn.InUse)
-			defer nc.Close()
-		}
+		defer deafClients(b, 50)()
 		keepReporting(t, b, "198.18.0.2", "198.18.0.3")
 		src.set(pods("198.18.0.1", "198.18.0.2", "198.18.0.3"))
 		time.Sleep(time.Minute)
@@ -157,11 +166,7 @@ func TestEvacuationBeginsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &hand{renew: true}
 		b := started(t, src, nil)
-		for i := range 10 {
-			nc := b.reg.Add(&deafConn{}, clientIP(i))
-			begin(nc, h2conn.InUse)
-			defer nc.Close()
-		}
+		defer deafClients(b, 10)()
 		keepReporting(t, b, "198.18.0.2", "198.18.0.3")
 		src.set(pods("198.18.0.1", "198.18.0.2", "198.18.0.3"))
 		time.Sleep(time.Minute)

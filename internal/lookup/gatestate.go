@@ -15,8 +15,10 @@ const (
 	// wait for these answers. Changes that follow one another within lull have one such second
 	// in all.
 	firstPace = 50 * time.Millisecond
-	firstFor  = time.Second
-	lull      = time.Second
+	// firstConfirmPace is confirmPace in that second.
+	firstConfirmPace = 20 * time.Millisecond
+	firstFor         = time.Second
+	lull             = time.Second
 	// waitingPace is the time between lookups while the gate is closed. It holds for
 	// promptFor: caches keep old answers for 30 s at most, so DNS is late for another reason
 	// by then.
@@ -36,9 +38,9 @@ const (
 //
 //	state    after a full answer       after any other answer  time to the next lookup
 //	resting  stays                     stays                   none is due
-//	closed   opens at the third        counts from 0 again     50 ms in the first second; then 100 ms after
-//	         in a row                                          a full answer, otherwise 250 ms, and ever
-//	                                                           longer after 30 s
+//	closed   opens at the third        counts from 0 again     50 ms in the first second, 20 ms after a full
+//	         in a row                                          answer; then 250 ms, 100 ms after a full
+//	                                                           answer, and ever longer after 30 s
 //	open     stays                     closes                  2 s, and ever longer after 1 min
 //
 // A full answer has every wanted pod; a lookup that failed is not one. The zero value
@@ -112,6 +114,8 @@ func (s *GateState) Pace(now time.Time) time.Duration {
 		return 0
 	case s.open:
 		return max(openPace, step(now.Sub(s.openSince)))
+	case now.Before(s.firstUntil) && s.fullInARow > 0:
+		return firstConfirmPace
 	case now.Before(s.firstUntil):
 		return firstPace
 	case s.fullInARow > 0:

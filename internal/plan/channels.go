@@ -128,7 +128,7 @@ func (g *growth) appendMissing(queue []uint64, conns []*Conn, v *View, p *Policy
 	// A young witness, as in a rollout, may not have been reached itself.
 	if n, known := g.inquiry.witnessed(key); known && g.witnesses == g.owners {
 		channels = min(channels, n)
-		if !p.DryRun && g.mixed(&channels, n != len(conns) || g.doubtful, v) {
+		if !p.DryRun && (n != len(conns) || g.doubtful) && g.mixed(&channels, v) {
 			return queue
 		}
 	}
@@ -168,18 +168,17 @@ func (g *growth) differ(sorted []*Conn) bool {
 	return false
 }
 
-// mixed bounds the channels of a key if some of its clients may be single-homed. What is drained
-// before the proxies know the new pods comes back, and then looks multi-homed: so it waits, or
-// only the first few are drained that early. They show whether all are single-homed.
-func (g *growth) mixed(channels *int, surely bool, v *View) (wait bool) {
+// mixed bounds the channels of a key if some of its clients are single-homed. What is drained
+// before the proxies know the new pods comes back, and then looks multi-homed: so it waits.
+// Then the first few show whether all are single-homed.
+func (g *growth) mixed(channels *int, v *View) (wait bool) {
 	proxies := g.changedAt + proxyWait
-	early := v.Now < proxies
 	switch {
 	case g.round > 1 || !g.mayWait():
-	case surely && early:
+	case v.Now < proxies:
 		g.restUntil = max(g.restUntil, proxies)
 		return true
-	case (surely || early && g.warmth(v) == 1) && *channels > sampleOfKey && !g.sampledBefore:
+	case *channels > sampleOfKey && !g.sampledBefore:
 		*channels, g.sampled = sampleOfKey, true
 		g.restUntil = max(g.restUntil, v.Now+comesBack)
 	}

@@ -163,9 +163,9 @@ func TestClientsKnownToBeSingleHomedAreSkipped(t *testing.T) {
 	}
 }
 
-// Of many channels behind one address a few are drained first. As soon as all of these are back,
-// the others follow: nobody waits for the proxies, which such clients do not use.
-func TestChannelsOfOneAddressFollowTheirFirstFew(t *testing.T) {
+// Channels of one address are drained without a sample if two pods hold as many of them: nobody
+// waits for the proxies, which such clients do not use.
+func TestChannelsOfOneAddressAreDrainedAtOnce(t *testing.T) {
 	f := newFleet(2, 30, 3)
 	f.noEvenness()
 	f.run(time.Minute)
@@ -178,5 +178,124 @@ func TestChannelsOfOneAddressFollowTheirFirstFew(t *testing.T) {
 	}
 	if took := f.sentAt[29] - f.sentAt[0]; took > time.Second {
 		t.Errorf("got the last GOAWAY %v after the first, want at most a second", took)
+	}
+}
+
+// Where single-homed clients share the address, a few are drained first, once the proxies know
+// the new pods. As soon as all of these are back, the others follow.
+func TestChannelsFollowASampleThatIsBack(t *testing.T) {
+	f := newFleet(2, 40, 1)
+	owner := newOwners(f.pods).of("key-0", 1)
+	other := f.pods[0]
+	if other == owner {
+		other = f.pods[1]
+	}
+	for range 2 { // single-homed clients of the other pod: the owner drains channels only
+		f.place(other, &singleClient{key: "key-0"}, false)
+	}
+	f.noEvenness()
+	f.run(time.Minute)
+	f.scale(4)
+	f.resolveAll()
+	changed := f.now
+	f.run(20 * time.Second)
+	for i, c := range f.channels {
+		if len(c.conns) != 4 {
+			t.Errorf("channel %d is on %d pods, want 4", i, len(c.conns))
+		}
+	}
+	if n := len(f.sentAt); n != 40 {
+		t.Fatalf("got %d GOAWAYs, want one for each of 40 channels", n)
+	}
+	if first := f.sentAt[0] - changed; first < proxyWait {
+		t.Errorf("got the first GOAWAY after %v, want none before the proxies know the new pods", first)
+	}
+	if took := f.sentAt[39] - f.sentAt[0]; took >= comesBack {
+		t.Errorf("got the last GOAWAY %v after the first, want the others as soon as the sample is back", took)
+	}
+}
+
+// In this history an old pod was alone with new ones, of which none showed who was multi-homed,
+// while the growth waited for clients that were resolving: evenness drained every channel.
+func TestEvennessWaitsUntilClientsCanBeToldApart(t *testing.T) {
+	f := newFleet(4, 16, 3)
+	f.run(40 * time.Second)
+	for _, s := range []struct {
+		pods       int
+		lag, pause time.Duration
+	}{
+		{1, 2 * time.Second, 102 * time.Second},
+		{6, 20 * time.Second, 33 * time.Second},
+		{1, 20 * time.Second, 0},
+		{8, 19 * time.Second, 70 * time.Second},
+	} {
+		f.scaleTo(s.pods)
+		f.run(s.lag)
+		f.resolveAll()
+		f.run(s.pause)
+	}
+	f.run(12 * time.Minute)
+	f.wantOnAll(t)
+	if n := f.goaways[reason.Even]; n > 0 {
+		t.Errorf("got %d GOAWAYs for evenness, want none: all clients are multi-homed", n)
+	}
+}
+
+// The last pod of a rolling update that is left to own keys asks the younger ones for its clients:
+// single-homed ones are not there, and are not drained.
+func TestOwnerAfterARolloutAsksYoungPods(t *testing.T) {
+	s := &State{started: true}
+	v := &View{
+		Now: time.Hour, Self: "a", Members: []string{"a", "b", "c"}, Conns: []Conn{{ID: 1, Key: "k", Weight: 1}},
+		Uptime: map[string]time.Duration{"a": 10 * time.Minute, "b": 5 * time.Minute, "c": 5 * time.Minute},
+	}
+	s.members.counted, s.members.removed = v.Members, v.Now-time.Minute
+	s.growth = &growth{old: []string{"a"}, new: []string{"b", "c"}, round: 1, rollout: true}
+	var st Step
+	s.startCount(v, &Policy{}, &st)
+	if got := s.growth.inquiry.witness; len(got) != 1 || got[0] == "" {
+		t.Errorf("got witnesses %q, want one of the younger pods", got)
+	}
+}
+
+// Where one address shows that there are single-homed clients, another one of which both pods
+// hold as many is doubtful as well.
+func TestEqualNumbersMayBeChance(t *testing.T) {
+	for _, tc := range []struct {
+		elsewhere int // connections of the second address on the other pod
+		waits     bool
+	}{{6, false}, {3, true}} {
+		g := &growth{round: 1, opened: time.Minute, changedAt: time.Minute, new: []string{"c"}}
+		g.owners = newOwners([]string{"a", "b"})
+		g.witnesses = g.owners
+		g.inquiry = inquiry{
+			keys: []string{"k", "l"}, witness: []string{"b", "b"},
+			counts: map[string]map[string]int{"b": {"k": 6, "l": tc.elsewhere}, "c": {}},
+		}
+		var conns []*Conn
+		for i := range 12 {
+			key := "k"
+			if i >= 6 {
+				key = "l"
+			}
+			conns = append(conns, &Conn{ID: uint64(i + 1), Key: key, Weight: 1})
+		}
+		g.doubtful = g.differ(conns)
+		queue := g.appendMissing(nil, conns[:6], &View{Now: time.Minute + time.Second}, &Policy{})
+		if waits := len(queue) == 0; waits != tc.waits {
+			t.Errorf("%d on the other pod: got %d connections to drain before the proxies know the new pods, want it to wait: %v", tc.elsewhere, len(queue), tc.waits)
+		}
+	}
+}
+
+// Without a growth of its own a pod knows only by time that clients are on all pods: one of
+// another pod may have waited for the end of a rollout.
+func TestReachedByTime(t *testing.T) {
+	s := &State{}
+	s.members.begunAt = time.Hour
+	for after, want := range map[time.Duration]bool{longServing: false, establishedAt: true} {
+		if got := s.reached(&View{Now: time.Hour + after}); got != want {
+			t.Errorf("%v after the last change: got %v, want %v", after, got, want)
+		}
 	}
 }

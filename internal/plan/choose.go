@@ -53,7 +53,7 @@ func (s *State) candidates(v *View, p *Policy, round uint64) (out []choice, why 
 	}
 	slices.SortFunc(e.ranks, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
 	for _, class := range []uint64{1 << 61, 2 << 61} {
-		e.stratify(v, class, !p.Whole && !s.calm(v, p))
+		e.stratify(v, class, !p.Whole && !s.unexplained(p) && !s.calm(v))
 	}
 	sum, n := 0.0, 0
 	for n < min(len(e.ranks), maxChosen) && (sum < spare*e.give || n < leastChosen) {
@@ -84,8 +84,8 @@ func (s *State) preference(c *Conn, seed uint64) uint64 {
 const golden = 0x9e3779b97f4a7c15
 
 // heavier is how much sooner a connection with more traffic is drained after a change, where loads
-// are weighed: one with 16 times as much comes twice as soon. Fewer GOAWAYs move the same load, and hardly
-// more idle connections stay behind.
+// are weighed: one with 16 times as much comes twice as soon. Fewer GOAWAYs move the same load,
+// and hardly more idle connections stay behind.
 const heavier = 0.25
 
 // stratify orders the ranked connections of a class so that each prefix carries its part of

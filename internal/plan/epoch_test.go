@@ -21,7 +21,7 @@ func TestEpochDoesNotMatter(t *testing.T) {
 		f.resolveAll()
 		f.run(20 * time.Second)
 		young := f.states["10.0.0.04"]
-		if v := f.view("10.0.0.04"); young.calm(v, &f.policy) {
+		if v := f.view("10.0.0.04"); young.calm(v) {
 			t.Errorf("epoch %v: a pod of 20 s takes the membership for calm", epoch)
 		}
 		if want == nil {

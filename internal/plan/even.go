@@ -81,13 +81,7 @@ func (s *State) Due(v *View, p *Policy) bool {
 
 // calm reports whether nothing has changed for long, and the pods were even since. Then
 // imbalance comes from clients that come and go, and what is moved is soon undone.
-//
-// Loads that come and go by themselves, such as requests, are uneven by chance from the first
-// view on, unless a change explains it.
-func (s *State) calm(v *View, p *Policy) bool {
-	if !p.Whole && s.members.changes[0] == 0 {
-		return true
-	}
+func (s *State) calm(v *View) bool {
 	quiet := v.Now - s.members.changedAt()
 	if uptime, known := v.Uptime[v.Self]; known { // it did not see the changes before
 		quiet = min(quiet, uptime)
@@ -207,7 +201,7 @@ func (s *State) holdBack(l *loads, v *View, p *Policy, st *Step) bool {
 	case l.total <= 0 || l.total < 1 && l.flight > 0 && p.Whole:
 		st.unlessMoving(Waiting, inFlight(v))
 		return true
-	case s.calm(v, p) && e.allowance.spent(p):
+	case s.calm(v) && e.allowance.spent(p):
 		st.unlessMoving(Balanced, "the pods are uneven by chance, as connections come and go: to move more of them than this would not last")
 		return true
 	}
@@ -250,7 +244,7 @@ func (s *State) begin(l *loads, v *View, p *Policy, st *Step) {
 	e := &s.even
 	s.queries++
 	if !p.DryRun { // which says all that should move, not the first look
-		e.give = e.trial.bound(e.give, l, len(v.Members), s.calm(v, p))
+		e.give = e.trial.bound(e.give, l, len(v.Members), s.calm(v))
 	}
 	if p.Whole {
 		e.give = whole(e.give, v.Self, s.queries)
@@ -306,7 +300,7 @@ func (s *State) choose(v *View, p *Policy, st *Step) {
 	var why stuck
 	e.queue, why = s.movable(v, p)
 	e.query, e.chosen = nil, nil
-	if s.calm(v, p) && e.allowance.limits(p) {
+	if s.calm(v) && e.allowance.limits(p) {
 		e.queue = e.queue[:min(len(e.queue), int(e.allowance.left))]
 	}
 	if len(e.queue) == 0 {
@@ -328,7 +322,7 @@ func (s *State) choose(v *View, p *Policy, st *Step) {
 		return
 	}
 	e.total = len(e.queue)
-	if s.calm(v, p) {
+	if s.calm(v) {
 		e.restRounds++
 		e.allowance.left -= float64(e.total)
 	}
@@ -363,15 +357,21 @@ func (s *State) moveEven(v *View, p *Policy, st *Step) {
 	st.wakeAt(e.nextAt, v.Now)
 }
 
+// unexplained reports whether loads that come and go by themselves, such as requests, are uneven
+// although nothing has changed since the first view: most likely by chance.
+func (s *State) unexplained(p *Policy) bool { return !p.Whole && s.members.changes[0] == 0 }
+
 // mustLast is how long a pod must have been out of the band.
 func (s *State) mustLast(v *View, p *Policy) time.Duration {
 	switch {
-	case s.calm(v, p):
+	case s.calm(v):
 		least := lastsLater
 		if !p.Whole {
 			least = lastsLong
 		}
 		return min(least<<min(s.even.restRounds, 10), mostPatience)
+	case s.unexplained(p):
+		return lastsYoung
 	case len(v.Members)-1 > PollAll:
 		return 0 // this pod rarely sees the few under-loaded ones twice
 	}

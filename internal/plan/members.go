@@ -301,11 +301,13 @@ func (m *membership) beforeRemoval(v *View) []string {
 }
 
 // evenFrom is when the membership has been quiet for long enough to move single-homed
-// clients. While pods are added one by one, each move before the last is one too many.
+// clients. While pods are added one by one, each move before the last is one too many. When
+// one merely leaves, no other is expected.
 func (m *membership) evenFrom(p *Policy) time.Duration {
+	leaves := m.added < m.changes[0]
 	gap, at := time.Duration(0), m.changes[0]
 	for _, before := range m.changes[1:] {
-		if before == 0 || at-before > rolloutGap || m.added < m.changes[0] {
+		if before == 0 || at-before > rolloutGap || leaves {
 			break
 		}
 		gap, at = max(gap, at-before), before

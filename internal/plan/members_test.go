@@ -134,6 +134,31 @@ func TestRollingByRevisions(t *testing.T) {
 	}
 }
 
+// A pod that merely leaves makes evenness wait no longer, however far apart changes were.
+func TestEvenFromAfterAPodLeft(t *testing.T) {
+	l := newList("a", "b")
+	l.after(time.Minute, "a", "b", "c")
+	l.after(20*time.Second, "a", "b")
+	if got := l.evenFrom(&l.p) - l.v.Now; got != l.p.Settle+proxyWait {
+		t.Errorf("got a wait of %v after a pod left, want %v", got, l.p.Settle+proxyWait)
+	}
+}
+
+// Clients of a pod that was removed have found those that were there by then.
+func TestBeforeRemoval(t *testing.T) {
+	l := newList("a", "b", "c")
+	l.v.Uptime = map[string]time.Duration{"a": time.Hour, "b": time.Hour, "c": time.Hour}
+	if got := l.beforeRemoval(&l.v); len(got) > 0 {
+		t.Errorf("got %v although none was removed", got)
+	}
+	l.after(time.Minute, "a", "b")
+	l.after(10*time.Second, "a", "b", "d")
+	l.v.Uptime["d"] = time.Second
+	if got := l.beforeRemoval(&l.v); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("got %v, want those that are older than the removal", got)
+	}
+}
+
 // A pod that leaves soon after it came replaces none.
 func TestFlippingPodReplacesNone(t *testing.T) {
 	l := newList("a", "b")

@@ -132,7 +132,7 @@ func Next(s State, v *View, p *Policy) (State, Step) {
 	s.pace.observe(v)
 	s.age.next(v, p, &st)
 	s.rebalance(v, p, &st)
-	s.shown.settle(v.Now, s.calm(v, p), &st)
+	s.shown.settle(v.Now, s.calm(v), &st)
 	return s, st
 }
 

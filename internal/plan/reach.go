@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -250,11 +249,6 @@ func (s *State) move(v *View, p *Policy, st *Step) {
 // mayWarm is how many connections may be drained so that no new pod gets more than its share
 // while it warms up.
 func (g *growth) mayWarm(v *View) int {
-	return int(math.Ceil(g.warmth(v)*float64(g.total))) - (g.total - len(g.queue))
-}
-
-// warmth is how far the coldest of the new pods has warmed up, from 0 to 1.
-func (g *growth) warmth(v *View) float64 {
 	warm := 1.0
 	for i := range v.Peers {
 		peer := &v.Peers[i]
@@ -262,7 +256,7 @@ func (g *growth) warmth(v *View) float64 {
 			warm = min(warm, peer.Warm)
 		}
 	}
-	return warm
+	return max(1, int(warm*float64(g.total))) - (g.total - len(g.queue))
 }
 
 // check waits until the clients have had the time to reach the new pods. Then it begins

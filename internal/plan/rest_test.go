@@ -1,9 +1,12 @@
 package plan
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // As many returns in a row happen to one client of a thousand by chance, and one more to fewer.
@@ -48,5 +51,38 @@ func TestClientsAreForgotten(t *testing.T) {
 	c.begin(era{generation: 1})
 	if c.multiHomed != nil {
 		t.Error("multi-homed clients are remembered in another era")
+	}
+}
+
+// By weight, a fleet that has not changed since its first view moves only what stays uneven for
+// minutes; after a change it does so at once. In the end it is even both times.
+func TestWeighedLoadsWaitForAChange(t *testing.T) {
+	for _, changes := range []bool{false, true} {
+		f := newFleet(3, 0, 1)
+		f.policy.Whole = false
+		f.run(time.Minute)
+		if changes {
+			f.scale(4)
+			f.resolveAll()
+			f.run(time.Second)
+		}
+		for i := range 60 {
+			f.place(f.pods[0], &singleClient{key: fmt.Sprint("client-", i)}, false)
+		}
+		f.run(time.Minute)
+		if moved := f.goaways[reason.Even] > 0; moved != changes {
+			t.Errorf("changes %v: got %d GOAWAYs in the first minute", changes, f.goaways[reason.Even])
+		}
+		f.runBy(time.Second, 3*time.Hour)
+		if f.goaways[reason.Even] == 0 {
+			t.Errorf("changes %v: nothing ever moved", changes)
+		}
+		for _, pod := range f.pods {
+			band := BandOf(f.mean(), &f.policy)
+			// At rest the last one or two are not worth a GOAWAY.
+			if n := float64(len(f.conns[pod])); n > band.Over+2 || n < band.Under-2 {
+				t.Errorf("changes %v: pod %s has %v connections in the end, want %+v", changes, pod, n, band)
+			}
+		}
 	}
 }

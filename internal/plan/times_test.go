@@ -53,6 +53,7 @@ func TestTimes(t *testing.T) {
 
 		{def.Rebalance.Cooldown, multiHomedKept, "a client that was found on all pods rests for longer than one that came back"},
 		{longServing, singleHomedKept, "what a growth has shown outlives its rounds"},
+		{lastsYoung + time.Minute, soonAfter, "what is uneven from the start moves before the pods are at rest"},
 		{shownLeast, shownMost, "hysteresis grows from the one to the other"},
 
 		{time.Duration(float64(time.Second) / def.Rebalance.MaxPerSecond), perGoaway, "GOAWAYs at their usual pace keep within the default rebalance.maxPerSecond"},

@@ -70,6 +70,9 @@ const (
 	lastsLater = 20 * time.Second
 	// lastsLong is lastsLater for loads that come and go by themselves, such as requests.
 	lastsLong = 10 * time.Minute
+	// lastsYoung is the same before anything has changed: what is uneven from the start moves
+	// before the pods count as being at rest.
+	lastsYoung = 5 * time.Minute
 	// mostPatience is how long it must last after several rounds that did not help.
 	mostPatience = 20 * time.Minute
 	// landing is how long a client takes to connect to another pod, and to be counted.

@@ -113,3 +113,21 @@ func TestPausesGrow(t *testing.T) {
 		}
 	}
 }
+
+// What one connection shows may be chance: the loads rose by themselves.
+func TestOneConnectionIsNoTrial(t *testing.T) {
+	for _, tc := range []struct {
+		drained uint64
+		pauses  bool
+	}{{1, false}, {enoughTries / 2, true}} {
+		tr := began(60, 40, 40, 40)
+		tr.uneven, tr.square, tr.rounds = 10, 300, 1
+		l := loadsOf(80, 20, 40, 40)
+		l.square = 2000
+		v := &View{Members: []string{"a", "b", "c", "d"}}
+		what, _ := tr.misplaced(l, 30, float64(tc.drained), 0, v, &Policy{})
+		if got := what != ""; got != tc.pauses {
+			t.Errorf("after %d drained connections: got a pause %v (%s), want %v", tc.drained, got, what, tc.pauses)
+		}
+	}
+}

@@ -38,7 +38,7 @@ func (s *State) inside(l *loads, v *View, p *Policy, st *Step) {
 		st.is(Waiting, inFlight(v))
 	case s.members.rolling(v):
 		st.is(Waiting, "pods are being replaced: connections move once that is over, unless a pod carries twice the mean")
-	case v.Now-e.unevenSince < soonAfter || s.calm(v, p):
+	case v.Now-e.unevenSince < soonAfter || s.calm(v):
 		st.is(Balanced, fmt.Sprintf("%d of %d pods%s are outside the band, but this one has nothing to give", l.overLoaded+l.underLoaded, len(v.Members), l.heard(v)))
 	case p.DryRun:
 		st.is(Waiting, fmt.Sprintf("dry run: %d of %d pods%s are outside the band, but this one has nothing to give: the verdicts of the others name what they would drain",

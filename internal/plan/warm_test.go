@@ -20,6 +20,8 @@ func TestMayWarm(t *testing.T) {
 		{0.1, 60, 60, 6},  // as many of the channels as it is warm
 		{0.1, 60, 54, 0},  // these have been drained
 		{0.5, 60, 54, 24}, // half of them, less 6
+		{0.11, 60, 60, 6}, // rounded down
+		{0.01, 60, 60, 1}, // but one at least, or none would ever move
 	} {
 		g := &growth{new: []string{"c"}, total: tc.total, queue: make([]uint64, tc.left)}
 		v := &View{Members: []string{"a", "b", "c"}, Peers: []Peer{{Pod: "b", Warm: 0.1}, {Pod: "c", Warm: tc.warm}}}

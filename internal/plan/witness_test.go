@@ -126,3 +126,23 @@ func TestReachLeavesSingleConnections(t *testing.T) {
 		t.Errorf("reach owns %d connections, want the one of HTTP/2", len(owned))
 	}
 }
+
+// A key with more connections than one channel may have is drained in part. None of them is in
+// the queue twice, although the rest looks like those of one channel.
+func TestNoConnectionIsQueuedTwice(t *testing.T) {
+	s := &State{}
+	s.even.give = 20
+	s.even.query = &Query{Keys: map[string][]string{"b": {"k"}}}
+	v := &View{Counts: &Counts{ByPod: map[string]map[string]int{"b": {"k": 0}}}}
+	for i := range 8 {
+		id := uint64(i + 1)
+		v.Conns = append(v.Conns, Conn{ID: id, Key: "k", Weight: 1})
+		s.even.chosen = append(s.even.chosen, choice{id, "k", 1, false})
+	}
+	slices.Reverse(s.even.chosen)
+	queue, _ := s.movable(v, &Policy{Whole: true})
+	slices.Sort(queue)
+	if want := []uint64{1, 2, 3, 4, 5, 6, 7, 8}; !slices.Equal(queue, want) {
+		t.Errorf("got %v, want each connection once", queue)
+	}
+}

@@ -76,7 +76,7 @@ func bursts(name string, slot time.Duration, on, low float64) Scenario {
 
 func saturated(percent int) Scenario {
 	return Scenario{
-		Name:  fmt.Sprintf("saturated-%d", percent),
+		Name: fmt.Sprintf("saturated-%d", percent), Times: 2, // three seeds say little about the ratio
 		Note:  fmt.Sprintf("10 pods with a limit of 100, %d single-homed clients that live for 1 h, for 24 h", 10*percent),
 		World: world.Config{Pods: 10, Limit: 100, Groups: []world.Group{living(10*percent, time.Hour)}, Sample: 10 * time.Second}, For: 24 * time.Hour, Control: true,
 		Limits: []Limit{costs(1), {What: "s over limit vs without", Op: "<=", Value: 1, Of: overLimit, Controlled: true}},

@@ -65,12 +65,12 @@ func TestGateNeedsThreeFullAnswers(t *testing.T) {
 	p.gate = gate{set: p.gate.set}
 	v := plan.View{Members: w.authoritative().ids}
 	w.lookAtDNS(p, &v, true)
-	// The pods have just changed, so the lookups are 50 ms apart.
-	w.RunTo(10*time.Second + 100*time.Millisecond)
+	// The pods have just changed, so the lookups after a full answer are 20 ms apart.
+	w.RunTo(10*time.Second + 40*time.Millisecond)
 	if n := p.gate.FullInARow(); p.gate.Open() || n != 2 {
 		t.Errorf("after two lookups, the gate is open: %v, with %d full answers", p.gate.Open(), n)
 	}
-	w.RunTo(10*time.Second + 105*time.Millisecond)
+	w.RunTo(10*time.Second + 45*time.Millisecond)
 	if !p.gate.Open() {
 		t.Error("the gate is closed after three full answers")
 	}
