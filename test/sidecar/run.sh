@@ -53,4 +53,4 @@ for part in python node java; do
   run_logged "$part" "build_$part"
 done
 go test -count=1 -timeout 15m -v "$@" .
-go run ./cost -envoy "$(find -L .tmp/venv -path '*/envoy/_bin/envoy')"
+go run ./cost -envoy "$(find -L .tmp/venv -path '*/envoy/_bin/envoy' -print -quit)"
