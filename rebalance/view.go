@@ -72,6 +72,9 @@ func (b *Balancer) addLoads(v *plan.View, cfg *config.Config) {
 	weight := b.weight(cfg)
 	returns := b.reg.Returns()
 	v.Load, v.Serving = b.load(weight)
+	if weight == config.WeightRequests {
+		v.Streams, _ = b.load(config.WeightStreams)
+	}
 	v.Departed = b.reg.Departed()
 	v.InFlight = b.inFlight(weight)
 	v.Overloaded = b.overload

@@ -25,8 +25,12 @@ type record struct {
 func (r *record) summary(weight string, cores bool) (s Summary, known bool) {
 	load, known := LoadOf(&r.report, weight)
 	serving, _ := LoadOf(&r.report, config.WeightConnections)
+	var streams float64
+	if weight == config.WeightRequests {
+		streams = r.report.Loads[config.WeightStreams]
+	}
 	return Summary{
-		At: r.at, Load: load, Serving: int(serving), InFlight: r.report.InFlight[weight], Share: r.share(cores), Warm: part(r.report.Warm),
+		At: r.at, Load: load, Serving: int(serving), Streams: streams, InFlight: r.report.InFlight[weight], Share: r.share(cores), Warm: part(r.report.Warm),
 		Ready: r.report.Ready, Reaching: r.report.Reaching, Overloaded: r.report.Overloaded, Paused: r.report.Paused,
 	}, known
 }

@@ -24,6 +24,8 @@ type Summary struct {
 	Load float64
 	// Serving is the number of the connections that make Load.
 	Serving int
+	// Streams is the mean number of streams in flight if Load is a rate of RPCs, else 0.
+	Streams float64
 	// InFlight is the load of its drained connections whose streams go on.
 	InFlight float64
 	// Share is its share with all of its parts, Warm one of them alone. 0 stands for 1.
@@ -50,7 +52,7 @@ func (s *Summary) Peer(id string, now time.Duration) (plan.Peer, bool) {
 		return plan.Peer{}, false
 	}
 	return plan.Peer{
-		Pod: id, Age: age, Load: s.Load, Serving: s.Serving, InFlight: s.InFlight, Share: s.Share, Warm: s.Warm,
+		Pod: id, Age: age, Load: s.Load, Serving: s.Serving, Streams: s.Streams, InFlight: s.InFlight, Share: s.Share, Warm: s.Warm,
 		Reaching: s.Reaching, Overloaded: s.Overloaded, Paused: s.Paused,
 	}, true
 }

@@ -21,6 +21,7 @@ type podLoad struct {
 	share      float64
 	plain      float64 // the share without relief; known of this pod only
 	serving    int
+	streams    float64 // in flight, where load is a rate
 	overloaded bool
 	renewed    bool // its report is newer than the last round
 }
@@ -47,17 +48,18 @@ type loads struct {
 	own         Band      // of this pod
 	least       float64   // what this pod keeps even if it is overloaded
 	reaching    bool
-	paused      bool // another pod saw that connections do not land well
-	canTake     bool // one of the others is not overloaded
-	renewed     int  // reports that are newer than the last round
-	warming     bool // the share of a pod still grows
+	paused      bool  // another pod saw that connections do not land well
+	canTake     bool  // one of the others is not overloaded
+	renewed     int   // reports that are newer than the last round
+	warming     bool  // the share of a pod still grows
+	hung        []int // those of pods that hang; a buffer
 }
 
 // measure takes the loads. ok is false if too few are known.
 func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 	l.self = podLoad{
 		pod: v.Self, load: v.Load, share: share(v.Share) * e.relief.part(), plain: share(v.Share),
-		serving: v.Serving, overloaded: v.Overloaded != "", renewed: true,
+		serving: v.Serving, streams: v.Streams, overloaded: v.Overloaded != "", renewed: true,
 	}
 	e.pods = append(e.pods[:0], l.self)
 	l.pods = e.pods
@@ -78,7 +80,7 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 		return l, false
 	}
 	if !p.Whole {
-		l.leaveOutHung()
+		l.loadHung()
 	}
 	l.compare(len(v.Members), p)
 	return l, true
@@ -87,7 +89,7 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 func (l *loads) add(peer *Peer, renewed bool) {
 	l.pods = append(l.pods, podLoad{
 		pod: peer.Pod, load: peer.Load, share: share(peer.Share),
-		serving: peer.Serving, overloaded: peer.Overloaded, renewed: renewed,
+		serving: peer.Serving, streams: peer.Streams, overloaded: peer.Overloaded, renewed: renewed,
 	})
 	if renewed {
 		l.renewed++
@@ -107,25 +109,55 @@ func share(s float64) float64 {
 	return s
 }
 
-// hungPart is the part of the load that its connections should bring, below which a pod with
-// as many connections as others does not answer its clients.
-const hungPart = 0.25
+const (
+	// hungPart is the part of the load that its connections should bring, below which a pod with
+	// as many connections as others does not answer its clients.
+	hungPart = 0.25
+	// slowPart is that part for a pod whose RPCs take slowTimes as long as those of the others.
+	// Clients that wait for an answer before they send again, or until a deadline, send less to it.
+	slowPart, slowTimes = 0.75, 4
+)
 
-// leaveOutHung leaves out pods that have their share of the connections and hardly any load:
-// their handlers hang. By their load they would be given more and more clients.
-func (l *loads) leaveOutHung() {
-	load, serving, shares := 0.0, 0.0, 0.0
+// loadHung gives pods that hang the load that their connections bring elsewhere. They have their
+// share of the connections and too little load for them, since their handlers hang or are slow.
+// By their own load they would be given more and more clients.
+func (l *loads) loadHung() {
+	var all, sound podLoad
 	for i := range l.pods {
-		load, serving, shares = load+l.pods[i].load, serving+float64(l.pods[i].serving), shares+l.pods[i].share
+		all.add(&l.pods[i])
 	}
-	if load == 0 || serving == 0 {
+	if all.load == 0 || all.serving == 0 {
 		return
 	}
-	hangs := func(d podLoad) bool {
-		n := float64(d.serving)
-		return n >= 1 && n >= serving/shares*d.share && d.load < hungPart*load/serving*n
+	hung := l.hung[:0]
+	for i := range l.pods {
+		if d := &l.pods[i]; d.hangs(&all) {
+			hung = append(hung, i)
+		} else {
+			sound.add(d)
+		}
 	}
-	l.pods = append(l.pods[:1], slices.DeleteFunc(l.pods[1:], hangs)...)
+	l.hung = hung
+	for _, i := range hung {
+		d := &l.pods[i]
+		d.load = max(d.load, sound.load/float64(max(sound.serving, 1))*float64(d.serving))
+	}
+	l.self.load = l.pods[0].load
+}
+
+func (d *podLoad) add(one *podLoad) {
+	d.load, d.streams, d.serving, d.share = d.load+one.load, d.streams+one.streams, d.serving+one.serving, d.share+one.share
+}
+
+// hangs compares a pod with all pods, this one included.
+func (d *podLoad) hangs(all *podLoad) bool {
+	n := float64(d.serving)
+	if n < 1 || n < float64(all.serving)/all.share*d.share {
+		return false
+	}
+	part := d.load / n * float64(all.serving) / all.load
+	others, waiting := all.load-d.load, all.streams-d.streams
+	return part < hungPart || part < slowPart && d.streams*others > slowTimes*waiting*d.load
 }
 
 // Enough reports whether the loads of known of the others suffice to act upon: more than

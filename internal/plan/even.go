@@ -246,6 +246,9 @@ func (s *State) begin(l *loads, v *View, p *Policy, st *Step) {
 	if !p.DryRun { // which says all that should move, not the first look
 		e.give = e.trial.bound(e.give, l, len(v.Members), s.calm(v))
 	}
+	if l.self.load > 0 { // more than v.Load if this pod hangs, whose connections weigh less
+		e.give *= v.Load / l.self.load
+	}
 	if p.Whole {
 		e.give = whole(e.give, v.Self, s.queries)
 	}

@@ -45,6 +45,9 @@ type View struct {
 	InFlight Flight
 	// Serving is the number of the connections that make Load.
 	Serving int
+	// Streams is the mean number of streams in flight if Load is a rate of RPCs, else 0.
+	// Streams/Load then is how long an RPC takes.
+	Streams float64
 	// Departed counts the connections that clients have closed by themselves so far, without
 	// being drained.
 	Departed uint64
@@ -109,6 +112,8 @@ type Peer struct {
 	Load float64
 	// Serving is the other pod's View.Serving.
 	Serving int
+	// Streams is the other pod's View.Streams.
+	Streams float64
 	// Reaching is true while the pod drains multi-homed clients, is about to, or has
 	// not seen yet where they went.
 	Reaching bool

@@ -27,8 +27,9 @@ const (
 // client is an ordinary grpc-go client with one channel, and without retries and
 // wait-for-ready, which could hide a failure.
 type client struct {
-	conn *grpc.ClientConn
-	idle bool // calls once only
+	conn    *grpc.ClientConn
+	idle    bool // calls once only
+	timeout time.Duration
 
 	mu       sync.Mutex
 	pod      string // which answered last
@@ -56,11 +57,17 @@ type clients struct {
 // start starts n clients with a policy. Client i connects from the address that source returns.
 func start(t *testing.T, n int, policy, target string, idle bool, source func(i int) string) *clients {
 	t.Helper()
+	return startHasty(t, n, policy, target, idle, callTimeout, source)
+}
+
+// startHasty is start with a timeout of its own for each call.
+func startHasty(t *testing.T, n int, policy, target string, idle bool, timeout time.Duration, source func(i int) string) *clients {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cs := &clients{}
 	var wg sync.WaitGroup
 	for i := range n {
-		c := &client{conn: dial(t, target, policy, source(i)), idle: idle}
+		c := &client{conn: dial(t, target, policy, source(i)), idle: idle, timeout: timeout}
 		cs.all = append(cs.all, c)
 		wg.Go(func() { c.run(ctx, callEvery*time.Duration(i)/time.Duration(n)) })
 	}
@@ -111,7 +118,7 @@ func (c *client) run(ctx context.Context, phase time.Duration) {
 }
 
 func (c *client) call(ctx context.Context, stub hellov1.HelloServiceClient) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var at peer.Peer
 	resp, err := stub.Hi(ctx, &hellov1.HiRequest{}, grpc.Peer(&at))

@@ -29,6 +29,8 @@ type service struct {
 
 	pods []*fleet.Server // those that live
 	out  map[string]bool // those of them that DNS does not list
+
+	liars []netip.Addr // pods that are no processes of this service
 }
 
 func newService(t *testing.T, network int, binary string, args ...string) *service {
@@ -102,6 +104,7 @@ func podName(n int) string { return fmt.Sprintf("pod-%d", n) }
 func (s *service) publish() {
 	var addrs []netip.Addr
 	var pods []string
+	addrs = append(addrs, s.liars...)
 	for _, p := range s.pods {
 		if !s.out[p.Spec.Name] {
 			addrs, pods = append(addrs, netip.MustParseAddr(p.Spec.Host)), append(pods, p.GRPC())

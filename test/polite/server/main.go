@@ -1,5 +1,5 @@
 // Command server is a pod whose streams never end by themselves. With -wait they end politely,
-// that long after their connection was drained.
+// that long after their connection was drained. With -hang its unary calls hang at will.
 package main
 
 import (
@@ -37,6 +37,7 @@ type pod struct {
 
 	settings list
 	wait     time.Duration
+	hang     string
 }
 
 func main() {
@@ -46,6 +47,7 @@ func main() {
 	flag.StringVar(&p.name, "name", "pod", "`name` of this pod")
 	flag.Var(&p.settings, "set", "set this `key=value`; may be repeated")
 	flag.DurationVar(&p.wait, "wait", -1, "end streams this long after their connection was drained; negative: never")
+	flag.StringVar(&p.hang, "hang", "", "answer no unary call while this `file` exists")
 	flag.Parse()
 	if err := p.run(); err != nil {
 		log.Fatal("server: ", err)
@@ -99,7 +101,7 @@ func (p *pod) server(bal *rebalance.Balancer) (*grpc.Server, error) {
 		opts = append(opts, grpc.ChainStreamInterceptor(polite))
 	}
 	srv := grpc.NewServer(opts...)
-	hellov1.RegisterHelloServiceServer(srv, &hello{pod: p.name})
+	hellov1.RegisterHelloServiceServer(srv, &hello{pod: p.name, hang: p.hang})
 	health.Register(srv, bal)
 	return srv, nil
 }
@@ -108,7 +110,16 @@ func (p *pod) server(bal *rebalance.Balancer) (*grpc.Server, error) {
 type hello struct {
 	hellov1.UnimplementedHelloServiceServer
 
-	pod string
+	pod, hang string
+}
+
+// Hi answers at once, or not before the client gives up.
+func (h *hello) Hi(ctx context.Context, _ *hellov1.HiRequest) (*hellov1.HiResponse, error) {
+	if _, err := os.Stat(h.hang); err == nil {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return &hellov1.HiResponse{Pod: h.pod}, nil
 }
 
 // Watch answers at once, and then every 100 ms for as long as the client listens.
