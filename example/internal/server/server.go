@@ -50,6 +50,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if err != nil || o.printConfig {
 		return printConfig(&o, err, stdout, stderr)
 	}
+	if o.checkURL != "" {
+		return check(o.checkURL, stdout, stderr)
+	}
 	a, err := newApp(&o, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})))
 	if err != nil {
 		fmt.Fprintln(stderr, "server:", oneLine(err))
