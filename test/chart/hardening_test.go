@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -204,5 +205,17 @@ func TestExamplesAreRestricted(t *testing.T) {
 				t.Errorf("%s: the container %s is not restricted: %+v", dir, c.Name, s)
 			}
 		}
+	}
+}
+
+// The autoscaler's default is the one that the simulation shows not to run away.
+func TestScaleUpIsThatOfTheSimulation(t *testing.T) {
+	spec := get[*autoscalingv2.HorizontalPodAutoscaler](t, decode(t, render(t, parse(t, "autoscaling: {enabled: true}"))), "HorizontalPodAutoscaler hello").Spec
+	const want = 120
+	if b := spec.Behavior; b.ScaleUp == nil || *b.ScaleUp.StabilizationWindowSeconds != want || *b.ScaleDown.StabilizationWindowSeconds != 300 {
+		t.Errorf("the behavior is %+v, want windows of %d and 300 s", b, want)
+	}
+	if !strings.Contains(read(t, "../sim/months_cpu.go"), "const chartScaleUp = 2 * time.Minute") {
+		t.Errorf("the simulation does not run with a window of %d s", want)
 	}
 }

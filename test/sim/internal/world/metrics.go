@@ -96,6 +96,7 @@ type metrics struct {
 	plans, planTime, planMost time.Duration
 	planHist                  [200]int
 
+	accepted int     // connections since Begin
 	arrivals int     // the most connections that a pod accepted within a second
 	maxSum   float64 // of max/mean, over samples
 	samples  int
@@ -159,12 +160,16 @@ func (m *metrics) goAway(w *World, c *conn, why reason.Reason) {
 	m.goaways = append(m.goaways, GoAway{w.Now(), c.pod, w.clients[c.client].group, uint8(slices.Index(Reasons, why))})
 }
 
+// Accepted returns how many connections all pods together have accepted since Begin.
+func (w *World) Accepted() int { return w.m.accepted }
+
 // arrived counts a connection that p accepts.
 func (m *metrics) arrived(p *pod, now time.Duration) {
 	if second := now.Truncate(time.Second); second != p.arrivedIn {
 		p.arrivedIn, p.arrived = second, 0
 	}
 	p.arrived++
+	m.accepted++
 	m.arrivals = max(m.arrivals, p.arrived)
 }
 
