@@ -322,6 +322,7 @@ func (a *app) stop(srv *stopper) error {
 	}
 	if err != nil {
 		a.log.Warn("stopped before all RPCs had finished", "error", err)
+		lastWords(terminationLog, err.Error())
 	}
 	return nil
 }
