@@ -290,7 +290,7 @@ func verdictTone(v rebalance.Verdict) string {
 	switch v {
 	case rebalance.Balanced:
 		return "good"
-	case rebalance.Moving, rebalance.Waiting, rebalance.OutOfService:
+	case rebalance.Moving, rebalance.Checking, rebalance.Waiting, rebalance.OutOfService:
 		return "busy"
 	case rebalance.Unbalanceable, rebalance.Stale, rebalance.Overloaded:
 		return "warn"

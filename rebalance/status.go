@@ -9,6 +9,7 @@ type Verdict string
 const (
 	Balanced      Verdict = "balanced"
 	Moving        Verdict = "moving"
+	Checking      Verdict = "checking"
 	Waiting       Verdict = "waiting"
 	Unbalanceable Verdict = "unbalanceable"
 	Stale         Verdict = "stale"
