@@ -112,7 +112,10 @@ func (b *Balancer) report(hashedKeys []string) peerz.Report {
 	r.Draining, r.Streams = t.Draining, t.Streams
 	b.mu.Lock()
 	r.Generation, r.Reaching, r.Overloaded = b.generation, b.reaching, b.overload != ""
-	r.Judgment = peerz.Judgment{Verdict: string(b.verdict), Why: b.why}
+	r.Verdict = string(b.verdict)
+	if b.verdict != Balanced { // it explains itself, and polls of large fleets count bytes
+		r.Why = b.why
+	}
 	b.mu.Unlock()
 	r.Loads = b.loadsByWeight()
 	if r.Loads[config.WeightConnections] == float64(r.Connections-r.Draining) {

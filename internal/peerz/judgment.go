@@ -16,7 +16,7 @@ const (
 type Judgment struct {
 	// Verdict is the pod's own word on the balance, such as "balanced".
 	Verdict string `json:"verdict,omitempty"`
-	// Why is the sentence beside it.
+	// Why is the sentence beside it. A pod that is balanced sends none.
 	Why string `json:"why,omitempty"`
 }
 

@@ -13,7 +13,7 @@ import (
 const (
 	// bytesPerPoll is the size of a poll and its answer together. A test holds this and the
 	// other sizes to what pods send.
-	bytesPerPoll = 600
+	bytesPerPoll = 570
 	// bytesPerQuery is the size of a query and its answer without any keys.
 	bytesPerQuery = 360
 	// bytesPerKey is the size that each key of a query adds, bytesPerKeyHeld what it adds to
