@@ -195,7 +195,7 @@ func decode(body []byte, keys []string) (Report, error) {
 		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, SingleHomed: w.SingleHomed,
 		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded, InFlight: w.InFlight,
 		Cores: w.Cores, Share: w.Share, Warm: w.Warm, Relief: w.Relief, Paused: w.Paused,
-		Place: w.Place, Judgment: w.Judgment.clipped(),
+		Place: w.Place, Judgment: w.clipped(),
 	}
 	if err := r.check(keys); err != nil {
 		return Report{}, err
