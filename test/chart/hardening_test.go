@@ -10,7 +10,6 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 )
 
@@ -25,7 +24,7 @@ func egress(t *testing.T, given string) []string {
 	for _, rule := range spec.Egress {
 		var ports []string
 		for _, p := range rule.Ports {
-			ports = append(ports, fmt.Sprintf("%s/%s", (*intstr.IntOrString)(p.Port).String(), *p.Protocol))
+			ports = append(ports, fmt.Sprintf("%s/%s", p.Port.String(), *p.Protocol))
 		}
 		out = append(out, fmt.Sprintf("%s to %d peers", strings.Join(ports, " "), len(rule.To)))
 	}
