@@ -11,7 +11,7 @@ const terminationLog = "/dev/termination-log"
 
 // lastWords leaves text in file, if it exists.
 func lastWords(file, text string) {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0) //nolint:gosec // a constant, but for tests
 	if err != nil {
 		return
 	}
