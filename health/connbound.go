@@ -23,7 +23,8 @@ const (
 // If all of these have one, a new connection of an address that has as many is refused. So
 // whoever has a single connection gets an answer, however many others there are.
 type connBound struct {
-	most int
+	most       int
+	handshakes *handshakeBound // nil without TLS
 
 	mu      sync.Mutex // guards what follows
 	next    uint64
@@ -41,6 +42,9 @@ type boundConn struct {
 // bound makes srv tell of its connections.
 func (b *connBound) bound(srv *http.Server) {
 	b.all, b.by = map[net.Conn]*boundConn{}, map[netip.Addr]int{}
+	if srv.TLSConfig != nil {
+		b.handshakes = &handshakeBound{by: map[netip.Addr]*dialer{}}
+	}
 	srv.ConnState = b.observe
 }
 
@@ -63,6 +67,9 @@ func (l listener) Accept() (net.Conn, error) {
 
 // admit makes room for a new connection, and reports whether there is any.
 func (b *connBound) admit(nc net.Conn) bool {
+	if !b.handshakes.admit(addrOf(nc), time.Now()) {
+		return false
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.all) < b.most {

@@ -21,7 +21,7 @@ var (
 		"conditions": {"code", "severity", "text", "since"},
 		"decisions":  {"at", "action", "count", "why"},
 	}
-	contractVerdicts = []string{"balanced", "moving", "waiting", "unbalanceable", "stale", "disabled", "overloaded", "draining"}
+	contractVerdicts = []string{"balanced", "moving", "checking", "waiting", "unbalanceable", "stale", "disabled", "overloaded", "draining"}
 	contractPaths    = []string{"/livez", "/readyz", "/readyz?verbose", "/metrics", "/statusz", "/peerz", "/"}
 )
 

@@ -75,11 +75,14 @@ func WithPort(port int) Option {
 	return optionFunc(func(o *options) { o.port = port })
 }
 
-// WithHosts allows requests under these host names, such as that of an Ingress, besides those
-// that are always allowed: IP addresses, localhost, names without a dot, and names that end
-// with .svc, .local, .internal or .test. "*" allows all. A request under another name gets 403,
-// but for /livez and /readyz without a query: the name may be that of an attacker who points it
-// at this pod (DNS rebinding). Default: none.
+// WithHosts allows requests whose Host header is one of names, such as the host name of an
+// Ingress. Each name is without a port, and stands for itself alone, not for names below it. "*"
+// allows every name. Default: none.
+//
+// Some hosts are always allowed: IP addresses, names without a dot such as localhost, and names that
+// end with .localhost, .local, .internal, .svc, .test or .home.arpa, which nobody outside can point
+// at an address of their choice. A request under any other name gets 403, since an attacker may have
+// pointed it at this pod (DNS rebinding). /livez and /readyz without a query always answer.
 func WithHosts(names ...string) Option {
 	return optionFunc(func(o *options) {
 		for _, name := range names {

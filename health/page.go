@@ -75,6 +75,8 @@ type pageData struct {
 	Facts              []fact
 	Peers              []peerRow
 	Zoned              bool    // the zone of a peer is known
+	Judged             bool    // the verdict of another pod is known
+	Columns            int     // of the table of pods
 	Hidden             int     // peers beyond maxPeerRows
 	Unit               string  // of the loads, "" if they count connections
 	Shares             bool    // pods should carry different loads; bars and mean are per share
@@ -96,6 +98,9 @@ type (
 	peerRow struct {
 		Name, Address, Zone string
 		State, Tone         string
+		Verdict             string
+		VerdictTone         string
+		More                string // why the pod is silent, or its verdict another than this pod's
 		Self, Known         bool
 		Connections         string
 		Load, Share         string
@@ -157,11 +162,22 @@ func facts(st rebalance.Status) []fact {
 	return out
 }
 
+// columns is how many columns the table of pods has.
+func (d *pageData) columns() int {
+	n := 6
+	for _, more := range []bool{d.Zoned, d.Judged, d.Unit != "", d.Shares} {
+		if more {
+			n++
+		}
+	}
+	return n
+}
+
 // setPeers fills the table of pods. It sorts by name, since rows that move with each refresh
-// cannot be read.
+// cannot be read. Pods that do not answer come last: what they carry is of the past.
 func (d *pageData) setPeers(st rebalance.Status) {
 	peers := slices.SortedFunc(slices.Values(st.Peers), func(a, b rebalance.PeerStatus) int {
-		return cmp.Or(cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Address, b.Address))
+		return cmp.Or(cmp.Compare(silent(a), silent(b)), cmp.Compare(a.Pod, b.Pod), cmp.Compare(a.Address, b.Address))
 	})
 	fullest := 0.0
 	for _, p := range peers {
@@ -176,7 +192,8 @@ func (d *pageData) setPeers(st rebalance.Status) {
 		d.Hidden = len(peers) - maxPeerRows
 		peers = peers[:maxPeerRows]
 	}
-	d.Zoned = zoned(peers)
+	d.Zoned, d.Judged = zoned(peers), judged(peers)
+	d.Columns = d.columns()
 	for _, p := range peers {
 		d.Peers = append(d.Peers, newPeerRow(p, st, fullest))
 	}
@@ -196,14 +213,50 @@ func shownLoad(p rebalance.PeerStatus, st rebalance.Status) (load float64, known
 	return 0, false
 }
 
+// silent is 1 for a pod that does not answer.
+func silent(p rebalance.PeerStatus) int {
+	if p.Error != "" {
+		return 1
+	}
+	return 0
+}
+
+// judged reports whether another pod has told its verdict.
+func judged(peers []rebalance.PeerStatus) bool {
+	return slices.ContainsFunc(peers, func(p rebalance.PeerStatus) bool { return p.Verdict != "" && !p.Self })
+}
+
+// peerWord is the state of a pod in a narrow column. peerMore has the error itself.
+func peerWord(p rebalance.PeerStatus) string {
+	if p.Error != "" {
+		return "no answer"
+	}
+	return peerState(p)
+}
+
+// peerMore is what a line of its own says below a pod: the error, or the reason for its verdict
+// where that is another than the one at the head of the page.
+func peerMore(p rebalance.PeerStatus, st rebalance.Status) string {
+	switch {
+	case p.Error != "":
+		return p.Error
+	case p.Self || p.Why == "" || p.Why == st.Why:
+		return ""
+	}
+	return p.Why
+}
+
 // newPeerRow compares loads per share. Without shares these are the loads.
 func newPeerRow(p rebalance.PeerStatus, st rebalance.Status, fullest float64) peerRow {
 	row := peerRow{
 		Name:        cmp.Or(p.Pod, p.Address),
 		Address:     p.Address,
 		Zone:        p.Zone,
-		State:       peerState(p),
+		State:       peerWord(p),
 		Tone:        "warn",
+		Verdict:     string(p.Verdict),
+		VerdictTone: verdictTone(p.Verdict),
+		More:        peerMore(p, st),
 		Self:        p.Self,
 		Connections: peerCount(p),
 		Load:        peerLoad(p),
@@ -245,14 +298,15 @@ func latestFirst(ds []rebalance.Decision) []rebalance.Decision {
 
 var (
 	goAwayMeanings = map[string]string{
-		"reach":    "multi-homed clients that need to know new pods",
-		"even":     "moved from a fuller pod to an emptier one",
-		"age":      "older than policy.maxConnectionAge, the backstop",
-		"expiry":   "the client's certificate expires (policy.closeAtExpiry)",
-		"overload": "shed because this pod is overloaded",
-		"shutdown": "this pod is stopping",
-		"manual":   "requested by a handler or an operator",
-		"server":   "sent by gRPC itself",
+		"reach":      "multi-homed clients that need to know new pods",
+		"even":       "moved from a fuller pod to an emptier one",
+		"age":        "older than policy.maxConnectionAge, the backstop",
+		"expiry":     "the client's certificate expires (policy.closeAtExpiry)",
+		"overload":   "shed because this pod is overloaded",
+		"shutdown":   "this pod is stopping",
+		"evacuation": "this pod is out of its Service, and drains",
+		"manual":     "requested by a handler or an operator",
+		"server":     "sent by gRPC itself",
 	}
 	closedMeanings = map[string]string{
 		"clean":  "drained, all RPCs finished; closed by this pod or by the client",
@@ -290,7 +344,7 @@ func verdictTone(v rebalance.Verdict) string {
 	switch v {
 	case rebalance.Balanced:
 		return "good"
-	case rebalance.Moving, rebalance.Waiting, rebalance.OutOfService:
+	case rebalance.Moving, rebalance.Checking, rebalance.Waiting, rebalance.OutOfService:
 		return "busy"
 	case rebalance.Unbalanceable, rebalance.Stale, rebalance.Overloaded:
 		return "warn"

@@ -19,6 +19,7 @@ func everywhere(s string) rebalance.Status {
 	st.Pod, st.Why, st.Source, st.Uptime, st.Verdict, st.Weight = s, s, s, s, rebalance.Verdict(s), s
 	for i := range st.Peers {
 		st.Peers[i].Pod, st.Peers[i].Address = s, s
+		st.Peers[i].Verdict, st.Peers[i].Why = rebalance.Verdict(s), s+"y" // not the sentence at the head
 	}
 	st.Peers[4].Error = s
 	for i := range st.Conditions {
@@ -189,7 +190,7 @@ func TestLoadColumn(t *testing.T) {
 	}
 	want := []string{
 		"112|1200|100|+33 %|good|true", "97|600.2, 7 s old|50|-33 %|good|true", "104|?|0||good|false",
-		"41|0|0|-100 %|good|true", "?|9000|0||warn|false", // a pod that does not answer has no bar
+		"41|0|0|-100 %|good|true", "0|9000|0||warn|false", // a pod that does not answer has no bar
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
@@ -239,5 +240,36 @@ func TestLargeFleetIsCut(t *testing.T) {
 	}
 	if !strings.Contains(page, "and 7 more pods") {
 		t.Error("the page does not show how many pods are left out")
+	}
+}
+
+// Pods that do not answer come last, with what was last known of them; and only a pod that has
+// another reason for its verdict than this one has a line for it.
+func TestRowsOfPods(t *testing.T) {
+	st := rebalance.Status{Why: "all even", Peers: []rebalance.PeerStatus{
+		{Pod: "a", Error: "dial tcp 10.0.0.1:8080: connect: no route to host"},
+		{Pod: "b", Error: "timeout", Connections: 41, Share: 1, Age: 33, Verdict: rebalance.Balanced, Why: "old"},
+		{Pod: "c", Ready: true, Connections: 7, Verdict: rebalance.Balanced, Why: "all even"},
+		{Pod: "d", Ready: true, Self: true, Verdict: rebalance.Balanced, Why: "all even"},
+		{Pod: "e", Ready: true, Connections: 9, Verdict: rebalance.Unbalanceable, Why: "too few"},
+	}}
+	d := newPageData(st, epoch, true)
+	var got []string
+	for _, r := range d.Peers {
+		got = append(got, strings.Join([]string{r.Name, r.State, r.Verdict, r.Connections, r.More}, "|"))
+	}
+	want := []string{
+		"c|ready|balanced|7|", "d|ready|balanced|0|", "e|ready|unbalanceable|9|too few",
+		"a|no answer||?|dial tcp 10.0.0.1:8080: connect: no route to host", "b|no answer|balanced|41, 33 s old|timeout",
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	var text strings.Builder
+	writeText(&text, st, epoch)
+	for _, want := range []string{"LOAD  VERDICT\n", "unbalanceable\n", "41, 33 s old"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("/statusz?text lacks %q:\n%s", want, text.String())
+		}
 	}
 }

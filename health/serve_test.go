@@ -167,16 +167,21 @@ func TestBadOptionsCloseTheListener(t *testing.T) {
 	}
 }
 
-func TestTLS(t *testing.T) {
+// runTLS is run with a certificate for 127.0.0.1, and what a client needs to trust it.
+func runTLS(t *testing.T) (running, *tls.Config) {
+	t.Helper()
 	certs := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate for 127.0.0.1
 	pair := certs.TLS.Certificates[0]
 	pool := x509.NewCertPool()
 	pool.AddCert(certs.Certificate())
 	certs.Close()
-	client := &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true,
-	}}
-	r := run(t, "https://", client, WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{pair}}))
+	cfg := &tls.Config{RootCAs: pool}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true}}
+	return run(t, "https://", client, WithTLSConfig(&tls.Config{Certificates: []tls.Certificate{pair}})), cfg
+}
+
+func TestTLS(t *testing.T) {
+	r, _ := runTLS(t)
 	if code, body := r.get(t, "/livez"); code != 200 || body != "ok" {
 		t.Errorf("/livez: got %d %q, want 200 ok", code, body)
 	}

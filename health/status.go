@@ -122,10 +122,15 @@ func (t table) head(cells ...string) {
 	t.row(cells...)
 }
 
-// peers lists the pods, with their shares where these differ, and their zones where one is known.
+// peers lists the pods, with their verdicts and zones where one is known, and their shares where
+// these differ.
 func (t table) peers(all []rebalance.PeerStatus, shares bool) {
 	zones := zoned(all)
-	add := func(write func(...string), zone, share string, cells ...string) {
+	verdicts := judged(all)
+	add := func(write func(...string), verdict, zone, share string, cells ...string) {
+		if verdicts {
+			cells = append(cells, verdict)
+		}
 		if shares {
 			cells = append(cells, share)
 		}
@@ -134,9 +139,9 @@ func (t table) peers(all []rebalance.PeerStatus, shares bool) {
 		}
 		write(cells...)
 	}
-	add(t.head, "ZONE", "SHARE", "PEER", "ADDRESS", "STATE", "CONNECTIONS", "LOAD")
+	add(t.head, "VERDICT", "ZONE", "SHARE", "PEER", "ADDRESS", "STATE", "CONNECTIONS", "LOAD")
 	for _, p := range all {
-		add(t.row, p.Zone, peerShare(p), p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p))
+		add(t.row, string(p.Verdict), p.Zone, peerShare(p), p.Pod, p.Address, peerState(p), peerCount(p), peerLoad(p))
 	}
 }
 
@@ -176,10 +181,19 @@ func peerState(p rebalance.PeerStatus) string {
 	}
 }
 
-// peerCount is "?" if the number of connections is unknown.
+// reported reports whether the pod has ever answered.
+func reported(p rebalance.PeerStatus) bool { return p.Share > 0 || p.Load != nil || p.Connections > 0 }
+
+// peerCount is "?" if the number of connections is unknown. For a pod that does not answer, it is
+// the last known one, with its age.
 func peerCount(p rebalance.PeerStatus) string {
-	if p.Error != "" {
+	switch {
+	case p.Error == "":
+		return strconv.Itoa(p.Connections)
+	case !reported(p):
 		return "?"
+	case p.Age > 0:
+		return fmt.Sprintf("%d, %.0f s old", p.Connections, p.Age)
 	}
 	return strconv.Itoa(p.Connections)
 }

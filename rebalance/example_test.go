@@ -338,7 +338,7 @@ func ExampleVerdictTable() {
 
 func ExampleVerdicts() {
 	fmt.Println(rebalance.Verdicts())
-	// Output: [balanced moving waiting unbalanceable stale disabled overloaded draining]
+	// Output: [balanced moving checking waiting unbalanceable stale disabled overloaded draining]
 }
 
 // quiet keeps the examples' logs out of the way.

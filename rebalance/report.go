@@ -44,6 +44,11 @@ func (b *Balancer) Status() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.Generation, s.Verdict, s.Why = b.generation, b.verdict, b.why
+	for i := range s.Peers {
+		if p := &s.Peers[i]; p.Self {
+			p.Verdict, p.Why = s.Verdict, s.Why
+		}
+	}
 	s.Decisions = slices.Clone(b.decisions)
 	slices.Reverse(s.Decisions)
 	s.Planned = maps.Clone(b.dry)
@@ -63,6 +68,7 @@ func (b *Balancer) peerStatus(row *peerview.Row, s *Status) PeerStatus {
 	p := PeerStatus{
 		Pod: row.Pod, Address: row.Address, Ready: row.Ready, Connections: row.Connections,
 		Load: row.Load, Share: peerz.Rounded(row.Share), Warm: row.Warm, Age: seconds(row.Age), Zone: row.Zone,
+		Verdict: Verdict(row.Judgment.Verdict), Why: row.Judgment.Why,
 	}
 	if row.Err != nil {
 		p.Error = row.Err.Error()
@@ -106,6 +112,10 @@ func (b *Balancer) report(hashedKeys []string) peerz.Report {
 	r.Draining, r.Streams = t.Draining, t.Streams
 	b.mu.Lock()
 	r.Generation, r.Reaching, r.Overloaded = b.generation, b.reaching, b.overload != ""
+	r.Verdict = string(b.verdict)
+	if b.verdict != Balanced { // it explains itself, and polls of large fleets count bytes
+		r.Why = b.why
+	}
 	b.mu.Unlock()
 	r.Loads = b.loadsByWeight()
 	if r.Loads[config.WeightConnections] == float64(r.Connections-r.Draining) {

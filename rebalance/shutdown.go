@@ -3,6 +3,7 @@ package rebalance
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -107,9 +108,9 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 //  5. Stop of each server, when the time is over or ctx is done. Only this can fail RPCs.
 //     Their handlers then have half a second to return.
 //
-// Shutdown returns nil if the servers stopped by themselves, otherwise
-// context.DeadlineExceeded or ctx's error; a server may then still wait for a handler
-// that does not return.
+// Shutdown returns nil if the servers stopped by themselves. Otherwise its error wraps
+// context.DeadlineExceeded or ctx's error, and says how many RPCs were cut off, which is
+// logged as an error, too. A server may then still wait for a handler that does not return.
 //
 // A second call waits for the first and returns its result, or ctx's error if ctx ends
 // earlier. Servers that the first call did not have begin to stop with those of the first
@@ -229,10 +230,27 @@ func (b *Balancer) stopServers(ctx context.Context, srv servers) error {
 				b.decided("shutdown", n, "connections on which no client spoke HTTP/2 were closed")
 			}
 		case <-over:
-			over, late, cutOff, patience = nil, time.After(handlersEnd), ctx.Err(), 0
+			over, late, cutOff, patience = nil, time.After(handlersEnd), b.cutsOff(ctx.Err()), 0
 			go srv.Stop()
 		}
 	}
+}
+
+// cutsOff says how many RPCs Stop ends, at a level of its own: these are the only ones that fail
+// because a pod stops. Nobody scrapes the pod after them.
+func (b *Balancer) cutsOff(cause error) error {
+	n := b.reg.Totals().Streams
+	if n == 0 {
+		return cause
+	}
+	text := fmt.Sprintf("%d RPCs were cut off", n)
+	if n == 1 {
+		text = "1 RPC was cut off"
+	}
+	b.decided("shutdown", n, text+": shutdown.timeout is over, or Shutdown's context has ended")
+	b.opts.log.Error("RPCs were cut off: raise shutdown.timeout above the longest RPC, or end long streams when Balancer.Stopping is closed",
+		"rpcs", n, "timeout", b.Config().Shutdown.Timeout, "cause", cause)
+	return fmt.Errorf("%s: %w", text, cause)
 }
 
 // stopPoll is how often Shutdown checks whether it may go on.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -110,8 +112,15 @@ func TestShutdownDoesNotWaitForAStuckHandler(t *testing.T) {
 				cc.Close()
 				<-answer
 			}
-			if err := shutdown(t, bal, srv); !errors.Is(err, context.DeadlineExceeded) {
+			err := shutdown(t, bal, srv)
+			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Shutdown returned %v, want %v", err, context.DeadlineExceeded)
+			}
+			// No scrape sees a pod that ends now. So its last words must name what it has cost.
+			const cut = "1 RPC was cut off"
+			said := slices.ContainsFunc(bal.Status().Decisions, func(d rebalance.Decision) bool { return d.Count == 1 && strings.HasPrefix(d.Why, cut) })
+			if named := strings.HasPrefix(err.Error(), cut); said == gone || named == gone {
+				t.Errorf("%q is in the decisions: %t, in the error %v: %t", cut, said, err, named)
 			}
 		})
 	}

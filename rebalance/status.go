@@ -9,6 +9,7 @@ type Verdict string
 const (
 	Balanced      Verdict = "balanced"
 	Moving        Verdict = "moving"
+	Checking      Verdict = "checking"
 	Waiting       Verdict = "waiting"
 	Unbalanceable Verdict = "unbalanceable"
 	Stale         Verdict = "stale"
@@ -72,6 +73,10 @@ type PeerStatus struct {
 	Warm  float64 `json:"warm,omitempty"`
 	// Age is the age of its report in seconds, or 0 if that is at most 5 s.
 	Age float64 `json:"age,omitempty"`
+	// Verdict is its own, and Why the sentence beside it, of 240 characters at most. Another pod
+	// sends no sentence while it is balanced. They are empty if its report has none.
+	Verdict Verdict `json:"verdict,omitempty"`
+	Why     string  `json:"why,omitempty"`
 	// Self is true for this pod.
 	Self bool `json:"self,omitempty"`
 	// Error is why the latest poll failed.

@@ -243,7 +243,8 @@ func VerdictTable() []VerdictInfo { return slices.Clone(verdictTable) }
 
 var verdictTable = []VerdictInfo{
 	{Balanced, "No connection needs to move.", true},
-	{Moving, "Connections are being moved, are about to be, or the pod checks where they went.", true},
+	{Moving, "Connections are being moved, or are about to be.", true},
+	{Checking, "This pod has drained multi-homed clients so that they find new pods. It checks whether they have, once resolvers have had their 30 s. The load may long be even.", true},
 	{Waiting, "It is too early to move connections: the membership is still changing, DNS does not list all pods, or a cooldown runs. Or it is a dry run, and the sentence beside it names what would be drained.", true},
 	{Unbalanceable, "No move can even out the load. The sentence beside it names what would help.", false},
 	{Stale, "Too little is known of the other pods, so no connection is moved.", false},

@@ -377,3 +377,23 @@ insecureSkipVerify: true
 {{- printf "namespace=%q,pod=~\"%s-[0-9a-z]+-[0-9a-z]{5}\"" .Release.Namespace $name }}
 {{- end }}
 {{- end }}
+
+{{/* Not empty if `helm test` has a pod. By default it has one where something is known that the image understands. */}}
+{{- define "evenkeel.helmTest" -}}
+{{- $test := default dict .Values.helmTest }}
+{{- $own := or .Values.command .Values.args }}
+{{- if and .Values.enabled (not (kindIs "bool" $test.enabled)) (or $test.command (not $own)) -}}
+true
+{{- else if and .Values.enabled (kindIs "bool" $test.enabled) $test.enabled -}}
+{{- if and $own (not $test.command) }}
+{{- fail "helmTest.command: is empty, and an image with a command or args of its own does not know the flag -check; set a command, such as [curl, -fsSk, $(URL)] with helmTest.image, or leave helmTest.enabled empty" }}
+{{- end -}}
+true
+{{- end }}
+{{- end }}
+
+{{/* The labels of the pod of `helm test`, which the Services must not select. */}}
+{{- define "evenkeel.testLabels" -}}
+app.kubernetes.io/name: {{ include "evenkeel.name" . | trunc 58 | trimSuffix "-" }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}

@@ -92,11 +92,17 @@ volumeMounts:
 {{- define "evenkeel.goMemoryLimit" -}}
 {{- $names := list }}
 {{- range .Values.extraEnv }}{{ $names = append $names .name }}{{ end }}
-{{- if has "GOMEMLIMIT" $names }}
-{{- else if .Values.goMemoryLimit }}
-{{- .Values.goMemoryLimit }}
+{{- if not (has "GOMEMLIMIT" $names) }}
+{{- include "evenkeel.memoryLimit" (list .Values.goMemoryLimit .Values.resources) }}
+{{- end }}
+{{- end }}
+
+{{/* Go's memory limit: the user's, or else nine tenths of the container's. Arguments: (list LIMIT RESOURCES). */}}
+{{- define "evenkeel.memoryLimit" -}}
+{{- if index . 0 }}
+{{- index . 0 }}
 {{- else }}
-{{- with dig "limits" "memory" "" (default dict .Values.resources) }}
+{{- with dig "limits" "memory" "" (default dict (index . 1)) }}
 {{- $text := kindIs "float64" . | ternary (printf "%d" (int64 .)) (toString .) }}
 {{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 }}
 {{- $number := regexFind "^[0-9.]+" $text }}

@@ -150,6 +150,7 @@ startupProbe:
     scheme: {{ $scheme }}
   periodSeconds: 1
   failureThreshold: {{ .startupSeconds }}
+  timeoutSeconds: {{ default 1 .startupTimeoutSeconds }}
 readinessProbe:
   {{- if .customReadiness }}
   {{- toYaml .customReadiness | nindent 2 }}
@@ -169,6 +170,7 @@ readinessProbe:
   {{- end }}
   periodSeconds: {{ .readinessPeriodSeconds }}
   failureThreshold: {{ .readinessFailureThreshold }}
+  timeoutSeconds: {{ default 1 .readinessTimeoutSeconds }}
   {{- end }}
 livenessProbe:
   {{- if .customLiveness }}
@@ -180,7 +182,7 @@ livenessProbe:
     scheme: {{ $scheme }}
   periodSeconds: {{ .livenessPeriodSeconds }}
   failureThreshold: {{ .livenessFailureThreshold }}
-  timeoutSeconds: 5
+  timeoutSeconds: {{ default 5 .livenessTimeoutSeconds }}
   {{- end }}
 {{- end }}
 {{- end }}

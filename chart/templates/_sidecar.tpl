@@ -36,6 +36,10 @@ they have ended.
     {{- end }}
   env:
     {{- include "evenkeel.env" . | nindent 4 }}
+    {{- with include "evenkeel.memoryLimit" (list .Values.sidecar.goMemoryLimit .Values.sidecar.resources) }}
+    - name: GOMEMLIMIT
+      value: {{ . | quote }}
+    {{- end }}
   ports:
     {{- include "evenkeel.ports" . | nindent 4 }}
   {{- include "evenkeel.sidecarProbes" . | nindent 2 }}
@@ -75,6 +79,7 @@ startupProbe:
     scheme: {{ $scheme }}
   periodSeconds: 1
   failureThreshold: {{ .Values.probes.startupSeconds }}
+  timeoutSeconds: {{ default 1 .Values.probes.startupTimeoutSeconds }}
 readinessProbe:
   httpGet:
     path: /readyz
@@ -82,6 +87,7 @@ readinessProbe:
     scheme: {{ $scheme }}
   periodSeconds: {{ .Values.probes.readinessPeriodSeconds }}
   failureThreshold: {{ .Values.probes.readinessFailureThreshold }}
+  timeoutSeconds: {{ default 1 .Values.probes.readinessTimeoutSeconds }}
 livenessProbe:
   httpGet:
     path: /livez
@@ -89,7 +95,7 @@ livenessProbe:
     scheme: {{ $scheme }}
   periodSeconds: {{ .Values.probes.livenessPeriodSeconds }}
   failureThreshold: {{ .Values.probes.livenessFailureThreshold }}
-  timeoutSeconds: 5
+  timeoutSeconds: {{ default 5 .Values.probes.livenessTimeoutSeconds }}
 {{- end }}
 
 {{- define "evenkeel.sidecarImage" -}}
@@ -98,8 +104,16 @@ livenessProbe:
 {{- end }}
 {{- end }}
 
-{{/* Refuses settings that the sidecar would refuse. */}}
+{{/* Refuses settings that the sidecar would refuse, and a server that would be the sidecar itself. */}}
 {{- define "evenkeel.checkSidecar" -}}
+{{- $upstream := toString .Values.sidecar.upstream }}
+{{- $own := dict (toString .Values.grpc.port) "grpc.port" (toString .Values.http.port) "http.port" }}
+{{- with include "evenkeel.peersPort" . }}{{ $_ := set $own . "evenkeel.peers.port" }}{{ end }}
+{{- with get $own (regexFind "[0-9]+$" $upstream) }}
+{{- if not (hasPrefix "unix:" $upstream) }}
+{{- fail (printf "sidecar.upstream: %s is the port of %s, where the sidecar itself listens; let the server listen on another" $upstream .) }}
+{{- end }}
+{{- end }}
 {{- $policy := .Values.evenkeel.policy }}
 {{- range $key := list "maxConnectionIdle" "keepaliveTime" "keepaliveTimeout" "minClientPing" }}
 {{- if gt (include "evenkeel.exactSeconds" (get $policy $key) | float64) 0.0 }}
@@ -153,6 +167,8 @@ includes the parts instead.
 {{- define "evenkeel.sidecarPod" -}}
 serviceAccountName: {{ include "evenkeel.serviceAccountName" . }}
 automountServiceAccountToken: {{ include "evenkeel.automountToken" . }}
+# Otherwise a Service with a name such as evenkeel-peers would set variables that look like settings.
+enableServiceLinks: false
 {{ include "evenkeel.sidecarGrace" . }}
 initContainers:
   {{- include "evenkeel.sidecar" . | nindent 2 }}

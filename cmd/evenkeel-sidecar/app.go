@@ -226,6 +226,7 @@ func (a *app) drain() {
 		defer close(a.stopped)
 		if err := a.bal.Shutdown(a.proxy.stop, a.proxy); err != nil {
 			a.log.Warn("stopped before all connections had ended", "error", err)
+			lastWords(terminationLog, err.Error())
 		}
 	})
 	<-a.stopped

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
 )
 
@@ -31,6 +32,8 @@ type Row struct {
 	Load *float64
 	// Share and Warm are those of its report, 0 if there is none.
 	Share, Warm float64
+	// Judgment is what it says of the balance, empty if its report has none.
+	Judgment peerz.Judgment
 	// Age is how old the report is, or 0 if that is at most 5 s.
 	Age time.Duration
 	// Err is why the latest poll failed.
@@ -67,7 +70,7 @@ func (b *Book) rowLocked(m *member, weight string, cores bool) Row {
 		return row
 	}
 	row.Pod, row.Connections, row.Zone = r.report.Pod, r.report.Connections, cmp.Or(r.report.Zone, row.Zone)
-	row.Share, row.Warm = r.share(cores), part(r.report.Warm)
+	row.Share, row.Warm, row.Judgment = r.share(cores), part(r.report.Warm), r.report.Judgment
 	row.Ready = r.report.Ready && r.err == nil
 	age := b.now() - r.at
 	if age > provenFor {

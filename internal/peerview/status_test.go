@@ -24,3 +24,19 @@ func TestSilentPeers(t *testing.T) {
 		}
 	}
 }
+
+// A row has what the pod itself says of the balance.
+func TestRowsHaveVerdicts(t *testing.T) {
+	b := asker(t, nil, manyMembers(2)...)
+	said := peerz.Judgment{Verdict: "waiting", Why: "DNS lists 1 of 2 pods"}
+	b.Record(manyMembers(2)[0].Addrs[0].String(), peerz.Report{Pod: "a", Ready: true, Judgment: said}, nil)
+	n := 0
+	for _, row := range b.Rows("connections") {
+		if row.Judgment == said {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d rows have the verdict of the one pod that reported", n)
+	}
+}

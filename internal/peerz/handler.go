@@ -53,6 +53,7 @@ func answer(w http.ResponseWriter, method string, rep Report, keys []string) {
 	roundParts(&rep)
 	rep.Draining = min(rep.Draining, rep.Connections)
 	rep.clean() // of Place
+	rep.Judgment = rep.clipped()
 	body, err := json.Marshal(rep)
 	if err != nil { // no field of a Report can fail
 		http.Error(w, err.Error(), http.StatusInternalServerError)

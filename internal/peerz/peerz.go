@@ -86,6 +86,8 @@ type Report struct {
 	Paused bool `json:"paused,omitempty"`
 	// Place is where the pod stands in the membership.
 	Place
+	// Judgment is what the pod says of the balance, for people.
+	Judgment
 	// Keys has the number of connections that do not drain, for each hashed key of ?keys=.
 	// A key that is absent has none.
 	Keys map[string]int `json:"keys,omitempty"`
@@ -176,6 +178,7 @@ type wire struct {
 	Relief     float64            `json:"relief"`
 	Paused     bool               `json:"paused"`
 	Place
+	Judgment
 }
 
 // decode parses an answer to a request for keys.
@@ -192,7 +195,7 @@ func decode(body []byte, keys []string) (Report, error) {
 		Connections: *w.Connections, Draining: w.Draining, Streams: w.Streams, Keys: w.Keys, SingleHomed: w.SingleHomed,
 		Loads: w.Loads, Reaching: w.Reaching, Overloaded: w.Overloaded, InFlight: w.InFlight,
 		Cores: w.Cores, Share: w.Share, Warm: w.Warm, Relief: w.Relief, Paused: w.Paused,
-		Place: w.Place,
+		Place: w.Place, Judgment: w.clipped(),
 	}
 	if err := r.check(keys); err != nil {
 		return Report{}, err

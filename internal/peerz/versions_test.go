@@ -55,6 +55,7 @@ func TestThreeVersionsUnderstandEachOther(t *testing.T) {
 
 	now := want
 	now.InFlight, now.Cores, now.Share, now.Warm, now.Relief, now.Paused = map[string]float64{"connections": 1}, 2, 2, 0.5, 0.5, true
+	now.Judgment = Judgment{Verdict: "balanced", Why: "all is even"}
 	now.Place = Place{Zone: "z", Revision: "r", Out: true, SaltCheck: "abc"}
 	addr := peer(t, Handler(func([]string) Report { return now }))
 	resp, err := http.Get("http://" + addr + Path + "?keys=" + keys[0] + "," + keys[1] + "&newParameter=1")

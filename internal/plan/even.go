@@ -122,7 +122,7 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 	switch {
 	case s.reaching || l.reaching:
 		e.stop()
-		st.unlessMoving(Moving, "another pod drains multi-homed clients so that they find new pods: evenness waits until they have settled")
+		st.unlessMoving(Waiting, "another pod drains multi-homed clients so that they find new pods: evenness waits until they have settled")
 	case len(e.queue) > 0:
 		s.moveEven(v, p, st)
 	case e.query != nil:

@@ -16,6 +16,7 @@ type Verdict string
 const (
 	Balanced Verdict = "balanced"
 	Moving   Verdict = "moving"
+	Checking Verdict = "checking"
 	Waiting  Verdict = "waiting"
 	Stale    Verdict = "stale"
 	Disabled Verdict = "disabled"
@@ -250,9 +251,9 @@ func (s *State) suspend() {
 
 func (st *Step) is(v Verdict, why string) { st.Verdict, st.Why = v, why }
 
-// unlessMoving sets the verdict if the one so far is not Moving.
+// unlessMoving sets the verdict, unless this pod moves connections or checks where they went.
 func (st *Step) unlessMoving(v Verdict, why string) {
-	if st.Verdict != Moving {
+	if st.Verdict != Moving && st.Verdict != Checking {
 		st.is(v, why)
 	}
 }

@@ -308,7 +308,7 @@ func (s *State) whileChecking(v *View, st *Step) {
 		st.is(Balanced, nothingToDrain(v))
 		return
 	}
-	st.is(Moving, fmt.Sprintf("%s, round %d: this pod sent %s and checks reach once resolvers have had their 30 s",
+	st.is(Checking, fmt.Sprintf("%s, round %d: this pod sent %s and checks reach once resolvers have had their 30 s",
 		g.describe(), g.round, plural(g.total, "GOAWAY", "GOAWAYs")))
 }
 

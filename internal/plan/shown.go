@@ -50,7 +50,8 @@ func (h *shown) show(now time.Duration, calm bool, st *Step) {
 }
 
 // atOnce reports whether a verdict is shown at once: it says what a person has done, or must
-// do something about. It also ends at once, unless it comes from a signal that may flip.
+// do something about, or that a check runs, whose end is news. It also ends at once, unless it
+// comes from a signal that may flip.
 func atOnce(v Verdict) bool {
-	return v == Disabled || v == Stale || v == Draining || v == Overloaded
+	return v == Disabled || v == Stale || v == Draining || v == Overloaded || v == Checking
 }

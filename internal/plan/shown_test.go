@@ -50,7 +50,7 @@ func TestSomeVerdictsAreShownAtOnce(t *testing.T) {
 	for _, tc := range []struct {
 		calm bool
 		v    Verdict
-	}{{false, Moving}, {false, Waiting}, {true, Stale}, {true, Disabled}, {true, Overloaded}, {true, Draining}} {
+	}{{false, Moving}, {false, Waiting}, {true, Stale}, {true, Disabled}, {true, Overloaded}, {true, Draining}, {true, Checking}} {
 		h, now := &shown{}, time.Hour
 		shownAfter(h, &now, tc.calm, Balanced, time.Second)
 		if got := shownAfter(h, &now, tc.calm, tc.v, 0); got != tc.v {

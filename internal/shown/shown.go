@@ -45,6 +45,7 @@ func Status(st rebalance.Status) rebalance.Status {
 	st.PeerErrors = counts(st.PeerErrors, peerz.Classes())
 	st.Peers = each(st.Peers, func(p *rebalance.PeerStatus) {
 		p.Pod, p.Address, p.Error, p.Zone = Valid(p.Pod), Valid(p.Address), Valid(p.Error), Valid(p.Zone)
+		p.Verdict, p.Why = Valid(p.Verdict), Valid(p.Why)
 	})
 	st.Conditions = each(st.Conditions, func(c *rebalance.Condition) {
 		c.Code, c.Severity, c.Text = Valid(c.Code), Valid(c.Severity), Valid(c.Text)

@@ -10,7 +10,10 @@ import (
 
 // newKeys are those that a release of an older chart lacks. With --reuse-values an upgrade has
 // the old values alone, and no defaults for these.
-var newKeys = []string{"killSwitch", "goMemoryLimit", "evenkeel.rebalance.dryRun", "peersSalt.create", "http.portName"}
+var newKeys = []string{
+	"killSwitch", "goMemoryLimit", "evenkeel.rebalance.dryRun", "peersSalt.create", "http.portName",
+	"helmTest", "networkPolicy.egress", "networkPolicy.extraEgress", "probes.startupTimeoutSeconds", "probes.readinessTimeoutSeconds", "probes.livenessTimeoutSeconds",
+}
 
 // An upgrade with --reuse-values must not stumble over a key that the old values lack.
 func TestReuseValues(t *testing.T) {

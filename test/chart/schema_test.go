@@ -56,6 +56,12 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{"extraEnv: [{name: EVENKEEL_SHUTDOWN_TIMEOUT, value: 60s}]", "extraEnv", "set evenkeel.shutdown.timeout instead"},
 		{"extraEnv: [{name: EVENKEEL_SHUTDOWN_MINIMUM, value: 10s}]", "extraEnv", "set evenkeel.shutdown.minimum instead"},
 		{"extraEnv: [{name: EVENKEEL_PEERS_PORT, value: '1'}]", "extraEnv", "set evenkeel.peers.port instead"},
+		{"networkPolicy: {egress: {enabled: true, dnsPorts: []}}", "/networkPolicy/egress/dnsPorts", "minItems"},
+		{"networkPolicy: {egress: {apiServerPorts: [0]}}", "/networkPolicy/egress/apiServerPorts/0", "minimum"},
+		{"networkPolicy: {egress: true}", "/networkPolicy/egress", "want object"},
+		{"probes: {livenessTimeoutSeconds: 0}", "/probes/livenessTimeoutSeconds", "minimum"},
+		{"{helmTest: {enabled: true}, args: [-v]}", "helmTest.command", "does not know the flag -check"},
+		{"helmTest: {command: curl}", "/helmTest/command", "want array"},
 	} {
 		_, err := tryRender(t, parse(t, tc.values))
 		if err == nil || !strings.Contains(err.Error(), tc.key) || !strings.Contains(err.Error(), tc.why) {

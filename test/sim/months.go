@@ -9,7 +9,7 @@ import (
 // and go. Their limits are what is right, not what is reached. Each scenario that misses its
 // limits today is marked with the finding that it shows; see docs/simulation.md.
 var months = marked(slices.Concat(
-	autoscalers, rollouts(), inPlaces(), joins(), flaps, views, loads, zones(), shares, shapes,
+	autoscalers, byCPU, rollouts(), inPlaces(), joins(), flaps, views, loads, zones(), shares, shapes,
 ))
 
 // marked sets Fails. It also bounds the seeds of scenarios that take seconds each.

@@ -110,7 +110,7 @@ func verdictsText(results []*world.Result) string {
 		}
 	}
 	var out []string
-	for _, verdict := range []string{"balanced", "moving", "waiting", "unbalanceable", "overloaded", "stale", "disabled"} {
+	for _, verdict := range []string{"balanced", "moving", "checking", "waiting", "unbalanceable", "overloaded", "stale", "disabled"} {
 		if n := count[verdict]; n > 0 {
 			out = append(out, fmt.Sprintf("%s %d%%", verdict, (100*n+all/2)/all))
 		}

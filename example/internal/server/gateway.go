@@ -25,9 +25,10 @@ type gateway struct {
 }
 
 // The limits of the gateway, which clients outside may reach. There is none for writing, since
-// Watch answers without end.
+// Watch answers without end. Nor is there one for handlers: net/http lifts the limit for reading
+// once the body has been read.
 const (
-	gatewayRead   = 5 * time.Second // of the headers; the body may take twice as long in all
+	gatewayRead   = 5 * time.Second // of the headers; with the body they may take twice as long
 	gatewayIdle   = 2 * time.Minute
 	gatewayHeader = 16 << 10
 )
@@ -43,10 +44,14 @@ func newGateway(ctx context.Context, bal *rebalance.Balancer, keys *keyring) (*g
 	if err := hellov1.RegisterHelloServiceHandler(ctx, mux, conn); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	web := serveropts.HTTPServer(bal, &http.Server{
-		Handler: mux, ReadHeaderTimeout: gatewayRead, ReadTimeout: 2 * gatewayRead, IdleTimeout: gatewayIdle, MaxHeaderBytes: gatewayHeader,
-	})
-	return &gateway{inner: inner, conn: conn, web: web}, nil
+	return &gateway{inner: inner, conn: conn, web: serveropts.HTTPServer(bal, limited(mux))}, nil
+}
+
+// limited returns a server of h with the limits.
+func limited(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: gatewayRead, ReadTimeout: 2 * gatewayRead, IdleTimeout: gatewayIdle, MaxHeaderBytes: gatewayHeader,
+	}
 }
 
 // serve serves HTTP on ln. It returns nil after stop.

@@ -26,6 +26,7 @@ type options struct {
 	tlsCert, tlsKey, tlsClientCA string
 
 	introspection bool
+	checkURL      string
 
 	drainEvery time.Duration
 	bare       bool
@@ -76,6 +77,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.tlsKey, "tls-key", "", "PEM `file` with the key of the certificate")
 	fs.StringVar(&o.tlsClientCA, "tls-client-ca", "", "PEM `file` with the CAs of client certificates, which are then required; empty: none required")
 	fs.BoolVar(&o.introspection, "introspection", true, "serve reflection and channelz, which show a caller all services and connections; the image turns it off")
+	fs.StringVar(&o.checkURL, "check", "", "serve nothing: ask this `URL`, print the answer and exit with 0 if its status is 200, as helm test does")
 	fs.DurationVar(&o.drainEvery, "drain-every", 0, "for tests: drain every connection this often (reason manual); 0: never")
 	fs.BoolVar(&o.bare, "bare", false, "for comparison: drain nothing and stop as plain grpc-go does; evenkeel only counts")
 	fs.DurationVar(&o.bareMaxAge, "bare-max-connection-age", 0, "with -bare: grpc-go's keepalive.ServerParameters.MaxConnectionAge; 0: infinite")

@@ -50,6 +50,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	if err != nil || o.printConfig {
 		return printConfig(&o, err, stdout, stderr)
 	}
+	if o.checkURL != "" {
+		return check(o.checkURL, stdout, stderr)
+	}
 	a, err := newApp(&o, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})))
 	if err != nil {
 		fmt.Fprintln(stderr, "server:", oneLine(err))
@@ -319,6 +322,7 @@ func (a *app) stop(srv *stopper) error {
 	}
 	if err != nil {
 		a.log.Warn("stopped before all RPCs had finished", "error", err)
+		lastWords(terminationLog, err.Error())
 	}
 	return nil
 }

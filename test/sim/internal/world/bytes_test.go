@@ -52,6 +52,7 @@ func bytesOf(t *testing.T, keys, connections, singleHomed int) float64 {
 		rep.Generation, rep.Draining, rep.Streams, rep.Cores = 12, 12, 345, 2
 		rep.Loads = map[string]float64{"requests": 2345.67, "streams": 345.678}
 		rep.Zone, rep.Revision = "europe-west3-a", "7d4b9c6f5"
+		rep.Judgment = peerz.Judgment{Verdict: "moving", Why: "this pod drains 12 connections within 240ms"}
 	}
 	for _, key := range hashed[:connections] {
 		rep.Keys[key] = 1

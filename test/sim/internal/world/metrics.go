@@ -13,7 +13,7 @@ import (
 const (
 	// bytesPerPoll is the size of a poll and its answer together. A test holds this and the
 	// other sizes to what pods send.
-	bytesPerPoll = 500
+	bytesPerPoll = 570
 	// bytesPerQuery is the size of a query and its answer without any keys.
 	bytesPerQuery = 360
 	// bytesPerKey is the size that each key of a query adds, bytesPerKeyHeld what it adds to
@@ -96,6 +96,7 @@ type metrics struct {
 	plans, planTime, planMost time.Duration
 	planHist                  [200]int
 
+	accepted int     // connections since Begin
 	arrivals int     // the most connections that a pod accepted within a second
 	maxSum   float64 // of max/mean, over samples
 	samples  int
@@ -159,12 +160,16 @@ func (m *metrics) goAway(w *World, c *conn, why reason.Reason) {
 	m.goaways = append(m.goaways, GoAway{w.Now(), c.pod, w.clients[c.client].group, uint8(slices.Index(Reasons, why))})
 }
 
+// Accepted returns how many connections all pods together have accepted since Begin.
+func (w *World) Accepted() int { return w.m.accepted }
+
 // arrived counts a connection that p accepts.
 func (m *metrics) arrived(p *pod, now time.Duration) {
 	if second := now.Truncate(time.Second); second != p.arrivedIn {
 		p.arrivedIn, p.arrived = second, 0
 	}
 	p.arrived++
+	m.accepted++
 	m.arrivals = max(m.arrivals, p.arrived)
 }
 
