@@ -127,7 +127,8 @@ type Rebalance struct {
 	// minute. Default 1: no limit besides MaxPerSecond. From 0.01 to 1.
 	MaxFractionPerMinute float64 `json:"maxFractionPerMinute"`
 	// Cooldown is the time for which a client that came back after a GOAWAY is not drained
-	// again. Default 30s, the time for which resolvers may keep an answer. From 1s to 1h.
+	// again. Default 30s, the time for which resolvers may keep an answer. From 1s to 1h. A
+	// connection of HTTP/1.1 that came back by chance rests for 3s at most.
 	Cooldown time.Duration `json:"cooldown"`
 	// Settle is the time for which the membership must be unchanged before connections are
 	// moved. Where it is known that no pod is starting, the list of all pods must be unchanged

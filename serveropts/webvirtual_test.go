@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/evenkeel-go/evenkeel/config"
+	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
 
@@ -152,6 +156,52 @@ func TestWebClientsFollowAGrowth(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A scale-up does not wait for the cooldown of the connections that came back by chance, although
+// each new connection of a client with several counts as one. The limit holds for each seed: the
+// first drain comes after 5 s, and the cooldown is 30 s.
+func TestWebClientsDoNotWaitForTheCooldown(t *testing.T) {
+	if day < 24*time.Hour {
+		t.Skip("the race detector learns nothing new from it")
+	}
+	const clients, callers, seeds = 4, 5, 12
+	limit := 5*time.Second + config.Default().Rebalance.Cooldown
+	var all []time.Duration
+	for seed := range seeds {
+		synctest.Test(t, func(t *testing.T) {
+			s := newService(t, nil, rebalance.WithLogger(slog.New(slog.DiscardHandler)))
+			s.web = answerAfter(5 * time.Millisecond)
+			s.scale(2)
+			for i := range clients {
+				s.browse(clients*seed+i, 1, callers, 500*time.Millisecond)
+			}
+			time.Sleep(2 * time.Minute)
+			s.scale(5)
+			all = append(all, s.evenAfter(2*time.Minute))
+			s.wantNoneFailed()
+			s.stop()
+		})
+	}
+	slices.Sort(all)
+	t.Logf("even after %v", all)
+	if all[seeds-1] >= limit {
+		t.Errorf("even after %v, want less than %v", all, limit)
+	}
+}
+
+// evenAfter returns how long it takes until no pod has more than 1.45 times the mean of the
+// connections, as example/demo counts, for 5 s.
+func (s *service) evenAfter(bound time.Duration) (even time.Duration) {
+	const lasts = 5 * time.Second
+	begun := time.Now()
+	for time.Since(begun) < bound && time.Since(begun) < even+lasts {
+		time.Sleep(250 * time.Millisecond)
+		if all, sum := s.loads(); float64(slices.Max(all)) > 1.45*float64(sum)/float64(len(all)) {
+			even = time.Since(begun)
+		}
+	}
+	return even
 }
 
 // One Balancer serves two listeners: clients of gRPC and of HTTP both follow, and their loads add

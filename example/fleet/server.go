@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 
 // ServerSpec describes a server to start. Command, Host and the ports are required.
 type ServerSpec struct {
-	// Command runs example/server; flags are appended to it.
+	// Command runs example/server or the sidecar; flags are appended to it.
 	Command []string
 	// Name is the name of the pod.
 	Name string
@@ -24,6 +25,8 @@ type ServerSpec struct {
 	Host string
 	// GRPCPort and HTTPPort are the ports that it serves on at Host.
 	GRPCPort, HTTPPort int
+	// GRPCFlag is the flag of Command for the gRPC address; empty means -grpc.
+	GRPCFlag string
 	// Args are further flags.
 	Args []string
 	// Log is called with each line of its log. It may be nil.
@@ -46,7 +49,7 @@ func StartServer(ctx context.Context, spec ServerSpec) (*Server, error) {
 	s := &Server{Spec: spec}
 	logged := &lastLine{next: spec.Log}
 	argv := append([]string{}, spec.Command...)
-	argv = append(argv, "-grpc", s.GRPC(), "-http", s.HTTP(), "-name", spec.Name)
+	argv = append(argv, cmp.Or(spec.GRPCFlag, "-grpc"), s.GRPC(), "-http", s.HTTP(), "-name", spec.Name)
 	var err error
 	if s.Proc, err = Start(append(argv, spec.Args...), []string{"POD_IP=" + spec.Host}, nil, logged.add); err != nil {
 		return nil, err

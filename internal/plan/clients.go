@@ -93,6 +93,18 @@ func rest(returns, pods int, p *Policy) time.Duration {
 	return 48 * time.Hour
 }
 
+// restOf is rest, but shorter for a connection of HTTP/1.1 while chance explains the returns of
+// its client: it rests for one round. Each new connection of a client counts as the return of
+// another that was drained, whichever it is. Most of them land anywhere, at once: they go to the
+// address of a Service or of a proxy, not to what a resolver knows.
+func restOf(c *Conn, pods int, p *Policy) time.Duration {
+	d := rest(c.FutileDrains, pods, p)
+	if c.Single && !Pinned(c.FutileDrains, pods) {
+		return min(d, singleRest)
+	}
+	return d
+}
+
 // explained is how many returns in a row chance explains: 9 with 2 pods, 6 with 3, 2 with 10.
 func explained(pods int) int {
 	return max(1, int(math.Ceil(-math.Log(unlikely)/math.Log(float64(max(pods, 2))))-1))

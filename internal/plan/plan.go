@@ -38,7 +38,8 @@ type Policy struct {
 	Settle time.Duration
 	// Spread is the time over which one round's GOAWAYs are spread.
 	Spread time.Duration
-	// Cooldown is how long a client that came back is not drained again.
+	// Cooldown is how long a client that came back is not drained again. For HTTP/1.1 it is
+	// singleRest at most.
 	Cooldown time.Duration
 	// MaxPerSecond bounds the GOAWAYs of rebalancing per second.
 	MaxPerSecond float64

@@ -35,6 +35,29 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// A connection of HTTP/1.1 rests for one round, while chance may explain the returns of its
+// client. Then it is pinned as any other.
+func TestRestOfHTTP1(t *testing.T) {
+	p := &Policy{Cooldown: 30 * time.Second, Whole: true}
+	for returns, want := range map[int]time.Duration{0: singleRest, 6: singleRest, 7: 10 * time.Minute, 9: 48 * time.Hour} {
+		c := &Conn{Single: true, Returned: true, Weight: 1, FutileDrains: returns, Opened: time.Hour}
+		s, v, why := &State{}, &View{Members: []string{"a", "b", "c"}}, &stuck{}
+		s.even.give = 1
+		for after, moves := range map[time.Duration]bool{want - 1: false, want: true} {
+			v.Now = c.Opened + after
+			if got := why.mayMove(c, s, v, p); got != moves {
+				t.Errorf("%d returns: %v after it came back, got %v, want %v", returns, after, got, moves)
+			}
+		}
+		if text := why.text(p); returns <= 6 && text != "1 of 2 connections came back recently and are left alone for 3s" {
+			t.Errorf("%d returns: got %q", returns, text)
+		}
+	}
+	if got := restOf(&Conn{Single: true}, 3, &Policy{Cooldown: time.Second}); got != time.Second {
+		t.Errorf("got a rest of %v, want no more than the cooldown", got)
+	}
+}
+
 // What rounds have shown of clients expires, and is bounded.
 func TestClientsAreForgotten(t *testing.T) {
 	var c clients

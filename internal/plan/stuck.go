@@ -1,10 +1,15 @@
 package plan
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // stuck counts why connections could not be chosen.
 type stuck struct {
 	pinned, cooling, multiHomed, heavy, silent, serving int
+
+	rest time.Duration // the longest of those that cool down
 }
 
 // cause is what holds most of the connections back.
@@ -53,18 +58,24 @@ func (w *stuck) text(p *Policy) string {
 	case noAnswer:
 		return "no other pod answers this pod's queries about its clients, so it cannot choose connections to drain"
 	}
-	return fmt.Sprintf("%d of %d connections came back recently and are left alone for %v (rebalance.cooldown)", w.cooling, w.serving, p.Cooldown)
+	setting := " (rebalance.cooldown)"
+	if w.rest < p.Cooldown {
+		setting = ""
+	}
+	return fmt.Sprintf("%d of %d connections came back recently and are left alone for %v%s", w.cooling, w.serving, w.rest, setting)
 }
 
 // mayMove reports whether a connection may be drained, and counts why not.
 func (w *stuck) mayMove(c *Conn, s *State, v *View, p *Policy) bool {
 	w.serving++
+	rest := restOf(c, len(v.Members), p)
 	switch {
-	case c.Returned && v.Now-c.Opened < rest(c.FutileDrains, len(v.Members), p):
+	case c.Returned && v.Now-c.Opened < rest:
 		if Pinned(c.FutileDrains, len(v.Members)) {
 			w.pinned++
 		} else {
 			w.cooling++
+			w.rest = max(w.rest, rest)
 		}
 	case c.Weight > s.even.give:
 		w.heavy++

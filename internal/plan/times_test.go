@@ -51,6 +51,8 @@ func TestTimes(t *testing.T) {
 		{sureAfter, ReportFresh, "suspicion lasts for some reports, not until old ones no longer count"},
 		{weighing, ReportFresh, "a weight that shows late is in a report that still counts"},
 
+		{landing, singleRest, "a connection of HTTP/1.1 is counted where it has landed before it may move again"},
+		{singleRest, def.Rebalance.Cooldown, "a connection of HTTP/1.1 rests for less than others"},
 		{def.Rebalance.Cooldown, multiHomedKept, "a client that was found on all pods rests for longer than one that came back"},
 		{longServing, singleHomedKept, "what a growth has shown outlives its rounds"},
 		{lastsYoung + time.Minute, soonAfter, "what is uneven from the start moves before the pods are at rest"},

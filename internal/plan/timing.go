@@ -77,6 +77,9 @@ const (
 	mostPatience = 20 * time.Minute
 	// landing is how long a client takes to connect to another pod, and to be counted.
 	landing = time.Second
+	// singleRest is how long a connection of HTTP/1.1 rests that came back: until its client may
+	// have been seen to land there, and the next round begins.
+	singleRest = landing + 2*time.Second
 	// weighing is how long it takes until the weight of a connection that landed shows.
 	weighing = 10 * time.Second
 	// ReportFresh is how old a report may be to be acted upon.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -179,6 +181,33 @@ func TestPatch(t *testing.T) {
 	}
 	for _, other := range []string{"package transport\n", source + source} {
 		if _, err := patch(other); err == nil || !strings.Contains(err.Error(), "overlay.go") {
+			t.Errorf("got %v, want an error with the cure", err)
+		}
+	}
+}
+
+// The same holds for the overlay of connect's server.
+func TestWebHooks(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := webHooks(dir); err == nil {
+		t.Error("no error without a server.go")
+	}
+	file := filepath.Join(dir, webPackage, "server.go")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]string{
+		"package referenceserver\n" + webAnchor + "\treturn nil\n}\n": "",
+		"package referenceserver\n":                                   "overlay.go",
+	} {
+		if err := os.WriteFile(file, []byte(source), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		files, err := webHooks(dir)
+		switch {
+		case want == "" && (err != nil || !strings.Contains(files[file], webAnchor+webInserted) || len(files) != 3):
+			t.Errorf("got %q, %v", files, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("got %v, want an error with the cure", err)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -14,12 +16,24 @@ import (
 const (
 	connectModule  = "connectrpc.com/conformance"
 	connectVersion = "v1.0.7"
-	connectBound   = 3 * time.Minute
-	// connectServer is the folder of connect's server that is made with grpc-go.
-	connectServer = "cmd/grpcserver"
+	connectBound   = 5 * time.Minute
 )
 
-// connect runs connect's conformance runner against connect's own grpc-go server, bare and tracked.
+// connectServer is one of connect's own servers.
+type connectServer struct {
+	name string
+	dir  string
+	conf string // a file of what to test
+	// known is a file of what is known to fail.
+	known string
+}
+
+var connectServers = []connectServer{
+	{"grpc-go", "cmd/grpcserver", "testing/grpc-impls-config.yaml", "testing/grpcserver-known-failing.txt"},
+	{"connect-go", goServer, webConfFile, "testing/referenceserver-known-failing.txt"},
+}
+
+// connect runs connect's conformance runner against connect's own servers, bare and tracked.
 func connect(ctx context.Context, o *options) (bool, error) {
 	t, err := o.connectTree()
 	if err != nil {
@@ -29,27 +43,41 @@ func connect(ctx context.Context, o *options) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	results := make(map[serverKind]string)
-	for _, kind := range []serverKind{bare, tracked} {
-		server, err := t.build("./"+connectServer, kind)
+	good, sum := true, uint64(0)
+	for _, s := range connectServers {
+		same, err := t.compareConnect(ctx, o, runner, s)
 		if err != nil {
 			return false, err
 		}
-		if results[kind], err = t.runConnect(ctx, runner, server); err != nil {
+		connections, err := t.connections()
+		if err != nil {
 			return false, err
 		}
-		o.printf("%-9s  %s\n", kind, strings.ReplaceAll(strings.TrimSpace(results[kind]), "\n", "; "))
+		before := sum
+		sum = 0
+		for _, n := range connections {
+			sum += n
+		}
+		o.printf("%-10s  %d connections tracked\n", s.name, sum-before)
+		good = good && same && sum > before
 	}
-	connections, err := t.connections()
-	if err != nil {
-		return false, err
+	return good, nil
+}
+
+// compareConnect reports whether a server comes to the same bare and tracked.
+func (t *tree) compareConnect(ctx context.Context, o *options, runner string, s connectServer) (bool, error) {
+	results := make(map[serverKind]string)
+	for _, kind := range []serverKind{bare, tracked} {
+		server, err := t.build("./"+s.dir, kind)
+		if err != nil {
+			return false, err
+		}
+		if results[kind], err = t.runConnect(ctx, runner, server, s); err != nil {
+			return false, err
+		}
+		o.printf("%-10s  %-9s  %s\n", s.name, kind, strings.ReplaceAll(strings.TrimSpace(results[kind]), "\n", "; "))
 	}
-	sum := uint64(0)
-	for _, n := range connections {
-		sum += n
-	}
-	o.printf("%d connections tracked\n", sum)
-	return sum > 0 && results[bare] == results[tracked], nil
+	return results[bare] == results[tracked], nil
 }
 
 // connectTree copies connect's conformance tests, which use the copy of grpc-go.
@@ -65,7 +93,15 @@ func (o *options) connectTree() (*tree, error) {
 		return nil, err
 	}
 	t.files = g.files
-	t.files[filepath.Join(t.dir, connectServer, "evenkeel_conformance.go")] = fmt.Sprintf(setter, "main", thisModule)
+	t.files[filepath.Join(t.dir, connectServers[0].dir, "evenkeel_conformance.go")] = fmt.Sprintf(setter, "main", thisModule)
+	files, err := webHooks(t.dir)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(t.files, files)
+	if err := os.WriteFile(filepath.Join(t.dir, webConfFile), []byte(webConf), 0o644); err != nil {
+		return nil, err
+	}
 	return t, t.prepare()
 }
 
@@ -79,13 +115,12 @@ func (t *tree) build(pkg string, kind serverKind) (string, error) {
 // counted are the lines in which the runner sums up.
 var counted = regexp.MustCompile(`(?m)^(Total cases: .*|\d+ passed.*|FAILED: .*)$`)
 
-// runConnect runs the runner, with connect's own lists of what to test and of what is known
-// to fail, and returns what it sums up.
-func (t *tree) runConnect(ctx context.Context, runner, server string) (string, error) {
+// runConnect runs the runner, with lists of what to test and of what is known to fail, and
+// returns what it sums up.
+func (t *tree) runConnect(ctx context.Context, runner, server string, s connectServer) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectBound)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, runner, "--mode=server", "--conf=testing/grpc-impls-config.yaml",
-		"--known-failing=@testing/grpcserver-known-failing.txt", "--", server)
+	cmd := exec.CommandContext(ctx, runner, "--mode=server", "--conf="+s.conf, "--known-failing=@"+s.known, "--", server)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = t.dir, t.environ(), waitDelay
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

@@ -21,7 +21,21 @@ const (
 	tracked serverKind = "tracked"
 	// behind is a bare server behind the sidecar.
 	behind serverKind = "sidecar"
+	// behindDrained is one behind a sidecar that drains connections all the time.
+	behindDrained serverKind = "draining sidecar"
+	// bareWeb is a server of net/http, and web is one whose connections are tracked. Both pass
+	// gRPC on to ServeHTTP.
+	bareWeb serverKind = "bare net/http"
+	web     serverKind = "tracked net/http"
 )
+
+// bareOf returns the bare kind that another kind is compared with.
+func bareOf(kind serverKind) serverKind {
+	if kind == web {
+		return bareWeb
+	}
+	return bare
+}
 
 // testID names a test. The name is empty for what fails outside of any test.
 type testID struct{ pkg, name string }

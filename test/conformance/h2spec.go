@@ -31,7 +31,7 @@ func h2spec(ctx context.Context, o *options) (bool, error) {
 	return eachWire(func(w wire) (bool, error) { return h2specOver(ctx, o, w, tracked) })
 }
 
-// h2specOver compares a bare server with one of another kind.
+// h2specOver compares a server of one kind with the bare one of its kind.
 func h2specOver(ctx context.Context, o *options, w wire, kind serverKind) (bool, error) {
 	cases, err := h2specBoth(ctx, w, kind)
 	if err != nil {
@@ -125,7 +125,7 @@ func h2specBoth(ctx context.Context, w wire, other serverKind, ids ...string) (h
 	var wg sync.WaitGroup
 	for i, kind := range []serverKind{bare, tracked} {
 		wg.Go(func() {
-			on := bare
+			on := bareOf(other)
 			if kind == tracked {
 				on = other
 			}

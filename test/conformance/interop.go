@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/interop"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 const (
@@ -38,11 +40,11 @@ func interopCases() []func(context.Context, *grpc.ClientConn) {
 
 // interops runs grpc's interop test cases while the server drains every connection all the time.
 func interops(ctx context.Context, o *options) (bool, error) {
-	return eachWire(func(w wire) (bool, error) { return interopOver(ctx, o, w) })
+	return eachWire(func(w wire) (bool, error) { return interopOver(ctx, o, w, tracked) })
 }
 
-func interopOver(ctx context.Context, o *options, w wire) (bool, error) {
-	s, err := serve(tracked, w)
+func interopOver(ctx context.Context, o *options, w wire, kind serverKind) (bool, error) {
+	s, err := serve(kind, w)
 	if err != nil {
 		return false, err
 	}
@@ -50,9 +52,11 @@ func interopOver(ctx context.Context, o *options, w wire) (bool, error) {
 	defer cancel()
 	stop := drainAll(s)
 	got, err := client[map[string]int](ctx, "interop", s.addr, string(w), o.drained.String())
-	drains := stop()
-	status := s.bal.Status()
-	o.printf("%-9s  %d cases run, %d connections drained of %d, in %s\n", w, got["cases"], drains, status.Tracked, o.drained)
+	stop()
+	status, errStatus := s.status()
+	err = errors.Join(err, errStatus)
+	drains := drained(&status)
+	o.printf("%-9s  %d cases of interop run, %d connections drained of %d, in %s\n", w, got["cases"], drains, status.Tracked, o.drained)
 	if errors.Is(err, errChild) {
 		o.printf("FAILED: %v\n", err)
 		return false, s.stop()
@@ -64,27 +68,37 @@ func interopOver(ctx context.Context, o *options, w wire) (bool, error) {
 	return true, errors.Join(err, s.tracks(), s.stop())
 }
 
-// drainAll drains every connection of a server each drainEvery, until stop is called, which
-// returns how many it drained.
-func drainAll(s *server) (stop func() int) {
-	end, drained := make(chan struct{}), make(chan int)
+// drained is how many connections were drained.
+func drained(status *rebalance.Status) (n uint64) {
+	for _, count := range status.GoAways {
+		n += count
+	}
+	return n
+}
+
+// drainAll drains every connection of a server each drainEvery, until stop is called. The
+// sidecar drains by itself, see sidecarAge.
+func drainAll(s *server) (stop func()) {
+	if s.bal == nil {
+		return func() {}
+	}
+	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(ended)
 		ticker := time.NewTicker(drainEvery)
 		defer ticker.Stop()
-		sum := 0
 		for {
 			select {
 			case <-ticker.C:
-				sum += s.bal.DrainAll(context.Background())
+				s.bal.DrainAll(context.Background())
 			case <-end:
-				drained <- sum
 				return
 			}
 		}
 	}()
-	return func() int {
+	return func() {
 		close(end)
-		return <-drained
+		<-ended
 	}
 }
 

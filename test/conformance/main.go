@@ -2,9 +2,10 @@
 //
 //	suites   grpc-go's own test packages, with every server's connections tracked
 //	h2spec   the cases of HTTP/2 and HPACK, plaintext and TLS
-//	sidecar  the same, on a bare server and on one behind evenkeel-sidecar
-//	connect  connect's conformance runner against its own grpc-go server
+//	connect  connect's conformance runner against its own servers, of grpc-go and of connect-go
 //	interop  grpc's interop test cases, while all connections are drained every 200 ms
+//	web      h2spec on a server of net/http, and interop through its ServeHTTP
+//	sidecar  h2spec and interop on a bare server behind evenkeel-sidecar
 //	idle     grpc-go holds no read buffer for a tracked idle connection
 //
 // Nothing of others is in this repository. Their modules come from the module proxy. The
@@ -56,7 +57,7 @@ type part struct {
 }
 
 func parts() []part {
-	return []part{{"idle", idle}, {"h2spec", h2spec}, {"sidecar", sidecar}, {"interop", interops}, {"connect", connect}, {"suites", suites}}
+	return []part{{"idle", idle}, {"h2spec", h2spec}, {"interop", interops}, {"web", webs}, {"sidecar", sidecar}, {"connect", connect}, {"suites", suites}}
 }
 
 func main() {

@@ -40,12 +40,75 @@ import (
 func init() { credentials.EvenkeelHook = tracker.Wrap }
 `
 
+// The overlay of connect's server that is made with connect-go: a variable of its package, which
+// serves each of its net/http servers.
+const (
+	goServer    = "cmd/referenceserver"
+	webPackage  = "internal/app/referenceserver"
+	webHookText = `package referenceserver
+
+import (
+	"net"
+	"net/http"
+)
+
+// EvenkeelServe serves a server of net/http; nil leaves that to the server.
+var EvenkeelServe func(*http.Server, net.Listener) error
+`
+	webAnchor   = "\nfunc (s *stdHTTPServer) Serve() error {\n"
+	webInserted = `	if EvenkeelServe != nil {
+		return EvenkeelServe(s.svr, s.lis)
+	}
+`
+	webSetter = `package main
+
+import (
+	"connectrpc.com/conformance/internal/app/referenceserver"
+
+	"%s/tracker"
+)
+
+func init() { referenceserver.EvenkeelServe = tracker.Serve }
+`
+	// webConf leaves out of connect's own list for this server HTTP/3, which is not tracked, and
+	// most compressions, which do not depend on how a server is tracked.
+	webConfFile = "testing/evenkeel-config.yaml"
+	webConf     = `features:
+  versions: [HTTP_VERSION_1, HTTP_VERSION_2]
+  protocols: [PROTOCOL_CONNECT, PROTOCOL_GRPC, PROTOCOL_GRPC_WEB]
+  codecs: [CODEC_PROTO, CODEC_JSON]
+  compressions: [COMPRESSION_IDENTITY, COMPRESSION_GZIP]
+  supportsTlsClientCerts: true
+  supportsHalfDuplexBidiOverHttp1: true
+`
+)
+
+// webHooks returns the files of connect's conformance module in dir that are replaced or added.
+func webHooks(dir string) (map[string]string, error) {
+	file := filepath.Join(dir, webPackage, "server.go")
+	source, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	patched, err := insert(string(source), webAnchor, webInserted)
+	return map[string]string{
+		file: patched,
+		filepath.Join(dir, webPackage, "evenkeel_conformance.go"): webHookText,
+		filepath.Join(dir, goServer, "evenkeel_conformance.go"):   fmt.Sprintf(webSetter, thisModule),
+	}, err
+}
+
 // patch makes the tracked version of NewServerTransport's file.
 func patch(source string) (string, error) {
-	if n := strings.Count(source, anchor); n != 1 {
-		return "", fmt.Errorf("%s of this grpc-go has %d functions %q, want 1: adapt overlay.go", patchedFile, n, strings.TrimSpace(anchor))
+	return insert(source, anchor, inserted)
+}
+
+// insert inserts statements at the beginning of a function.
+func insert(source, function, statements string) (string, error) {
+	if n := strings.Count(source, function); n != 1 {
+		return "", fmt.Errorf("this version has %d functions %q, want 1: adapt overlay.go", n, strings.TrimSpace(function))
 	}
-	return strings.Replace(source, anchor, anchor+inserted, 1), nil
+	return strings.Replace(source, function, function+statements, 1), nil
 }
 
 // hooks returns the files of grpc-go in dir that are replaced or added.

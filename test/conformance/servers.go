@@ -49,19 +49,26 @@ func eachWire(do func(wire) (bool, error)) (bool, error) {
 	return !slices.Contains(good, false), errors.Join(errs...)
 }
 
-// server is a grpc-go server on loopback with the service of the interop tests.
+// server is a server on loopback with the service of the interop tests.
 type server struct {
 	addr string
 	srv  *grpc.Server
-	bal  *rebalance.Balancer // nil for a bare one
-	stop func() error
+	bal  *rebalance.Balancer // nil for a bare one, and behind a sidecar
+	// status is that of what tracks its connections; nil for a bare one.
+	status func() (rebalance.Status, error)
+	stop   func() error
 }
 
 // serve starts a server; opts stand after its own. A tracked one is made as a user makes it,
 // and its Balancer runs.
 func serve(kind serverKind, w wire, opts ...grpc.ServerOption) (*server, error) {
-	if kind == behind {
+	switch kind {
+	case behind:
 		return serveBehind(w)
+	case behindDrained:
+		return serveBehind(w, "-set", sidecarAge)
+	case web, bareWeb:
+		return serveWeb(kind, w)
 	}
 	creds, err := serverCreds(w)
 	if err != nil {
@@ -75,9 +82,7 @@ func serve(kind serverKind, w wire, opts ...grpc.ServerOption) (*server, error) 
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	if kind == tracked {
-		s.bal, err = rebalance.New(config.Default(),
-			rebalance.WithSelf("conformance", "127.0.0.1"), rebalance.WithLogger(slog.New(slog.DiscardHandler)))
-		if err != nil {
+		if err := s.track(); err != nil {
 			cancel()
 			return nil, err
 		}
@@ -99,12 +104,24 @@ func serve(kind serverKind, w wire, opts ...grpc.ServerOption) (*server, error) 
 	return s, nil
 }
 
+// track makes a Balancer for the server.
+func (s *server) track() (err error) {
+	s.bal, err = rebalance.New(config.Default(),
+		rebalance.WithSelf("conformance", "127.0.0.1"), rebalance.WithLogger(slog.New(slog.DiscardHandler)))
+	s.status = func() (rebalance.Status, error) { return s.bal.Status(), nil }
+	return err
+}
+
 // tracks fails if a tracked server has not tracked a connection: then its results show nothing.
 func (s *server) tracks() error {
-	if s.bal != nil && s.bal.Status().Tracked == 0 {
-		return fmt.Errorf("the server on %s has tracked no connection", s.addr)
+	if s.status == nil {
+		return nil
 	}
-	return nil
+	status, err := s.status()
+	if err == nil && status.Tracked == 0 {
+		err = fmt.Errorf("the server on %s has tracked no connection", s.addr)
+	}
+	return err
 }
 
 func serverCreds(w wire) (credentials.TransportCredentials, error) {

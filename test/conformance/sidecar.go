@@ -4,21 +4,25 @@ import (
 	"bufio"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/evenkeel-go/evenkeel/rebalance"
 )
 
 // sidecarProgram is where the part sidecar has built it.
 var sidecarProgram string
 
 // sidecar compares the outcome of each case of h2spec on a bare server, and on one behind
-// evenkeel-sidecar.
+// evenkeel-sidecar. Then it runs grpc's interop test cases through the sidecar, which drains
+// meanwhile.
 func sidecar(ctx context.Context, o *options) (bool, error) {
 	sidecarProgram = filepath.Join(o.tmp, "evenkeel-sidecar")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", sidecarProgram, ".")
@@ -26,34 +30,50 @@ func sidecar(ctx context.Context, o *options) (bool, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return false, fmt.Errorf("%w\n%s", err, out)
 	}
-	return eachWire(func(w wire) (bool, error) { return h2specOver(ctx, o, w, behind) })
+	return h2specAndInterop(ctx, o, behind, behindDrained)
+}
+
+// h2specAndInterop runs both, one after the other, each with servers of a kind.
+func h2specAndInterop(ctx context.Context, o *options, forSpec, forInterop serverKind) (bool, error) {
+	goodSpec, err := eachWire(func(w wire) (bool, error) { return h2specOver(ctx, o, w, forSpec) })
+	if err != nil {
+		return false, err
+	}
+	goodInterop, err := eachWire(func(w wire) (bool, error) { return interopOver(ctx, o, w, forInterop) })
+	return goodSpec && goodInterop, err
 }
 
 // serveBehind starts a bare plaintext server and the sidecar before it, which ends TLS.
-func serveBehind(w wire) (*server, error) {
+func serveBehind(w wire, args ...string) (*server, error) {
 	s, err := serve(bare, plaintext)
 	if err != nil {
 		return nil, err
 	}
-	addr, stop, err := startSidecar(w, s.addr)
+	addrs, stop, err := startSidecar(w, s.addr, args...)
 	if err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
 	stopServer := s.stop
-	s.addr, s.stop = addr, func() error { stop(); return stopServer() }
+	s.addr, s.stop = addrs["listen"], func() error { stop(); return stopServer() }
+	s.status = func() (rebalance.Status, error) { return fetchStatus(addrs["http"]) }
 	return s, nil
 }
 
-func startSidecar(w wire, upstream string) (addr string, stop func(), err error) {
+// sidecarAge is the least maximum age of a connection. The sidecar then drains one connection a
+// second.
+const sidecarAge = "policy.maxConnectionAge=1s"
+
+// startSidecar starts a sidecar and returns its addresses, by the names of their flags.
+func startSidecar(w wire, upstream string, args ...string) (addrs map[string]string, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "sidecar")
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
-	args := []string{"-listen", "127.0.0.1:0", "-http", "127.0.0.1:0", "-upstream", upstream, "-log-level", "error"}
+	args = append(args, "-listen", "127.0.0.1:0", "-http", "127.0.0.1:0", "-upstream", upstream, "-log-level", "error")
 	if w == overTLS {
 		files, err := certificateFiles(dir)
 		if err != nil {
-			return "", nil, err
+			return nil, nil, err
 		}
 		args = append(args, files...)
 	}
@@ -61,10 +81,10 @@ func startSidecar(w wire, upstream string) (addr string, stop func(), err error)
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	stop = func() {
 		_ = cmd.Process.Kill()
@@ -73,14 +93,28 @@ func startSidecar(w wire, upstream string) (addr string, stop func(), err error)
 	}
 	// It prints: POD serves listen=ADDRESS http=ADDRESS upstream=ADDRESS
 	line, err := bufio.NewReader(stdout).ReadString('\n')
+	addrs = make(map[string]string)
 	for word := range strings.FieldsSeq(line) {
-		if rest, ok := strings.CutPrefix(word, "listen="); ok {
-			_, _, err = net.SplitHostPort(rest)
-			return rest, stop, err
+		if name, addr, ok := strings.Cut(word, "="); ok {
+			addrs[name] = addr
 		}
 	}
-	stop()
-	return "", nil, fmt.Errorf("the sidecar printed %q, %w", line, err)
+	if addrs["listen"] == "" || addrs["http"] == "" {
+		stop()
+		return nil, nil, fmt.Errorf("the sidecar printed %q, %w", line, err)
+	}
+	return addrs, stop, nil
+}
+
+// fetchStatus fetches the status of a sidecar.
+func fetchStatus(addr string) (rebalance.Status, error) {
+	var status rebalance.Status
+	resp, err := http.Get("http://" + addr + "/statusz")
+	if err != nil {
+		return status, err
+	}
+	defer resp.Body.Close()
+	return status, json.NewDecoder(resp.Body).Decode(&status)
 }
 
 // certificateFiles writes the certificate of all servers, and returns the flags that name it.

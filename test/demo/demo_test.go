@@ -53,6 +53,10 @@ func TestDemo(t *testing.T) {
 			[]string{"-via", "gateway", "-only", "evenkeel"},
 			[]string{`2 to 5 +even after`},
 		},
+		"servers behind the sidecar": {
+			[]string{"-via", "sidecar", "-full", "-only", "evenkeel"},
+			[]string{`go build cmd/evenkeel-sidecar`, `2 to 5 +even after`, `GOAWAYs +20\n`, `5 to 2`},
+		},
 		"all clients behind one address": {
 			[]string{"-one-key", "-only", "evenkeel"},
 			[]string{`2 to 5 +even after`, `GOAWAYs +20\n`},

@@ -47,10 +47,10 @@ type column struct {
 
 	mu      sync.Mutex
 	clients []*fleet.Proc
-	servers map[string]*fleet.Server // serving or stopping
-	next    int                      // number of the next pod
-	members []string                 // pods that are in DNS, or will be
-	dnsFull time.Time                // when the clients' DNS had or will have all members
+	servers map[string]*pod // serving or stopping
+	next    int             // number of the next pod
+	members []string        // pods that are in DNS, or will be
+	dnsFull time.Time       // when the clients' DNS had or will have all members
 	status  map[string]rebalance.Status
 	samples []sample
 }
@@ -73,7 +73,7 @@ func newColumn(o *options, id string, p ports, self []string, logf func(string, 
 		o: o, id: id, title: title, net: nets[id], ports: p, self: self,
 		logf:    func(format string, args ...any) { logf("%-9s "+format, append([]any{id}, args...)...) },
 		tally:   fleet.NewTally(reportEvery),
-		servers: map[string]*fleet.Server{},
+		servers: map[string]*pod{},
 		status:  map[string]rebalance.Status{},
 		next:    1,
 	}
@@ -156,23 +156,11 @@ func (c *column) grow(ctx context.Context, n int) error {
 }
 
 func (c *column) startPod(ctx context.Context, number int) error {
-	name := podName(number)
-	s, err := fleet.StartServer(ctx, fleet.ServerSpec{
-		Command:  append(slices.Clone(c.self), serveCommand),
-		Name:     name,
-		Host:     c.host(number),
-		GRPCPort: c.ports.grpc,
-		HTTPPort: c.ports.http,
-		Args:     append(c.serverArgs(), "-gateway", c.gatewayOf(c.host(number))),
-		Log: func(line string) {
-			if c.o.logs != "" {
-				c.logf("%s: %s", name, line)
-			}
-		},
-	})
+	s, err := c.startProcesses(ctx, number)
 	if err != nil {
 		return err
 	}
+	name := podName(number)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.servers[name] = s
@@ -203,10 +191,10 @@ func (c *column) announceLocked() {
 }
 
 // drop removes pods from DNS and returns them. They keep serving.
-func (c *column) drop(names ...string) []*fleet.Server {
+func (c *column) drop(names ...string) []*pod {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var out []*fleet.Server
+	var out []*pod
 	for _, name := range names {
 		out = append(out, c.servers[name])
 	}
@@ -377,7 +365,7 @@ func (c *column) stop() {
 	wg.Wait()
 	for _, s := range servers {
 		s.Kill()
-		<-s.Done()
+		s.wait()
 	}
 	if c.vip != nil {
 		c.vip.Close()

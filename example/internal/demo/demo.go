@@ -19,12 +19,14 @@ import (
 
 	"github.com/evenkeel-go/evenkeel/example/caller"
 	"github.com/evenkeel-go/evenkeel/example/fleet"
+	"github.com/evenkeel-go/evenkeel/example/internal/plain"
 	"github.com/evenkeel-go/evenkeel/example/internal/server"
 )
 
 // Hidden commands with which the demo runs this program as a server or as a client.
 const (
 	serveCommand = "serve"
+	plainCommand = "serve-plain"
 	callCommand  = "call"
 )
 
@@ -42,6 +44,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		switch args[0] {
 		case serveCommand:
 			return server.Main(args[1:], stdout, stderr)
+		case plainCommand:
+			return plain.Main(args[1:], stderr)
 		case callCommand:
 			return caller.Main(args[1:], stdout, stderr)
 		}
@@ -187,6 +191,9 @@ func (t *timeline) stop() {
 	for _, g := range t.guards {
 		_ = g.Close()
 	}
+	if t.scratch != "" {
+		_ = os.RemoveAll(t.scratch)
+	}
 }
 
 // broken lists the promises that the fleet with evenkeel broke.
@@ -243,7 +250,7 @@ MaxConnectionAge acts depends on how old connections happen to be. On HTTP/1.1 (
 gateway) an answer that closes the connection counts as a GOAWAY.`
 
 func describePorts(p ports) string {
-	text := fmt.Sprintf("each pod serves gRPC on port %d, its gateway on port %d and health on port %d; DNS is on port %d", p.grpc, p.web, p.http, p.dns)
+	text := fmt.Sprintf("each pod serves gRPC on port %d, its gateway or the server behind its sidecar on port %d, and health on port %d; DNS is on port %d", p.grpc, p.web, p.http, p.dns)
 	if p != (ports{firstGRPC, firstHTTP, firstDNS, firstWeb}) {
 		text += " (the usual ports are taken)"
 	}

@@ -16,6 +16,8 @@ type options struct {
 	full     bool
 	via      string
 
+	sidecarProgram string // set once it is built
+
 	clients  int
 	channels int
 	rate     float64
@@ -54,6 +56,7 @@ server and client processes, uses loopback addresses only (127.0.1.N, 127.0.2.N,
   demo -full        afterwards 5 to 2 pods, 2 to 5 again, and one pod killed
   demo -via clusterip  clients with one connection each, to a random pod
   demo -via gateway    HTTP/JSON clients of the grpc-gateway in each pod
+  demo -via sidecar    servers that know nothing of evenkeel, behind the sidecar
   demo -dns-lag 8s  DNS lists new pods 8 s late: nothing may be drained before
   demo -dns-never   DNS never lists the new pods: nothing may be drained at all
 
@@ -70,7 +73,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.SetOutput(io.Discard)
 	fs.BoolVar(&o.headless, "headless", false, "print plain lines instead of the live view")
 	fs.BoolVar(&o.full, "full", false, "afterwards scale down, scale up again and kill a pod")
-	fs.StringVar(&o.via, "via", viaHeadless, "the `way` from clients to pods: headless (round_robin to all pods), clusterip (pick_first, a random pod) or gateway (HTTP/1.1 to the gateway in a random pod)")
+	fs.StringVar(&o.via, "via", viaHeadless, "the `way` from clients to pods: headless (round_robin to all pods), clusterip (pick_first, a random pod), gateway (HTTP/1.1 to the gateway in a random pod) or sidecar (as headless, to servers without evenkeel behind the sidecar, which the demo builds)")
 	fs.IntVar(&o.clients, "clients", 4, "client processes per fleet, each with its own address and thus its own key")
 	fs.IntVar(&o.channels, "channels", 5, "channels per client process")
 	fs.Float64Var(&o.rate, "rate", 400, "calls per second on each fleet")

@@ -20,6 +20,7 @@ func TestInvalidFlags(t *testing.T) {
 		{[]string{"-dns-ttl", "1500ms", "-max-age", "0s"}, []string{"-dns-ttl", "-max-age"}},
 		{[]string{"-dns-lag", "-1s", "-watch", "-1s", "-rest", "-1s"}, []string{"-dns-lag", "-watch", "-rest"}},
 		{[]string{"-only", "evenkeel,istio"}, []string{"istio"}},
+		{[]string{"-via", "mesh"}, []string{`"mesh"`, "sidecar"}},
 		{[]string{"-page", "here"}, []string{"-page"}},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -29,6 +29,7 @@ type timeline struct {
 	columns []*column
 	figures map[string][]figure
 	guards  []io.Closer // hold the ports until stop
+	scratch string      // a folder for the sidecar's program; empty: none
 }
 
 func (t *timeline) run(ctx context.Context) error {
@@ -68,6 +69,9 @@ func (t *timeline) each(do func(*column) error) error {
 
 // begin starts the pods, then the clients.
 func (t *timeline) begin(ctx context.Context) error {
+	if err := t.buildSidecar(ctx); err != nil {
+		return err
+	}
 	t.board.setPhase("starting")
 	return t.each(func(c *column) error {
 		if err := errors.Join(c.startDNS(), c.startVIP()); err != nil {

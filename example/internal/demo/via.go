@@ -9,15 +9,16 @@ import (
 	"github.com/evenkeel-go/evenkeel/example/fleet"
 )
 
-// The ways from clients to pods, as -via names them. A sidecar in front of each pod would be one
-// more: it changes what a pod is, and not how clients reach it.
+// The ways from clients to pods, as -via names them. A sidecar changes what a pod is, and not
+// how clients reach it: they do so as with viaHeadless.
 const (
 	viaHeadless  = "headless"
 	viaClusterIP = "clusterip"
 	viaGateway   = "gateway"
+	viaSidecar   = "sidecar"
 )
 
-var vias = []string{viaHeadless, viaClusterIP, viaGateway}
+var vias = []string{viaHeadless, viaClusterIP, viaGateway, viaSidecar}
 
 const (
 	// singleLimit is evenLimit where each channel has one connection. A pod with one connection
@@ -92,7 +93,7 @@ func (c *column) routeLocked() {
 	for _, name := range c.members {
 		s := c.servers[name]
 		if c.o.via == viaGateway {
-			pods = append(pods, c.gatewayOf(s.Spec.Host))
+			pods = append(pods, c.webOf(s.Spec.Host))
 		} else {
 			pods = append(pods, s.GRPC())
 		}
@@ -100,7 +101,8 @@ func (c *column) routeLocked() {
 	c.vip.Set(pods...)
 }
 
-func (c *column) gatewayOf(host string) string { return fmt.Sprintf("%s:%d", host, c.ports.web) }
+// webOf returns the address of a pod's gateway, or of the server behind its sidecar.
+func (c *column) webOf(host string) string { return fmt.Sprintf("%s:%d", host, c.ports.web) }
 
 // clientOf returns the target of client i and its further flags.
 func (c *column) clientOf(i int) (target string, args []string) {

@@ -53,6 +53,27 @@ func Break(creds credentials.TransportCredentials) credentials.TransportCredenti
 	return creds
 }
 
+// BreakListener is Break for the connections of a listener.
+func BreakListener(lis net.Listener) net.Listener {
+	if breaking := breakage(); breaking != nil {
+		return brokenListener{lis, breaking}
+	}
+	return lis
+}
+
+type brokenListener struct {
+	net.Listener
+	breaking handshaken
+}
+
+func (b brokenListener) Accept() (net.Conn, error) {
+	conn, err := b.Listener.Accept()
+	if err == nil {
+		conn, _ = b.breaking(conn, nil)
+	}
+	return conn, err
+}
+
 type broken struct {
 	credentials.TransportCredentials
 	breaking handshaken

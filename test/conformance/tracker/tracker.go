@@ -3,9 +3,11 @@
 package tracker
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"reflect"
 	"strings"
@@ -54,6 +56,40 @@ func Wrap(creds credentials.TransportCredentials) credentials.TransportCredentia
 		creds = none{}
 	}
 	return Break(counted{serveropts.TransportCredentials(all, creds)})
+}
+
+// Serve serves a web server as serveropts.HTTPServer does, with TLS if it has a configuration
+// for that.
+func Serve(srv *http.Server, lis net.Listener) error {
+	countRequests(srv)
+	w, lis := serveropts.HTTPServer(all, srv), BreakListener(lis)
+	switch {
+	case os.Getenv(BreakEnv) == untracked && srv.TLSConfig != nil:
+		return srv.ServeTLS(lis, "", "")
+	case os.Getenv(BreakEnv) == untracked:
+		return srv.Serve(lis)
+	case srv.TLSConfig != nil:
+		return w.ServeTLS(lis, "", "")
+	}
+	return w.Serve(lis)
+}
+
+// connKey is the key of a connection's sync.Once in the contexts of its requests.
+type connKey struct{}
+
+// countRequests counts each connection at its first request, if that request's handler sees
+// that evenkeel tracks it.
+func countRequests(srv *http.Server) {
+	handler := srv.Handler
+	srv.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, new(sync.Once))
+	}
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if first, ok := r.Context().Value(connKey{}).(*sync.Once); ok && rebalance.Draining(r.Context()) != nil {
+			first.Do(counts.add)
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // none is a server without credentials.
