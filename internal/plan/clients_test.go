@@ -3,11 +3,12 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"github.com/cespare/xxhash/v2"
-	"github.com/evenkeel-go/evenkeel/internal/reason"
 	"math"
 	"slices"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // channel is one of a multi-homed client. It does what round_robin does: one connection to

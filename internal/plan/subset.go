@@ -56,15 +56,18 @@ func (g *growth) findSubsets(v *View) {
 	}
 }
 
-// holders reports whether a key is on some of the pods that may own keys, equally often on each,
-// and whether this pod is the heaviest of them. A pod that does not answer may hold it.
+// holders reports whether a key is on some of the pods that may own keys and answered, equally
+// often on each, and whether this pod is the heaviest of them. One that is silent may hold it, too.
 func (g *growth) holders(key, self string) (some, heaviest bool) {
 	h := xxhash.Sum64String(key)
 	own := mix(h, xxhash.Sum64String(self))
-	n, most, least := 0, 0, math.MaxInt
+	n, answered, most, least := 0, 0, 0, math.MaxInt
 	_, heaviest = slices.BinarySearch(g.owners.pods, self)
 	for _, pod := range g.owners.pods {
 		counts, known := g.inquiry.counts[pod]
+		if known && pod != self {
+			answered++
+		}
 		if count := counts[key]; count > 0 {
 			n, most, least = n+1, max(most, count), min(least, count)
 		}
@@ -72,7 +75,7 @@ func (g *growth) holders(key, self string) (some, heaviest bool) {
 			heaviest = false
 		}
 	}
-	return 0 < n && n < len(g.owners.pods)-1 && most == least, heaviest
+	return 0 < n && n < answered && most == least, heaviest
 }
 
 // appendSubset appends the connections of a client that is on some of the pods. The first pass only

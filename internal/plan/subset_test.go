@@ -92,6 +92,27 @@ func TestPoolsAreLeftToEvenness(t *testing.T) {
 	}
 }
 
+// A pod that does not answer, such as one that hashes keys with another salt, makes no client of
+// all pods look as if it were on some of them.
+func TestSilentPodsMakeNoSubsets(t *testing.T) {
+	g := &growth{owners: newOwners([]string{"a", "b", "c", "d"})}
+	for _, tc := range []struct {
+		counts map[string]map[string]int
+		want   bool
+	}{
+		{map[string]map[string]int{"b": {"k": 1}, "c": {"k": 1}, "d": {"k": 1}}, false},
+		{map[string]map[string]int{"b": {"k": 1}, "c": {"k": 1}}, false},
+		{map[string]map[string]int{"b": {"k": 1}, "c": {"k": 0}}, true},
+		{map[string]map[string]int{"b": {"k": 1}, "c": {"k": 2}, "d": {"k": 0}}, false},
+		{map[string]map[string]int{"b": {"k": 0}, "c": {"k": 0}, "d": {"k": 0}}, false},
+	} {
+		g.inquiry.counts = tc.counts
+		if got, _ := g.holders("k", "a"); got != tc.want {
+			t.Errorf("%v: got %v, want %v", tc.counts, got, tc.want)
+		}
+	}
+}
+
 func sceneSubsets() *scene {
 	f := newFleet(6, 0, 0)
 	f.addSubsets(40)
