@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"slices"
-	"time"
 )
 
 // owned appends the connections whose keys this pod owns in this round, sorted by key, and
@@ -17,7 +16,7 @@ func (g *growth) owned(v *View, out []*Conn) []*Conn {
 			continue
 		}
 		if c.Key != key || i == 0 {
-			key, isOwner = c.Key, g.owners.of(c.Key, g.round) == v.Self
+			key, isOwner = c.Key, g.subsets || g.owners.of(c.Key, g.round) == v.Self
 		}
 		if isOwner {
 			out = append(out, c)
@@ -64,16 +63,19 @@ func (s *State) missing(v *View, p *Policy, st *Step) []uint64 {
 	for rest := s.ownedConns; len(rest) > 0; {
 		var conns []*Conn
 		conns, rest = cutKey(rest)
-		switch s.kind(conns[0].Key, v.Now) {
+		before := len(queue)
+		switch s.kind(conns[0].Key, v) {
 		case multiHomed:
-			before := len(queue)
-			if queue = g.appendMissing(queue, conns, v, p); len(queue) > before {
-				g.drains = append(g.drains, keyDrains{conns[0].Key, len(queue) - before})
-			}
+			queue = g.appendMissing(queue, conns, v, p)
+		case subset:
+			queue = g.appendSubset(queue, conns, v, p)
 		case singleHomed:
 			nSingle++
 		case unknown:
 			nUnknown++
+		}
+		if n := len(queue) - before; n > 0 {
+			g.drains = append(g.drains, keyDrains{conns[0].Key, n})
 		}
 	}
 	if nSingle > 0 {
@@ -93,13 +95,24 @@ const (
 	singleHomed      // its witness does not hold it, or another pod reports that it did not come back
 	unknown          // its witness did not answer, others did
 	arrived          // it has come since the query
+	subset           // it is on some of the pods, and this one drains it
+	foreign          // another pod drains it
 )
 
 // kind judges a key by its witness. If it has none, or if no pod at all answers, it counts
 // as multi-homed: those are the clients that need to be drained. Without a witness, what an
 // earlier growth has shown counts too.
-func (s *State) kind(key string, now time.Duration) kind {
-	q := &s.growth.inquiry
+func (s *State) kind(key string, v *View) kind {
+	g := s.growth
+	q := &g.inquiry
+	if g.subsets {
+		switch some, heaviest := g.holders(key, v.Self); {
+		case some && heaviest && !s.clients.singleHomed[key] && !q.singleHomed[key] && !q.reachedAny(key, g.new):
+			return subset
+		case some || g.owners.of(key, g.round) != v.Self:
+			return foreign
+		}
+	}
 	i, queried := slices.BinarySearch(q.keys, key)
 	n, known := q.witnessed(key)
 	switch {
@@ -107,7 +120,7 @@ func (s *State) kind(key string, now time.Duration) kind {
 		return arrived
 	case known && n == 0, s.clients.singleHomed[key], q.singleHomed[key]:
 		return singleHomed
-	case q.witness[i] == "" && s.clients.wasSingleHomed(key, now):
+	case q.witness[i] == "" && s.clients.wasSingleHomed(key, v.Now):
 		return singleHomed
 	case !known && q.witness[i] != "" && len(q.counts) > 0:
 		return unknown

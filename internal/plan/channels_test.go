@@ -157,7 +157,7 @@ func TestClientsKnownToBeSingleHomedAreSkipped(t *testing.T) {
 		"b": {"nat": 3, "multi": 3}, "new": {"nat": 0, "multi": 0},
 	}, SingleHomed: map[string]bool{"nat": true}}, 2, g.witnesses, "a")
 	for key, want := range map[string]kind{"nat": singleHomed, "multi": multiHomed} {
-		if got := s.kind(key, 0); got != want {
+		if got := s.kind(key, &View{}); got != want {
 			t.Errorf("%s: got kind %d, want %d", key, got, want)
 		}
 	}

@@ -17,6 +17,7 @@ type clients struct {
 	wasAway     map[string]time.Duration // the same of earlier growths, and until when
 	multiHomed  map[string]time.Duration // until when
 	era         era                      // as of multiHomed
+	comeBack    bool                     // those on some of the pods come back, as channels do
 }
 
 // era is a time in which the same pods can show whether a client is multi-homed.

@@ -1,10 +1,14 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/evenkeel-go/evenkeel/internal/reason"
 )
 
 // channel is one of a multi-homed client. It does what round_robin does: one connection to
@@ -16,6 +20,18 @@ type channel struct {
 	resolveAt time.Duration // when a pending lookup is due; 0: there is none
 	conns     map[string]uint64
 	goaways   int
+	subset    int // how many of the pods it uses (gRFC A68); 0: all
+}
+
+// chosen are the pods that the channel uses, of those that DNS lists.
+func (c *channel) chosen(dns []string) []string {
+	if c.subset == 0 {
+		return dns
+	}
+	pods := slices.Clone(dns)
+	hash := func(pod string) uint64 { return xxhash.Sum64String(c.key + pod) }
+	slices.SortFunc(pods, func(a, b string) int { return cmp.Compare(hash(a), hash(b)) })
+	return pods[:c.subset]
 }
 
 func (f *fleet) addChannel(key string) {
@@ -38,7 +54,7 @@ func (f *fleet) connect(c *channel) {
 
 // redial lets a channel that has lost a connection do what grpc-go does. It dials the same
 // address again at once and resolves, but not within 30 s of the last time.
-func (f *fleet) redial(pod string, id uint64) {
+func (f *fleet) redial(pod string, id uint64, why reason.Reason) {
 	for _, c := range f.channels {
 		if c.conns[pod] == id {
 			c.goaways++
@@ -47,6 +63,10 @@ func (f *fleet) redial(pod string, id uint64) {
 			f.drainingPod = pod
 			f.connect(c)
 			f.drainingPod = ""
+			if why == reason.Even {
+				r := f.returns[pod]
+				f.returns[pod] = Returns{r.Drained + 1, r.Returned + 1, r.Away}
+			}
 		}
 	}
 }
@@ -59,7 +79,13 @@ func (c *channel) resolveSoon(now time.Duration) {
 
 // resolve lets a channel learn what DNS lists now.
 func (f *fleet) resolve(c *channel) {
-	c.known, c.resolved, c.resolveAt = f.dns, f.now, 0
+	c.known, c.resolved, c.resolveAt = c.chosen(f.dns), f.now, 0
+	for pod, id := range c.conns {
+		if c.subset > 0 && !slices.Contains(c.known, pod) {
+			delete(c.conns, pod)
+			f.conns[pod] = slices.DeleteFunc(f.conns[pod], func(conn Conn) bool { return conn.ID == id })
+		}
+	}
 	f.connect(c)
 }
 

@@ -18,6 +18,7 @@
 //	growth.go     notices that the membership has grown
 //	reach.go      makes new pods known to multi-homed clients: one GOAWAY per channel
 //	channels.go   chooses the connections that reach drains
+//	subset.go     drains channels that are on some of the pods, once each
 //	returns.go    finds the clients that did not come back: they are single-homed
 //	owner.go      decides which pod drains a key's connections, and which pod is its witness
 //	inquiry.go    queries other pods for the keys that this pod owns

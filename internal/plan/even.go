@@ -173,6 +173,7 @@ func (s *State) decide(l *loads, v *View, p *Policy, st *Step) {
 	}
 	switch {
 	case pause:
+		s.clients.comeBack = s.clients.comeBack || !e.trial.misses
 		st.note("paused", 0, "%s", e.trial.why)
 		st.is(Unbalanceable, e.trial.why)
 		return
@@ -277,6 +278,7 @@ func (s *State) begin(l *loads, v *View, p *Policy, st *Step) {
 		return
 	}
 	e.query = s.queryWitnesses(s.queries, v)
+	s.queryHolders(e.query, v)
 	st.Query = e.query
 	st.is(e.verdict(), describeRound(len(e.chosen)))
 }

@@ -254,7 +254,7 @@ func (f *fleet) goaway(pod string, m Drain) {
 		}
 		return c.ID == m.ID
 	})
-	f.redial(pod, m.ID)
+	f.redial(pod, m.ID, m.Reason)
 	if c := f.singleHomed[m.ID]; c != nil && c.streams {
 		f.flight[pod] = append(f.flight[pod], flying{m.ID, f.now})
 		return

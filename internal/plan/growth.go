@@ -35,6 +35,9 @@ type growth struct {
 	doubtful      bool          // there are single-homed clients behind shared addresses
 	sampled       bool          // some keys have been drained in part
 	sampledBefore bool          // and it shows whether they came back
+	subsets       bool          // some clients are on some of the pods only
+	probed        []string      // keys that show it
+	mine          []string      // keys of theirs that this pod drains, sorted
 	rollout       bool          // pods that all clients knew have been removed meanwhile
 	plannedLasts  time.Duration // how long the drains of a dry run would take
 	blind         bool          // no new pod answered: no further rounds
@@ -166,7 +169,7 @@ func (s *State) finish(st *Step, action, format string, args ...any) {
 // pods, and after the first few connections of a key have shown what its clients are.
 const maxPasses = 3
 
-func (g *growth) mayWait() bool { return g.pass < maxPasses-1 }
+func (g *growth) mayWait() bool { return g.pass < maxPasses-1 || g.subsets && g.pass < maxPasses }
 
 // morePasses reports whether some clients wait for a later pass.
 func (g *growth) morePasses() bool { return g.restUntil > 0 && g.mayWait() }

@@ -40,6 +40,15 @@ func (q *inquiry) begin(id uint64, keys, added []string, witnesses *owners, self
 	}
 }
 
+// alsoAsk queries each of the pods for the keys as well.
+func (q *inquiry) alsoAsk(keys, pods []string, self string) {
+	for _, pod := range pods {
+		if pod != self && len(keys) > 0 {
+			q.query.Keys[pod] = union(q.query.Keys[pod], keys)
+		}
+	}
+}
+
 // take keeps the answers. It reports whether another query, with the given ID, must
 // follow.
 func (q *inquiry) take(c *Counts, id uint64, witnesses *owners, self string) (again bool) {
@@ -112,6 +121,11 @@ func (q *inquiry) reached(key string, pods []string) int {
 		}
 	}
 	return least
+}
+
+// reachedAny reports whether a client has reached one of the pods.
+func (q *inquiry) reachedAny(key string, pods []string) bool {
+	return slices.ContainsFunc(pods, func(pod string) bool { return q.counts[pod][key] > 0 })
 }
 
 // answered reports whether at least one of the pods answered.

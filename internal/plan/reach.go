@@ -128,6 +128,8 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 	s.ownedConns = g.owned(v, s.ownedConns[:0])
 	s.queries++
 	g.inquiry.begin(s.queries, keysOf(s.ownedConns), g.new, g.witnesses, v.Self)
+	g.probed = g.probe(v, g.inquiry.keys, p)
+	g.inquiry.alsoAsk(g.probed, union(g.owners.pods, g.new), v.Self)
 	if len(g.inquiry.query.Keys) == 0 {
 		s.startMoves(nil, v, p, st)
 		return
@@ -188,7 +190,9 @@ func (s *State) count(v *View, p *Policy, st *Step) {
 		s.finishBlind(v, st)
 		return
 	}
-	s.startMoves(s.missing(v, p, st), v, p, st)
+	queue := s.missing(v, p, st)
+	g.findSubsets(v)
+	s.startMoves(queue, v, p, st)
 }
 
 // finishBlind ends a growth whose reach cannot be checked because no new pod answers.
@@ -276,6 +280,7 @@ func (s *State) check(v *View, p *Policy, st *Step) {
 		return
 	}
 	if g.morePasses() {
+		s.learnSubsets(v)
 		g.pass, g.restUntil, g.sampledBefore = g.pass+1, 0, g.sampled
 		s.startCount(v, p, st)
 		return

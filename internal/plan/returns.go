@@ -13,9 +13,13 @@ func (s *State) judge(v *View, st *Step) (ended bool) {
 		return false
 	}
 	g.judged = true
+	s.learnSubsets(v)
 	away, known := g.away(v)
 	if !known {
 		return false
+	}
+	if g.subsets {
+		return false // those that are away have chosen other pods
 	}
 	s.clients.away(away, v.Now)
 	return !g.morePasses() && len(away) == len(g.drains) && s.endIfSingleHomed(v, st, 1./2)
@@ -49,6 +53,9 @@ func (g *growth) away(v *View) (keys []string, known bool) {
 // multi-homed one.
 func (s *State) endIfSingleHomed(v *View, st *Step, share float64) bool {
 	g := s.growth
+	if g.subsets { // channels leave this pod for new ones
+		return false
+	}
 	n, all := g.stayedAway(v), g.total
 	most := int(share * float64(all))
 	if all < enoughTries/2 {

@@ -17,6 +17,7 @@ func TestTranscripts(t *testing.T) {
 		play  func() *scene
 	}{
 		"multi-homed":      {"2 pods become 4; 20 clients with round_robin. DNS lists the new pods 3 s later.", sceneMultiHomed},
+		"subsets":          {"6 pods become 8; 40 channels that use 3 pods each. Pods 1 and 2 are shown.", sceneSubsets},
 		"single-homed":     {"2 pods become 4; 60 clients with a single connection each. A small round looks first.", sceneSingleHomed},
 		"rolling-update":   {"3 pods are replaced, one each 20 s; 60 clients with a single connection each. Nothing moves before the end.", sceneRolling},
 		"flapping-pod":     {"The readiness of pod 4 flips each 20 s; 60 clients with a single connection each. Pods 1 and 4 are shown.", sceneFlapping},

@@ -96,6 +96,9 @@ func (s *State) movable(v *View, p *Policy) (queue []uint64, why stuck) {
 		c := &e.chosen[i]
 		h := keys[c.key]
 		n := h.movable(p)
+		if s.clients.comeBack && h.most > 0 && h.least == 0 {
+			n = 0 // it is on some of the pods, and would come back
+		}
 		why.serving++
 		switch {
 		case c.single && c.weight > give:
@@ -143,10 +146,7 @@ func (h *held) movable(p *Policy) int {
 // key to be single-homed, the connections there do not count.
 func (s *State) held(v *View) map[string]*held {
 	e := &s.even
-	keys := make(map[string]*held, len(e.chosen))
-	for i := range e.chosen {
-		keys[e.chosen[i].key] = &held{}
-	}
+	keys := s.here(v)
 	for pod, queried := range e.query.Keys {
 		counts, ok := v.Counts.ByPod[pod]
 		for _, key := range queried {
@@ -162,6 +162,15 @@ func (s *State) held(v *View) map[string]*held {
 			}
 			h.most, h.least = max(h.most, n), min(h.least, n)
 		}
+	}
+	return keys
+}
+
+// here returns what this pod holds of the chosen keys.
+func (s *State) here(v *View) map[string]*held {
+	keys := make(map[string]*held, len(s.even.chosen))
+	for i := range s.even.chosen {
+		keys[s.even.chosen[i].key] = &held{}
 	}
 	for i := range v.Conns {
 		c := &v.Conns[i]

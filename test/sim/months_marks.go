@@ -18,7 +18,6 @@ var marks = map[string]string{
 	"zones-3x20-150":    "finding 4",
 	"zones-scattered":   "finding 4",
 	"zones-hpa":         "finding 4",
-	"subset-3of10":      "client shapes",
 	"polite-lazy":       "polite streams",
 	"polite-eager":      "polite streams",
 }
