@@ -84,7 +84,11 @@ func (f *fleet) uid() types.UID {
 func (f *fleet) write(action clienttesting.Action) (bool, runtime.Object, error) {
 	switch a := action.(type) {
 	case clienttesting.UpdateAction: // and creations, which have the same methods
-		s := a.GetObject().(*discovery.EndpointSlice).DeepCopy()
+		written, ok := a.GetObject().(*discovery.EndpointSlice)
+		if !ok {
+			return false, nil, nil
+		}
+		s := written.DeepCopy()
 		if s.Name == "" {
 			s.Name, s.UID = fmt.Sprintf("%s%05x", s.GenerateName, f.rand.UintN(1<<20)), f.uid()
 		}

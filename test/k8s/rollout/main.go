@@ -29,7 +29,7 @@ func run(fleets string, surge float64, out io.Writer) error {
 	}
 	fmt.Fprintln(out, "| pods | slices are written | bytes of one write | to one watcher | to all pods as watchers |")
 	fmt.Fprintln(out, "|---|---|---|---|---|")
-	for _, text := range strings.Split(fleets, ",") {
+	for text := range strings.SplitSeq(fleets, ",") {
 		pods, err := strconv.Atoi(text)
 		if err != nil || pods < 1 || pods > 10_000 {
 			return fmt.Errorf("-pods has %q, want numbers from 1 to 10,000", text)
