@@ -109,14 +109,11 @@ func share(s float64) float64 {
 	return s
 }
 
-const (
-	// hungPart is the part of the load that its connections should bring, below which a pod with
-	// as many connections as others does not answer its clients.
-	hungPart = 0.25
-	// slowPart is that part for a pod whose RPCs take slowTimes as long as those of the others.
-	// Clients that wait for an answer before they send again, or until a deadline, send less to it.
-	slowPart, slowTimes = 0.75, 4
-)
+// A pod hangs or is slow if its connections bring less than slowPart of the load that they should,
+// if waitPart of them wait for an answer at any time, and if its RPCs take slowTimes as long as
+// those of the others. Clients that wait for an answer before they send again, or until a
+// deadline, send less to it. Idle clients do not wait.
+const slowPart, waitPart, slowTimes = 0.75, 0.25, 4
 
 // loadHung gives pods that hang the load that their connections bring elsewhere. They have their
 // share of the connections and too little load for them, since their handlers hang or are slow.
@@ -157,7 +154,7 @@ func (d *podLoad) hangs(all *podLoad) bool {
 	}
 	part := d.load / n * float64(all.serving) / all.load
 	others, waiting := all.load-d.load, all.streams-d.streams
-	return part < hungPart || part < slowPart && d.streams*others > slowTimes*waiting*d.load
+	return part < slowPart && d.streams >= waitPart*n && d.streams*others > slowTimes*waiting*d.load
 }
 
 // Enough reports whether the loads of known of the others suffice to act upon: more than

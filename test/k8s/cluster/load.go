@@ -20,6 +20,9 @@ type Status struct {
 	Pod         string            `json:"pod"`
 	Connections int               `json:"connections"`
 	GoAways     map[string]uint64 `json:"goaways"`
+	Planned     map[string]uint64 `json:"planned"`
+	Enabled     bool              `json:"enabled"`
+	DryRun      bool              `json:"dryRun"`
 	Verdict     string            `json:"verdict"`
 	Why         string            `json:"why"`
 	Peers       []struct {
