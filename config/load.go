@@ -73,10 +73,10 @@ func (l *Layers) environ() []string {
 	return l.Env
 }
 
-// Load returns the configuration of all layers. If anything is wrong, which a key that does not
-// exist is unless opts.Unknown takes it, it returns the zero
-// Config and all mistakes, joined; Errors lists them by key. The error of a file that cannot
-// be read is that of package os, so errors.Is finds fs.ErrNotExist.
+// Load returns the configuration of all layers. If anything is wrong, it returns the zero Config
+// and all mistakes, joined; Errors lists them by key. A key that does not exist is such a mistake
+// unless opts.Unknown takes it. The error of a file that cannot be read is that of package os, so
+// errors.Is finds fs.ErrNotExist.
 func Load(opts Layers) (Config, error) {
 	var data []byte
 	var err error

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The port is no lever: what it costs to answer is bounded, whoever asks and how often. Beyond
+// What it costs to answer is bounded, whoever asks and how often. Beyond
 // that, askers get 503 at once or after a moment.
 const (
 	// answeredAtOnce is how many queries of peers are answered at a time. After a growth, all
