@@ -13,14 +13,16 @@ import (
 type listener struct {
 	net.Listener
 
-	srv *Server
-	tls *tls.Config // of ServeTLS
+	srv   *Server
+	tls   *tls.Config // of ServeTLS
+	ready func()      // ends the set-up; may be called again
 }
 
 func (l *listener) Accept() (net.Conn, error) {
 	// By now net/http has set up HTTP/2, and no connection is served yet.
 	l.srv.adopted.Do(l.srv.adopt)
 	l.settle()
+	l.ready()
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
