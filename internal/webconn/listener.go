@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/evenkeel-go/evenkeel/internal/conns"
 )
 
 // listener wraps the connections of the one below.
@@ -24,10 +26,16 @@ func (l *listener) Accept() (net.Conn, error) {
 	l.settle()
 	l.ready()
 	nc, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	if err != nil || l.inProcess() {
+		return nc, err
 	}
 	return l.srv.wrap(nc), nil
+}
+
+// inProcess reports whether the clients are in this process: see serveropts.InProcess.
+func (l *listener) inProcess() bool {
+	_, ours := l.Addr().(conns.InProcessAddr)
+	return ours
 }
 
 // settle offers HTTP/2 to clients only if net/http serves it, which GODEBUG may prevent.

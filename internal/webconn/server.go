@@ -144,9 +144,7 @@ func (s *Server) hook() {
 	}
 	s.inBase, s.inConn, s.onState = s.web.BaseContext, s.web.ConnContext, s.web.ConnState
 	s.web.Handler, s.web.ConnContext, s.web.ConnState = s, s.connContext, s.connState
-	if s.inBase != nil {
-		s.web.BaseContext = s.baseContext
-	}
+	s.web.BaseContext = s.baseContext
 }
 
 // ServeHTTP closes a drained HTTP/1.1 connection with the answer to this request.
@@ -169,11 +167,25 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request) {
 
 // baseContext shows the user's function the user's listener.
 func (s *Server) baseContext(l net.Listener) context.Context {
-	if own, ok := l.(*listener); ok {
+	own, ok := l.(*listener)
+	if ok {
 		l = own.Listener
 	}
-	return s.inBase(l)
+	ctx := context.Background()
+	if s.inBase != nil {
+		ctx = s.inBase(l)
+	}
+	if ok && own.inProcess() {
+		ctx = conns.NewContext(ctx, nobody{})
+	}
+	return ctx
 }
+
+// nobody carries the requests of this process itself. They are meant not to be tracked.
+type nobody struct{}
+
+// Carried returns nil.
+func (nobody) Carried() *conns.Conn { return nil }
 
 // connContext lets handlers find their connection.
 func (s *Server) connContext(ctx context.Context, nc net.Conn) context.Context {
