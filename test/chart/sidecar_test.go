@@ -135,7 +135,7 @@ func TestSidecarRefuses(t *testing.T) {
 func TestSecretsOfOtherCharts(t *testing.T) {
 	for _, dir := range []string{consumer(t, sidecarDir), consumer(t, consumerDir)} {
 		for values, want := range map[string]string{
-			"evenkeel: {peersSalt: {create: true}}":                                        "peersSalt.create: ",
+			"evenkeel: {peersSalt: {create: true}}":                                      "peersSalt.create: ",
 			"evenkeel: {peersTLS: {certificate: {create: true, issuerRef: {name: ca}}}}": "peersTLS.certificate.create: ",
 		} {
 			if _, err := renderConsumer(t, dir, parse(t, values)); err == nil || !strings.Contains(err.Error(), want) {
