@@ -102,7 +102,9 @@ func (o *options) check(rest []string) error {
 		_, err := net.ResolveTCPAddr("tcp", a.addr)
 		wrong(err != nil, "%s %q: want host:port (%v)", a.flag, a.addr, err)
 	}
-	errs = append(errs, checkUpstream(o.upstream, o.listen))
+	if !o.drain { // which is given -listen alone
+		errs = append(errs, checkUpstream(o.upstream, o.listen))
+	}
 	wrong((o.tlsCert == "") != (o.tlsKey == ""), "-tls-cert and -tls-key: want both or neither")
 	wrong(o.tlsClientCA != "" && o.tlsCert == "", "-tls-client-ca needs -tls-cert and -tls-key")
 	return errors.Join(errs...)
