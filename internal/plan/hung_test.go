@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -38,12 +39,26 @@ func TestPodsThatHang(t *testing.T) {
 	}
 }
 
-// A pod whose clients send little beside one heavy client elsewhere does not hang.
+// A pod whose clients send little beside one heavy client elsewhere does not hang. Others leave it
+// out, and it keeps its own measure.
 func TestIdlePodsDoNotHang(t *testing.T) {
+	heavy, idle := podLoad{pod: "a", load: 25, serving: 4, share: 1}, podLoad{pod: "b", load: 1, serving: 6, share: 1}
 	for _, streams := range []float64{0, 0.25} {
-		l := &loads{pods: []podLoad{{load: 25, serving: 4, streams: streams, share: 1}, {load: 1, serving: 6, streams: streams / 25, share: 1}}}
-		if l.loadHung(); l.pods[1].load != 1 {
-			t.Errorf("%v streams: an idle pod counts with %v, want 1", streams, l.pods[1].load)
+		heavy.streams, idle.streams = streams, streams/25
+		for _, tc := range []struct {
+			pods []podLoad
+			want string
+		}{{[]podLoad{heavy, idle}, "a"}, {[]podLoad{idle, heavy}, "ba"}} {
+			l := &loads{pods: slices.Clone(tc.pods)}
+			l.loadHung()
+			l.leaveOutIdle()
+			got := ""
+			for _, d := range l.pods {
+				got += d.pod
+			}
+			if got != tc.want || l.self.load != tc.pods[0].load {
+				t.Errorf("%v streams: got %s left with a load of %v, want %s with %v", streams, got, l.self.load, tc.want, tc.pods[0].load)
+			}
 		}
 	}
 }
