@@ -85,6 +85,8 @@ func (f *fake) PeersTLS() *tls.Config { return f.tls }
 
 func (f *fake) IsMember(addr netip.Addr) bool { return f.members[addr] }
 
+func (f *fake) Members() int { return len(f.members) }
+
 func (f *fake) CheckPeer(*tls.ConnectionState) error { return f.refuse }
 
 // epoch is an arbitrary time.

@@ -23,6 +23,9 @@ const (
 	// perAsker is how many requests of one address are waiting or being answered. A peer polls
 	// and queries at the same time, and several pods may share an address.
 	perAsker = 16
+	// perPeer is how many of them each pod of the Service adds at /peerz, beyond perAsker in
+	// all: behind a mesh, all pods come from one address, such as 127.0.0.6 or the node's.
+	perPeer = 2
 	// gateWait is how long a request waits for its turn. Peers give up after 1 s.
 	gateWait = 500 * time.Millisecond
 	// dutyCycle is the part of the time for which a slot of strangersAtOnce and looksAtOnce
@@ -34,14 +37,16 @@ const (
 // gate bounds the requests that are answered at a time, in all and for each asker.
 type gate struct {
 	slots chan struct{}
-	rests bool // each slot rests after an answer, for as long as dutyCycle says
+	rests bool       // each slot rests after an answer, for as long as dutyCycle says
+	each  func() int // how many requests of one address are waiting or being answered
 
 	mu sync.Mutex // guards what follows
 	by map[netip.Addr]int
 }
 
 func newGate(slots int, rests bool) *gate {
-	return &gate{slots: make(chan struct{}, slots), rests: rests, by: map[netip.Addr]int{}}
+	each := func() int { return perAsker }
+	return &gate{slots: make(chan struct{}, slots), rests: rests, each: each, by: map[netip.Addr]int{}}
 }
 
 // around answers 503 to what is too much, and passes on the rest.
@@ -127,9 +132,10 @@ func (g *gate) release(took time.Duration) {
 
 // arrive counts a request of an asker, and reports whether it may wait for its turn.
 func (g *gate) arrive(asker netip.Addr) bool {
+	most := g.each()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.by[asker] >= perAsker {
+	if g.by[asker] >= most {
 		return false
 	}
 	g.by[asker]++
@@ -160,7 +166,12 @@ func busy(w http.ResponseWriter, why string) {
 // byAsker lets members of the Service through one gate, and all others through another: no
 // stranger can take the place of a peer.
 func byAsker(src source, next http.Handler) http.Handler {
-	members, others := newGate(answeredAtOnce, false).around(next), newGate(strangersAtOnce, true).around(next)
+	gateOf := func(slots int, rests bool) http.Handler {
+		g := newGate(slots, rests)
+		g.each = func() int { return max(perAsker, perPeer*src.Members()) }
+		return g.around(next)
+	}
+	members, others := gateOf(answeredAtOnce, false), gateOf(strangersAtOnce, true)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if src.IsMember(askerOf(r)) {
 			members.ServeHTTP(w, r)

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +104,42 @@ func TestOneAskerIsBounded(t *testing.T) {
 		if src.most > perAsker {
 			t.Errorf("%d at a time for one asker, want %d", src.most, perAsker)
 		}
+	})
+}
+
+// brisk is a source whose answers take a millisecond.
+type brisk struct{ *fake }
+
+func (brisk) Report([]string) peerz.Report {
+	time.Sleep(time.Millisecond)
+	return peerz.Report{Pod: "a"}
+}
+
+// Behind a mesh, all pods come from one address, which is no pod's. After a growth all of them
+// poll and query a new pod at the same moment.
+func TestPeersBehindOneAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pods = 100
+		src := brisk{newFake(sampleStatus(epoch))}
+		src.members = map[netip.Addr]bool{}
+		for i := range pods {
+			src.members[netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + i)})] = true
+		}
+		h := newHandler(src, newOptions(nil))
+		var wg sync.WaitGroup
+		var refused atomic.Int64
+		for i := range 2 * pods {
+			wg.Go(func() {
+				if asked(t, h, "127.0.0.6", []string{"/peerz", "/peerz?keys=abc"}[i%2]) != 200 {
+					refused.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := refused.Load(); n > 0 {
+			t.Errorf("%d of %d polls and queries through a mesh got 503", n, 2*pods)
+		}
+		time.Sleep(time.Second) // the slots have rested
 	})
 }
 

@@ -61,6 +61,7 @@ func (i interior) Report(hashedKeys []string) peerz.Report    { return i.b.repor
 func (i interior) Starts(s peerz.Start)                       { i.b.peers.Starts(s) }
 func (i interior) CheckPeer(state *tls.ConnectionState) error { return i.b.checkPeer(state) }
 func (i interior) IsMember(addr netip.Addr) bool              { return i.b.peers.IsMember(addr) }
+func (i interior) Members() int                               { return i.b.peers.Addresses() }
 func (i interior) PeersTLS() *tls.Config                      { return i.b.peersTLS() }
 func (i interior) SetHealthPort(port int)                     { i.b.setHealthPort(port) }
 func (i interior) HealthFailed(addr string, err error)        { i.b.healthFailed(addr, err) }

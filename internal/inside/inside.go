@@ -36,8 +36,19 @@ type Tracker interface {
 	DrainForStop(ctx context.Context)
 }
 
+// Membership has the methods for health to tell members of the Service from others. They take no
+// lock.
+type Membership interface {
+	// IsMember reports whether a member has an address.
+	IsMember(addr netip.Addr) bool
+	// Members returns at how many addresses there are members.
+	Members() int
+}
+
 // Health has the methods for health.
 type Health interface {
+	Membership
+
 	// Seen notes that an RPC with this context was served and reports whether this Balancer
 	// tracks its connection.
 	Seen(ctx context.Context) bool
@@ -52,8 +63,6 @@ type Health interface {
 	// CheckPeer returns why the other end of a connection may not ask /peerz, nil if it
 	// may. state is nil without TLS.
 	CheckPeer(state *tls.ConnectionState) error
-	// IsMember reports whether a member of the Service has an address. It takes no lock.
-	IsMember(addr netip.Addr) bool
 	// PeersTLS is the configuration of peers.tls, nil without.
 	PeersTLS() *tls.Config
 	// SetHealthPort says on which port this pod answers, and so where its peers do.

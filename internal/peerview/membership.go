@@ -157,6 +157,14 @@ func (b *Book) IsMember(addr netip.Addr) bool {
 	return set != nil && (*set)[addr]
 }
 
+// Addresses returns at how many addresses the source lists pods. Like IsMember, it takes no lock.
+func (b *Book) Addresses() int {
+	if set := b.addrs.Load(); set != nil {
+		return len(*set)
+	}
+	return 0
+}
+
 func byID(a, b member) int { return strings.Compare(a.id, b.id) }
 
 // staleLocked returns why the view is not good enough, empty if it is. With unproven pods,
