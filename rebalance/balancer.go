@@ -150,16 +150,28 @@ func (b *Balancer) peerOptions(cfg *config.Config, self peerview.Self) peerview.
 	return o
 }
 
-// Config returns the configuration in force, with the switches that files throw.
+// Config returns the configuration as [Load], [New] and Apply have set it. It leaves out the
+// switches that files throw ([config.Switches]), so that a program may change it and hand it to
+// Apply: a switch that is ended later must not stay thrown. [Status] has Enabled and DryRun as
+// they are in force.
 func (b *Balancer) Config() config.Config {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cfg
+}
+
+// inForce returns the configuration with the switches that files throw.
+func (b *Balancer) inForce() config.Config {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.switches.Over(b.cfg)
 }
 
-// Apply puts a changed configuration in force at once. Setting rebalance.enabled to false is
-// the kill switch. It cannot undo what a file throws, see [config.Switches]. Keys that need a restart keep their values, and the condition
-// "restart-needed" names them. If cfg is invalid, Apply returns an error and changes nothing.
+// Apply puts a changed configuration in force at once, such as one of Config. Setting
+// rebalance.enabled to false is the kill switch. What a file throws stands above cfg while the
+// file throws it, see [config.Switches]. Keys that need a restart keep their values, and the
+// condition "restart-needed" names them. If cfg is invalid, Apply returns an error and changes
+// nothing.
 func (b *Balancer) Apply(cfg config.Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err

@@ -18,7 +18,7 @@ func (b *Balancer) drain(drains []plan.Drain) {
 		d := &drains[i]
 		ids[i], byID[d.ID] = d.ID, d
 	}
-	cfg := b.Config()
+	cfg := b.inForce()
 	for _, c := range b.reg.Pick(ids) {
 		d := byID[c.ID()]
 		grace := cfg.Rebalance.Grace
@@ -35,7 +35,7 @@ func (b *Balancer) drain(drains []plan.Drain) {
 // connections to close. Do not call it on several pods at the same moment: a client that all
 // of them drain at once has nowhere to go.
 func (b *Balancer) DrainAll(ctx context.Context) int {
-	drained := b.reg.DrainAll(ctx, reason.Manual, "drained by the operator", b.Config().Rebalance.Grace)
+	drained := b.reg.DrainAll(ctx, reason.Manual, "drained by the operator", b.inForce().Rebalance.Grace)
 	b.decided("manual", drained, "every connection was drained")
 	return drained
 }

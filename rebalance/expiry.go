@@ -156,7 +156,7 @@ func (b *Balancer) drainExpiring() time.Duration {
 	due, next := b.expiries.take(time.Now())
 	for _, addr := range due {
 		if c := conns.FromAddr(addr); c != nil {
-			c.Drain(reason.Expiry, "the client's certificate is about to expire", b.Config().Policy.MaxConnectionAgeGrace)
+			c.Drain(reason.Expiry, "the client's certificate is about to expire", b.inForce().Policy.MaxConnectionAgeGrace)
 		}
 	}
 	return next

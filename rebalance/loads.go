@@ -87,7 +87,7 @@ func (b *Balancer) sample() {
 	l.sampledAt = now
 	b.reg.Sample(b.weigher())
 	b.measureShare()
-	cfg := b.Config()
+	cfg := b.inForce()
 	why := b.overloaded(&cfg)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -137,7 +137,7 @@ type loadStatus struct {
 }
 
 func (b *Balancer) loadStatus() loadStatus {
-	cfg := b.Config()
+	cfg := b.inForce()
 	l := loadStatus{weight: b.weight(&cfg), shares: b.shares(&cfg)}
 	l.own, _ = b.load(l.weight)
 	members, stale := b.peers.Members()

@@ -28,7 +28,7 @@ func (b *Balancer) Status() Status {
 		Conditions: b.conds.list(), Tracked: t.Opened, Untracked: b.strays.count(), Ready: b.ready(),
 		Zone: b.zone(),
 	}
-	cfg := b.Config()
+	cfg := b.inForce()
 	s.ConfigRejected, s.Certificate = b.conds.holds(configInvalid), b.validity()
 	if age, ok := b.peers.ViewAge(); ok {
 		seconds := math.Round(age.Seconds()*10) / 10
@@ -127,7 +127,7 @@ func (b *Balancer) report(hashedKeys []string) peerz.Report {
 
 // reportShare fills in what makes this pod's share. A part of 1 is left out.
 func (b *Balancer) reportShare(r *peerz.Report) {
-	cfg := b.Config()
+	cfg := b.inForce()
 	own, _ := b.peers.Capacity()
 	s := b.shares(&cfg)
 	r.Cores, r.Share, r.Paused = own.Cores, own.Share, s.paused

@@ -125,7 +125,7 @@ func (b *Balancer) Stopping() <-chan struct{} { return b.stop.begun }
 // DNS alone, and an error is logged.
 func (b *Balancer) Shutdown(ctx context.Context, srv ...Server) error {
 	ctx = b.usable(ctx)
-	if !b.stop.begin(b.Config().Shutdown.Timeout) {
+	if !b.stop.begin(b.inForce().Shutdown.Timeout) {
 		return b.shutdownMore(ctx, srv)
 	}
 	defer close(b.stop.ended)
@@ -146,7 +146,7 @@ func (b *Balancer) usable(ctx context.Context) context.Context {
 
 func (b *Balancer) shutdown(ctx context.Context, srv []Server) error {
 	all, until := b.stop.add(srv)
-	cfg := b.Config().Shutdown
+	cfg := b.inForce().Shutdown
 	b.decided("shutdown", b.reg.Totals().Connections, "this pod stops within "+cfg.Timeout.String())
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
@@ -209,7 +209,7 @@ const handlersEnd = 500 * time.Millisecond
 // stopServers lets RPCs in flight finish. grpc-go waits for handshakes before it drains or
 // cuts off anything, and for handlers even in Stop. stopServers bounds both waits.
 func (b *Balancer) stopServers(ctx context.Context, srv servers) error {
-	patience := min(time.Second, b.Config().Shutdown.Timeout/20)
+	patience := min(time.Second, b.inForce().Shutdown.Timeout/20)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -249,7 +249,7 @@ func (b *Balancer) cutsOff(cause error) error {
 	}
 	b.decided("shutdown", n, text+": shutdown.timeout is over, or Shutdown's context has ended")
 	b.opts.log.Error("RPCs were cut off: raise shutdown.timeout above the longest RPC, or end long streams when Balancer.Stopping is closed",
-		"rpcs", n, "timeout", b.Config().Shutdown.Timeout, "cause", cause)
+		"rpcs", n, "timeout", b.inForce().Shutdown.Timeout, "cause", cause)
 	return fmt.Errorf("%s: %w", text, cause)
 }
 
@@ -264,7 +264,7 @@ const stoppingText = "this pod is stopping"
 func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 	all := b.reg.Serving()
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	cfg := b.Config()
+	cfg := b.inForce()
 	byRate := time.Duration(float64(len(all)) / cfg.Rebalance.MaxPerSecond * float64(time.Second))
 	window := min(most, max(cfg.Rebalance.Spread, byRate))
 	start := time.Now()

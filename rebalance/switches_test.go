@@ -92,6 +92,26 @@ func TestSwitches(t *testing.T) {
 	})
 }
 
+// A program that changes one setting keeps no switch thrown: the file alone does.
+func TestApplyOfConfigKeepsNoSwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := loadSwitched(t, "rebalance: {settle: 3s}")
+		s.write(s.second, "rebalance: {enabled: false, dryRun: true}")
+		s.want("thrown", false, true, "switched-off "+s.second)
+		cfg := s.Config()
+		cfg.Rebalance.Settle = 4 * time.Second
+		if err := s.Apply(cfg); err != nil {
+			t.Fatal(err)
+		}
+		s.want("still thrown", false, true, "switched-off "+s.second)
+		s.write(s.second, "")
+		s.want("ended", true, false)
+		if got := s.Config().Rebalance.Settle; got != 4*time.Second {
+			t.Errorf("settle is %v, want what the program has applied", got)
+		}
+	})
+}
+
 // What a file throws is in force before Run has watched it.
 func TestSwitchesAtTheStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "switch.yaml")
@@ -102,7 +122,7 @@ func TestSwitchesAtTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Config().Rebalance.Enabled {
+	if b.Status().Enabled {
 		t.Error("rebalancing is on, although the switch file says that it is not")
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 // view gathers what planning needs to know.
 func (b *Balancer) view() (*plan.View, *plan.Policy) {
-	cfg := b.Config()
+	cfg := b.inForce()
 	v := &plan.View{Now: b.reg.Now(), NoPeers: b.noPeers(&cfg), Counts: b.peers.Counts()}
 	seen := b.peers.View()
 	v.Self, v.Stale, v.Out, v.OutPods = seen.Self, seen.Stale, seen.Out, seen.OutPods
