@@ -336,3 +336,43 @@ func TestTwoShutdowns(t *testing.T) {
 		}
 	})
 }
+
+// halfClosed is a connection that notes when the server has ended its side.
+type halfClosed struct {
+	net.Conn
+
+	ended chan struct{}
+}
+
+func (h halfClosed) CloseWrite() error { close(h.ended); return nil }
+
+// A client that goes on sending does not outlive the server's end of the connection.
+func TestTricklingClientOfAClosedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		trk, l, _ := start(t, &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+		client, server := net.Pipe()
+		defer client.Close()
+		half := halfClosed{server, make(chan struct{})}
+		l.accept <- half
+		r := bufio.NewReader(client)
+		ask(t, client, r, "GET / HTTP/1.1")
+		trk.DrainAll(t.Context(), reason.Manual, "test", 0)
+		// The body is longer than net/http waits for.
+		if res := ask(t, client, r, "POST / HTTP/1.1\r\nContent-Length: 1000000"); !res.closes {
+			t.Fatal("the answer does not close the connection")
+		}
+		<-half.ended
+		begun := time.Now()
+		go func() { _, _ = io.Copy(io.Discard, client) }()
+		for time.Since(begun) < time.Hour {
+			_ = client.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+			if _, err := client.Write([]byte("x")); err == io.ErrClosedPipe {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(begun); took > 5*time.Second || trk.Totals().Connections != 0 {
+			t.Errorf("%v after the server had ended its side: %+v", took, trk.Totals())
+		}
+	})
+}

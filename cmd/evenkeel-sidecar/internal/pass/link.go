@@ -38,7 +38,8 @@ func (p *pool) Put(buf *[]byte) { p.free.Put(buf) }
 
 // finWait is how long a client that sends nothing may leave its side open after the upstream
 // has ended its own. The kernel waits as long for the client of a server that has closed
-// (tcp_fin_timeout).
+// (tcp_fin_timeout). While a client sends and the upstream takes it, each read starts
+// the wait over.
 const finWait = time.Minute
 
 // Link joins a client's connection and an upstream connection.
@@ -161,7 +162,7 @@ func (l *Link) copyToUpstream() (read, written error) {
 		if read != nil || isReset(written) {
 			return read, written
 		}
-		if l.upstreamEnded.Load() {
+		if l.upstreamEnded.Load() && written == nil {
 			l.boundClient()
 		}
 	}

@@ -293,6 +293,38 @@ func TestLastBytesOfTheUpstreamArrive(t *testing.T) {
 	})
 }
 
+// A client that sends a byte now and then does not outlive a server that has closed the connection.
+func TestTricklingClientOfAClosedUpstream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, clientSide := pipes()
+		upstreamSide, upstream := pipes()
+		done := make(chan struct{})
+		New(NewSocket(clientSide), closed{NewSocket(upstreamSide)}).Start(func() { close(done) })
+		_ = upstream.Close()
+		begun := time.Now()
+		go func() {
+			for {
+				_, _ = client.Write([]byte("x"))
+				select {
+				case <-done:
+					return
+				case <-time.After(finWait - time.Second):
+				}
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(time.Hour):
+			t.Error("the link goes on an hour after the upstream has closed the connection")
+		}
+		if took := time.Since(begun); took > 2*finWait {
+			t.Errorf("the link ended after %v, want %v at most", took, 2*finWait)
+		}
+		_ = client.Close()
+		<-done
+	})
+}
+
 // Of a connection that cannot be half-closed, the end of the upstream closes both sides.
 func TestWithoutHalfClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
