@@ -111,16 +111,21 @@ func newApp(o *options, log *slog.Logger) (*app, error) {
 
 // upstreamChanged shows on the page and in the metrics whether the upstream is away. A native
 // sidecar starts before the server, so that this is no error at first.
-func (a *app) upstreamChanged(away error, before bool) {
+func (a *app) upstreamChanged(to reached) {
 	severity, text := rebalance.Error, ""
-	if away != nil {
+	if to.away != nil {
 		text = fmt.Sprintf("this pod is not ready and refuses clients, because the server behind the sidecar cannot be reached at %s: %v; "+
-			"check that it listens there (-upstream)", a.up, away)
+			"check that it listens there (-upstream)", a.up, to.away)
 	}
-	if !before {
+	if !to.before {
 		severity = rebalance.Warning
 	}
 	a.bal.SetCondition("upstream-away", severity, text)
+	text = ""
+	if to.short != nil {
+		text = fmt.Sprintf("this pod refuses new clients, because the sidecar cannot open another connection to %s: %v; %s", a.up, to.short, cureOf(to.short))
+	}
+	a.bal.SetCondition("upstream-limit", rebalance.Error, text)
 }
 
 // podName returns the name of this pod, which is also the one that the Balancer uses.

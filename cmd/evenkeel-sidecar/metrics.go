@@ -9,7 +9,7 @@ var (
 	descUp = prometheus.NewDesc("evenkeel_sidecar_upstream_up",
 		"1 while the server behind the sidecar can be reached.", nil, nil)
 	descRefused = prometheus.NewDesc("evenkeel_sidecar_refused_total",
-		"Connections of clients that were refused because the upstream could not be reached.", nil, nil)
+		"Connections of clients that were refused because no connection to the upstream could be made.", nil, nil)
 	descPassing = prometheus.NewDesc("evenkeel_sidecar_connections",
 		"Open connections of clients by protocol: http2, or other for those that are only passed on.", []string{"protocol"}, nil)
 )

@@ -148,7 +148,7 @@ func newRig(t *testing.T, set ...string) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, bal: bal}
-	up := newUpstream(&options{upstream: "127.0.0.1:1"}, func(error, bool) {})
+	up := newUpstream(&options{upstream: "127.0.0.1:1"}, func(reached) {})
 	up.dial = func(context.Context) (net.Conn, error) { return r.dial() }
 	r.proxy = newProxy(inside.Of(bal), up, nil, slog.New(slog.DiscardHandler))
 	t.Cleanup(r.proxy.Stop)

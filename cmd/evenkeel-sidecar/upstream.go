@@ -24,27 +24,33 @@ const (
 type upstream struct {
 	network, addr string
 	proxyProtocol bool
-	changed       func(away error, before bool) // is called with each change; before: it was reached before
+	changed       func(reached) // is called with each change
 	dial          func(ctx context.Context) (net.Conn, error)
 	wake          chan struct{}
 
 	mu      sync.Mutex // guards what follows
-	away    error      // why it cannot be reached; nil if it can
-	shown   error      // that of the latest call of changed
-	showing bool       // a call of changed is under way
-	known   bool       // it was reached before
-	failed  uint64     // connections of clients that were refused
+	now     reached
+	shown   reached // that of the latest call of changed
+	showing bool    // a call of changed is under way
+	failed  uint64  // connections of clients that were refused
+}
+
+// reached is what is known of the way to the upstream.
+type reached struct {
+	away   error // why it cannot be reached; nil if it can
+	short  error // what this process lacks for another connection, nil if nothing
+	before bool  // it was reached before
 }
 
 var errNotChecked = errors.New("it has not been checked yet")
 
-func newUpstream(o *options, changed func(away error, before bool)) *upstream {
+func newUpstream(o *options, changed func(reached)) *upstream {
 	network, addr := splitUpstream(o.upstream)
 	d := net.Dialer{Timeout: dialTimeout}
 	return &upstream{
 		network: network, addr: addr, proxyProtocol: o.proxyProtocol, changed: changed,
 		dial: func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, network, addr) },
-		wake: make(chan struct{}, 1), away: errNotChecked, shown: errNotChecked,
+		wake: make(chan struct{}, 1), now: reached{away: errNotChecked}, shown: reached{away: errNotChecked},
 	}
 }
 
@@ -125,18 +131,36 @@ func (u *upstream) recheck() {
 	}
 }
 
-// note takes the result of an attempt to connect.
+// note takes the result of an attempt to connect. A shortage on this side says nothing about the
+// upstream: the pod stays ready, and keeps its clients.
 func (u *upstream) note(err error) {
-	if errors.Is(err, context.Canceled) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		return // that says nothing about the upstream
+	if errors.Is(err, context.Canceled) {
+		return
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if err != nil && text(err) != text(u.away) {
+	if cureOf(err) != "" {
+		u.now.short = err
+		u.showLocked()
+		return
+	}
+	if err != nil && text(err) != text(u.now.away) {
 		u.recheck()
 	}
-	u.away, u.known = err, u.known || err == nil
+	u.now = reached{away: err, before: u.now.before || err == nil}
 	u.showLocked()
+}
+
+// cureOf returns what helps against a shortage on this side of a connection, empty for any other
+// error.
+func cureOf(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "all local ports towards it are in use: let the server listen on a Unix socket (-upstream unix:/path), or widen net.ipv4.ip_local_port_range"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "raise the limit of open files, of which each client takes two"
+	}
+	return ""
 }
 
 // showLocked calls changed, one call at a time, until it has been given what is true now.
@@ -145,11 +169,10 @@ func (u *upstream) showLocked() {
 		return // that goroutine makes the calls
 	}
 	u.showing = true
-	for text(u.shown) != text(u.away) {
-		away, known := u.away, u.known
-		u.shown = away
+	for now := u.now; text(u.shown.away) != text(now.away) || text(u.shown.short) != text(now.short); now = u.now {
+		u.shown = now
 		u.mu.Unlock()
-		u.changed(away, known)
+		u.changed(now)
 		u.mu.Lock()
 	}
 	u.showing = false
@@ -166,10 +189,10 @@ func text(err error) string {
 func (u *upstream) Err() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.away == nil {
+	if u.now.away == nil {
 		return nil
 	}
-	return fmt.Errorf("cannot reach %s: %w", u, u.away)
+	return fmt.Errorf("cannot reach %s: %w", u, u.now.away)
 }
 
 // refused returns how many connections of clients were refused.
