@@ -263,22 +263,31 @@ func (a *app) endWithUpstream(ctx context.Context) {
 // othersEvery is how often the connections without HTTP/2 are counted for the page.
 const othersEvery = 5 * time.Second
 
-// watchOthers shows connections that cannot be drained, and ends those that are stalled.
+// watchOthers shows what the proxy has noticed, and ends connections that are stalled.
 func (a *app) watchOthers(ctx context.Context) error {
 	tick := time.NewTicker(othersEvery)
 	defer tick.Stop()
 	for {
-		text := ""
-		if _, n := a.proxy.count(); n > 0 {
-			text = fmt.Sprintf("clients of %d connections do not speak HTTP/2: their bytes are passed on, and they are neither load nor drained", n)
-		}
-		a.bal.SetCondition("not-http2", rebalance.Info, text)
+		a.showOthers()
 		a.proxy.closeStalled()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// showOthers shows connections that cannot be drained, and an upstream that drains them itself.
+func (a *app) showOthers() {
+	text := ""
+	if _, n := a.proxy.count(); n > 0 {
+		text = fmt.Sprintf("clients of %d connections do not speak HTTP/2: their bytes are passed on, and they are neither load nor drained", n)
+	}
+	a.bal.SetCondition("not-http2", rebalance.Info, text)
+	if a.proxy.twice.Load() {
+		a.bal.SetCondition("evenkeel-twice", rebalance.Warning, "the server behind the sidecar uses evenkeel itself, so both drain the same clients: "+
+			"use one of the two, serveropts in the server or the sidecar")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,8 @@ type proxy struct {
 	log  *slog.Logger
 	stop context.Context // done when everything is to end at once
 	end  context.CancelFunc
+
+	twice atomic.Bool // the upstream uses evenkeel itself
 
 	mu    sync.Mutex // guards what follows
 	ln    net.Listener
@@ -151,7 +154,14 @@ func (p *proxy) open(raw net.Conn) *link {
 	if !ok {
 		panic("evenkeel-sidecar: Track returned something else than an h2conn.Conn")
 	}
-	return &link{Link: pass.New(&client{conn, nc}, acks.New(up)), conn: conn, server: server}
+	pinged := func() bool {
+		own := conn.Pings()
+		if !own {
+			p.twice.Store(true)
+		}
+		return own
+	}
+	return &link{Link: pass.New(&client{conn, nc}, acks.New(up, pinged)), conn: conn, server: server}
 }
 
 // handshake returns the plaintext side of a connection, and what is known of its client.

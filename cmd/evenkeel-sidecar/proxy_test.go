@@ -369,3 +369,22 @@ func TestShutdownDrainsLateClients(t *testing.T) {
 		}
 	})
 }
+
+// Of a server that uses evenkeel itself, too, clients acknowledge the PINGs to that server.
+func TestUpstreamThatUsesEvenkeel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		_, upstream := r.talk()
+		upstream.send(frames(func(f *http2.Framer) {
+			_ = f.WriteGoAway(1<<31-1, http2.ErrCodeNo, []byte("evenkeel: 2 new pods"))
+			_ = f.WritePing(false, [8]byte([]byte("evenkeel")))
+		}))
+		want := frames(func(f *http2.Framer) { _ = f.WritePing(true, [8]byte([]byte("evenkeel"))) })
+		if got, _ := upstream.has(); !bytes.HasSuffix(got, want) {
+			t.Errorf("the upstream got no acknowledgement of its PING: %q", got)
+		}
+		if !r.proxy.twice.Load() {
+			t.Error("it was not noticed that the upstream uses evenkeel")
+		}
+	})
+}

@@ -14,6 +14,7 @@ type drainState struct {
 	holdDone chan struct{} // closed to end the hold; nil if there is none
 	grace    *time.Timer
 
+	asked      bool // Drain has begun to drain the connection
 	serverDone bool // the server has ended its side while the client was there
 
 	closeTimer *time.Timer // runs for the linger, then for the client's EOF
@@ -51,13 +52,21 @@ func (c *Conn) Drain(debug string, grace time.Duration) (flush func()) {
 		return nil
 	}
 	d := c.drainStateLocked()
-	d.debug = debug[:min(len(debug), maxDebug)]
+	d.debug, d.asked = debug[:min(len(debug), maxDebug)], true
 	if grace > 0 {
 		d.grace = time.AfterFunc(grace, c.graceOver)
 	}
 	c.pending.Or(pendingGoAway)
 	c.moveLocked(Draining)
 	return c.flush
+}
+
+// Pings reports whether Drain has begun to drain the connection. Only from then on may the client
+// acknowledge PINGs of the Conn's.
+func (c *Conn) Pings() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.drain != nil && c.drain.asked
 }
 
 // Draining returns a channel that is closed once the connection is draining or

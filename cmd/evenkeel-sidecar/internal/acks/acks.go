@@ -1,6 +1,9 @@
-// Package acks hides from an upstream that its client has acknowledged PINGs of evenkeel's. The
+// Package acks hides from an upstream that its client has acknowledged PINGs of the sidecar's. The
 // upstream has sent none, and some servers end a connection with an acknowledgement that they
 // have not asked for. All other bytes pass unchanged.
+//
+// An upstream that uses evenkeel itself sends PINGs with the same payloads. As long as the sidecar
+// has sent none, acknowledgements of these are the upstream's, and pass.
 package acks
 
 import (
@@ -15,10 +18,11 @@ const (
 	pingLen   = headerLen + 8
 )
 
-// Filter is an upstream that gets no acknowledgement of evenkeel's PINGs.
+// Filter is an upstream that gets no acknowledgement of the sidecar's PINGs.
 type Filter struct {
 	pass.Side
 
+	pinged  func() bool
 	preface int  // bytes of the client's preface that have passed
 	other   bool // the client does not speak HTTP/2
 	rest    int  // bytes of the payload still to come
@@ -26,10 +30,13 @@ type Filter struct {
 	have    int // bytes in held: the beginning of a frame, which may be such an acknowledgement
 }
 
-// New returns a Filter before an upstream.
-func New(upstream pass.Side) *Filter { return &Filter{Side: upstream} }
+// New returns a Filter before an upstream. It calls pinged for each acknowledgement of a PING of
+// evenkeel's. pinged reports whether the sidecar may have sent that PING.
+func New(upstream pass.Side, pinged func() bool) *Filter {
+	return &Filter{Side: upstream, pinged: pinged}
+}
 
-// Write passes p on without acknowledgements of evenkeel's PINGs. The end of p is kept for the
+// Write passes p on without acknowledgements of the sidecar's PINGs. The end of p is kept for the
 // next Write if it may begin one: at most 16 bytes.
 func (f *Filter) Write(p []byte) (int, error) {
 	from, at := 0, 0 // p[from:at] is to be passed on
@@ -39,7 +46,7 @@ func (f *Filter) Write(p []byte) (int, error) {
 			continue
 		}
 		if f.have == 0 && len(p)-at >= pingLen {
-			if isOwnAck(p[at:]) {
+			if isOwnAck(p[at:]) && f.pinged() {
 				if err := f.pass(p[from:at]); err != nil {
 					return from, err
 				}
@@ -105,7 +112,7 @@ func (f *Filter) hold(p []byte) (int, error) {
 	switch {
 	case f.have < want, want == headerLen && isAck(f.held[:]):
 		return n, nil
-	case want == pingLen && h2conn.OwnPing(f.held[headerLen:]):
+	case want == pingLen && h2conn.OwnPing(f.held[headerLen:]) && f.pinged():
 		f.have = 0
 		return n, nil
 	case want == headerLen:
@@ -137,5 +144,5 @@ func isAck(h []byte) bool {
 	return http2.FrameType(h[3]) == http2.FramePing && http2.Flags(h[4]).Has(http2.FlagPingAck) && payload(h) == pingLen-headerLen
 }
 
-// isOwnAck reports whether a whole frame acknowledges a PING of evenkeel's.
+// isOwnAck reports whether a whole frame acknowledges a PING of evenkeel's, of whichever side.
 func isOwnAck(frame []byte) bool { return isAck(frame) && h2conn.OwnPing(frame[headerLen:pingLen]) }

@@ -26,6 +26,10 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 func (r *recorder) CloseWrite() error { r.ended = true; return nil }
 
+// yes is the answer of a sidecar that drains the connection, no that of one that does not.
+func yes() bool { return true }
+func no() bool  { return false }
+
 // frames composes what a client sends, and what of it must reach the upstream.
 func frames(kinds []int) (sent, want []byte) {
 	sent = []byte(http2.ClientPreface)
@@ -65,7 +69,7 @@ func TestCutAnywhere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sent, want := frames(rapid.SliceOf(rapid.IntRange(0, 8)).Draw(t, "frames"))
 		r := &recorder{}
-		f := New(r)
+		f := New(r, yes)
 		for rest := sent; len(rest) > 0; {
 			n := rapid.IntRange(1, len(rest)).Draw(t, "cut")
 			if m, err := f.Write(rest[:n]); m != n || err != nil {
@@ -82,16 +86,31 @@ func TestCutAnywhere(t *testing.T) {
 	})
 }
 
+// While the sidecar has sent no PING, acknowledgements are for an upstream that uses evenkeel.
+func TestAcksOfTheUpstreamPass(t *testing.T) {
+	sent, _ := frames([]int{7, 4, 0, 5, 6, 1})
+	for _, size := range []int{1, 10, len(sent)} {
+		r := &recorder{}
+		f := New(r, no)
+		for part := range slices.Chunk(sent, size) {
+			_, _ = f.Write(part)
+		}
+		if _ = f.CloseWrite(); !bytes.Equal(r.got.Bytes(), sent) {
+			t.Errorf("cut into %d bytes: the upstream got\n%q\nwant\n%q", size, r.got.Bytes(), sent)
+		}
+	}
+}
+
 // What is not cut is passed on with one write, and what is no HTTP/2 is passed on as it is.
 func TestWrites(t *testing.T) {
 	sent, _ := frames([]int{7, 0, 1, 1, 1, 2, 3})
 	r := &recorder{}
-	if _, _ = New(r).Write(sent); r.writes != 1 || !bytes.Equal(r.got.Bytes(), sent) {
+	if _, _ = New(r, yes).Write(sent); r.writes != 1 || !bytes.Equal(r.got.Bytes(), sent) {
 		t.Errorf("%d writes of %q, want one of %q", r.writes, r.got.Bytes(), sent)
 	}
 	other := append([]byte("GET / HTTP/1.1\r\n"), "\x00\x00\x08\x06\x01\x00\x00\x00\x00evenkeel"...)
 	r = &recorder{}
-	if _, _ = New(r).Write(other); r.writes != 1 || !bytes.Equal(r.got.Bytes(), other) {
+	if _, _ = New(r, yes).Write(other); r.writes != 1 || !bytes.Equal(r.got.Bytes(), other) {
 		t.Errorf("%d writes of %q, want one of %q", r.writes, r.got.Bytes(), other)
 	}
 }
@@ -101,7 +120,7 @@ func TestEndInAFrame(t *testing.T) {
 	sent, _ := frames([]int{4})
 	for n := range sent {
 		r := &recorder{}
-		f := New(r)
+		f := New(r, yes)
 		_, _ = f.Write(sent[:n])
 		_ = f.CloseWrite()
 		if !bytes.Equal(r.got.Bytes(), sent[:n]) {
@@ -114,7 +133,7 @@ func TestEndInAFrame(t *testing.T) {
 func TestAllocations(t *testing.T) {
 	sent, _ := frames([]int{7, 0, 1, 2, 4, 0})
 	r := &recorder{}
-	f := New(r)
+	f := New(r, yes)
 	_, _ = f.Write(sent)
 	_, cut := frames([]int{0, 1, 2})
 	cut = cut[len(http2.ClientPreface):]
@@ -129,7 +148,7 @@ func TestAllocations(t *testing.T) {
 func BenchmarkWrite(b *testing.B) {
 	sent, _ := frames([]int{0, 1, 7, 0, 1, 7})
 	r := &recorder{}
-	f := New(r)
+	f := New(r, yes)
 	_, _ = f.Write(sent)
 	sent = sent[len(http2.ClientPreface):]
 	b.ReportAllocs()
@@ -149,7 +168,7 @@ func FuzzCuts(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sent []byte, step uint16) {
 		size := int(step)%64 + 1
 		whole, cut := &recorder{}, &recorder{}
-		at, parts := New(whole), New(cut)
+		at, parts := New(whole, yes), New(cut, yes)
 		_, _ = at.Write(slices.Clone(sent))
 		for rest := sent; len(rest) > 0; rest = rest[min(size, len(rest)):] {
 			_, _ = parts.Write(rest[:min(size, len(rest))])
