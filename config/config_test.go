@@ -127,6 +127,42 @@ func TestLayersAndTheirErrorsTogether(t *testing.T) {
 	}
 }
 
+// A misspelt key that protects pods is an error, also where other keys that do not exist are none.
+// A key of another version is none there, either.
+func TestMisspeltProtectionIsAnError(t *testing.T) {
+	const some = "cert: a.pem, key: a.key, ca: ca.pem"
+	for text, refused := range map[string]string{
+		"peers: {tsl: {" + some + "}}":                   "did you mean peers.tls?",
+		"peers: {mTLS: {" + some + "}}":                  "did you mean peers.tls?",
+		"peer: {tls: {" + some + "}}":                    "did you mean peers?",
+		"tls: {" + some + "}":                            "did you mean peers.tls?",
+		"peers: {" + some + "}":                          "did you mean peers.tls.cert?",
+		"peers: {tls: {crt: a, kay: b, cas: c}}":         "did you mean peers.tls.key?",
+		"peers: {tls: {bundle: a.pem}}":                  "plain HTTP",
+		"peers: {tls: {" + some + ", servername: a.b}}":  "did you mean peers.tls.serverName?",
+		"peers: {slat: pepper}":                          "did you mean peers.salt?",
+		"peers: {tls: {" + some + ", minVersion: 1.3}}":  "",
+		"peers: {nextYear: 1, dns: {tls: true, key: a}}": "",
+		"rebalance: {key: a}\nclients: {tls: {cert: a}}": "",
+		"rebalance: {tolerence: 0.2}":                    "",
+	} {
+		warned := false
+		_, err := Load(Layers{File: writeConfig(t, text), Env: noEnv, Unknown: func(err error) { warned = err != nil }})
+		switch {
+		case refused == "" && (err != nil || !warned):
+			t.Errorf("%s: got %v, warned: %t; want only a warning", text, err, warned)
+		case refused != "" && (err == nil || !strings.Contains(err.Error(), refused)):
+			t.Errorf("%s: got %v, want an error with %q", text, err, refused)
+		}
+	}
+	for name, refused := range map[string]bool{"EVENKEEL_PEERS_TLS_CRT": true, "EVENKEEL_PEER_TLS_CERT": true, "EVENKEEL_PEERS_TLS_NEXT": true, "EVENKEEL_PEERS_NEXT": false} {
+		_, err := Load(Layers{Env: []string{name + "=x"}, Unknown: func(error) {}})
+		if (err != nil) != refused {
+			t.Errorf("%s: got %v, want an error: %t", name, err, refused)
+		}
+	}
+}
+
 func TestNilEnvIsTheEnvironmentOfTheProcess(t *testing.T) {
 	t.Setenv("EVENKEEL_REBALANCE_SETTLE", "7s")
 	if cfg, err := Load(Layers{}); err != nil || cfg.Rebalance.Settle != 7*time.Second {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/evenkeel-go/evenkeel/internal/conf"
 )
@@ -59,7 +60,8 @@ type Layers struct {
 	Set []string
 	// Strict makes rebalance.Load and WatchConfig refuse keys that do not exist. By default they
 	// warn of them, so that a pod starts with a file or a chart of another version. A key of Set
-	// that does not exist is an error in any case, since flags come with the program.
+	// that does not exist is an error in any case, since flags come with the program, and so is a
+	// misspelt key of peers.tls or peers.salt, which would leave pods without protection.
 	Strict bool
 	// Unknown takes the keys of File and Env that do not exist, joined, each an *Error; nil if there are none.
 	// Load and Watch call it each time they have read the layers. If nothing else is wrong, they
@@ -91,6 +93,7 @@ func Load(opts Layers) (Config, error) {
 func loadFrom(opts Layers, data []byte, readErr error) (Config, error) {
 	cfg := Default()
 	tree := conf.New(&cfg)
+	tree.Guard(protecting...)
 	known := tree.YAML(opts.File, data) && readErr == nil
 	tree.Environ(EnvPrefix, opts.environ())
 	tree.Set(opts.Set)
@@ -200,7 +203,15 @@ func checkShutdown(s Shutdown, tree *conf.Tree) {
 	}
 }
 
-// checkTLS finds the files of peers.tls that are missing although another one is set.
+// protecting are the keys without which pods talk in plaintext or show who their clients are, and
+// the groups that hold them. A misspelt one among them is an error: a warning would come too late.
+// Any other key that does not exist may be one of another version.
+var protecting = []string{
+	"peers", "peers.salt", "peers.tls", "peers.tls.cert", "peers.tls.key", "peers.tls.ca", "peers.tls.serverName",
+}
+
+// checkTLS finds the files of peers.tls that are missing although another one is set, even if that
+// is one that does not exist.
 func checkTLS(tree *conf.Tree) {
 	set := ""
 	var empty []string
@@ -213,6 +224,12 @@ func checkTLS(tree *conf.Tree) {
 		}
 	}
 	if set == "" {
+		for _, e := range conf.Errors(tree.Unknown()) {
+			if strings.HasPrefix(e.Key, "peers.tls.") || strings.HasPrefix(e.Key, EnvPrefix+"PEERS_TLS_") {
+				tree.Add("peers.tls", e.Where, "has "+e.Key+", which does not exist, and no other key, so that pods would use plain HTTP: set peers.tls.cert, key and ca")
+				return
+			}
+		}
 		return
 	}
 	for _, key := range empty {

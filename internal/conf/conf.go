@@ -9,6 +9,7 @@
 package conf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -54,6 +55,7 @@ type Tree struct {
 	groups map[string]bool
 	order  []string // of the leaves, as in the struct
 	origin map[string]string
+	guards []string // see Guard
 
 	errs    []*Error
 	kept    map[bool]int // errors in errs, by Unknown
@@ -118,11 +120,16 @@ func (t *Tree) Origin(key string) string { return t.origin[key] }
 // An empty where is replaced by the origin of the key.
 func (t *Tree) Add(key, where, text string) { t.add(&Error{Key: key, Where: where, Text: text}) }
 
-// addUnknown adds a key that does not exist. suggest finds the one that may be meant.
-func (t *Tree) addUnknown(what, key, where string, suggest func() string) {
+// addUnknown adds a key that does not exist. path is the key as YAML has it, and suggest finds the
+// one that may be meant.
+func (t *Tree) addUnknown(what, key, path, where string, suggest func() string) {
 	e := &Error{Key: key, Where: where, Unknown: true}
 	if t.kept[true] < maxErrors { // otherwise it is only counted
-		e.Text = unknown(what, suggest())
+		guarded := t.guarded(path)
+		e.Text = unknown(what, cmp.Or(suggest(), guarded))
+		if guarded != "" {
+			e.Text, e.Unknown = e.Text+" It is for protection, so this is an error", false
+		}
 	}
 	t.add(e)
 }

@@ -34,7 +34,7 @@ func (t *Tree) Environ(prefix string, environ []string) {
 		}
 		meant := t.suggestEnv(prefix, name, keys)
 		if meant != "" || t.claims(prefix, name) {
-			t.addUnknown("name", name, "environment", func() string { return meant })
+			t.addUnknown("name", name, envPath(prefix, name), "environment", func() string { return meant })
 		}
 	}
 }
@@ -62,20 +62,21 @@ func (t *Tree) claims(prefix, name string) bool {
 }
 
 func (t *Tree) suggestEnv(prefix, name string, keys map[string]string) string {
-	// All names share the prefix, which would make any short name look near. Underscores
-	// become dots, since nearest judges by the last word.
-	path := func(s string) string {
-		return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(s, prefix), "_", "."))
-	}
 	candidates := map[string]string{}
 	for env := range keys {
-		candidates[path(env)] = env
+		candidates[envPath(prefix, env)] = env
 	}
 	var paths []string
 	for p := range candidates {
 		paths = append(paths, p)
 	}
-	return candidates[nearest(path(name), paths)]
+	return candidates[nearest(envPath(prefix, name), paths)]
+}
+
+// envPath returns a name as a key. All names share the prefix, which would make any short name
+// look near. Underscores become dots, since nearest judges by the last word.
+func envPath(prefix, name string) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, prefix), "_", "."))
 }
 
 var (

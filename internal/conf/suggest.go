@@ -25,6 +25,27 @@ func (t *Tree) candidates() []string {
 	return all
 }
 
+// Guard names keys and groups that protect something. A key that does not exist but most likely
+// stands for one of them is wrong, not merely Unknown. Call it before the layers.
+//
+// Keys to come must not look like these, or an older version would refuse them.
+func (t *Tree) Guard(keys ...string) { t.guards = append(t.guards, keys...) }
+
+// guarded returns the guarded key that an unknown one most likely stands for, or "". The unknown
+// one is spelt like it, or has its name but lacks a level above it.
+func (t *Tree) guarded(key string) string {
+	if g := nearest(key, t.guards); g != "" {
+		return g
+	}
+	above := strings.TrimSuffix(key, last(key))
+	for _, g := range t.guards {
+		if fold(last(g)) == fold(last(key)) && strings.HasPrefix(g, above) {
+			return g
+		}
+	}
+	return ""
+}
+
 // nearest returns the candidate with the fewest edits, if they are few for the length of the
 // word. Of equally near ones the first in the alphabet wins, so the message is always the
 // same.

@@ -120,7 +120,7 @@ func (y yamlLayer) entry(path, key string, name, value *yaml.Node) {
 	case y.groups[key]:
 		y.group(key, value)
 	default:
-		y.addUnknown("key", key, y.at(name), func() string { return y.suggest(key) })
+		y.addUnknown("key", key, key, y.at(name), func() string { return y.suggest(key) })
 	}
 }
 
