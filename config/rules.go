@@ -73,7 +73,7 @@ var rules = []rule{
 	{"peers.tls.cert", file{}, false},
 	{"peers.tls.key", file{}, false},
 	{"peers.tls.ca", file{}, false},
-	{"peers.tls.serverName", dnsName{}, false},
+	{"peers.tls.serverName", certName{}, false},
 	{"clients.dns.name", dnsName{}, false},
 	{"clients.dns.server", address{}, false},
 	{"shutdown.timeout", within(time.Second, time.Hour), false},
@@ -172,6 +172,11 @@ func (dnsName) wrong(value any) string {
 	}
 	return because(v, err)
 }
+
+// certName is a name or an address that a certificate has, or empty.
+type certName struct{ dnsName }
+
+func (certName) String() string { return "a DNS name or an IP address" }
 
 // address is "host", "host:port" or empty.
 type address struct{}

@@ -34,7 +34,7 @@ func drawConfig(t *rapid.T) Config {
 				return words.Draw(t, r.key)
 			case file:
 				return rapid.StringMatching(`[ -~\n\tä☃]{0,40}`).Draw(t, r.key)
-			case dnsName, address, kubeName:
+			case dnsName, certName, address, kubeName:
 				text := words.Filter(func(s string) bool { return l.wrong(s) == "" })
 				return text.Draw(t, r.key)
 			}

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -94,6 +95,9 @@ func TestBothSidesVerify(t *testing.T) {
 		return certstest.NewMount(t, cert, key, bundle(trusts...))
 	}
 	plain := mount(ca, "pod-b", nil, ca)
+	addressed := mount(ca, "pod-a", func(c *x509.Certificate) {
+		c.IPAddresses = []net.IP{net.IPv4(10, 0, 0, 1), net.ParseIP("2001:db8::1")}
+	}, ca)
 	for name, tc := range map[string]struct {
 		server, client  *certstest.Mount
 		serverName      string
@@ -106,6 +110,9 @@ func TestBothSidesVerify(t *testing.T) {
 		"another name":      {server: mount(ca, "pod-a", nil, ca), client: plain, serverName: "pods.test", failed: "not pods.test", refused: "-"},
 		"asks by name":      {server: plain, client: mount(ca, "pods.test", nil, ca), requires: "pods.test"},
 		"asks as another":   {server: plain, client: mount(ca, "of-others.test", nil, ca), requires: "pods.test", refused: "not pods.test"},
+		"the right address": {server: addressed, client: plain, serverName: "10.0.0.1"},
+		"another address":   {server: addressed, client: plain, serverName: "10.0.0.2", failed: "not 10.0.0.2", refused: "-"},
+		"asks by address":   {server: plain, client: addressed, requires: "2001:db8::1"},
 		"expired server":    {server: mount(ca, "pod-a", certstest.Expired, ca), client: plain, failed: "expired", refused: "-"},
 		"other CA (server)": {server: mount(other, "pod-a", nil, ca), client: plain, failed: "unknown authority", refused: "-"},
 		"expired client":    {server: plain, client: mount(ca, "pod-a", certstest.Expired, ca), refused: "expired"},
