@@ -51,11 +51,13 @@ const (
 	// by one, and longestBurst is for how long it waits in all.
 	longestLull  = 30 * time.Second
 	longestBurst = time.Minute
-	// shortestPatience is how long after a replaced pod the next is waited for at least, unless
-	// it is known that all pods run the same revision; and longestPatience is at most.
+	// shortestPatience is how long after a replaced pod the next is waited for at least, if the
+	// revisions of the pods are not known.
 	shortestPatience = 330 * time.Second
-	knownPatience    = time.Minute
-	longestPatience  = 15 * time.Minute
+	// knownPatience is the same where it is known that all pods run one revision.
+	knownPatience = time.Minute
+	// longestPatience is how long after a replaced pod the next is waited for at most.
+	longestPatience = 15 * time.Minute
 	// judgeReturn is how long a returned pod may take to report whether it has restarted.
 	judgeReturn = 2 * time.Second
 	// longTenure is how long a pod must have been a member to leave and return as any other.
