@@ -7,7 +7,7 @@ import (
 
 // months are fleets over hours and days: rollouts, autoscalers, crash loops, clients that come
 // and go. Their limits are what is right, not what is reached. Each scenario that misses its
-// limits today is marked with the finding that it shows; see docs/simulation.md.
+// limits today is marked with the reason; see docs/simulation.md.
 var months = marked(slices.Concat(
 	autoscalers, byCPU, rollouts(), inPlaces(), joins(), flaps, views, loads, zones(), shares, shapes,
 ))

@@ -62,8 +62,8 @@ func TestMarks(t *testing.T) {
 	}{
 		{"", 1, true, "pass"},
 		{"", 0.5, false, "FAIL"},
-		{"finding 0", 0.5, true, "(?s)miss.*does not hold yet, as expected: finding 0"},
-		{"finding 0", 1, false, "(?s)pass.*ERROR.*marked as failing"},
+		{"a known fault", 0.5, true, "(?s)miss.*does not hold yet, as expected: a known fault"},
+		{"a known fault", 1, false, "(?s)pass.*ERROR.*marked as failing"},
 	} {
 		s := Scenario{
 			Name: "mark", Fails: tc.fails, World: world.Config{Pods: 2, Groups: []world.Group{multiHomed(20)}},

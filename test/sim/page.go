@@ -34,7 +34,7 @@ func writePage(file string, outcomes []*outcome) error {
 		rows[o.scenario.Name] = rowsOf(o)
 	}
 	var out strings.Builder
-	out.WriteString("| scenario | limit | today: median (worst) | finding |\n|---|---|---|---|\n")
+	out.WriteString("| scenario | limit | today: median (worst) | why |\n|---|---|---|---|\n")
 	for i := range months {
 		out.WriteString(rows[months[i].Name])
 	}
@@ -63,18 +63,18 @@ func rowsOf(o *outcome) string {
 	name := fmt.Sprintf("`%s`: %s", o.scenario.Name, o.scenario.Note)
 	for i := range o.figures {
 		f := &o.figures[i]
-		today, finding := short(f.median), ""
+		today, why := short(f.median), ""
 		if short(f.worst) != today {
 			today += " (" + short(f.worst) + ")"
 		}
 		switch {
 		case f.limit.Beyond != "":
-			finding = "beyond reach: " + f.limit.Beyond
+			why = "beyond reach: " + f.limit.Beyond
 		case !f.ok:
 			today += ": " + notYet
-			finding = o.scenario.Fails
+			why = o.scenario.Fails
 		}
-		fmt.Fprintf(&table, "| %s | %s %s %s | %s | %s |\n", name, f.limit.What, f.limit.Op, short(f.limit.Value), today, finding)
+		fmt.Fprintf(&table, "| %s | %s %s %s | %s | %s |\n", name, f.limit.What, f.limit.Op, short(f.limit.Value), today, why)
 		name = ""
 	}
 	return table.String()

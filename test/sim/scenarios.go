@@ -43,8 +43,8 @@ type Scenario struct {
 	// count as even inside the band.
 	EvenMax float64
 	Limits  []Limit
-	// Fails names what is known to keep the scenario from its limits today, such as "finding
-	// 1". If it is set, a scenario that keeps its limits is an error: the mark is out of date.
+	// Fails says what is known to keep the scenario from its limits today. If it is set, a
+	// scenario that keeps its limits is an error: the mark is out of date.
 	Fails string
 }
 
