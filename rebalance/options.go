@@ -45,11 +45,14 @@ type ConnInfo struct {
 	AuthInfo credentials.AuthInfo
 }
 
-// WithPeers sets the source of peers: one of peers/static, peers/dns or peers/kube, or one
-// of your own. By default, and if s is nil, there is none. Connections are then drained only
-// for their age and at shutdown. A source of your own need only report members and their
-// addresses; the other fields of peers.Membership and peers.Member have useful zero values. [Load]
-// makes the source that the configuration names.
+// WithPeers sets the source of peers: one of peers/static, peers/dns or peers/kube, or one of
+// your own. Without this option, [Load] makes the source that peers.source names, and [New] has
+// none. If s is nil, there is none in either. Without a source nothing is moved for balance:
+// connections are drained only for their age, before a certificate expires, by the program itself,
+// and at shutdown.
+//
+// A source of your own need only report members and their addresses; the other fields of
+// peers.Membership and peers.Member have useful zero values.
 func WithPeers(s peers.Source) Option {
 	return optionFunc(func(o *options) { o.source, o.hasSource = s, true })
 }

@@ -28,8 +28,9 @@ import (
 // So pass the credentials here and nowhere else.
 //
 // grpc.KeepaliveParams and grpc.KeepaliveEnforcementPolicy are returned only if one of
-// their settings is set (see [ServerParameters] and [EnforcementPolicy]); by default
-// the server's own stay in force, before or after Options.
+// their settings is set (see [ServerParameters] and [EnforcementPolicy]). By default neither
+// is, and the server's own stay in force, wherever they stand. One that is returned overrides
+// the server's own before it, and yields to one after it.
 func Options(bal *rebalance.Balancer, creds credentials.TransportCredentials) []grpc.ServerOption {
 	opts := []grpc.ServerOption{grpc.Creds(TransportCredentials(bal, creds))}
 	p := bal.Config().Policy
