@@ -100,4 +100,4 @@ done
 go test -tags interop -count=1 -timeout 15m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .
 go test -tags interop -count=1 -timeout 15m -run 'ClusterIP|Haproxy|Mixed' -v "$@" ../singlehomed
 # Each mostly waits, so all run at the same time.
-go test -count=1 -timeout 5m -parallel 16 -run TestOtherClients -v "$@" ../web -others -others-for 4s
+go test -count=1 -timeout 5m -parallel 16 -run TestOtherClients -v "$@" ../web -others -others-for 3s

@@ -13,6 +13,10 @@ import (
 // followFor is the least time in which clients can follow a growth and the way back.
 const followFor = 45 * time.Second
 
+// followers is how many connections the clients have at least: 8 each of Node and Java with
+// HTTP/1.1, and 4 each of the two h2loads, which are away for a moment now and then.
+const followers = 16
+
 // Clients that others have written follow 2 to 5 pods and back, beside the same clients of bare
 // servers. New connections go to a random pod, as behind a ClusterIP.
 func TestOtherClientsFollow(t *testing.T) {
@@ -33,17 +37,19 @@ func TestOtherClientsFollow(t *testing.T) {
 			wg.Go(func() { to[i] = others[i].run(t, addr, f.ca) })
 		}
 	}
-	time.Sleep(10 * time.Second) // the clients' programs start, and two pods get even
+	even := func() bool { return tracked.even() && sum(tracked.serving()) >= followers }
+	await(t, tracked, "all clients are there, and two pods are even", even)
+	time.Sleep(5 * time.Second) // the pods' reports, and whatever evens out two
 	before, opened, begun := tracked.goaways(), tracked.opened.Load(), time.Now()
 	bare.grow(5)
 	tracked.grow(5)
-	await(t, tracked, "five pods are even", tracked.even)
+	await(t, tracked, "five pods are even", even)
 	t.Logf("5 pods: even after %.1f s: %v connections, %d drained, %d new", time.Since(begun).Seconds(),
 		tracked.serving(), tracked.goaways()-before, tracked.opened.Load()-opened)
 	wg.Go(func() { bare.shrink(2) })
 	tracked.shrink(2)
 	begun = time.Now()
-	await(t, tracked, "two pods are even", tracked.even)
+	await(t, tracked, "two pods are even", even)
 	t.Logf("2 pods: even after %.1f s: %v connections", time.Since(begun).Seconds(), tracked.serving())
 	wg.Wait()
 	for i := range others {

@@ -31,7 +31,7 @@ type other struct {
 	secure  bool // with TLS
 	command func(site) []string
 	count   func(out string) (calls, failed int)
-	// again: it never connects anew, so it runs again and again, for a second each time.
+	// again: it never connects a second time, so it runs again and again, for a second each.
 	again bool
 	// mayFail is the only error that it may show, with any server that sends a GOAWAY.
 	mayFail string
@@ -121,7 +121,7 @@ func TestOtherClients(t *testing.T) {
 			wg.Wait()
 			t.Logf("%d calls, %d failed, %d connections, %d drains; bare: %d calls, %d failed, %d connections",
 				got.calls, got.failed, got.opened, got.drains, beside.calls, beside.failed, beside.opened)
-			if got.calls < 50 || got.drains < 5 || got.drains > got.opened {
+			if got.calls < 20 || got.drains < 5 || got.drains > got.opened {
 				t.Errorf("got %d calls and %d drains of %d connections: %.500s", got.calls, got.drains, got.opened, got.out)
 			}
 			others[i].check(t, got)
