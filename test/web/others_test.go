@@ -93,7 +93,9 @@ var others = []other{
 	{name: "Java HttpClient, HTTP/1.1, POST", command: java("HTTP_1_1"), count: byPattern(summary)},
 	{name: "Java HttpClient, HTTP/2 with TLS, POST", secure: true, command: java("HTTP_2"), count: byPattern(summary), mayFail: "GOAWAY"},
 	{name: "h2load, HTTP/1.1, GET", command: h2load("--h1"), count: byPattern(h2loads), again: true},
-	{name: "h2load, HTTP/2 (h2c), GET", command: h2load(), count: byPattern(h2loads), again: true},
+	// A machine that is busy for more than 100 ms lets it read a GOAWAY behind an answer: see "calls
+	// that the client itself refuses" in ../interop/README.md.
+	{name: "h2load, HTTP/2 (h2c), GET", command: h2load(), count: byPattern(h2loads), again: true, mayFail: "Process Request Failure"},
 }
 
 // outcome is what a client has seen of one kind of server.
