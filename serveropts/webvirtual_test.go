@@ -168,6 +168,7 @@ func TestWebClientsDoNotWaitForTheCooldown(t *testing.T) {
 	const clients, callers, seeds = 4, 5, 12
 	limit := 5*time.Second + config.Default().Rebalance.Cooldown
 	var all []time.Duration
+	var per [6]struct{ at, moved []float64 } // of the first rounds
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			s := newService(t, nil, rebalance.WithLogger(slog.New(slog.DiscardHandler)))
@@ -178,16 +179,55 @@ func TestWebClientsDoNotWaitForTheCooldown(t *testing.T) {
 			}
 			time.Sleep(2 * time.Minute)
 			s.scale(5)
+			begun := time.Now()
 			all = append(all, s.evenAfter(2*time.Minute))
+			for i, r := range s.rounds(begun) {
+				if i < len(per) {
+					per[i].at, per[i].moved = append(per[i].at, r.at.Seconds()), append(per[i].moved, float64(r.moved))
+				}
+			}
 			s.wantNoneFailed()
 			s.stop()
 		})
 	}
 	slices.Sort(all)
 	t.Logf("even after %v", all)
+	for i, r := range per {
+		slices.Sort(r.at)
+		slices.Sort(r.moved)
+		if n := len(r.at); n > 0 {
+			t.Logf("round %d, in %d of %d seeds: %.1f s after the growth, %.0f drained (medians)", i+1, n, seeds, r.at[n/2], r.moved[n/2])
+		}
+	}
 	if all[seeds-1] >= limit {
 		t.Errorf("even after %v, want less than %v", all, limit)
 	}
+}
+
+// round is what all pods drained at about the same time.
+type round struct {
+	at    time.Duration // since the growth
+	moved int
+}
+
+// rounds returns the rounds since a growth, from the pods' decisions.
+func (s *service) rounds(begun time.Time) (all []round) {
+	var moves []rebalance.Decision
+	for _, p := range s.pods {
+		for _, d := range p.bal.Status().Decisions {
+			if d.Action == "move" && d.At.After(begun) {
+				moves = append(moves, d)
+			}
+		}
+	}
+	slices.SortFunc(moves, func(a, b rebalance.Decision) int { return a.At.Compare(b.At) })
+	for i, d := range moves {
+		if i == 0 || d.At.Sub(moves[i-1].At) > 1500*time.Millisecond {
+			all = append(all, round{at: d.At.Sub(begun)})
+		}
+		all[len(all)-1].moved += d.Count
+	}
+	return all
 }
 
 // evenAfter returns how long it takes until no pod has more than 1.45 times the mean of the

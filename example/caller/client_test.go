@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +31,7 @@ func TestInvalidFlags(t *testing.T) {
 		{[]string{"-target", "x", "-lb", "ring", "-method", "get"}, []string{"-lb", "-method"}},
 		{[]string{"-target", "x", "-rate", "0", "-channels", "0", "-every", "0s"}, []string{"-rate", "-channels", "-every"}},
 		{[]string{"-target", "x", "-duration", "-1s", "-timeout", "-1s", "-source", "home"}, []string{"-duration", "-timeout", "-source"}},
+		{[]string{"-target", "x", "-h2c"}, []string{"-h2c"}},
 		{[]string{"-target", "x", "-tls-ca", "/no/ca"}, []string{"-tls-ca", "/no/ca"}},
 	} {
 		var stdout, stderr bytes.Buffer
@@ -133,6 +137,32 @@ func TestReportsCountAnswersAndFailures(t *testing.T) {
 		}
 		if tc.fail != nil && (total.Errors["Unavailable: no"] == 0 || total.Failures != total.Errors["Unavailable: no"]) {
 			t.Errorf("%s: total %+v, want failures of %q only", tc.method, total, "Unavailable: no")
+		}
+	}
+}
+
+// Calls over HTTP keep one connection per channel, in either version.
+func TestOverHTTP(t *testing.T) {
+	for version, args := range map[int][]string{1: nil, 2: {"-h2c"}} {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(true)
+		protocols.SetUnencryptedHTTP2(true)
+		web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ProtoMajor != version || r.Method != http.MethodPost || r.URL.Path != "/v1/hi" {
+				http.Error(w, r.Proto+" "+r.Method+" "+r.URL.Path, http.StatusBadRequest)
+				return
+			}
+			_, _ = io.WriteString(w, `{"pod": "p"}`)
+		}))
+		web.Config.Protocols = protocols
+		web.Start()
+		var stdout, stderr bytes.Buffer
+		code := Main(append(args, "-target", web.Listener.Addr().String(), "-over-http", "-channels", "3", "-rate", "60",
+			"-duration", "1s", "-json", "-every", "100ms", "-fail"), &stdout, &stderr)
+		web.Close()
+		total := checkTotal(t, &stdout)
+		if code != exitOK || total.Opened != 3 || total.Calls["p"] == 0 {
+			t.Errorf("HTTP/%d: exit status %d, total %+v, want answers of p over 3 connections: %s", version, code, total, &stderr)
 		}
 	}
 }

@@ -15,7 +15,8 @@ import (
 	hellov1 "github.com/evenkeel-go/evenkeel/example/gen/hello/v1"
 )
 
-// dialGateway returns a client that calls through grpc-gateway, over HTTP/1.1 with keep-alive.
+// dialGateway returns a client that calls through grpc-gateway, over HTTP/1.1 with keep-alive or
+// HTTP/2 without TLS.
 func dialGateway(o *options) *client {
 	c := &client{o: o, tally: newTally(time.Now())}
 	for i := range o.channels {
@@ -35,7 +36,7 @@ type overHTTP struct {
 
 func newOverHTTP(o *options, d *net.Dialer, t *tally) *overHTTP {
 	tr := &http.Transport{
-		MaxConnsPerHost: 1,
+		Protocols: new(http.Protocols),
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			nc, err := d.DialContext(ctx, network, addr)
 			if err == nil {
@@ -43,6 +44,11 @@ func newOverHTTP(o *options, d *net.Dialer, t *tally) *overHTTP {
 			}
 			return nc, err
 		},
+	}
+	tr.Protocols.SetHTTP1(!o.h2c)
+	tr.Protocols.SetUnencryptedHTTP2(o.h2c)
+	if !o.h2c { // HTTP/2 needs one connection for any number of calls
+		tr.MaxConnsPerHost = 1
 	}
 	return &overHTTP{url: "http://" + o.target + "/v1/hi", web: &http.Client{Transport: tr}}
 }

@@ -16,6 +16,7 @@ type options struct {
 	target   string
 	lb       string
 	http     bool
+	h2c      bool
 	rate     float64
 	channels int
 	duration time.Duration
@@ -52,6 +53,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.target, "target", "", "gRPC `target`, such as dns:///hello.test:50051 (required)")
 	fs.StringVar(&o.lb, "lb", "round_robin", "load balancing `policy`: round_robin or pick_first")
 	fs.BoolVar(&o.http, "over-http", false, "call a gateway at -target (host:port) by HTTP/1.1 with JSON, over one connection per channel")
+	fs.BoolVar(&o.h2c, "h2c", false, "with -over-http: speak HTTP/2 without TLS instead")
 	fs.Float64Var(&o.rate, "rate", 100, "calls per second over all channels; with -method chat, messages per second")
 	fs.IntVar(&o.channels, "channels", 1, "number of channels (ClientConns)")
 	fs.DurationVar(&o.duration, "duration", 60*time.Second, "how long to run; 0: until a signal")
@@ -107,6 +109,7 @@ func (o *options) check(rest []string) error {
 	wrong(o.every < minEvery, "-every %v: want at least %v", o.every, minEvery)
 	wrong(o.http && o.method != methodHi, "-over-http and -method %s exclude each other", o.method)
 	wrong(o.http && o.tlsCA != "", "-over-http and -tls-ca exclude each other")
+	wrong(o.h2c && !o.http, "-h2c needs -over-http")
 	wrong(!slices.Contains([]string{methodHi, methodWatch, methodChat}, o.method), "-method %q: want hi, watch or chat", o.method)
 	wrong(o.source != "" && net.ParseIP(o.source) == nil, "-source %q: want an IP address", o.source)
 	wrong(o.sourceEach && net.ParseIP(o.source) == nil, "-source-each needs -source")

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Tests that clients of many implementations lose no RPC while every connection is drained
 # every two seconds. Then it runs the tests in ../singlehomed that need nftables, haproxy or
-# other languages. It installs what it needs (Debian 12, root) and builds the clients.
+# other languages, and HTTP clients of other languages in ../web, for a few seconds (`make
+# nightly` runs them for a minute). It installs what it needs (Debian 12, root) and builds the
+# clients.
 # Arguments go to go test, such as -run Interop/clients/grpc-js.
 #
 # INTEROP_SECONDS is how long each client calls (30). INTEROP_PARALLEL is how many rows of
@@ -18,7 +20,7 @@ packages=(
   g++ pkg-config libgrpc++-dev libprotobuf-dev
   openjdk-17-jdk-headless libgrpc-java libnetty-java libguava-java libperfmark-java
   libprotobuf-java libgeronimo-annotation-1.3-spec-java
-  nginx-light haproxy nftables nghttp2-client
+  nginx-light haproxy nftables nghttp2-client curl
 )
 
 # run_logged NAME COMMAND... runs a command and shows its output only if it fails.
@@ -97,3 +99,5 @@ done
 # Four rows run at the same time. Each call mostly waits, so two cores are enough.
 go test -tags interop -count=1 -timeout 15m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .
 go test -tags interop -count=1 -timeout 15m -run 'ClusterIP|Haproxy|Mixed' -v "$@" ../singlehomed
+# Each mostly waits, so all run at the same time.
+go test -count=1 -timeout 5m -parallel 16 -run TestOtherClients -v "$@" ../web -others -others-for 3s

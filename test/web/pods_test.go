@@ -10,10 +10,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,9 +35,13 @@ type fleet struct {
 	net     int // 127.30.net.0/24
 	tracked bool
 	cert    tls.Certificate
-	cancel  context.CancelFunc
-	ctx     context.Context
-	wg      sync.WaitGroup
+	ca      string // the file of cert
+	opened  atomic.Int64
+	// maxAge is when a bare server ends a connection with an answer; 0: never.
+	maxAge time.Duration
+	cancel context.CancelFunc
+	ctx    context.Context
+	wg     sync.WaitGroup
 
 	mu      sync.Mutex
 	pods    []*pod
@@ -54,10 +58,8 @@ type pod struct {
 
 func newFleet(t *testing.T, network int, tracked bool) *fleet {
 	t.Helper()
-	model := httptest.NewUnstartedServer(nil)
-	model.StartTLS()
-	defer model.Close()
-	f := &fleet{t: t, net: network, tracked: tracked, cert: model.TLS.Certificates[0]}
+	f := &fleet{t: t, net: network, tracked: tracked}
+	f.cert, f.ca = newCert(t, network)
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	t.Cleanup(f.stop)
 	return f
@@ -106,7 +108,7 @@ func (f *fleet) grow(n int) {
 
 func (f *fleet) start(n int) *pod {
 	f.t.Helper()
-	p := &pod{addr: fmt.Sprintf("127.30.%d.%d", f.net, n)}
+	p := &pod{addr: podAddr(f.net, n)}
 	cfg := config.Default()
 	var err error
 	p.bal, err = rebalance.New(cfg, rebalance.WithPeers(f), rebalance.WithSelf(fmt.Sprintf("pod-%d", n), p.addr),
@@ -139,7 +141,8 @@ func (f *fleet) listen(addr string) net.Listener {
 
 // serve serves web, tracked or bare, and returns its address.
 func (f *fleet) serve(p *pod, web *http.Server, secure bool) string {
-	l := f.listen(p.addr + ":0")
+	l := &counted{f.listen(p.addr + ":0"), &f.opened}
+	f.limit(web)
 	serve, serveTLS, srv := web.Serve, web.ServeTLS, rebalance.Server(bareServer{web})
 	if f.tracked {
 		w := serveropts.HTTPServer(p.bal, web)
@@ -158,6 +161,42 @@ func (f *fleet) serve(p *pod, web *http.Server, secure bool) string {
 		}
 	})
 	return l.Addr().String()
+}
+
+// counted counts the connections that it accepts.
+type counted struct {
+	net.Listener
+
+	n *atomic.Int64
+}
+
+func (l *counted) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err == nil {
+		l.n.Add(1)
+	}
+	return nc, err
+}
+
+// born is the key of the time when a connection was accepted.
+type born struct{}
+
+// limit lets a bare server end connections at maxAge, by the one means that net/http has: on HTTP/1.1
+// the answer closes, and on HTTP/2 net/http sends a GOAWAY after it.
+func (f *fleet) limit(web *http.Server) {
+	if f.maxAge == 0 {
+		return
+	}
+	next := web.Handler
+	web.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, born{}, time.Now())
+	}
+	web.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if at, ok := r.Context().Value(born{}).(time.Time); ok && time.Since(at) > f.maxAge {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // bareServer stops an http.Server without evenkeel.
@@ -245,24 +284,43 @@ func (f *fleet) even() bool {
 }
 
 func (f *fleet) stop() {
-	var wg sync.WaitGroup
-	for _, p := range f.pods {
-		wg.Go(func() {
-			if !f.tracked {
-				for _, s := range p.servers {
-					s.Stop()
-				}
-				return
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
-			_ = p.bal.Shutdown(ctx, p.servers...)
-			for _, s := range p.servers {
-				s.Stop()
-			}
-		})
-	}
-	wg.Wait()
+	f.shrink(0)
 	f.cancel()
 	f.wg.Wait()
+}
+
+// shrink stops pods until n are left. They stop as those of Kubernetes do: first nothing connects
+// to them any more.
+func (f *fleet) shrink(n int) {
+	f.mu.Lock()
+	gone, reports := f.pods[n:], slices.Clone(f.reports)
+	f.pods = f.pods[:n:n]
+	f.mu.Unlock()
+	if n > 0 {
+		for _, report := range reports {
+			report(f.members())
+		}
+	}
+	var wg sync.WaitGroup
+	for _, p := range gone {
+		wg.Go(func() { f.stopPod(p) })
+	}
+	wg.Wait()
+}
+
+func (f *fleet) stopPod(p *pod) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if f.tracked {
+		_ = p.bal.Shutdown(ctx, p.servers...)
+	} else {
+		for _, s := range p.servers {
+			stopped := context.AfterFunc(ctx, s.Stop)
+			s.GracefulStop()
+			stopped()
+		}
+	}
+	for _, s := range p.servers {
+		s.Stop()
+	}
 }

@@ -47,11 +47,15 @@ func newGateway(ctx context.Context, bal *rebalance.Balancer, keys *keyring) (*g
 	return &gateway{inner: inner, conn: conn, web: serveropts.HTTPServer(bal, limited(mux))}, nil
 }
 
-// limited returns a server of h with the limits.
+// limited returns a server of h with the limits, for HTTP/1.1 and HTTP/2 without TLS.
 func limited(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: gatewayRead, ReadTimeout: 2 * gatewayRead, IdleTimeout: gatewayIdle, MaxHeaderBytes: gatewayHeader,
+	srv := &http.Server{
+		Handler: h, Protocols: new(http.Protocols),
+		ReadHeaderTimeout: gatewayRead, ReadTimeout: 2 * gatewayRead, IdleTimeout: gatewayIdle, MaxHeaderBytes: gatewayHeader,
 	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	return srv
 }
 
 // serve serves HTTP on ln. It returns nil after stop.

@@ -32,6 +32,8 @@ func (l *oneConn) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
+func (*oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
 func (l *oneConn) Close() error {
 	l.once.Do(func() { close(l.conns) })
 	return nil

@@ -65,7 +65,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.grpcAddr, "grpc", "127.0.0.1:50051", "serve gRPC on this `address`")
 	fs.StringVar(&o.httpAddr, "http", "127.0.0.1:8080", "serve /livez, /readyz, /metrics, /statusz, /peerz and a page at / on this `address`")
-	fs.StringVar(&o.gatewayAddr, "gateway", "", "serve HTTP/JSON (POST /v1/hi) through grpc-gateway on this `address`; empty: off")
+	fs.StringVar(&o.gatewayAddr, "gateway", "", "serve HTTP/JSON (POST /v1/hi) through grpc-gateway on this `address`, by HTTP/1.1 and h2c; empty: off")
 	fs.StringVar(&o.name, "name", o.name, "`name` of this pod (default $POD_NAME, else the host name)")
 	fs.StringVar(&o.config.File, "config", "", "YAML `file` with settings; it is reloaded when it changes")
 	fs.StringVar(&o.config.Switch, "switch", "", "second YAML `file` that only throws the kill switch (rebalance.enabled: false) or a dry run; it need not exist (default $EVENKEEL_SWITCH)")

@@ -167,6 +167,27 @@ func TestGateway(t *testing.T) {
 	}
 }
 
+// The gateway answers HTTP/2 without TLS, too, and tracks the connection.
+func TestGatewayOverHTTP2(t *testing.T) {
+	r := start(t, "-gateway", "127.0.0.1:0")
+	defer r.stop(t)
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr}).Post("http://"+r.gateway+"/v1/hi", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var got rebalance.Status
+	if err := json.Unmarshal(get(t, "http://"+r.http+"/statusz"), &got); err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK || resp.ProtoMajor != 2 || got.Connections != 1 {
+		t.Errorf("got %s over %s and %d connections, want 200 over HTTP/2.0 and 1", resp.Status, resp.Proto, got.Connections)
+	}
+}
+
 func TestPortInUse(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -149,7 +149,7 @@ func (c *Cluster) keepLogs(t testing.TB, namespace string) {
 	t.Helper()
 	pods, _ := filepath.Glob(c.path("pods/" + namespace + "_*"))
 	for _, dir := range pods {
-		if err := os.CopyFS(c.path(failedPods + "/" + filepath.Base(dir)), os.DirFS(dir)); err != nil {
+		if err := os.CopyFS(c.path(failedPods+"/"+filepath.Base(dir)), os.DirFS(dir)); err != nil {
 			t.Logf("keeping the logs of %s: %v", filepath.Base(dir), err)
 		}
 	}

@@ -3,10 +3,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ const HealthPort = "8080"
 type Status struct {
 	Pod         string            `json:"pod"`
 	Connections int               `json:"connections"`
+	Load        float64           `json:"load"`
 	GoAways     map[string]uint64 `json:"goaways"`
 	Planned     map[string]uint64 `json:"planned"`
 	Enabled     bool              `json:"enabled"`
@@ -83,23 +86,51 @@ func (c *Cluster) TryStatus(ctx context.Context, p Pod) (Status, error) {
 // Channels is how many channels a Load has by default.
 const Channels = 5
 
-// Load is a plain grpc-go client in a pod, without any code of evenkeel.
+// Load is a plain client in one or more pods, without any code of evenkeel: grpc-go, or net/http.
 type Load struct {
-	// Name is the name of the pod.
+	// Name is the name of the pod. If there are several, a number follows it.
 	Name string
-	// Target is the client's target, such as dns:///hello-headless:50051.
+	// Target is the client's target, such as dns:///hello-headless:50051, or host:port with HTTP.
 	Target string
 	// LB is round_robin (default) or pick_first.
 	LB string
+	// HTTP is the version by which it calls a gateway with JSON: 1 keeps one connection alive for
+	// each channel, and 2 is without TLS. By default it calls gRPC.
+	HTTP int
 	// Channels is the number of channels, default [Channels]. Rate is the number of calls a second
-	// over all of them, default 50.
+	// over all of them, default 50. Both are for each pod.
 	Channels, Rate int
+	// Pods is the number of pods, default 1.
+	Pods int
+}
+
+// flags returns those flags of the client that its pods need not have.
+func (l *Load) flags() string {
+	switch l.HTTP {
+	case 1:
+		return ", -over-http"
+	case 2:
+		return ", -over-http, -h2c"
+	}
+	return ", -lb, " + l.LB
+}
+
+// names returns those of the pods.
+func (l *Load) names() (names []string) {
+	if l.Pods < 2 {
+		return []string{l.Name}
+	}
+	for i := range l.Pods {
+		names = append(names, fmt.Sprintf("%s%d", l.Name, i))
+	}
+	return names
 }
 
 // Loader is a running Load.
 type Loader struct {
-	c        *Cluster
-	ns, name string
+	c    *Cluster
+	ns   string
+	pods []string
 }
 
 // Report is a client's report of one second.
@@ -108,6 +139,7 @@ type Report struct {
 	Calls    map[string]int `json:"calls"`
 	Failures int            `json:"failures"`
 	Errors   map[string]int `json:"errors"`
+	Opened   int            `json:"opened"`
 	Total    bool           `json:"total"`
 }
 
@@ -123,7 +155,26 @@ func (c *Cluster) Load(t testing.TB, namespace string, l Load) *Loader {
 	if l.Rate == 0 {
 		l.Rate = 50
 	}
-	c.Apply(t, namespace, fmt.Sprintf(`
+	loader := &Loader{c: c, ns: namespace, pods: l.names()}
+	var manifest strings.Builder
+	for _, pod := range loader.pods {
+		fmt.Fprintf(&manifest, loadPod, pod, ClientTag, l.Target, l.flags(), l.Channels, l.Rate)
+	}
+	c.Apply(t, namespace, manifest.String())
+	c.Eventually(t, l.Name+" calls", time.Minute, func(ctx context.Context) (bool, error) {
+		for _, pod := range loader.pods {
+			reports, err := loader.reports(ctx, pod)
+			if err != nil || len(reports) == 0 || len(reports[len(reports)-1].Calls) == 0 {
+				return false, cmp.Or(err, fmt.Errorf("%s makes no calls", pod))
+			}
+		}
+		return true, nil
+	})
+	return loader
+}
+
+const loadPod = `
+---
 apiVersion: v1
 kind: Pod
 metadata: {name: %[1]s, labels: {load: %[1]s}}
@@ -134,30 +185,28 @@ spec:
     - name: client
       image: %[2]s
       imagePullPolicy: Never
-      args: [-target, %[3]q, -lb, %[4]s, -channels, "%[5]d", -rate, "%[6]d", -duration, "0", -json]
-`, l.Name, ClientTag, l.Target, l.LB, l.Channels, l.Rate))
-	loader := &Loader{c: c, ns: namespace, name: l.Name}
-	c.Eventually(t, l.Name+" calls", time.Minute, func(ctx context.Context) (bool, error) {
-		reports, err := loader.reports(ctx)
-		return len(reports) > 0 && len(reports[len(reports)-1].Calls) > 0, err
-	})
-	return loader
-}
+      args: [-target, %[3]q, -channels, "%[5]d", -rate, "%[6]d", -duration, "0", -json%[4]s]
+`
 
-// Reports returns the reports of all seconds so far.
+// Reports returns the reports of all seconds so far, in the order of time.
 func (l *Loader) Reports(t testing.TB) []Report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	reports, err := l.reports(ctx)
-	if err != nil {
-		t.Fatal(err)
+	var all []Report
+	for _, pod := range l.pods {
+		reports, err := l.reports(ctx, pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, reports...)
 	}
-	return reports
+	slices.SortStableFunc(all, func(a, b Report) int { return cmp.Compare(a.T, b.T) })
+	return all
 }
 
-func (l *Loader) reports(ctx context.Context) ([]Report, error) {
-	out, err := l.c.TryKubectl(ctx, "-n", l.ns, "logs", l.name)
+func (l *Loader) reports(ctx context.Context, pod string) ([]Report, error) {
+	out, err := l.c.TryKubectl(ctx, "-n", l.ns, "logs", pod)
 	if err != nil {
 		return nil, err
 	}

@@ -27,13 +27,7 @@ func TestReadinessOff(t *testing.T) {
 	t.Parallel()
 	c := cluster.Shared(t, cluster.Options{})
 	r := install(t, c, 0)
-	c.Kubectl(t, "-n", r.ns, "patch", "deploy/hello", "--type=merge", "-p",
-		`{"spec":{"replicas":4,"template":{"spec":{"readinessGates":[{"conditionType":"`+gate+`"}]}}}}`)
-	r.awaitPods(t, 4)
-	for _, p := range r.pods(t) {
-		r.open(t, p.Name, true)
-	}
-	r.c.WaitRollout(t, r.ns, "hello")
+	r.gated(t, 4)
 	r.leaves(t, func(pod string) { r.open(t, pod, false) }, 3, true)
 }
 
@@ -45,6 +39,18 @@ func TestLabelRemoved(t *testing.T) {
 	r.leaves(t, func(pod string) {
 		r.c.Kubectl(t, "-n", r.ns, "label", "pod", pod, "app.kubernetes.io/instance-")
 	}, 4, false)
+}
+
+// gated scales the release to so many pods, which become ready at the same moment.
+func (r *release) gated(t *testing.T, pods int) {
+	t.Helper()
+	r.c.Kubectl(t, "-n", r.ns, "patch", "deploy/hello", "--type=merge", "-p",
+		fmt.Sprintf(`{"spec":{"replicas":%d,"template":{"spec":{"readinessGates":[{"conditionType":%q}]}}}}`, pods, gate))
+	r.awaitPods(t, pods)
+	for _, p := range r.pods(t) {
+		r.open(t, p.Name, true)
+	}
+	r.c.WaitRollout(t, r.ns, "hello")
 }
 
 // awaitPods waits until as many pods have addresses.
