@@ -84,7 +84,7 @@ demo: ## Scale from 2 to 5 pods: evenkeel, MaxConnectionAge alone, and neither
 	$(GO) run ./example/demo
 
 .PHONY: interop
-interop: ## Clients in other languages; installs them (Debian 12 packages, root; npm)
+interop: ## Clients in other languages; installs them (Debian 12 packages, root; PyPI, npm)
 	./test/interop/run.sh
 
 .PHONY: sidecar
@@ -176,4 +176,5 @@ check-generated: generate ## Fail if the committed generated code is out of date
 
 .PHONY: tidy
 tidy: ## go mod tidy in every module
-	@for m in $(MODULES) tools test/chart test/conformance test/k8s test/k8s/kube test/k8s/coredns test/k8s/helm; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done
+	@for m in $(MODULES) tools test/chart test/conformance test/interop/clients/grpcgo test/k8s test/k8s/kube test/k8s/coredns test/k8s/helm; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done
+	cd test/interop/clients/grpcgo && GOWORK=off $(GO) mod tidy -modfile 1.50.mod

@@ -2,7 +2,10 @@
 
 package interop
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 const (
 	roundRobin = "round_robin"
@@ -31,6 +34,11 @@ const (
 
 // rows are the clients of the table, with the failures that are allowed.
 func rows() []row {
+	return slices.Concat(debianRows(), currentRows(), oldRows(), loadRows())
+}
+
+// debianRows are the clients of this module, of npm, and of Debian 12.
+func debianRows() []row {
 	var (
 		grpcGo      = []string{built("golang"), "grpc-go"}
 		connectGo   = []string{built("golang"), "connect-go"}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Tests that clients of many implementations lose no RPC while every connection is drained
 # every two seconds. Then it runs the tests in ../singlehomed that need nftables, haproxy or
-# other languages. It installs what it needs (Debian 12, root) and builds the clients.
-# Arguments go to go test, such as -run Interop/clients/grpc-js.
+# other languages. It installs what it needs (Debian 12, root; packages of PyPI, npm and Go in
+# .tmp) and builds the clients. Arguments go to go test, such as -run Interop/clients/grpc-js.
 #
 # INTEROP_SECONDS is how long each client calls (30). INTEROP_PARALLEL is how many rows of
 # the table run at the same time (4).
@@ -13,7 +13,7 @@ readonly out=$PWD/.tmp proto=$PWD/../../example/proto/hello/v1
 packages=(
   ca-certificates iproute2 openssl
   protobuf-compiler protobuf-compiler-grpc protobuf-compiler-grpc-java-plugin
-  python3-grpcio python3-protobuf
+  python3-grpcio python3-protobuf python3-venv
   ruby-grpc
   g++ pkg-config libgrpc++-dev libprotobuf-dev
   openjdk-17-jdk-headless libgrpc-java libnetty-java libguava-java libperfmark-java
@@ -59,6 +59,11 @@ build_node() {
   (cd "$out/node" && npm ci --no-audit --no-fund --ignore-scripts)
 }
 
+build_venv() {
+  [[ -x $out/venv/bin/python ]] || python3 -m venv "$out/venv"
+  "$out/venv/bin/pip" install -q --require-hashes --only-binary :all: -r clients/python/requirements.txt
+}
+
 build_cpp() {
   mkdir -p "$out/cpp"
   protoc -I"$proto" --cpp_out="$out/cpp" --grpc_out="$out/cpp" \
@@ -85,13 +90,16 @@ build_scripts() {
 }
 
 build_go() {
-  go build -o "$out/server" ./server
-  go build -o "$out/golang" ./clients/golang
+  # clients/grpcgo is one source for two versions of grpc-go, each in a module file of its own.
+  go build -o "$out/server" ./server &&
+    go build -o "$out/golang" ./clients/golang &&
+    GOWORK=off go build -C clients/grpcgo -o "$out/grpcgo-1.64" . &&
+    GOWORK=off go build -C clients/grpcgo -modfile 1.50.mod -o "$out/grpcgo-1.50" .
 }
 
 mkdir -p "$out"
 install
-for part in scripts node cpp java go; do
+for part in scripts venv node cpp java go; do
   run_logged "$part" "build_$part"
 done
 # Four rows run at the same time. Each call mostly waits, so two cores are enough.

@@ -40,6 +40,7 @@ type flags struct {
 	every, work time.Duration
 	cert, key   string
 	watchPeriod time.Duration
+	maxStreams  uint
 }
 
 func main() {
@@ -48,6 +49,7 @@ func main() {
 	flag.DurationVar(&f.every, "every", 2*time.Second, "how often each server drains its connections")
 	flag.DurationVar(&f.work, "work", 4*time.Millisecond, "how long a unary call takes")
 	flag.DurationVar(&f.watchPeriod, "watch-period", time.Second, "time between the messages of Watch")
+	flag.UintVar(&f.maxStreams, "max-streams", 0, "MAX_CONCURRENT_STREAMS of each server; 0 for no limit")
 	flag.StringVar(&f.cert, "tls-cert", "", "certificate `file`; empty for plaintext")
 	flag.StringVar(&f.key, "tls-key", "", "key `file` of the certificate")
 	flag.Parse()
@@ -126,14 +128,18 @@ func newPod(f flags, name, addr string, st *state) (*pod, error) {
 }
 
 func serverOptions(f flags, bal *rebalance.Balancer) ([]grpc.ServerOption, error) {
-	if f.cert == "" {
-		return serveropts.Options(bal, insecure.NewCredentials()), nil
+	creds := insecure.NewCredentials()
+	if f.cert != "" {
+		var err error
+		if creds, err = credentials.NewServerTLSFromFile(f.cert, f.key); err != nil {
+			return nil, err
+		}
 	}
-	creds, err := credentials.NewServerTLSFromFile(f.cert, f.key)
-	if err != nil {
-		return nil, err
+	opts := serveropts.Options(bal, creds)
+	if f.maxStreams > 0 {
+		opts = append(opts, grpc.MaxConcurrentStreams(uint32(f.maxStreams)))
 	}
-	return serveropts.Options(bal, creds), nil
+	return opts, nil
 }
 
 // serve runs the servers of a pod until ctx is done.
