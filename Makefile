@@ -110,10 +110,11 @@ conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, b
 
 .PHONY: nightly
 nightly: export GOWORK = off
-nightly: ## The long forms: conformance with all packages of grpc-go and the newest grpc-go, and a pod that crashes for minutes
+nightly: ## The long forms: conformance with all packages of grpc-go and the newest grpc-go, a pod that crashes for minutes, and more clients under load (Debian 12, root)
 	cd test/conformance && $(GO) run . -all -drained 5m
 	cd test/conformance && $(GO) run . -newest
 	cd test && $(GO) test -race -count=1 -timeout 15m -run Long ./live -long
+	INTEROP_LONG=1 ./test/interop/run.sh
 
 .PHONY: e2e
 e2e: ## Tests on a real Kubernetes, built from source; installs packages (Debian 12, root)

@@ -101,30 +101,48 @@ type outcome struct {
 }
 
 func TestInterop(t *testing.T) {
-	var mu sync.Mutex
-	var table []outcome
-	each := func(rows []row, parallel bool) func(*testing.T) {
-		return func(t *testing.T) {
-			for _, r := range rows {
-				t.Run(r.name, func(t *testing.T) {
-					if parallel {
-						t.Parallel()
-					}
-					o := r.run(t)
-					mu.Lock()
-					defer mu.Unlock()
-					table = append(table, o)
-				})
-			}
-		}
-	}
 	all := rows()
 	i := slices.IndexFunc(all, func(r row) bool { return r.drive != nil })
-	t.Run("clients", each(slices.Concat(all[:i], all[i+1:]), true))
+	var tab table
+	t.Run("clients", tab.run(slices.Concat(all[:i], all[i+1:]), true))
 	// h2load counts calls that are in flight at its end as failed, so it must have got its GOAWAYs
 	// by then. It runs alone, since another row could delay them.
-	t.Run("alone", each(all[i:i+1], false))
-	show(t, table)
+	t.Run("alone", tab.run(all[i:i+1], false))
+	tab.show(t, all, "table.md")
+}
+
+// TestLong runs the rows that need too long for each run of CI.
+func TestLong(t *testing.T) {
+	if os.Getenv("INTEROP_LONG") == "" {
+		t.Skip("INTEROP_LONG is not set")
+	}
+	all := longRows()
+	var tab table
+	t.Run("clients", tab.run(all, true))
+	tab.show(t, all, "long.md")
+}
+
+// table collects the outcomes of rows.
+type table struct {
+	mu       sync.Mutex
+	outcomes []outcome
+}
+
+// run returns a test that runs each row.
+func (tab *table) run(rows []row, parallel bool) func(*testing.T) {
+	return func(t *testing.T) {
+		for _, r := range rows {
+			t.Run(r.name, func(t *testing.T) {
+				if parallel {
+					t.Parallel()
+				}
+				o := r.run(t)
+				tab.mu.Lock()
+				defer tab.mu.Unlock()
+				tab.outcomes = append(tab.outcomes, o)
+			})
+		}
+	}
 }
 
 // run runs one row: the calls, the sockets of the idle client, the sockets after its end, and
@@ -205,13 +223,13 @@ func (r row) check(t *testing.T, o outcome) {
 	}
 }
 
-// show prints the table and writes it to table.md for the README.
-func show(t *testing.T, table []outcome) {
+// show prints the table in the order of rows, and writes it to a file for the README.
+func (tab *table) show(t *testing.T, rows []row, file string) {
 	var b strings.Builder
 	b.WriteString("| client | version | calls | failed | GOAWAYs | connections | forced | sockets left open |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|\n")
-	for _, r := range rows() {
-		for _, o := range table {
+	for _, r := range rows {
+		for _, o := range tab.outcomes {
 			if o.name == r.name {
 				fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %d |\n",
 					o.name, o.Version, o.Calls, o.Failed, o.GoAways, o.Opened, o.Forced, o.leftOpen)
@@ -221,7 +239,7 @@ func show(t *testing.T, table []outcome) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
 	fmt.Fprint(w, strings.ReplaceAll(strings.ReplaceAll(b.String(), "|---", ""), " | ", "\t | "))
 	w.Flush()
-	if err := os.WriteFile(built("table.md"), []byte(b.String()), 0o644); err != nil {
+	if err := os.WriteFile(built(file), []byte(b.String()), 0o644); err != nil {
 		t.Error(err)
 	}
 }

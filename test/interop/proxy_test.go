@@ -62,15 +62,16 @@ func haproxy(t *testing.T, s *server) *proxy {
 	}})
 }
 
-// envoy returns a function that starts Envoy with a policy for a DNS name of all servers.
-func envoy(policy string) func(*testing.T, *server) *proxy {
+// envoy returns a function that starts Envoy with a policy for a DNS name of all servers. If it is
+// tuned, it knows the servers' MAX_CONCURRENT_STREAMS (8) and retries refused streams.
+func envoy(policy string, tuned bool) func(*testing.T, *server) *proxy {
 	return func(t *testing.T, s *server) *proxy {
 		program, err := filepath.Glob(built("venv", "lib", "python3*", "site-packages", "envoy", "_bin", "envoy"))
 		if err != nil || len(program) != 1 {
 			t.Fatalf("got %v (%v), want one envoy, which run.sh installs", program, err)
 		}
 		_, port, _ := net.SplitHostPort(s.GRPC[0])
-		data := map[string]any{"Policy": policy, "Port": port, "DNS": listenDNS(t, s)}
+		data := map[string]any{"Policy": policy, "Tuned": tuned, "Port": port, "DNS": listenDNS(t, s)}
 		return startProxy(t, s, proxyKind{conf: envoyConf, data: data, versionFlag: "--version", argv: func(_, conf string) []string {
 			return []string{program[0], "-c", conf, "--concurrency", "2", "--disable-hot-restart", "--log-level", "warn"}
 		}})

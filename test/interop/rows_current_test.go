@@ -24,8 +24,8 @@ func currentRows() []row {
 			failuresPerGoAway: inFlight, failing: grpclibClosed, why: closes,
 		},
 		{name: "connectrpc", argv: venv("connect_client.py")},
-		{name: "Envoy", argv: grpcGo, policy: pickFirst, proxy: envoy("ROUND_ROBIN"), onePort: true},
-		{name: "Envoy ring hash", argv: grpcGo, policy: pickFirst, proxy: envoy("RING_HASH"), onePort: true},
+		{name: "Envoy", argv: grpcGo, policy: pickFirst, proxy: envoy("ROUND_ROBIN", false), onePort: true},
+		{name: "Envoy ring hash", argv: grpcGo, policy: pickFirst, proxy: envoy("RING_HASH", false), onePort: true},
 	}
 }
 
@@ -47,22 +47,17 @@ func venv(program string) []string {
 	return []string{built("venv", "bin", "python"), "clients/python/" + program}
 }
 
-// loadRows are clients whose calls wait for a stream, or carry large messages.
-func loadRows() []row {
-	queued := load{workers: 50, maxStreams: 8}
-	large := load{workers: 2, bytes: mib}
-	var rows []row
-	for _, r := range []row{
-		{name: "grpc-go", argv: []string{built("golang"), "grpc-go"}},
-		{name: "grpc-js", argv: []string{"node", built("node", "grpcjs.js")}},
-		{name: "Python 1.85", argv: venv("client.py")},
-	} {
-		r.single, r.policy = true, pickFirst
-		name := r.name
-		r.name, r.load = name+" queued", queued
-		rows = append(rows, r)
-		r.name, r.load = name+" 1 MiB", large
-		rows = append(rows, r)
+// underLoad returns two rows for each one: calls wait for a stream, and messages are large. Only
+// calls that wait may fail as the row allows.
+func underLoad(rows ...row) []row {
+	var out []row
+	for _, r := range rows {
+		r.single, r.policy = r.proxy == nil, pickFirst
+		queued, large := r, r
+		queued.name, queued.load = r.name+" queued", load{workers: 50, maxStreams: 8}
+		large.name, large.load = r.name+" 1 MiB", load{workers: 2, bytes: mib}
+		large.failuresPerGoAway = 0
+		out = append(out, queued, large)
 	}
-	return rows
+	return out
 }

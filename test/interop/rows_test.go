@@ -34,7 +34,11 @@ const (
 
 // rows are the clients of the table, with the failures that are allowed.
 func rows() []row {
-	return slices.Concat(debianRows(), currentRows(), oldRows(), loadRows())
+	return slices.Concat(debianRows(), currentRows(), oldRows(), underLoad(
+		row{name: "grpc-go", argv: []string{built("golang"), "grpc-go"}},
+		row{name: "grpc-js", argv: []string{"node", built("node", "grpcjs.js")}},
+		row{name: "Python 1.85", argv: venv("client.py")},
+	))
 }
 
 // debianRows are the clients of this module, of npm, and of Debian 12.

@@ -5,7 +5,8 @@
 # .tmp) and builds the clients. Arguments go to go test, such as -run Interop/clients/grpc-js.
 #
 # INTEROP_SECONDS is how long each client calls (30). INTEROP_PARALLEL is how many rows of
-# the table run at the same time (4).
+# the table run at the same time (4). With INTEROP_LONG=1 it runs other rows: Node 26, and
+# more clients under load.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -20,6 +21,11 @@ packages=(
   libprotobuf-java libgeronimo-annotation-1.3-spec-java
   nginx-light haproxy nftables nghttp2-client
 )
+
+parts=(scripts venv node cpp java go)
+if [[ -n ${INTEROP_LONG:-} ]]; then
+  parts+=(node26)
+fi
 
 # run_logged NAME COMMAND... runs a command and shows its output only if it fails.
 run_logged() {
@@ -57,6 +63,12 @@ build_node() {
   mkdir -p "$out/node"
   cp clients/node/* "$out/node/"
   (cd "$out/node" && npm ci --no-audit --no-fund --ignore-scripts)
+}
+
+build_node26() {
+  mkdir -p "$out/node26"
+  cp clients/node26/* "$out/node26/"
+  (cd "$out/node26" && npm ci --no-audit --no-fund --ignore-scripts)
 }
 
 build_venv() {
@@ -99,9 +111,14 @@ build_go() {
 
 mkdir -p "$out"
 install
-for part in scripts venv node cpp java go; do
+for part in "${parts[@]}"; do
   run_logged "$part" "build_$part"
 done
 # Four rows run at the same time. Each call mostly waits, so two cores are enough.
-go test -tags interop -count=1 -timeout 15m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .
-go test -tags interop -count=1 -timeout 15m -run 'ClusterIP|Haproxy|Mixed' -v "$@" ../singlehomed
+interop() { go test -tags interop -count=1 -timeout 15m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .; }
+if [[ -n ${INTEROP_LONG:-} ]]; then
+  interop -run Long "$@"
+else
+  interop "$@"
+  go test -tags interop -count=1 -timeout 15m -run 'ClusterIP|Haproxy|Mixed' -v "$@" ../singlehomed
+fi
