@@ -38,6 +38,7 @@ func longRows() []row {
 		},
 		row{name: "grpc-go 1.50", argv: []string{built("grpcgo-1.50")}},
 		row{name: "Python 1.51", argv: []string{"/usr/bin/python3", "clients/python/client.py"}},
+		row{name: "Python 1.85", argv: venv("client.py")},
 		row{name: "Python 1.85 aio", argv: venv("aio_client.py")},
 		row{name: "connectrpc", argv: venv("connect_client.py")},
 		// Untuned, Envoy loses calls that begin on a new connection, see README.md.

@@ -37,7 +37,6 @@ func rows() []row {
 	return slices.Concat(debianRows(), currentRows(), oldRows(), underLoad(
 		row{name: "grpc-go", argv: []string{built("golang"), "grpc-go"}},
 		row{name: "grpc-js", argv: []string{"node", built("node", "grpcjs.js")}},
-		row{name: "Python 1.85", argv: venv("client.py")},
 	))
 }
 
