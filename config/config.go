@@ -40,7 +40,7 @@ type Config struct {
 	Policy Policy `json:"policy"`
 	// Rebalance sets when, how fast and how far connections are moved.
 	Rebalance Rebalance `json:"rebalance"`
-	// Peers sets how the other pods are found and asked.
+	// Peers sets how the other pods are found and polled.
 	Peers Peers `json:"peers"`
 	// Clients describes the clients.
 	Clients Clients `json:"clients"`
@@ -113,8 +113,8 @@ type Rebalance struct {
 	// 0, which turns this side off, to 0.95.
 	Floor float64 `json:"floor"`
 	// MaxStreams is the number of streams in flight above which a pod is overloaded. Its share
-	// then shrinks: it sheds connections to pods that are not, even below the mean. Default 0: never. At
-	// most 10000000.
+	// then shrinks: it sheds connections to pods that are not overloaded, even if its load is below
+	// the mean. Default 0: never. At most 10000000.
 	MaxStreams int `json:"maxStreams"`
 	// Spread is the longest time over which a pod spreads the GOAWAYs of one round. In small
 	// rounds each is sent 3 or 20 ms after the one before. Default 1s. From 0, all at once, to
@@ -145,7 +145,7 @@ type Rebalance struct {
 	Warmup time.Duration `json:"warmup"`
 }
 
-// Peers sets how the other pods of the service are found and asked. It is read once, so a
+// Peers sets how the other pods of the service are found and polled. It is read once, so a
 // change needs a restart.
 type Peers struct {
 	// Source is where the list of pods comes from: SourceNone (the default), SourceStatic,
@@ -173,7 +173,7 @@ type Peers struct {
 
 // PeersTLS sets mutual TLS between pods. The health endpoint then serves HTTPS, and /peerz
 // requires a client certificate signed by CA. Nothing else on the endpoint needs one. Pods
-// present their own certificate when they ask each other.
+// present their own certificate when they poll or query each other.
 //
 // Cert, Key and CA are set together or not at all. Default empty: plain HTTP. The files are
 // read again when they change, without a restart. Bad new files change nothing and raise
@@ -189,8 +189,8 @@ type PeersTLS struct {
 	// certificates of the new one.
 	CA string `json:"ca"`
 	// ServerName is a DNS name or IP address that the certificate of each pod must have
-	// among its subject alternative names, of those that answer and of those that ask. Pods connect to each other by address, so the
-	// name cannot come from there. Default empty: any certificate signed by CA will do. Set
+	// among its subject alternative names, whether the pod answers or asks. Pods connect to each
+	// other by address, so the name cannot come from there. Default empty: any certificate signed by CA will do. Set
 	// it if the CA also signs for others, since each of them could pose as a pod.
 	ServerName string `json:"serverName"`
 }

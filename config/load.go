@@ -58,9 +58,10 @@ type Layers struct {
 	// Set is a list of key=value, as from repeated -set flags. Default nil: none.
 	Set []string
 	// Strict makes rebalance.Load and WatchConfig refuse keys that do not exist. By default they
-	// warn of them, so that a pod starts with a file, a chart or a flag of another version.
+	// warn of them, so that a pod starts with a file or a chart of another version. A key of Set
+	// that does not exist is an error in any case, since flags come with the program.
 	Strict bool
-	// Unknown takes the keys that do not exist, joined, each an *Error; nil if there are none.
+	// Unknown takes the keys of File and Env that do not exist, joined, each an *Error; nil if there are none.
 	// Load and Watch call it each time they have read the layers. If nothing else is wrong, they
 	// go on. Default nil: such keys are errors.
 	Unknown func(error)
@@ -73,10 +74,10 @@ func (l *Layers) environ() []string {
 	return l.Env
 }
 
-// Load returns the configuration of all layers. If anything is wrong, which a key that does not
-// exist is unless opts.Unknown takes it, it returns the zero
-// Config and all mistakes, joined; Errors lists them by key. The error of a file that cannot
-// be read is that of package os, so errors.Is finds fs.ErrNotExist.
+// Load returns the configuration of all layers. If anything is wrong, it returns the zero Config
+// and all mistakes, joined; Errors lists them by key. A key that does not exist is such a mistake
+// unless opts.Unknown takes it. The error of a file that cannot be read is that of package os, so
+// errors.Is finds fs.ErrNotExist.
 func Load(opts Layers) (Config, error) {
 	var data []byte
 	var err error

@@ -4,7 +4,7 @@
 // soon as the Balancer begins to shut down. [ListenAndServe] opens the health port:
 //
 //	/livez     200 as long as the process answers; depends on nothing else
-//	/readyz    200, or 503 once the pod is stopping; ?verbose lists every check
+//	/readyz    200, or 503 once the pod is stopping or a check fails; ?verbose lists every check
 //	/metrics   Prometheus, with [WithMetrics] and package health/metrics; else 501
 //	/statusz   everything as JSON; with ?text for a terminal
 //	/peerz     the report that the other pods read

@@ -1,13 +1,14 @@
 package health
 
 import (
+	"bytes"
 	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 )
 
-// The port is no lever: what it costs to answer is bounded, whoever asks and how often. Beyond
+// What it costs to answer is bounded, whoever asks and how often. Beyond
 // that, askers get 503 at once or after a moment.
 const (
 	// answeredAtOnce is how many queries of peers are answered at a time. After a growth, all
@@ -59,9 +60,42 @@ func (g *gate) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 		busy(w, "this pod answers as many requests as it may")
 		return
 	}
+	a := held{ResponseWriter: w}
+	g.compose(&a, r, next)
+	a.send()
+}
+
+// compose has the answer composed in the slot, and frees the slot before the answer is sent.
+// Otherwise a few clients that do not read their answers would keep everybody else away.
+func (g *gate) compose(a *held, r *http.Request, next http.Handler) {
 	begun := time.Now()
 	defer func() { g.release(time.Since(begun)) }()
-	next.ServeHTTP(w, r)
+	next.ServeHTTP(a, r)
+}
+
+// held is an answer that is not sent yet. The bounds on connections and on the requests of one
+// asker also bound the memory of those that clients do not read.
+type held struct {
+	http.ResponseWriter
+
+	code int // 0: not set
+	body bytes.Buffer
+}
+
+// WriteHeader keeps the status code. As with net/http, the first one counts.
+func (a *held) WriteHeader(code int) {
+	if a.code == 0 && a.body.Len() == 0 {
+		a.code = code
+	}
+}
+
+func (a *held) Write(p []byte) (int, error) { return a.body.Write(p) }
+
+func (a *held) send() {
+	if a.code != 0 {
+		a.ResponseWriter.WriteHeader(a.code)
+	}
+	_, _ = a.body.WriteTo(a.ResponseWriter) // an error means that the client is gone
 }
 
 // enter waits for a slot, and reports whether there was one.

@@ -138,3 +138,47 @@ func TestGateForgetsAskers(t *testing.T) {
 		t.Errorf("%d askers and %d slots are left", len(g.by), len(g.slots))
 	}
 }
+
+// deaf is a client that reads nothing of its answer until it is closed.
+type deaf struct {
+	http.ResponseWriter
+
+	done chan struct{}
+}
+
+func (d deaf) Write(p []byte) (int, error) {
+	<-d.done
+	return len(p), nil
+}
+
+// Clients that do not read their answers hold up nobody but themselves.
+func TestDeafClientsHoldNoSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newFake(sampleStatus(epoch))
+		src.members = map[netip.Addr]bool{netip.MustParseAddr("10.0.0.9"): true, netip.MustParseAddr("10.0.0.8"): true}
+		h := newHandler(src, newOptions(nil))
+		done := make(chan struct{})
+		var wg sync.WaitGroup
+		for _, from := range []string{"10.0.0.9", "10.1.0.1"} {
+			for _, path := range []string{"/", "/peerz"} {
+				for range perAsker / 2 {
+					wg.Go(func() {
+						r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://10.0.0.1:8080"+path, nil)
+						r.RemoteAddr = from + ":40000"
+						h.ServeHTTP(deaf{httptest.NewRecorder(), done}, r)
+					})
+				}
+			}
+		}
+		synctest.Wait()
+		time.Sleep(10 * time.Second)
+		for from, path := range map[string]string{"10.1.0.2": "/statusz", "10.1.0.3": "/peerz", "10.0.0.8": "/peerz"} {
+			if code := asked(t, h, from, path); code != 200 {
+				t.Errorf("%s: %s gets %d while others do not read, want 200", path, from, code)
+			}
+		}
+		close(done)
+		wg.Wait()
+		time.Sleep(time.Second) // the slots have rested
+	})
+}

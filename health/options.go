@@ -117,7 +117,7 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithCheck adds a check of the program's own to /readyz. While run returns an error, /readyz
-// answers 503, with a line that begins with the name and has the error. So the pod leaves its
+// answers 503, with a line of the name and the error. So the pod leaves its
 // Service, and evenkeel drains its clients as it does for any pod that is out of the Service.
 // /livez does not depend on it.
 //

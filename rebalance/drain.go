@@ -30,8 +30,8 @@ func (b *Balancer) drain(drains []plan.Drain) {
 }
 
 // DrainAll drains every connection now (reason "manual") and returns how many it drained.
-// One that its client has made within the last second, and has not used yet, is drained when
-// it is a second old; each call within that second counts it. DrainAll does not wait for
+// A connection that its client has made within the last second, and has not used yet, is drained
+// when it is a second old; each call within that second counts it. DrainAll does not wait for
 // connections to close. Do not call it on several pods at the same moment: a client that all
 // of them drain at once has nowhere to go.
 func (b *Balancer) DrainAll(ctx context.Context) int {

@@ -42,7 +42,8 @@ func (l *InProcess) Close() error { return l.lis.Close() }
 // Addr returns an address with the network "in-process".
 func (l *InProcess) Addr() net.Addr { return conns.InProcessAddr{} }
 
-// DialContext connects to the listener. It ignores addr, which grpc.WithContextDialer passes.
+// DialContext connects to the listener. It ignores the address that
+// grpc.WithContextDialer passes.
 func (l *InProcess) DialContext(ctx context.Context, _ string) (net.Conn, error) {
 	return l.lis.DialContext(ctx)
 }

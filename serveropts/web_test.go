@@ -271,3 +271,28 @@ func TestWebDrains(t *testing.T) {
 		})
 	}
 }
+
+// A client in the server's own process is no client of a web server, either.
+func TestWebInProcess(t *testing.T) {
+	bal, inner, kind := balancer(t), serveropts.NewInProcess(), webKinds["h2c"]
+	srv := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if rebalance.SetKey(r.Context(), "a key") {
+			t.Error("the connection is tracked")
+		}
+	})}
+	kind.prepare(srv)
+	web, done := serveropts.HTTPServer(bal, srv), make(chan error, 1)
+	go func() { done <- web.Serve(inner) }()
+	defer func() { web.Stop(); <-done }()
+	for _, proto := range []int{1, 2} {
+		s := &site{kind: webKind{proto: proto}, url: "http://in.process", tls: &tls.Config{}}
+		tr := s.transport(t)
+		tr.DialContext = func(ctx context.Context, _, addr string) (net.Conn, error) { return inner.DialContext(ctx, addr) }
+		if _, err := s.get(t.Context(), tr, http.MethodGet, "/"); err != nil {
+			t.Error(err)
+		}
+	}
+	if st := bal.Status(); st.Tracked != 0 || st.Connections != 0 {
+		t.Errorf("%d connections are tracked, want none", st.Tracked)
+	}
+}

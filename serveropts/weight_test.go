@@ -77,6 +77,7 @@ func TestWeightByFunction(t *testing.T) {
 		if n := s.pods[0].bal.Status().Connections; n > 16 {
 			t.Errorf("got %d connections on the pod of the heavy clients, want at most 16 of 20", n)
 		}
+		time.Sleep(9 * time.Minute) // until the change is over
 		before := s.goaways()
 		s.setPause(5 * time.Second)
 		time.Sleep(3 * time.Minute)

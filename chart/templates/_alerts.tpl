@@ -123,5 +123,5 @@ critical: while traffic flows, nobody has to get up.
     severity: warning
   annotations:
     summary: {{ $name }} moves connections again and again
-    description: The pods have been sending more than two GOAWAYs per connection and hour for 30 minutes, as with a maxConnectionAge below 30m. Look at "decisions" in /statusz, and at whether the number of pods flaps. Set evenkeel.rebalance.enabled to false to stop it at once.
+    description: The pods have been sending more than two GOAWAYs per connection per hour for 30 minutes, as with a maxConnectionAge below 30m. Look at "decisions" in /statusz, and at whether the number of pods flaps. Set evenkeel.rebalance.enabled to false to stop it at once.
 {{- end }}

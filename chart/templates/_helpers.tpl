@@ -135,6 +135,9 @@ namespace has the ServiceAccount default. Without one, each rendering would make
 {{- if .Values.peersSalt.existingSecret }}
 {{- .Values.peersSalt.existingSecret }}
 {{- else if include "evenkeel.createSalt" . }}
+{{- if not .Values.enabled }}
+{{- fail "peersSalt.create: is true, but with enabled: false the chart creates no Secret, and no pod could start without it; create one, and name it in peersSalt.existingSecret" }}
+{{- end }}
 {{- printf "%s-salt" (include "evenkeel.fullname" . | trunc 58 | trimSuffix "-") }}
 {{- end }}
 {{- end }}
@@ -143,6 +146,9 @@ namespace has the ServiceAccount default. Without one, each rendering would make
 {{- if .Values.peersTLS.secretName }}
 {{- .Values.peersTLS.secretName }}
 {{- else if .Values.peersTLS.certificate.create }}
+{{- if not .Values.enabled }}
+{{- fail "peersTLS.certificate.create: is true, but with enabled: false the chart creates no Certificate, and no pod could start without its Secret; create one, and name its Secret in peersTLS.secretName" }}
+{{- end }}
 {{- printf "%s-peers-tls" (include "evenkeel.fullname" . | trunc 53 | trimSuffix "-") }}
 {{- end }}
 {{- end }}

@@ -258,7 +258,7 @@ func (a *app) endWithUpstream(ctx context.Context) {
 // othersEvery is how often the connections without HTTP/2 are counted for the page.
 const othersEvery = 5 * time.Second
 
-// watchOthers shows connections that cannot be drained.
+// watchOthers shows connections that cannot be drained, and ends those that are stalled.
 func (a *app) watchOthers(ctx context.Context) error {
 	tick := time.NewTicker(othersEvery)
 	defer tick.Stop()
@@ -268,6 +268,7 @@ func (a *app) watchOthers(ctx context.Context) error {
 			text = fmt.Sprintf("clients of %d connections do not speak HTTP/2: their bytes are passed on, and they are neither load nor drained", n)
 		}
 		a.bal.SetCondition("not-http2", rebalance.Info, text)
+		a.proxy.closeStalled()
 		select {
 		case <-ctx.Done():
 			return nil

@@ -1,5 +1,5 @@
 // Command evenkeel-sidecar keeps the connections of a gRPC server even across its pods, whatever
-// language the server is written in. It stands before the server in the same pod and passes
+// language the server is written in. It stands in front of the server in the same pod and passes
 // bytes on. Run it with -help.
 package main
 

@@ -34,7 +34,7 @@ func (l *list) String() string     { return strings.Join(*l, " ") }
 func (l *list) Set(v string) error { *l = append(*l, v); return nil }
 
 const usage = `Keeps the connections of a gRPC server even across its pods, whatever language the
-server is written in. It stands before the server in the same pod: clients connect to
+server is written in. It stands in front of the server in the same pod: clients connect to
 -listen, and each connection is passed on to -upstream, byte by byte.
 
   evenkeel-sidecar -listen :50051 -upstream 127.0.0.1:50052 -http :8080 \
@@ -102,7 +102,9 @@ func (o *options) check(rest []string) error {
 		_, err := net.ResolveTCPAddr("tcp", a.addr)
 		wrong(err != nil, "%s %q: want host:port (%v)", a.flag, a.addr, err)
 	}
-	errs = append(errs, checkUpstream(o.upstream, o.listen))
+	if !o.drain { // which is given -listen alone
+		errs = append(errs, checkUpstream(o.upstream, o.listen))
+	}
 	wrong((o.tlsCert == "") != (o.tlsKey == ""), "-tls-cert and -tls-key: want both or neither")
 	wrong(o.tlsClientCA != "" && o.tlsCert == "", "-tls-client-ca needs -tls-cert and -tls-key")
 	return errors.Join(errs...)

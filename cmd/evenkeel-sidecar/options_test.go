@@ -93,3 +93,14 @@ func TestPodIP(t *testing.T) {
 		}
 	}
 }
+
+// -drain needs the port of the sidecar and nothing else, whatever the defaults of other flags are.
+func TestDrainNeedsNoUpstream(t *testing.T) {
+	for _, listen := range []string{":50052", "127.0.0.1:50052"} {
+		var stdout, stderr bytes.Buffer
+		code := run([]string{"-drain", "-listen=" + listen}, &stdout, &stderr)
+		if code == exitUsage || strings.Contains(stderr.String(), "-upstream") {
+			t.Errorf("%s: exit status %d, %q; want to be told only that no sidecar is there", listen, code, stderr.String())
+		}
+	}
+}

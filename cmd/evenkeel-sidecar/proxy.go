@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -40,7 +42,8 @@ type proxy struct {
 // link is a client's connection that is passed on.
 type link struct {
 	*pass.Link
-	conn *h2conn.Conn
+	conn   *h2conn.Conn
+	server net.Conn
 }
 
 func newProxy(bal inside.Tracker, up *upstream, cfg *tls.Config, log *slog.Logger) *proxy {
@@ -148,7 +151,7 @@ func (p *proxy) open(raw net.Conn) *link {
 	if !ok {
 		panic("evenkeel-sidecar: Track returned something else than an h2conn.Conn")
 	}
-	return &link{Link: pass.New(&client{conn, nc}, acks.New(up)), conn: conn}
+	return &link{Link: pass.New(&client{conn, nc}, acks.New(up)), conn: conn, server: server}
 }
 
 // handshake returns the plaintext side of a connection, and what is known of its client.
@@ -214,6 +217,16 @@ func (p *proxy) count() (all, other int) {
 		}
 	}
 	return len(p.links), other
+}
+
+// closeStalled ends connections whose clients take nothing more from an upstream that has left.
+func (p *proxy) closeStalled() {
+	p.mu.Lock()
+	all := slices.Collect(maps.Keys(p.links))
+	p.mu.Unlock()
+	for _, l := range all {
+		l.CloseStalled(func() bool { return pass.Left(l.server) })
+	}
 }
 
 // close accepts no further client.

@@ -28,10 +28,12 @@ type upstream struct {
 	dial          func(ctx context.Context) (net.Conn, error)
 	wake          chan struct{}
 
-	mu     sync.Mutex // guards what follows
-	away   error      // why it cannot be reached; nil if it can
-	known  bool       // it was reached before
-	failed uint64     // connections of clients that were refused
+	mu      sync.Mutex // guards what follows
+	away    error      // why it cannot be reached; nil if it can
+	shown   error      // that of the latest call of changed
+	showing bool       // a call of changed is under way
+	known   bool       // it was reached before
+	failed  uint64     // connections of clients that were refused
 }
 
 var errNotChecked = errors.New("it has not been checked yet")
@@ -42,7 +44,7 @@ func newUpstream(o *options, changed func(away error, before bool)) *upstream {
 	return &upstream{
 		network: network, addr: addr, proxyProtocol: o.proxyProtocol, changed: changed,
 		dial: func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, network, addr) },
-		wake: make(chan struct{}, 1), away: errNotChecked,
+		wake: make(chan struct{}, 1), away: errNotChecked, shown: errNotChecked,
 	}
 }
 
@@ -129,17 +131,28 @@ func (u *upstream) note(err error) {
 		return // that says nothing about the upstream
 	}
 	u.mu.Lock()
-	before := u.away
-	u.away, u.known = err, u.known || err == nil
-	known := u.known
-	u.mu.Unlock()
-	if text(before) == text(err) {
-		return
-	}
-	if err != nil {
+	defer u.mu.Unlock()
+	if err != nil && text(err) != text(u.away) {
 		u.recheck()
 	}
-	u.changed(err, known)
+	u.away, u.known = err, u.known || err == nil
+	u.showLocked()
+}
+
+// showLocked calls changed, one call at a time, until it has been given what is true now.
+func (u *upstream) showLocked() {
+	if u.showing {
+		return // that goroutine makes the calls
+	}
+	u.showing = true
+	for text(u.shown) != text(u.away) {
+		away, known := u.away, u.known
+		u.shown = away
+		u.mu.Unlock()
+		u.changed(away, known)
+		u.mu.Lock()
+	}
+	u.showing = false
 }
 
 func text(err error) string {

@@ -105,7 +105,8 @@ func (t *Tree) Set(pairs []string) {
 		case t.groups[key]:
 			t.Add(key, "-set", "holds further keys, set one of them")
 		default:
-			t.addUnknown("key", key, "-set", func() string { return t.suggest(key) })
+			// A flag comes and goes with the program's image, so no other version wrote it.
+			t.Add(key, "-set", unknown("key", t.suggest(key)))
 		}
 	}
 }

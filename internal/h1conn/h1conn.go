@@ -25,6 +25,7 @@ type Conn struct {
 	drain  *drainState // nil until it is needed
 
 	draining, announced, gone, forced, closed bool
+	taken                                     bool // by a handler, before any drain
 	how                                       h2conn.How
 
 	notifying, announceNotified bool
@@ -115,14 +116,29 @@ func (c *Conn) Closed() {
 	c.unlock()
 }
 
+// TakenOver notes that a handler has taken over the connection, and that its end will not be seen.
+// For the observer it is closed. To the handler it must not look drained.
+func (c *Conn) TakenOver() {
+	c.mu.Lock()
+	if !c.closed {
+		c.taken = !c.draining
+		c.endLocked()
+		c.how = h2conn.ByServer
+	}
+	c.unlock()
+}
+
 func (c *Conn) endLocked() {
 	c.how = c.howLocked()
 	c.closed = true
-	if c.drain != nil {
+	if c.drain == nil {
+		return
+	}
+	if !c.taken {
 		c.drain.signal()
-		if c.drain.grace != nil {
-			c.drain.grace.Stop()
-		}
+	}
+	if c.drain.grace != nil {
+		c.drain.grace.Stop()
 	}
 }
 
@@ -224,7 +240,8 @@ func (c *Conn) Announced() bool {
 	return c.announced || c.closed
 }
 
-// Draining returns a channel that is closed once the connection drains or has ended.
+// Draining returns a channel that is closed once the connection drains or has ended. It stays open
+// after TakenOver.
 func (c *Conn) Draining() <-chan struct{} { return c.drainingContext().Done() }
 
 // AfterDraining calls f in a goroutine of its own once the channel of Draining is closed.
@@ -236,7 +253,7 @@ func (c *Conn) drainingContext() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.drainStateLocked()
-	if c.draining || c.closed {
+	if c.draining || c.closed && !c.taken {
 		d.signal()
 	}
 	return d.ctx

@@ -81,6 +81,7 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 	}
 	if !p.Whole {
 		l.loadHung()
+		l.leaveOutIdle()
 	}
 	l.compare(len(v.Members), p)
 	return l, true
@@ -109,14 +110,11 @@ func share(s float64) float64 {
 	return s
 }
 
-const (
-	// hungPart is the part of the load that its connections should bring, below which a pod with
-	// as many connections as others does not answer its clients.
-	hungPart = 0.25
-	// slowPart is that part for a pod whose RPCs take slowTimes as long as those of the others.
-	// Clients that wait for an answer before they send again, or until a deadline, send less to it.
-	slowPart, slowTimes = 0.75, 4
-)
+// A pod hangs or is slow if its connections bring less than slowPart of the load that they should,
+// if waitPart of them wait for an answer at any time, and if its RPCs take slowTimes as long as
+// those of the others. Clients that wait for an answer before they send again, or until a
+// deadline, send less to it. Idle clients do not wait.
+const slowPart, waitPart, slowTimes = 0.75, 0.25, 4
 
 // loadHung gives pods that hang the load that their connections bring elsewhere. They have their
 // share of the connections and too little load for them, since their handlers hang or are slow.
@@ -145,19 +143,44 @@ func (l *loads) loadHung() {
 	l.self.load = l.pods[0].load
 }
 
+// idlePart is the part of the load that its connections should bring, below which another pod
+// with its share of the connections is left out.
+const idlePart = 0.25
+
+// leaveOutIdle leaves out other pods that have their share of the connections and hardly any
+// load. Whether their clients are idle or their reports are wrong, more clients would not fill
+// them up.
+func (l *loads) leaveOutIdle() {
+	var all podLoad
+	for i := range l.pods {
+		all.add(&l.pods[i])
+	}
+	if all.load == 0 || all.serving == 0 {
+		return
+	}
+	l.pods = append(l.pods[:1], slices.DeleteFunc(l.pods[1:], func(d podLoad) bool {
+		return d.part(&all) < idlePart
+	})...)
+}
+
 func (d *podLoad) add(one *podLoad) {
 	d.load, d.streams, d.serving, d.share = d.load+one.load, d.streams+one.streams, d.serving+one.serving, d.share+one.share
 }
 
-// hangs compares a pod with all pods, this one included.
-func (d *podLoad) hangs(all *podLoad) bool {
+// part returns which part of the load that its connections should bring a pod has, and 1 if it
+// has less than its share of the connections. all is the sum over all pods, this one included.
+func (d *podLoad) part(all *podLoad) float64 {
 	n := float64(d.serving)
 	if n < 1 || n < float64(all.serving)/all.share*d.share {
-		return false
+		return 1
 	}
-	part := d.load / n * float64(all.serving) / all.load
+	return d.load / n * float64(all.serving) / all.load
+}
+
+// hangs compares a pod with all pods.
+func (d *podLoad) hangs(all *podLoad) bool {
 	others, waiting := all.load-d.load, all.streams-d.streams
-	return part < hungPart || part < slowPart && d.streams*others > slowTimes*waiting*d.load
+	return d.part(all) < slowPart && d.streams >= waitPart*float64(d.serving) && d.streams*others > slowTimes*waiting*d.load
 }
 
 // Enough reports whether the loads of known of the others suffice to act upon: more than

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -21,7 +22,8 @@ func TestPodsThatHang(t *testing.T) {
 		"idle clients":                      {15, 15 / 1.4, 0.03, 15 / 1.4},
 		"slower, and as many requests":      {15, 35, 3, 35},
 		"somewhat slower, fewer requests":   {15, 20, 0.1, 20},
-		"many times slower, fewer requests": {15, 20, 3, 36},
+		"many times slower, fewer requests": {15, 20, 4, 36},
+		"slower, but few wait":              {15, 20, 3, 20},
 	} {
 		hung := podLoad{pod: "d", load: tc.load, serving: tc.serving, streams: tc.streams, share: 1}
 		sound := podLoad{pod: "a", load: 36, serving: 15, streams: 0.1, share: 1}
@@ -37,11 +39,27 @@ func TestPodsThatHang(t *testing.T) {
 	}
 }
 
-// Where no streams are measured, a pod is known by its load alone.
-func TestHungWithoutStreams(t *testing.T) {
-	l := &loads{pods: []podLoad{{load: 30, serving: 10, share: 1}, {load: 10, serving: 10, share: 1}}}
-	if l.loadHung(); l.pods[1].load != 10 {
-		t.Errorf("a pod with a third of the load counts with %v, want 10", l.pods[1].load)
+// A pod whose clients send little beside one heavy client elsewhere does not hang. Others leave it
+// out, and it keeps its own measure.
+func TestIdlePodsDoNotHang(t *testing.T) {
+	heavy, idle := podLoad{pod: "a", load: 25, serving: 4, share: 1}, podLoad{pod: "b", load: 1, serving: 6, share: 1}
+	for _, streams := range []float64{0, 0.25} {
+		heavy.streams, idle.streams = streams, streams/25
+		for _, tc := range []struct {
+			pods []podLoad
+			want string
+		}{{[]podLoad{heavy, idle}, "a"}, {[]podLoad{idle, heavy}, "ba"}} {
+			l := &loads{pods: slices.Clone(tc.pods)}
+			l.loadHung()
+			l.leaveOutIdle()
+			got := ""
+			for _, d := range l.pods {
+				got += d.pod
+			}
+			if got != tc.want || l.self.load != tc.pods[0].load {
+				t.Errorf("%v streams: got %s left with a load of %v, want %s with %v", streams, got, l.self.load, tc.want, tc.pods[0].load)
+			}
+		}
 	}
 }
 

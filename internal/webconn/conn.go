@@ -90,7 +90,7 @@ func (c *conn) moved(to http.ConnState) {
 		c.h1.End()
 	}
 	if to == http.StateClosed || to == http.StateHijacked {
-		c.srv.leave(c)
+		c.srv.leave(c, to == http.StateHijacked)
 	}
 }
 

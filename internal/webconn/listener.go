@@ -7,25 +7,35 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/evenkeel-go/evenkeel/internal/conns"
 )
 
 // listener wraps the connections of the one below.
 type listener struct {
 	net.Listener
 
-	srv *Server
-	tls *tls.Config // of ServeTLS
+	srv   *Server
+	tls   *tls.Config // of ServeTLS
+	ready func()      // ends the set-up; may be called again
 }
 
 func (l *listener) Accept() (net.Conn, error) {
 	// By now net/http has set up HTTP/2, and no connection is served yet.
 	l.srv.adopted.Do(l.srv.adopt)
 	l.settle()
+	l.ready()
 	nc, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	if err != nil || l.inProcess() {
+		return nc, err
 	}
 	return l.srv.wrap(nc), nil
+}
+
+// inProcess reports whether the clients are in this process: see serveropts.InProcess.
+func (l *listener) inProcess() bool {
+	_, ours := l.Addr().(conns.InProcessAddr)
+	return ours
 }
 
 // settle offers HTTP/2 to clients only if net/http serves it, which GODEBUG may prevent.

@@ -19,6 +19,7 @@ type Server struct {
 	bal inside.Tracker
 	web *http.Server
 
+	setup    sync.Mutex // held while a listener is prepared
 	hooked   sync.Once
 	handler  http.Handler // the user's, as the hooks that follow
 	inBase   func(net.Listener) context.Context
@@ -39,18 +40,33 @@ func New(bal inside.Tracker, web *http.Server) *Server { return &Server{bal: bal
 
 // Serve is that of the http.Server. Connections of l may be plaintext or TLS.
 func (s *Server) Serve(l net.Listener) error {
-	s.hooked.Do(s.hook)
-	return s.web.Serve(&listener{Listener: l, srv: s})
+	return s.serve(func() (*listener, error) { return &listener{Listener: l, srv: s}, nil })
 }
 
 // ServeTLS is that of the http.Server.
 func (s *Server) ServeTLS(l net.Listener, certFile, keyFile string) error {
+	return s.serve(func() (*listener, error) {
+		cfg, err := s.tlsConfig(certFile, keyFile)
+		if err != nil {
+			return nil, err
+		}
+		return &listener{Listener: tls.NewListener(l, cfg), srv: s, tls: cfg}, nil
+	})
+}
+
+// serve lets one listener at a time come as far as its first Accept. Until then net/http sets up
+// HTTP/2, once, in fields of the http.Server that this package reads and writes as well.
+func (s *Server) serve(prepare func() (*listener, error)) error {
+	s.setup.Lock()
+	ready := sync.OnceFunc(s.setup.Unlock)
+	defer ready()
 	s.hooked.Do(s.hook)
-	cfg, err := s.tlsConfig(certFile, keyFile)
+	l, err := prepare()
 	if err != nil {
 		return err
 	}
-	return s.web.Serve(&listener{Listener: tls.NewListener(l, cfg), srv: s, tls: cfg})
+	l.ready = ready
+	return s.web.Serve(l)
 }
 
 // Shutdown stops the http.Server gracefully. Unlike that, it waits for HTTP/2 connections that a
@@ -105,8 +121,10 @@ func (s *Server) end(c *conn) {
 func (s *Server) returned() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	idle := make(chan struct{})
-	s.idle = idle
+	if s.idle == nil { // another call of Shutdown may wait already
+		s.idle = make(chan struct{})
+	}
+	idle := s.idle
 	s.wakeLocked()
 	return idle
 }
@@ -126,9 +144,7 @@ func (s *Server) hook() {
 	}
 	s.inBase, s.inConn, s.onState = s.web.BaseContext, s.web.ConnContext, s.web.ConnState
 	s.web.Handler, s.web.ConnContext, s.web.ConnState = s, s.connContext, s.connState
-	if s.inBase != nil {
-		s.web.BaseContext = s.baseContext
-	}
+	s.web.BaseContext = s.baseContext
 }
 
 // ServeHTTP closes a drained HTTP/1.1 connection with the answer to this request.
@@ -151,11 +167,25 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request) {
 
 // baseContext shows the user's function the user's listener.
 func (s *Server) baseContext(l net.Listener) context.Context {
-	if own, ok := l.(*listener); ok {
+	own, ok := l.(*listener)
+	if ok {
 		l = own.Listener
 	}
-	return s.inBase(l)
+	ctx := context.Background()
+	if s.inBase != nil {
+		ctx = s.inBase(l)
+	}
+	if ok && own.inProcess() {
+		ctx = conns.NewContext(ctx, nobody{})
+	}
+	return ctx
 }
+
+// nobody carries the requests of this process itself. They are meant not to be tracked.
+type nobody struct{}
+
+// Carried returns nil.
+func (nobody) Carried() *conns.Conn { return nil }
 
 // connContext lets handlers find their connection.
 func (s *Server) connContext(ctx context.Context, nc net.Conn) context.Context {

@@ -103,7 +103,7 @@ func (c *conn) readPreface() bool {
 
 // leave forgets a connection that is a *tls.Conn for net/http: nothing shows its end if it was
 // hijacked, and nothing else does if it was closed.
-func (s *Server) leave(c *conn) {
+func (s *Server) leave(c *conn, hijacked bool) {
 	tc, ok := c.Conn.(*tls.Conn)
 	if !ok {
 		return
@@ -112,10 +112,14 @@ func (s *Server) leave(c *conn) {
 		return
 	}
 	c.spoken()
-	if c.protocol.Load() == isHTTP1 {
-		if !s.stopping.Load() {
-			c.h1.Gone()
-		}
+	switch {
+	case c.protocol.Load() != isHTTP1:
+	case hijacked:
+		c.h1.TakenOver()
+	case s.stopping.Load():
+		c.h1.Closed()
+	default:
+		c.h1.Gone()
 		c.h1.Closed()
 	}
 }
@@ -124,7 +128,7 @@ func (s *Server) leave(c *conn) {
 func (s *Server) leaveAll() {
 	s.byTLS.Range(func(_, known any) bool {
 		if c, ok := known.(*conn); ok {
-			s.leave(c)
+			s.leave(c, false)
 		}
 		return true
 	})

@@ -8,17 +8,25 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/internal/conns"
 )
+
+// certificates returns those of package httptest.
+func certificates() []tls.Certificate {
+	model := httptest.NewUnstartedServer(nil)
+	model.StartTLS()
+	defer model.Close()
+	return model.TLS.Certificates
+}
 
 // secure serves web with TLS until the test ends, and returns its address.
 func secure(t *testing.T, web *http.Server) (*tracker, string) {
 	t.Helper()
-	model := httptest.NewUnstartedServer(nil)
-	model.StartTLS()
-	model.Close()
-	web.TLSConfig = &tls.Config{Certificates: model.TLS.Certificates}
+	web.TLSConfig = &tls.Config{Certificates: certificates()}
 	web.ErrorLog = silent
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -95,5 +103,80 @@ func TestNoTLS(t *testing.T) {
 	}
 	if n := trk.Totals().Connections; n != 0 {
 		t.Errorf("%d connections are left", n)
+	}
+}
+
+// One http.Server may serve several listeners that begin together. net/http sets up HTTP/2 once for
+// all of them, which the race detector watches here.
+func TestListenersThatBeginTogether(t *testing.T) {
+	web := &http.Server{TLSConfig: &tls.Config{Certificates: certificates(), NextProtos: []string{"h2"}}, ErrorLog: silent}
+	web.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) })
+	s := New(newTracker(), web)
+	var wg sync.WaitGroup
+	defer func() { _ = s.Close(); wg.Wait() }()
+	tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer tr.CloseIdleConnections()
+	want := map[string]string{}
+	for i := range 6 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			want["http://"+l.Addr().String()] = "HTTP/1.1"
+			wg.Go(func() { _ = s.Serve(l) })
+		} else {
+			want["https://"+l.Addr().String()] = "HTTP/2.0"
+			wg.Go(func() { _ = s.ServeTLS(l, "", "") })
+		}
+	}
+	for url, proto := range want {
+		res, err := (&http.Client{Transport: tr}).Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := io.ReadAll(res.Body); string(got) != proto {
+			t.Errorf("%s: the client speaks %s, want %s", url, got, proto)
+		}
+		_ = res.Body.Close()
+	}
+}
+
+// A connection that a handler has taken over does not look drained, although its end is not seen
+// up to Go 1.26.
+func TestHijackWithTLS(t *testing.T) {
+	drains, looked := make(chan bool, 1), make(chan struct{})
+	web := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _ := conns.FromContext(r.Context())
+		nc, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer nc.Close()
+		select {
+		case <-c.Draining():
+			drains <- true
+		default:
+			drains <- false
+		}
+		<-looked
+	})}
+	web.Protocols.SetHTTP1(true)
+	trk, addr := secure(t, web)
+	nc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	defer close(looked)
+	if _, err := io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if <-drains {
+		t.Error("it looks drained")
+	}
+	if n := trk.Departed(); n != 0 {
+		t.Errorf("%d connections were closed by their clients, want none", n)
 	}
 }

@@ -314,3 +314,25 @@ func TestNextProtos(t *testing.T) {
 		t.Error("no error for files that are not there")
 	}
 }
+
+// Both of two calls of Shutdown wait for a connection that a handler has taken over, and no longer.
+func TestTwoShutdowns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(newTracker(), &http.Server{})
+		c := &conn{}
+		s.take(c)
+		ended := make(chan error, 2)
+		for range cap(ended) {
+			go func() { ended <- s.Shutdown(t.Context()) }()
+		}
+		synctest.Wait()
+		if len(ended) > 0 {
+			t.Error("Shutdown did not wait")
+		}
+		s.end(c)
+		synctest.Wait()
+		if len(ended) != cap(ended) {
+			t.Errorf("%d of %d calls have returned, want all", len(ended), cap(ended))
+		}
+	})
+}

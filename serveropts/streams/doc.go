@@ -22,12 +22,12 @@
 // goes on: its stream goes on, too.
 //
 //   - A handler that returns nil ends its stream with OK.
-//   - Its own status error stays. Only an error that comes from the canceled context is
-//     replaced: the status itself, context.Canceled, and code CANCELED.
+//   - A status error of the handler's own stays. Only an error that comes from the canceled
+//     context is replaced: the status itself, context.Canceled, and code CANCELED.
 //   - A SendMsg that waits for a slow client is not interrupted, and no message is cut in two.
 //     It returns when the client reads. The trailer could not overtake the message anyway.
 //   - A message that has been received is delivered before the end.
-//   - A RecvMsg that was left at the end may still write to its message until the handler has
+//   - A RecvMsg that was still waiting at the end may write to its message until the handler has
 //     returned. Neither read that message nor put it into a pool.
 //
 // # What it costs
@@ -36,7 +36,7 @@
 // matching, without an allocation. (grpc-go itself allocates the StreamServerInfo, 32 bytes a
 // stream, for a server that has any stream interceptor.)
 //
-// Nothing in grpc-go releases a RecvMsg of a server but the end of its RPC. So where a client
-// streams, and an option matches, a goroutine of the stream's own receives, from the handler's
-// first RecvMsg on, and passes each message over. [SelfEnding] saves that.
+// In grpc-go, only the end of its RPC releases a waiting RecvMsg of a server. So where a client
+// streams and an option matches, each stream has a goroutine that receives, from the handler's
+// first RecvMsg on, and hands each message over. [SelfEnding] saves that.
 package streams

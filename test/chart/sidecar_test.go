@@ -130,3 +130,17 @@ func TestSidecarRefuses(t *testing.T) {
 		}
 	}
 }
+
+// Without `enabled` the chart creates no Secret, so no pod may refer to one that it would create.
+func TestSecretsOfOtherCharts(t *testing.T) {
+	for _, dir := range []string{consumer(t, sidecarDir), consumer(t, consumerDir)} {
+		for values, want := range map[string]string{
+			"evenkeel: {peersSalt: {create: true}}":                                      "peersSalt.create: ",
+			"evenkeel: {peersTLS: {certificate: {create: true, issuerRef: {name: ca}}}}": "peersTLS.certificate.create: ",
+		} {
+			if _, err := renderConsumer(t, dir, parse(t, values)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got error %v, want %q", values, err, want)
+			}
+		}
+	}
+}

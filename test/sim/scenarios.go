@@ -375,8 +375,8 @@ var scenarios = []Scenario{
 	},
 	{
 		Name: "lossy-10to20", Note: "half of the reports are lost, pods read the membership every 10 s", Baseline: "single-10to20",
-		World:  world.Config{Pods: 10, Groups: []world.Group{singleHomed(2000)}, Net: lossy},
-		Change: scaleTo(20), For: 15 * time.Minute, Limits: lossyLimits(),
+		World: world.Config{Pods: 10, Groups: []world.Group{singleHomed(2000)}, Net: lossy},
+		Times: 5, Change: scaleTo(20), For: 15 * time.Minute, Limits: lossyLimits(),
 	},
 	{
 		Name: "stale-dns-2to5", Note: "clients behind 5 DNS caches with a TTL of 60 s; the pods query the authoritative server",

@@ -30,6 +30,7 @@ func TestInvalidFlagsAndSettings(t *testing.T) {
 		{"connection age without bare", []string{"-bare-max-connection-age", "30s"}, []string{"-bare-max-connection-age"}},
 		{"negative durations", []string{"-drain-every", "-1s", "-bare", "-bare-max-connection-age", "-1s"}, []string{"-drain-every", "-bare-max-connection-age"}},
 		{"settings", []string{"-set", "rebalance.tolerance=7", "-set", "peers.sauce=dns"}, []string{"rebalance.tolerance", "peers.sauce"}},
+		{"a setting that does not exist", []string{"-set", "rebalance.enabld=false"}, []string{"rebalance.enabld"}},
 		{"strict", []string{"-strict", "-set", "peers.sauce=dns"}, []string{"peers.sauce"}},
 		{"unknown settings to print", []string{"-print-config", "-set", "peers.sauce=dns"}, []string{"peers.sauce"}},
 		{"keys of a file", []string{"-config", bad}, []string{"rebalance.tolerances", "shutdown.timeout"}},

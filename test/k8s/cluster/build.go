@@ -60,7 +60,7 @@ func binaries(level Level) []binary {
 		binary{name: "image", module: "tools", pkg: "./image"})
 	for _, i := range Images {
 		all = append(all, binary{
-			name: "image-" + i.Program, module: i.Module, pkg: i.Package, workspace: i.Module == "example",
+			name: "image-" + i.Program, module: i.Module, pkg: i.Package, workspace: !strings.HasPrefix(i.Module, "test/"),
 		})
 	}
 	return all

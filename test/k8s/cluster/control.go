@@ -111,14 +111,31 @@ func (c *Cluster) Namespace(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), within)
-		defer cancel()
-		now := int64(0)
-		_ = c.client.CoreV1().Pods(made.Name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
-		_ = c.client.CoreV1().Namespaces().Delete(ctx, made.Name, metav1.DeleteOptions{})
-	})
+	t.Cleanup(func() { c.remove(t, made.Name) })
 	return made.Name
+}
+
+// remove deletes a namespace and waits until the containers of its pods have ended, so that they
+// take no processor from the next test. The namespace goes first: from then on no controller can
+// replace a deleted pod.
+func (c *Cluster) remove(t testing.TB, namespace string) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	second := int64(1) // with 0, pods are gone from the API before their containers have ended
+	pods := c.client.CoreV1().Pods(namespace)
+	err := c.client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{})
+	if err == nil {
+		err = pods.DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &second}, metav1.ListOptions{})
+	}
+	if err == nil {
+		err = poll(ctx, "the pods of "+namespace+" have ended", func(ctx context.Context) (bool, error) {
+			list, err := pods.List(ctx, metav1.ListOptions{})
+			return err == nil && len(list.Items) == 0, err
+		})
+	}
+	if err != nil {
+		t.Logf("removing namespace %s: %v", namespace, err)
+	}
 }
 
 // WaitRollout waits until all pods of the Deployment are new and ready.

@@ -24,6 +24,10 @@ const (
 	ServerRepository = "e2e.local/example-server"
 	// ImageTag is the part of ServerTag after the colon.
 	ImageTag = "dev"
+	// SidecarTag is the sidecar. Charts take it as SidecarRepository and ImageTag.
+	SidecarTag = SidecarRepository + ":" + ImageTag
+	// SidecarRepository is the part of SidecarTag before the colon.
+	SidecarRepository = "e2e.local/evenkeel-sidecar"
 	// ClientTag is the example client, which is plain grpc-go. See Load.
 	ClientTag = "e2e.local/example-client:dev"
 )
@@ -33,5 +37,6 @@ var Images = []Image{
 	{Tag: pauseTag, Module: "test/k8s", Package: "./pause", Program: "pause"},
 	{Tag: corednsTag, Module: "test/k8s/coredns", Package: ".", Program: "coredns"},
 	{Tag: ServerTag, Module: "example", Package: "./server", Program: "server"},
+	{Tag: SidecarTag, Module: "cmd/evenkeel-sidecar", Package: ".", Program: "evenkeel-sidecar"},
 	{Tag: ClientTag, Module: "example", Package: "./client", Program: "client"},
 }

@@ -20,6 +20,9 @@ type Status struct {
 	Pod         string            `json:"pod"`
 	Connections int               `json:"connections"`
 	GoAways     map[string]uint64 `json:"goaways"`
+	Planned     map[string]uint64 `json:"planned"`
+	Enabled     bool              `json:"enabled"`
+	DryRun      bool              `json:"dryRun"`
 	Verdict     string            `json:"verdict"`
 	Why         string            `json:"why"`
 	Peers       []struct {
@@ -77,6 +80,9 @@ func (c *Cluster) TryStatus(ctx context.Context, p Pod) (Status, error) {
 	return s, json.Unmarshal(body, &s)
 }
 
+// Channels is how many channels a Load has by default.
+const Channels = 5
+
 // Load is a plain grpc-go client in a pod, without any code of evenkeel.
 type Load struct {
 	// Name is the name of the pod.
@@ -85,7 +91,7 @@ type Load struct {
 	Target string
 	// LB is round_robin (default) or pick_first.
 	LB string
-	// Channels is the number of channels, default 5. Rate is the number of calls a second
+	// Channels is the number of channels, default [Channels]. Rate is the number of calls a second
 	// over all of them, default 50.
 	Channels, Rate int
 }
@@ -112,7 +118,7 @@ func (c *Cluster) Load(t testing.TB, namespace string, l Load) *Loader {
 		l.LB = "round_robin"
 	}
 	if l.Channels == 0 {
-		l.Channels = 5
+		l.Channels = Channels
 	}
 	if l.Rate == 0 {
 		l.Rate = 50

@@ -34,17 +34,17 @@ func TestReadinessOff(t *testing.T) {
 		r.open(t, p.Name, true)
 	}
 	r.c.WaitRollout(t, r.ns, "hello")
-	r.leaves(t, func(pod string) { r.open(t, pod, false) }, 3)
+	r.leaves(t, func(pod string) { r.open(t, pod, false) }, 3, true)
 }
 
-// A pod whose labels no longer match is replaced by its ReplicaSet while it lives on. Multi-homed
-// clients find the new pod by themselves.
+// A pod whose labels no longer match is replaced by its ReplicaSet while it lives on. The new pod
+// may get its part of the single-homed clients. Multi-homed ones find it by themselves.
 func TestLabelRemoved(t *testing.T) {
 	t.Parallel()
 	r := install(t, cluster.Shared(t, cluster.Options{}), 4)
 	r.leaves(t, func(pod string) {
 		r.c.Kubectl(t, "-n", r.ns, "label", "pod", pod, "app.kubernetes.io/instance-")
-	}, 4)
+	}, 4, false)
 }
 
 // awaitPods waits until as many pods have addresses.
@@ -66,18 +66,18 @@ func (r *release) open(t *testing.T, pod string, open bool) {
 	}
 }
 
-// singles is the number of single-homed clients of a test. They land on any pod, so the pods
-// that stay may even them out again, as after every change of the fleet. That takes about one
-// GOAWAY for each that came, and mayMove bounds it.
+// singles is the number of single-homed clients of a test, and mayMove how many of them the pods
+// that stay may drain: the part of one pod of four.
 const (
 	singles = 12
-	mayMove = singles / 2
+	mayMove = singles / 4
 )
 
 // leaves takes a pod out of the Service by takeOut, under load of multi-homed and single-homed
 // clients. The Service then has left pods. The other pods drain at most mayMove single-homed
-// clients, and no other.
-func (r *release) leaves(t *testing.T, takeOut func(pod string), left int) {
+// clients, and no other. If nothing replaces the pod, they may drain as many as came from it,
+// since these land on any pod.
+func (r *release) leaves(t *testing.T, takeOut func(pod string), left int, fewer bool) {
 	t.Helper()
 	multi := r.load(t)
 	single := r.c.Load(t, r.ns, cluster.Load{
@@ -98,7 +98,11 @@ func (r *release) leaves(t *testing.T, takeOut func(pod string), left int) {
 		return gone, fmt.Errorf("%s has %d connections, and reports: %s", out.Name, last.Connections, last.Text())
 	})
 	t.Logf("%s had no calls %.1f s after it was taken out: %v, %s", out.Name, time.Since(begun).Seconds(), last.GoAways, last.Text())
-	r.untouched(t, others, before)
+	most := mayMove
+	if came := last.Sent("evacuation") - cluster.Channels; fewer {
+		most = max(most, came)
+	}
+	r.untouched(t, others, before, most)
 	noFailures(t, multi)
 	noFailures(t, single)
 }
@@ -126,8 +130,9 @@ func (r *release) settled(t *testing.T) map[string]cluster.Status {
 	return all
 }
 
-// untouched checks that pods have drained no multi-homed clients since before, and few others.
-func (r *release) untouched(t *testing.T, pods []cluster.Pod, before map[string]cluster.Status) {
+// untouched checks that pods have drained no multi-homed clients since before, and at most so
+// many others.
+func (r *release) untouched(t *testing.T, pods []cluster.Pod, before map[string]cluster.Status, most int) {
 	t.Helper()
 	var even int
 	for _, p := range pods {
@@ -141,8 +146,8 @@ func (r *release) untouched(t *testing.T, pods []cluster.Pod, before map[string]
 			t.Errorf("%s sent needless GOAWAYs: %v, %v before", p.Name, s.GoAways, was.GoAways)
 		}
 	}
-	if t.Logf("the other pods drained %d of %d single-homed clients", even, singles); even > mayMove {
-		t.Errorf("%d are more than %d", even, mayMove)
+	if t.Logf("the other pods drained %d of %d single-homed clients", even, singles); even > most {
+		t.Errorf("got %d single-homed clients drained by the other pods, want %d at most", even, most)
 	}
 }
 

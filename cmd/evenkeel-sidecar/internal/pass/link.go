@@ -49,6 +49,9 @@ type Link struct {
 	clientBroken, upstreamBroken atomic.Bool
 	upstreamLeft                 atomic.Bool
 
+	// writing is when the write to the client began that goes on, in Unix nanoseconds; 0: none does.
+	writing atomic.Int64
+
 	passing atomic.Int32 // directions that go on
 	ended   func()
 }
@@ -115,7 +118,7 @@ func (l *Link) passToUpstream() {
 // passToClient passes on what the upstream sends.
 func (l *Link) passToClient() {
 	defer l.directionEnded()
-	read, written := copyTo(l.client, l.upstream)
+	read, written := l.copyToClient()
 	l.upstreamLeft.Store(written == nil && !l.clientEnded.Load())
 	switch {
 	case written != nil:
@@ -164,12 +167,26 @@ func (l *Link) copyToUpstream() (read, written error) {
 	}
 }
 
-func copyTo(to, from Side) (read, written error) {
+func (l *Link) copyToClient() (read, written error) {
 	for {
-		buf, n, err := from.ReadOnReady(bufferSize, buffers)
-		if written = put(to, buf, n); written != nil || err != nil {
+		buf, n, err := l.upstream.ReadOnReady(bufferSize, buffers)
+		l.writing.Store(time.Now().UnixNano())
+		written = put(l.client, buf, n)
+		l.writing.Store(0)
+		if written != nil || err != nil {
 			return err, written
 		}
+	}
+}
+
+// CloseStalled closes both sides if the client has taken nothing for a minute although the
+// upstream has left. While a write to the client lasts, nobody reads from the upstream, so its
+// end is not seen. The kernel of a server that has closed the connection gives up such a client,
+// too. left reports whether the upstream has left.
+func (l *Link) CloseStalled(left func() bool) {
+	began := l.writing.Load()
+	if began != 0 && time.Since(time.Unix(0, began)) > finWait && left() {
+		l.Close()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -206,6 +207,57 @@ func TestResetOfAStalledSide(t *testing.T) {
 	// Not a reset but EPIPE is what a client gets that has seen an end just before.
 	if err := <-stalled; !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("the client got %v, want a reset", err)
+	}
+}
+
+// A client that takes nothing keeps its upstream connection only until the upstream has left, and
+// for a minute after that.
+func TestStalledClientOfAnUpstreamThatLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, clientSide := pipes()
+		upstreamSide, upstream := pipes()
+		done := make(chan struct{})
+		l := New(NewSocket(clientSide), NewSocket(upstreamSide))
+		l.Start(func() { close(done) })
+		go func() { _, _ = upstream.Write(make([]byte, 64<<20)) }()
+		time.Sleep(finWait)
+		for _, left := range []bool{false, true} { // not for longer than a minute yet
+			l.CloseStalled(func() bool { return left })
+		}
+		time.Sleep(time.Second)
+		l.CloseStalled(func() bool { return false })
+		synctest.Wait()
+		select {
+		case <-done:
+			t.Fatal("it ended although the upstream is there")
+		default:
+		}
+		l.CloseStalled(func() bool { return true })
+		<-done
+		_ = client.Close()
+		_ = upstream.Close()
+	})
+}
+
+// The end of a connection shows behind bytes that nobody has read.
+func TestLeft(t *testing.T) {
+	for name, end := range map[string]func(*net.TCPConn){
+		"end":   func(nc *net.TCPConn) { _ = nc.Close() },
+		"reset": func(nc *net.TCPConn) { _ = nc.SetLinger(0); _ = nc.Close() },
+	} {
+		here, there := tcp(t)
+		if _, err := there.Write([]byte("unread")); err != nil {
+			t.Fatal(err)
+		}
+		if Left(here) {
+			t.Errorf("%s: it has left before", name)
+		}
+		end(there)
+		for deadline := time.Now().Add(10 * time.Second); !Left(here); runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: it has not left after", name)
+			}
+		}
 	}
 }
 

@@ -98,6 +98,20 @@ func (w *World) load(p *pod) float64 {
 	return max(0, p.sum)
 }
 
+// callTime is how long an RPC takes on a pod that works.
+const callTime = 10 * time.Millisecond
+
+// streams is the mean number of streams in flight of p.
+func (w *World) streams(p *pod) float64 {
+	switch {
+	case !w.cfg.Requests:
+		return 0
+	case p.hangs:
+		return hungStreams * float64(p.serving)
+	}
+	return w.load(p) * callTime.Seconds()
+}
+
 // trueLoad is the load that arrives at p, without errors of measurement.
 func (w *World) trueLoad(p *pod) float64 {
 	if !w.cfg.Requests && w.cfg.Counted == 0 {

@@ -178,7 +178,7 @@ func (w *World) rests() bool { return w.cfg.RestTick > 0 && w.now >= Begin+w.cfg
 // viewOf returns the pod's View. It is reused at the next tick of any pod.
 func (w *World) viewOf(p *pod) *plan.View {
 	v := &w.view
-	*v = plan.View{Now: w.now, Counts: p.counts, Load: w.load(p), Serving: p.serving, Returns: p.returns, InFlight: w.inFlight(p)}
+	*v = plan.View{Now: w.now, Counts: p.counts, Load: w.load(p), Serving: p.serving, Streams: w.streams(p), Returns: p.returns, InFlight: w.inFlight(p)}
 	v.Members, v.Stale = w.membersOf(p)
 	v.Overloaded = w.overloaded(p)
 	v.Warm = w.warm(p)

@@ -23,7 +23,7 @@ func (w *World) reportOf(q *pod) report {
 	warm := w.warm(q)
 	r := report{
 		Summary: peerview.Summary{
-			Load: w.load(q), Ready: !q.stopping, Reaching: q.state.Reaching(), Overloaded: q.hot,
+			Load: w.load(q), Streams: w.streams(q), Ready: !q.stopping, Reaching: q.state.Reaching(), Overloaded: q.hot,
 		},
 		share: float32(w.capacity(q) * warm * q.state.Relief()), warm: float32(warm),
 		inFlight: float32(q.flying.Load), paused: q.state.Paused(), serving: int32(q.serving),
