@@ -84,7 +84,7 @@ demo: ## Scale from 2 to 5 pods: evenkeel, MaxConnectionAge alone, and neither
 	$(GO) run ./example/demo
 
 .PHONY: interop
-interop: ## Clients in other languages; installs them (Debian 12 packages, root; PyPI, npm)
+interop: ## Clients in other languages; installs them (Debian 12 packages, root; PyPI, npm, Maven)
 	./test/interop/run.sh
 
 .PHONY: sidecar
@@ -110,7 +110,7 @@ conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, b
 
 .PHONY: nightly
 nightly: export GOWORK = off
-nightly: ## The long forms: conformance with all packages of grpc-go and the newest grpc-go, a pod that crashes for minutes, and more clients under load (Debian 12, root)
+nightly: ## The long forms: conformance with all packages of grpc-go and the newest grpc-go, a pod that crashes for minutes, and more clients, old and under load (Debian 12, root; Rust 1.88)
 	cd test/conformance && $(GO) run . -all -drained 5m
 	cd test/conformance && $(GO) run . -newest
 	cd test && $(GO) test -race -count=1 -timeout 15m -run Long ./live -long

@@ -5,41 +5,25 @@ package interop
 // mib is the size of a large message, a quarter of what gRPC accepts by default.
 const mib = 1 << 20
 
-const (
-	// grpclibClosed matches the errors of grpclib after a GOAWAY.
-	grpclibClosed = `StreamTerminatedError\('(Received GOAWAY frame, closing connection|Connection lost)`
-	// closes was read in grpclib's source (process_connection_terminated) and observed.
-	closes = "grpclib closes its connection as soon as it reads a GOAWAY, whatever the GOAWAY says, and ends all calls on it"
-)
-
-// currentRows are clients and proxies in versions of today.
+// currentRows are clients and proxies in versions of today. They call half as long as the others, so
+// that there can be more of them.
 func currentRows() []row {
-	grpcGo := []string{built("golang"), "grpc-go"}
-	return []row{
+	rows := []row{
 		{name: "Python 1.85 round_robin", argv: venv("client.py"), policy: roundRobin},
-		{name: "Python 1.85 pick_first", argv: venv("client.py"), policy: pickFirst, single: true},
 		{name: "Python 1.85 aio round_robin", argv: venv("aio_client.py"), policy: roundRobin},
-		{
-			name: "grpclib", argv: venv("grpclib_client.py"), cutsOff: true,
-			failuresPerGoAway: inFlight, failing: grpclibClosed, why: closes,
-		},
+		{name: "Java 1.85 round_robin", argv: java185(), policy: roundRobin},
 		{name: "connectrpc", argv: venv("connect_client.py")},
-		{name: "Envoy", argv: grpcGo, policy: pickFirst, proxy: envoy("ROUND_ROBIN", false), onePort: true},
-		{name: "Envoy ring hash", argv: grpcGo, policy: pickFirst, proxy: envoy("RING_HASH", false), onePort: true},
+		{
+			name: "Envoy", argv: []string{built("golang"), "grpc-go"}, policy: pickFirst,
+			proxy: envoy("ROUND_ROBIN", false), onePort: true,
+		},
+		queued(row{name: "grpc-go", argv: []string{built("golang"), "grpc-go"}}),
+		queued(row{name: "grpc-js", argv: []string{"node", built("node", "grpcjs.js")}}),
 	}
-}
-
-// inFlight is how many calls a client has in flight.
-const inFlight = 12
-
-// oldRows are the oldest versions that many people still run.
-func oldRows() []row {
-	grpcJS := []string{"env", "GRPC_JS=grpc-js-1.10", "node", built("node", "grpcjs.js")}
-	return []row{
-		{name: "grpc-go 1.50 round_robin", argv: []string{built("grpcgo-1.50")}, policy: roundRobin},
-		{name: "grpc-go 1.64 round_robin", argv: []string{built("grpcgo-1.64")}, policy: roundRobin},
-		{name: "grpc-js 1.10 round_robin", argv: grpcJS, policy: roundRobin},
+	for i := range rows {
+		rows[i].half = true
 	}
+	return rows
 }
 
 // venv returns the command that runs a program of clients/python with the packages of PyPI.
@@ -47,17 +31,24 @@ func venv(program string) []string {
 	return []string{built("venv", "bin", "python"), "clients/python/" + program}
 }
 
-// underLoad returns two rows for each one: calls wait for a stream, and messages are large. Only
-// calls that wait may fail as the row allows.
-func underLoad(rows ...row) []row {
-	var out []row
-	for _, r := range rows {
-		r.single, r.policy = r.proxy == nil, pickFirst
-		queued, large := r, r
-		queued.name, queued.load = r.name+" queued", load{workers: 50, maxStreams: 8}
-		large.name, large.load = r.name+" 1 MiB", load{workers: 2, bytes: mib}
-		large.failuresPerGoAway = 0
-		out = append(out, queued, large)
-	}
-	return out
+// java185 returns the command of the client with the jars that Maven has copied.
+func java185() []string {
+	return []string{"java", "-cp", built("maven", "lib", "*") + ":" + built("maven", "classes"), "Client"}
+}
+
+// queued returns r with calls that wait for a stream.
+func queued(r row) row {
+	r.name += " queued"
+	return oneConnection(r, load{workers: 50, maxStreams: 8})
+}
+
+// large returns r with large messages.
+func large(r row) row {
+	r.name += " 1 MiB"
+	return oneConnection(r, load{workers: 2, bytes: mib})
+}
+
+func oneConnection(r row, l load) row {
+	r.single, r.policy, r.load = r.proxy == nil, pickFirst, l
+	return r
 }

@@ -40,7 +40,7 @@ func dial(targets []string, policy string) (*hello, error) {
 	}
 	r.InitialState(state)
 	// Dial, not NewClient: 1.50 has only that.
-	conn, err := grpc.Dial("static:///hello.test", //nolint:staticcheck // see above
+	conn, err := grpc.Dial("static:///hello.test",
 		grpc.WithResolvers(r),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+policy+`":{}}]}`))

@@ -84,6 +84,8 @@ def loop(result, end, what, call):
 def main():
     targets, policy, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3])
     options = [("grpc.lb_policy_name", policy)]
+    if "HELLO_RETRY_BUFFER" in os.environ:
+        options.append(("grpc.per_rpc_retry_buffer_size", int(os.environ["HELLO_RETRY_BUFFER"])))
     channel = grpc.insecure_channel("ipv4:" + targets, options=options)
     stub = hello_pb2_grpc.HelloServiceStub(channel)
     result, end = Result(), time.monotonic() + seconds
