@@ -100,13 +100,13 @@ chart: ## Helm chart: lint, suites, schema, objects, alerts, README (UPDATE=1 wr
 
 # Its module is not in go.work: the requirements of h2spec and of grpc-go's tests would raise
 # the versions of everything else. -timeout is for the module's own tests; each part of the
-# comparison has a limit of its own. What differs with the newest grpc-go is a warning.
+# comparison has a limit of its own. What differs with the newest grpc-go is a warning, and
+# belongs to make nightly.
 .PHONY: conformance
 conformance: export GOWORK = off
 conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, bare and tracked; PARTS=h2spec,idle
 	cd test/conformance && $(GO) vet ./... && $(GO) test -count=1 -timeout 5m ./...
 	cd test/conformance && $(GO) run . $(if $(PARTS),-parts $(PARTS))
-	$(if $(PARTS),,cd test/conformance && $(GO) run . -newest -parts idle,interop,h2spec -drained 10s)
 
 .PHONY: nightly
 nightly: export GOWORK = off

@@ -3,19 +3,29 @@ package demo
 import (
 	"bytes"
 	"context"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// lanes is the number of scenarios that run at the same time. They mostly wait for the clients'
-// resolvers, for 30 s each, so two cores are enough for two.
-const lanes = 2
+// lanes is the number of scenarios that run at the same time, whatever the number of processors.
+// They mostly wait for the clients' resolvers, for 30 s each, so two cores are enough for three.
+const lanes = 3
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(lanes)); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // The demo exits with status 1 if a promise is broken. The patterns only check that it ran the
 // scenario.
@@ -24,7 +34,6 @@ func TestDemo(t *testing.T) {
 		t.Skip("takes minutes")
 	}
 	bin := build(t)
-	slots := make(chan struct{}, lanes)
 	for name, tc := range map[string]struct {
 		args []string
 		want []string
@@ -64,8 +73,6 @@ func TestDemo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			slots <- struct{}{}
-			defer func() { <-slots }()
 			out := run(t, bin, tc.args)
 			for _, want := range tc.want {
 				if !regexp.MustCompile(want).MatchString(out) {

@@ -119,6 +119,9 @@ func (c *Cluster) Namespace(t testing.TB) string {
 // take no processor from the next test. The namespace goes first: from then on no controller can
 // replace a deleted pod.
 func (c *Cluster) remove(t testing.TB, namespace string) {
+	if t.Failed() {
+		c.keepLogs(t, namespace)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	second := int64(1) // with 0, pods are gone from the API before their containers have ended
@@ -135,6 +138,20 @@ func (c *Cluster) remove(t testing.TB, namespace string) {
 	}
 	if err != nil {
 		t.Logf("removing namespace %s: %v", namespace, err)
+	}
+}
+
+// failedPods is the folder of the logs of pods whose tests have failed.
+const failedPods = "failed"
+
+// keepLogs copies the logs of a namespace's pods, since the kubelet removes them with the pods.
+func (c *Cluster) keepLogs(t testing.TB, namespace string) {
+	t.Helper()
+	pods, _ := filepath.Glob(c.path("pods/" + namespace + "_*"))
+	for _, dir := range pods {
+		if err := os.CopyFS(c.path(failedPods + "/" + filepath.Base(dir)), os.DirFS(dir)); err != nil {
+			t.Logf("keeping the logs of %s: %v", filepath.Base(dir), err)
+		}
 	}
 }
 

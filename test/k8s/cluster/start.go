@@ -171,7 +171,7 @@ func (c *Cluster) printLogs() {
 		return
 	}
 	files, _ := filepath.Glob(c.path("log/*.log"))
-	pods, _ := filepath.Glob(c.path("pods/*/*/*.log"))
+	pods, _ := filepath.Glob(c.path(failedPods + "/*/*/*.log"))
 	for _, file := range append(files, pods...) {
 		content, err := os.ReadFile(file)
 		if err != nil {
