@@ -84,7 +84,7 @@ demo: ## Scale from 2 to 5 pods: evenkeel, MaxConnectionAge alone, and neither
 	$(GO) run ./example/demo
 
 .PHONY: interop
-interop: ## Clients in other languages; installs them (Debian 12 packages, root; npm)
+interop: ## Clients in other languages; installs them (Debian 12 packages, root; PyPI, npm, Maven)
 	./test/interop/run.sh
 
 .PHONY: sidecar
@@ -110,11 +110,12 @@ conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, b
 
 .PHONY: nightly
 nightly: export GOWORK = off
-nightly: ## The long forms: conformance with all packages of grpc-go and with the newest one, a pod that crashes for minutes, and HTTP clients in other languages
+nightly: ## The long forms: conformance with all of grpc-go and the newest one, a pod that crashes for minutes, more clients, old and under load (Debian 12, root; Rust 1.88)
 	cd test/conformance && $(GO) run . -all -drained 5m
 	cd test/conformance && $(GO) run . -newest
 	cd test && $(GO) test -race -count=1 -timeout 15m -run Long ./live -long
 	cd test && $(GO) test -count=1 -timeout 15m -parallel 16 -run TestOther -v ./web -others -others-for 1m
+	INTEROP_LONG=1 ./test/interop/run.sh
 
 .PHONY: e2e
 e2e: ## Tests on a real Kubernetes, built from source; installs packages (Debian 12, root)
@@ -177,4 +178,5 @@ check-generated: generate ## Fail if the committed generated code is out of date
 
 .PHONY: tidy
 tidy: ## go mod tidy in every module
-	@for m in $(MODULES) tools test/chart test/conformance test/k8s test/k8s/kube test/k8s/coredns test/k8s/helm; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done
+	@for m in $(MODULES) tools test/chart test/conformance test/interop/clients/grpcgo test/k8s test/k8s/kube test/k8s/coredns test/k8s/helm; do (cd $$m && GOWORK=off $(GO) mod tidy) || exit 1; done
+	cd test/interop/clients/grpcgo && GOWORK=off $(GO) mod tidy -modfile 1.50.mod

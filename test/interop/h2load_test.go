@@ -31,7 +31,7 @@ func h2load(t *testing.T, s *server) result {
 	if err := os.WriteFile(body, []byte("\x00\x00\x00\x00\x0c\x0a\x03you\x12\x05hello"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for i := range seconds(t) / int(h2loadRun/time.Second) {
+	for i := range (row{}).seconds(t) / int(h2loadRun/time.Second) {
 		out := h2loadOut(t, "-D", strconv.Itoa(int(h2loadRun/time.Second)), "-c", "4", "-m", strconv.Itoa(h2loadInFlight), "-d", body,
 			"-H", "content-type: application/grpc", "-H", "te: trailers",
 			"http://"+s.GRPC[i%len(s.GRPC)]+"/hello.v1.HelloService/Hi")

@@ -129,11 +129,11 @@ func (p *process) exit(t *testing.T) {
 // client is a process that takes our arguments.
 type client struct{ *process }
 
-func startClient(t *testing.T, argv, args []string) *client {
-	env := []string{
+func startClient(t *testing.T, argv, args, load []string) *client {
+	env := append([]string{
 		"HELLO_PROTO=" + helloProto, "HELLO_DESCRIPTOR=" + built("hello.binpb"),
 		"PYTHONPATH=" + built("python"), "RUBYLIB=" + built("ruby"),
-	}
+	}, load...)
 	return &client{start(t, append(append([]string{}, argv...), args...), env)}
 }
 

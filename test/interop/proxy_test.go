@@ -5,7 +5,9 @@ package interop
 import (
 	"bytes"
 	_ "embed"
+	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,8 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"github.com/evenkeel-go/evenkeel/example/fleet"
 )
 
 //go:embed proxies/nginx.conf
@@ -23,27 +27,74 @@ var nginxConf string
 //go:embed proxies/haproxy.cfg
 var haproxyConf string
 
+//go:embed proxies/envoy.yaml
+var envoyConf string
+
 // proxy is a proxy between a client and the servers.
 type proxy struct {
 	*process
 	addr, version string
 }
 
-var proxyVersion = regexp.MustCompile(`version:? (?:nginx/)?([0-9][^- ]*)`)
+// proxyKind is what startProxy needs to know of a program.
+type proxyKind struct {
+	// conf is the template of its configuration, data what it needs besides the usual.
+	conf string
+	data map[string]any
+	// argv starts it with the configuration's path, conf, and a folder of its own, dir.
+	argv func(dir, conf string) []string
+	// versionFlag makes it print its version.
+	versionFlag string
+}
+
+// proxyVersion matches what nginx, haproxy and Envoy print.
+var proxyVersion = regexp.MustCompile(`version:? +(?:nginx/|[0-9a-f]{40}/)?([0-9][^-/ ]*)`)
 
 func nginx(t *testing.T, s *server) *proxy {
-	return startProxy(t, s, nginxConf, func(dir, conf string) []string {
+	return startProxy(t, s, proxyKind{conf: nginxConf, versionFlag: "-v", argv: func(dir, conf string) []string {
 		return []string{"/usr/sbin/nginx", "-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", conf}
-	})
+	}})
 }
 
 func haproxy(t *testing.T, s *server) *proxy {
-	return startProxy(t, s, haproxyConf, func(_, conf string) []string {
+	return startProxy(t, s, proxyKind{conf: haproxyConf, versionFlag: "-v", argv: func(_, conf string) []string {
 		return []string{"/usr/sbin/haproxy", "-db", "-f", conf}
-	})
+	}})
 }
 
-func startProxy(t *testing.T, s *server, conf string, argv func(dir, conf string) []string) *proxy {
+// envoy returns a function that starts Envoy with a policy for a DNS name of all servers. If it is
+// tuned, it knows the servers' MAX_CONCURRENT_STREAMS (8) and retries refused streams.
+func envoy(policy string, tuned bool) func(*testing.T, *server) *proxy {
+	return func(t *testing.T, s *server) *proxy {
+		program, err := filepath.Glob(built("venv", "lib", "python3*", "site-packages", "envoy", "_bin", "envoy"))
+		if err != nil || len(program) != 1 {
+			t.Fatalf("got %v (%v), want one envoy, which run.sh installs", program, err)
+		}
+		_, port, _ := net.SplitHostPort(s.GRPC[0])
+		data := map[string]any{"Policy": policy, "Tuned": tuned, "Port": port, "DNS": listenDNS(t, s)}
+		return startProxy(t, s, proxyKind{conf: envoyConf, data: data, versionFlag: "--version", argv: func(_, conf string) []string {
+			return []string{program[0], "-c", conf, "--concurrency", "2", "--disable-hot-restart", "--log-level", "warn"}
+		}})
+	}
+}
+
+// listenDNS starts a DNS server that has hello.test with the addresses of all servers.
+func listenDNS(t *testing.T, s *server) netip.AddrPort {
+	t.Helper()
+	dns, err := fleet.ListenDNS(5*time.Second, "127.0.4.254:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dns.Close)
+	var addrs []netip.Addr
+	for _, target := range s.GRPC {
+		addrs = append(addrs, netip.MustParseAddrPort(target).Addr())
+	}
+	dns.Set("hello.test", addrs...)
+	return netip.MustParseAddrPort(dns.Addrs()[0])
+}
+
+func startProxy(t *testing.T, s *server, kind proxyKind) *proxy {
 	t.Helper()
 	// The path of a socket must be short, so t.TempDir would not do.
 	dir, err := os.MkdirTemp("", "ip")
@@ -54,27 +105,28 @@ func startProxy(t *testing.T, s *server, conf string, argv func(dir, conf string
 	sock := filepath.Join(dir, "front")
 	var b bytes.Buffer
 	data := map[string]any{"Dir": dir, "Socket": sock, "Servers": s.GRPC}
-	if err := template.Must(template.New("").Parse(conf)).Execute(&b, data); err != nil {
+	maps.Copy(data, kind.data)
+	if err := template.Must(template.New("").Parse(kind.conf)).Execute(&b, data); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "conf")
+	path := filepath.Join(dir, "conf.yaml") // Envoy knows YAML by the name
 	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{process: start(t, argv(dir, path), nil), addr: "unix:" + sock}
-	p.version = versionOf(t, p.cmd.Path)
+	p := &proxy{process: start(t, kind.argv(dir, path), nil), addr: "unix:" + sock}
+	p.version = versionOf(t, p.cmd.Path, kind.versionFlag)
 	if !eventually(t, 20*time.Second, "the proxy is not listening", func() bool { return listens(sock) }) {
 		t.FailNow()
 	}
 	return p
 }
 
-func versionOf(t *testing.T, program string) string {
+func versionOf(t *testing.T, program, flag string) string {
 	t.Helper()
-	out, err := exec.Command(program, "-v").CombinedOutput()
+	out, err := exec.Command(program, flag).CombinedOutput()
 	m := proxyVersion.FindSubmatch(out)
 	if err != nil || m == nil {
-		t.Fatalf("%s -v: %v: %s", program, err, out)
+		t.Fatalf("%s %s: %v: %s", program, flag, err, out)
 	}
 	return strings.TrimSpace(string(m[1]))
 }

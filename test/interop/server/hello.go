@@ -22,6 +22,10 @@ type hello struct {
 	served *atomic.Int64
 }
 
+func newHello(f flags, name string, st *state) *hello {
+	return &hello{name: name, work: f.work, period: f.watchPeriod, served: &st.served}
+}
+
 func (h *hello) answer(req *hellov1.HiRequest) *hellov1.HiResponse {
 	return &hellov1.HiResponse{FromWho: req.GetToWho(), Message: req.GetMessage(), Pod: h.name}
 }

@@ -5,6 +5,8 @@
 // Once it serves it prints one line of JSON with its addresses. On each health endpoint,
 // POST /stop-draining ends the drains, and GET /served returns the number of calls that the
 // three servers have served. SIGTERM ends the servers.
+//
+// With -bare the servers are without evenkeel, and their connections end by MaxConnectionAge.
 package main
 
 import (
@@ -35,19 +37,26 @@ import (
 	"github.com/evenkeel-go/evenkeel/serveropts"
 )
 
+// readHeaderTimeout is how long a request to a health endpoint may take to arrive.
+const readHeaderTimeout = 5 * time.Second
+
 type flags struct {
+	bare        bool
 	addrs       string
 	every, work time.Duration
 	cert, key   string
 	watchPeriod time.Duration
+	maxStreams  uint
 }
 
 func main() {
 	var f flags
+	flag.BoolVar(&f.bare, "bare", false, "serve without evenkeel, with MaxConnectionAge as long as -every")
 	flag.StringVar(&f.addrs, "addrs", "127.0.4.1:0,127.0.4.2:0,127.0.4.3:0", "addresses to serve gRPC on")
 	flag.DurationVar(&f.every, "every", 2*time.Second, "how often each server drains its connections")
 	flag.DurationVar(&f.work, "work", 4*time.Millisecond, "how long a unary call takes")
 	flag.DurationVar(&f.watchPeriod, "watch-period", time.Second, "time between the messages of Watch")
+	flag.UintVar(&f.maxStreams, "max-streams", 0, "MAX_CONCURRENT_STREAMS of each server; 0 for no limit")
 	flag.StringVar(&f.cert, "tls-cert", "", "certificate `file`; empty for plaintext")
 	flag.StringVar(&f.key, "tls-key", "", "key `file` of the certificate")
 	flag.Parse()
@@ -60,10 +69,14 @@ func main() {
 func run(f flags) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	addrs := strings.Split(f.addrs, ",")
+	if f.bare {
+		return runBare(ctx, f, addrs)
+	}
 	var pods []*pod
 	var st state
-	for i, addr := range strings.Split(f.addrs, ",") {
-		p, err := newPod(f, fmt.Sprintf("pod-%d", i+1), addr, &st)
+	for i, addr := range addrs {
+		p, err := newPod(f, podName(i), addr, &st)
 		if err != nil {
 			return err
 		}
@@ -87,11 +100,15 @@ func run(f flags) error {
 	return err
 }
 
+func podName(i int) string { return fmt.Sprintf("pod-%d", i+1) }
+
 // state is shared by the three servers.
 type state struct {
 	stopped atomic.Bool
 	served  atomic.Int64
 }
+
+func (st *state) showServed(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, st.served.Load()) }
 
 // pod is one server as a user would build it.
 type pod struct {
@@ -116,24 +133,38 @@ func newPod(f flags, name, addr string, st *state) (*pod, error) {
 		return nil, err
 	}
 	p := &pod{bal: bal, srv: grpc.NewServer(opts...)}
-	hellov1.RegisterHelloServiceServer(p.srv, &hello{name: name, work: f.work, period: f.watchPeriod, served: &st.served})
+	hellov1.RegisterHelloServiceServer(p.srv, newHello(f, name, st))
 	health.Register(p.srv, bal)
-	if p.grpc, err = net.Listen("tcp", addr); err != nil {
-		return nil, err
-	}
-	p.http, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	p.grpc, p.http, err = listen(addr)
 	return p, err
 }
 
-func serverOptions(f flags, bal *rebalance.Balancer) ([]grpc.ServerOption, error) {
-	if f.cert == "" {
-		return serveropts.Options(bal, insecure.NewCredentials()), nil
-	}
-	creds, err := credentials.NewServerTLSFromFile(f.cert, f.key)
+// listen returns a listener for gRPC at addr and one for the health endpoint on the same host.
+func listen(addr string) (grpc, web net.Listener, err error) {
+	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return serveropts.Options(bal, creds), nil
+	if grpc, err = net.Listen("tcp", addr); err != nil {
+		return nil, nil, err
+	}
+	web, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	return grpc, web, err
+}
+
+func serverOptions(f flags, bal *rebalance.Balancer) ([]grpc.ServerOption, error) {
+	creds := insecure.NewCredentials()
+	if f.cert != "" {
+		var err error
+		if creds, err = credentials.NewServerTLSFromFile(f.cert, f.key); err != nil {
+			return nil, err
+		}
+	}
+	opts := serveropts.Options(bal, creds)
+	if f.maxStreams > 0 {
+		opts = append(opts, grpc.MaxConcurrentStreams(uint32(f.maxStreams)))
+	}
+	return opts, nil
 }
 
 // serve runs the servers of a pod until ctx is done.
@@ -141,8 +172,8 @@ func (p *pod) serve(ctx context.Context, st *state) {
 	mux := http.NewServeMux()
 	mux.Handle("/", health.Handler(p.bal, health.WithMetrics(metrics.Handler(p.bal))))
 	mux.HandleFunc("POST /stop-draining", func(http.ResponseWriter, *http.Request) { st.stopped.Store(true) })
-	mux.HandleFunc("GET /served", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, st.served.Load()) })
-	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	mux.HandleFunc("GET /served", st.showServed)
+	web := &http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout}
 	var wg sync.WaitGroup
 	wg.Go(func() { logError("run", p.bal.Run(ctx)) })
 	wg.Go(func() { logError("grpc", p.srv.Serve(p.grpc)) })
@@ -164,13 +195,19 @@ type Ready struct {
 	HTTP []string `json:"http"`
 }
 
+func (r *Ready) add(grpc, web net.Listener) {
+	r.GRPC = append(r.GRPC, grpc.Addr().String())
+	r.HTTP = append(r.HTTP, web.Addr().String())
+}
+
+func (r *Ready) print() error { return json.NewEncoder(os.Stdout).Encode(r) }
+
 func announce(pods []*pod) error {
 	var r Ready
 	for _, p := range pods {
-		r.GRPC = append(r.GRPC, p.grpc.Addr().String())
-		r.HTTP = append(r.HTTP, p.http.Addr().String())
+		r.add(p.grpc, p.http)
 	}
-	return json.NewEncoder(os.Stdout).Encode(r)
+	return r.print()
 }
 
 // drainAlternately drains all connections of one server after the other. The servers alternate,

@@ -28,11 +28,23 @@ type caller interface {
 
 const (
 	deadline      = 10 * time.Second
-	unaryWorkers  = 8
 	watchWorkers  = 2
 	watchMessages = 3
 	chatMessages  = 10
 )
+
+// The load, where it is not the usual.
+var (
+	unaryWorkers = fromEnv("HELLO_WORKERS", 8)
+	message      = strings.Repeat("x", fromEnv("HELLO_BYTES", 5))
+)
+
+func fromEnv(name string, usual int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return usual
+}
 
 func main() {
 	if len(os.Args) < 5 {
@@ -135,9 +147,9 @@ func work(c caller, r *result, seconds int) {
 func hi(c caller) error {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	res, err := c.Hi(ctx, &hellov1.HiRequest{ToWho: "you", Message: "hello"})
-	if err == nil && res.GetMessage() != "hello" {
-		err = fmt.Errorf("answered %q", res.GetMessage())
+	res, err := c.Hi(ctx, &hellov1.HiRequest{ToWho: "you", Message: message})
+	if err == nil && res.GetMessage() != message {
+		err = fmt.Errorf("answered %.20q", res.GetMessage())
 	}
 	return err
 }

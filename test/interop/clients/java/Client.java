@@ -1,4 +1,5 @@
-// The client for grpc-java (netty): Client TARGETS POLICY SECONDS. See ../README.md.
+// The client for grpc-java: Client TARGETS POLICY SECONDS. See ../README.md. The transport is the
+// one in the class path, netty or okhttp.
 
 import hello.v1.Hello.HiRequest;
 import hello.v1.Hello.HiResponse;
@@ -7,11 +8,11 @@ import io.grpc.Attributes;
 import io.grpc.Context;
 import io.grpc.EquivalentAddressGroup;
 import io.grpc.ManagedChannel;
+import io.grpc.ManagedChannelBuilder;
 import io.grpc.NameResolver;
 import io.grpc.NameResolverProvider;
 import io.grpc.NameResolverRegistry;
 import io.grpc.internal.GrpcUtil;
-import io.grpc.netty.NettyChannelBuilder;
 import io.grpc.stub.StreamObserver;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
@@ -26,10 +27,16 @@ import java.util.concurrent.TimeUnit;
 
 final class Client {
   static final int DEADLINE = 10;
-  static final int UNARY_WORKERS = 8;
+  static final int UNARY_WORKERS = fromEnv("HELLO_WORKERS", 8);
+  static final String MESSAGE = "x".repeat(fromEnv("HELLO_BYTES", 5));
   static final int WATCH_WORKERS = 2;
   static final int WATCH_MESSAGES = 3;
   static final int CHAT_MESSAGES = 10;
+
+  static int fromEnv(String name, int usual) {
+    String value = System.getenv(name);
+    return value == null ? usual : Integer.parseInt(value);
+  }
 
   interface Call {
     void run() throws Exception;
@@ -115,10 +122,10 @@ final class Client {
   }
 
   void hi() {
-    HiRequest req = HiRequest.newBuilder().setToWho("you").setMessage("hello").build();
+    HiRequest req = HiRequest.newBuilder().setToWho("you").setMessage(MESSAGE).build();
     HiResponse res = blocking.withDeadlineAfter(DEADLINE, TimeUnit.SECONDS).hi(req);
-    if (!res.getMessage().equals("hello")) {
-      throw new IllegalStateException("answered " + res.getMessage());
+    if (!res.getMessage().equals(MESSAGE)) {
+      throw new IllegalStateException("answered " + res.getMessage().length() + " bytes");
     }
   }
 
@@ -201,7 +208,7 @@ final class Client {
     NameResolverRegistry.getDefaultRegistry().register(new StaticResolver());
     int seconds = Integer.parseInt(args[2]);
     ManagedChannel channel =
-        NettyChannelBuilder.forTarget("static:///" + args[0]).defaultLoadBalancingPolicy(args[1]).usePlaintext().build();
+        ManagedChannelBuilder.forTarget("static:///" + args[0]).defaultLoadBalancingPolicy(args[1]).usePlaintext().build();
     Client client = new Client(channel);
     Result result = new Result();
     long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);

@@ -17,9 +17,9 @@ const clients = targets.split(',').map((t) => createClient(service, createGrpcTr
 let calls = 0;
 const next = () => clients[calls++ % clients.length];
 
-async function hi(deadline) {
-  const res = await next().hi({ toWho: 'you', message: 'hello' }, { timeoutMs: deadline });
-  if (res.message !== 'hello') throw new Error(`answered ${res.message}`);
+async function hi(message, deadline) {
+  const res = await next().hi({ toWho: 'you', message }, { timeoutMs: deadline });
+  return res.message;
 }
 
 async function watch(want) {

@@ -2,10 +2,17 @@
 'use strict';
 
 const DEADLINE = 10_000;
-const UNARY_WORKERS = 8;
+const UNARY_WORKERS = Number(process.env.HELLO_WORKERS || 8);
+const MESSAGE = 'x'.repeat(Number(process.env.HELLO_BYTES || 5));
 const WATCH_WORKERS = 2;
 const WATCH_MESSAGES = 3;
 const CHAT_MESSAGES = 10;
+
+// hi makes a unary call and checks its answer.
+async function hi(caller) {
+  const answer = await caller.hi(MESSAGE, DEADLINE);
+  if (answer !== MESSAGE) throw new Error(`answered ${answer.slice(0, 20)}`);
+}
 
 // run makes calls with caller {hi, watch, chat} for the given seconds and prints the result. The
 // process exits when standard input ends.
@@ -25,7 +32,7 @@ async function run(client, version, caller, seconds) {
     } while (Date.now() < end);
   };
   const workers = [];
-  for (let i = 0; i < UNARY_WORKERS; i++) workers.push(loop('hi', () => caller.hi(DEADLINE)));
+  for (let i = 0; i < UNARY_WORKERS; i++) workers.push(loop('hi', () => hi(caller)));
   for (let i = 0; i < WATCH_WORKERS; i++) workers.push(loop('watch', () => caller.watch(WATCH_MESSAGES)));
   workers.push(loop('chat', () => caller.chat(CHAT_MESSAGES, DEADLINE)));
   // At one message a second, this stream ends shortly after the other calls.

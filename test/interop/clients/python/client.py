@@ -2,6 +2,7 @@
 
 import collections
 import json
+import os
 import sys
 import threading
 import time
@@ -11,7 +12,8 @@ import hello_pb2
 import hello_pb2_grpc
 
 DEADLINE = 10
-UNARY_WORKERS = 8
+UNARY_WORKERS = int(os.environ.get("HELLO_WORKERS", 8))
+MESSAGE = "x" * int(os.environ.get("HELLO_BYTES", 5))
 WATCH_WORKERS = 2
 WATCH_MESSAGES = 3
 CHAT_MESSAGES = 10
@@ -34,9 +36,9 @@ class Result:
 
 
 def hi(stub):
-    answer = stub.Hi(hello_pb2.HiRequest(to_who="you", message="hello"), timeout=DEADLINE)
-    if answer.message != "hello":
-        raise ValueError(f"answered {answer.message}")
+    answer = stub.Hi(hello_pb2.HiRequest(to_who="you", message=MESSAGE), timeout=DEADLINE)
+    if answer.message != MESSAGE:
+        raise ValueError(f"answered {answer.message[:20]}")
 
 
 def watch(stub, want):
@@ -82,6 +84,8 @@ def loop(result, end, what, call):
 def main():
     targets, policy, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3])
     options = [("grpc.lb_policy_name", policy)]
+    if "HELLO_RETRY_BUFFER" in os.environ:
+        options.append(("grpc.per_rpc_retry_buffer_size", int(os.environ["HELLO_RETRY_BUFFER"])))
     channel = grpc.insecure_channel("ipv4:" + targets, options=options)
     stub = hello_pb2_grpc.HelloServiceStub(channel)
     result, end = Result(), time.monotonic() + seconds
