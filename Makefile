@@ -110,14 +110,20 @@ conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, b
 
 .PHONY: nightly
 nightly: export GOWORK = off
-nightly: ## The long forms: conformance with all packages of grpc-go and the newest grpc-go, and a pod that crashes for minutes
+nightly: ## The long forms: conformance with all packages of grpc-go and the newest grpc-go, a pod that crashes for minutes, and the alerts fired
 	cd test/conformance && $(GO) run . -all -drained 5m
 	cd test/conformance && $(GO) run . -newest
 	cd test && $(GO) test -race -count=1 -timeout 15m -run Long ./live -long
+	$(MAKE) alerts
 
 .PHONY: e2e
 e2e: ## Tests on a real Kubernetes, built from source; installs packages (Debian 12, root)
 	./test/k8s/run.sh
+
+.PHONY: alerts
+alerts: ## Fire the alerts of the chart on a real Kubernetes with a real Prometheus; installs packages (Debian 12, root)
+	./test/k8s/prometheus.sh
+	PACKAGES=./alerts ./test/k8s/run.sh -alerts=true
 
 .PHONY: image
 image: ## The example server and the sidecar as container images, dist/server.tar and dist/sidecar.tar; needs no daemon

@@ -94,6 +94,8 @@ type Load struct {
 	// Channels is the number of channels, default [Channels]. Rate is the number of calls a second
 	// over all of them, default 50.
 	Channels, Rate int
+	// Method is hi (default), watch or chat, as the client's flag.
+	Method string
 }
 
 // Loader is a running Load.
@@ -123,6 +125,9 @@ func (c *Cluster) Load(t testing.TB, namespace string, l Load) *Loader {
 	if l.Rate == 0 {
 		l.Rate = 50
 	}
+	if l.Method == "" {
+		l.Method = "hi"
+	}
 	c.Apply(t, namespace, fmt.Sprintf(`
 apiVersion: v1
 kind: Pod
@@ -134,8 +139,8 @@ spec:
     - name: client
       image: %[2]s
       imagePullPolicy: Never
-      args: [-target, %[3]q, -lb, %[4]s, -channels, "%[5]d", -rate, "%[6]d", -duration, "0", -json]
-`, l.Name, ClientTag, l.Target, l.LB, l.Channels, l.Rate))
+      args: [-target, %[3]q, -lb, %[4]s, -channels, "%[5]d", -rate, "%[6]d", -method, %[7]s, -duration, "0", -json]
+`, l.Name, ClientTag, l.Target, l.LB, l.Channels, l.Rate, l.Method))
 	loader := &Loader{c: c, ns: namespace, name: l.Name}
 	c.Eventually(t, l.Name+" calls", time.Minute, func(ctx context.Context) (bool, error) {
 		reports, err := loader.reports(ctx)
