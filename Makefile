@@ -110,16 +110,22 @@ conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, b
 
 .PHONY: nightly
 nightly: export GOWORK = off
-nightly: ## The long forms: conformance with all of grpc-go and the newest one, a pod that crashes for minutes, more clients, old and under load (Debian 12, root; Rust 1.88)
+nightly: ## The long forms: conformance with all of grpc-go and the newest one, a pod that crashes for minutes, more clients, old and under load, and the alerts fired (Debian 12, root; Rust 1.88)
 	cd test/conformance && $(GO) run . -all -drained 5m
 	cd test/conformance && $(GO) run . -newest
 	cd test && $(GO) test -race -count=1 -timeout 15m -run Long ./live -long
 	cd test && $(GO) test -count=1 -timeout 15m -parallel 16 -run TestOther -v ./web -others -others-for 1m
 	INTEROP_LONG=1 ./test/interop/run.sh
+	$(MAKE) alerts
 
 .PHONY: e2e
 e2e: ## Tests on a real Kubernetes, built from source; installs packages (Debian 12, root)
 	./test/k8s/run.sh
+
+.PHONY: alerts
+alerts: ## Fire the alerts of the chart on a real Kubernetes with a real Prometheus; installs packages (Debian 12, root)
+	./test/k8s/prometheus.sh
+	PACKAGES=./alerts ./test/k8s/run.sh -alerts=true
 
 .PHONY: image
 image: ## The example server and the sidecar as container images, dist/server.tar and dist/sidecar.tar; needs no daemon

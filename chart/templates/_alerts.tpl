@@ -117,11 +117,11 @@ critical: while traffic flows, nobody has to get up.
 - alert: EvenkeelChurn
   expr: |-
     sum by (namespace) (increase(evenkeel_goaways_total{ {{- $sel }},reason=~"reach|even|overload"}[1h]))
-      > 2 * sum by (namespace) (avg_over_time(evenkeel_connections{ {{- $sel }}}[1h]))
-  for: 30m
+      > 2 * avg_over_time(sum by (namespace) (evenkeel_connections{ {{- $sel }}})[1h:1m])
+  for: 90m
   labels:
     severity: warning
   annotations:
     summary: {{ $name }} moves connections again and again
-    description: The pods have been sending more than two GOAWAYs per connection per hour for 30 minutes, as with a maxConnectionAge below 30m. Look at "decisions" in /statusz, and at whether the number of pods flaps. Set evenkeel.rebalance.enabled to false to stop it at once.
+    description: The pods have been sending more than two GOAWAYs per connection and hour for 90 minutes, as with a maxConnectionAge below 30m. Look at "decisions" in /statusz, and at whether the number of pods flaps. Set evenkeel.rebalance.enabled to false to stop it at once.
 {{- end }}

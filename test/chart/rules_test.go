@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -15,8 +16,10 @@ import (
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/promql/promqltest"
+	"github.com/prometheus/prometheus/storage"
 	"sigs.k8s.io/yaml"
 )
 
@@ -33,6 +36,18 @@ func expressions(t *testing.T) map[string]string {
 		out[r.Alert] = r.Expr.String()
 	}
 	return out
+}
+
+// alertOf returns the alert of that name.
+func alertOf(t *testing.T, name string) monitoring.Rule {
+	t.Helper()
+	for _, r := range rules(t, parse(t, "prometheusRule: {enabled: true}")).Spec.Groups[0].Rules {
+		if r.Alert == name {
+			return r
+		}
+	}
+	t.Fatalf("there is no alert %s", name)
+	return monitoring.Rule{}
 }
 
 // ruleFiles returns the rules of two ci values as files that Prometheus can read.
@@ -168,6 +183,38 @@ func TestRulesFire(t *testing.T) {
 	}
 }
 
+// Pods that come and go must not hide that connections move because of them. Every 5 minutes a
+// third pod comes for 3, and 5 channels each get a GOAWAY for it. All 12 of these pods were
+// there within the hour, but only one at a time.
+func TestChurnOfFlappingPods(t *testing.T) {
+	series := []string{
+		`evenkeel_connections{namespace="shop",pod="hello-6d4cf56db6-aaaaa"} 5x120`,
+		`evenkeel_connections{namespace="shop",pod="hello-6d4cf56db6-bbbbb"} 5x120`,
+		`evenkeel_goaways_total{namespace="shop",pod="hello-6d4cf56db6-aaaaa",reason="reach"} 0+1x120`,
+	}
+	for i := range 12 {
+		series = append(series, fmt.Sprintf(`evenkeel_connections{namespace="shop",pod="hello-6d4cf56db6-flap%c"} _x%d 5x3 stale`, 'a'+i, 60+5*i))
+	}
+	evaluate(t, "EvenkeelChurn", strings.Join(series, "\n  "), expressions(t)["EvenkeelChurn"], `{namespace="shop"}`)
+}
+
+// A client that always comes back is drained three times within minutes and then left alone. That
+// is more than two GOAWAYs per connection, but it is over before the alert fires.
+func TestNoChurnByATrial(t *testing.T) {
+	series := `evenkeel_connections{namespace="shop",pod="hello-6d4cf56db6-aaaaa"} 20x300
+  evenkeel_goaways_total{namespace="shop",pod="hello-6d4cf56db6-aaaaa",reason="even"} 0x10 20 41x10 61x270`
+	alert := alertOf(t, "EvenkeelChurn")
+	hold, err := model.ParseDuration(string(*alert.For))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It is true without a gap, so the number of minutes is how long.
+	held := time.Duration(len(minutes(t, series, alert.Expr.String(), 4*time.Hour))) * time.Minute
+	if held < 30*time.Minute || held >= time.Duration(hold) {
+		t.Errorf("the alert is true for %v, want 30m at least, and less than its %v", held, hold)
+	}
+}
+
 // A fault of all pods, such as an outage of the API server, is one alert for the release.
 func TestOneAlertForAllPods(t *testing.T) {
 	for alert, series := range map[string]string{
@@ -201,27 +248,52 @@ func seriesOf(format, first, second string) string {
 	return strings.NewReplacer("%[1]s", first, "%[2]s", second).Replace(format)
 }
 
-// evaluate fails t unless expr selects exactly one series with these labels, or none if
-// labels is empty.
+// evaluate fails t unless expr selects exactly one series with these labels after two hours, or
+// none if labels is empty.
 func evaluate(t *testing.T, name, series, expr, labels string) {
 	t.Helper()
-	storage := promqltest.LoadedStorage(t, "load 1m\n  "+series+"\n")
-	defer storage.Close()
-	engine := promqltest.NewTestEngine(t, false, 0, 10000)
-	q, err := engine.NewInstantQuery(t.Context(), storage, nil, expr, time.Unix(7200, 0))
+	query(t, series, func(ctx context.Context, engine promql.QueryEngine, storage storage.Queryable) (promql.Query, error) {
+		return engine.NewInstantQuery(ctx, storage, nil, expr, time.Unix(7200, 0))
+	}, func(r *promql.Result) error {
+		got, err := r.Vector()
+		var found []string
+		for _, s := range got {
+			found = append(found, s.Metric.String())
+		}
+		if text := strings.Join(found, " "); err == nil && normal(text) != normal(labels) {
+			t.Errorf("%s with %s: got %s, want %s", name, series, text, labels)
+		}
+		return err
+	})
+}
+
+// minutes returns the minutes at which expr selects its only series, up to a time.
+func minutes(t *testing.T, series, expr string, end time.Duration) (points []promql.FPoint) {
+	t.Helper()
+	query(t, series, func(ctx context.Context, engine promql.QueryEngine, storage storage.Queryable) (promql.Query, error) {
+		return engine.NewRangeQuery(ctx, storage, nil, expr, time.Unix(0, 0), time.Unix(int64(end.Seconds()), 0), time.Minute)
+	}, func(r *promql.Result) error {
+		got, err := r.Matrix()
+		if len(got) == 1 {
+			points = got[0].Floats
+		}
+		return err
+	})
+	return points
+}
+
+// query makes a query about series that have a sample a minute, and reads its result.
+func query(t *testing.T, series string, ask func(context.Context, promql.QueryEngine, storage.Queryable) (promql.Query, error), read func(*promql.Result) error) {
+	t.Helper()
+	loaded := promqltest.LoadedStorage(t, "load 1m\n  "+series+"\n")
+	defer loaded.Close()
+	q, err := ask(t.Context(), promqltest.NewTestEngine(t, false, 0, 10000), loaded)
 	if err != nil {
-		t.Fatalf("%s: %v", name, err)
+		t.Fatal(err)
 	}
-	got, err := q.Exec(t.Context()).Vector()
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	var found []string
-	for _, s := range got {
-		found = append(found, s.Metric.String())
-	}
-	if text := strings.Join(found, " "); normal(text) != normal(labels) {
-		t.Errorf("%s with %s: got %s, want %s", name, series, text, labels)
+	defer q.Close()
+	if err := read(q.Exec(t.Context())); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -300,5 +300,12 @@ func (c *Cluster) Start(name string) error {
 	return nil
 }
 
+// Run starts a program as one more part, with a log of its own. Its programs are those of the
+// folder of the build, and of the machine.
+func (c *Cluster) Run(name string, args ...string) error {
+	c.parts[name] = node.Program{Name: name, Args: args, Log: c.path("log/" + name + ".log")}
+	return c.Start(name)
+}
+
 // Signal sends any signal to a part. SIGSTOP makes it hang, and SIGCONT resumes it.
 func (c *Cluster) Signal(name string, sig syscall.Signal) error { return c.node.Signal(name, sig) }

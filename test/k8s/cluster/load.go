@@ -100,6 +100,8 @@ type Load struct {
 	// Channels is the number of channels, default [Channels]. Rate is the number of calls a second
 	// over all of them, default 50. Both are for each pod.
 	Channels, Rate int
+	// Method is what it calls by gRPC: hi (default), watch or chat, as the client's flag.
+	Method string
 	// Pods is the number of pods, default 1.
 	Pods int
 }
@@ -112,7 +114,7 @@ func (l *Load) flags() string {
 	case 2:
 		return ", -over-http, -h2c"
 	}
-	return ", -lb, " + l.LB
+	return ", -lb, " + l.LB + ", -method, " + cmp.Or(l.Method, "hi")
 }
 
 // names returns those of the pods.
