@@ -88,7 +88,7 @@ interop: ## Clients in other languages; installs them (Debian 12 packages, root;
 	./test/interop/run.sh
 
 .PHONY: sidecar
-sidecar: ## The sidecar before Python, Node and Java servers, and its cost beside Envoy; installs packages (Debian 12, root; PyPI, npm)
+sidecar: ## The sidecar before Python, Node and Java servers; SIDECAR_LONG=1: and its cost beside Envoy; installs packages (Debian 12, root; PyPI, npm)
 	./test/sidecar/run.sh
 
 # Results are not cached (-count=1), because the go command does not see changes to files
@@ -110,12 +110,15 @@ conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, b
 
 .PHONY: nightly
 nightly: export GOWORK = off
-nightly: ## The long forms: conformance with all of grpc-go and the newest one, a pod that crashes for minutes, more clients, old and under load, and the alerts fired (Debian 12, root; Rust 1.88)
+nightly: ## The long forms: conformance with all of grpc-go and the newest one, a pod that crashes for minutes, more scenarios and clients, and the alerts fired (Debian 12, root; Rust 1.88)
 	cd test/conformance && $(GO) run . -all -drained 5m
 	cd test/conformance && $(GO) run . -newest
-	cd test && $(GO) test -race -count=1 -timeout 15m -run Long ./live -long
+	cd test && $(GO) test -race -count=1 -timeout 15m -run 'Long|Memory' ./live -long
+	cd test && $(GO) test -count=1 -timeout 15m ./demo -long
 	cd test && $(GO) test -count=1 -timeout 15m -parallel 16 -run TestOther -v ./web -others -others-for 1m
 	INTEROP_LONG=1 ./test/interop/run.sh
+	SIDECAR_LONG=1 ./test/sidecar/run.sh -churn 6m
+	EXPERIMENT_LONG=true PACKAGES=./experiment ./test/k8s/run.sh -run TestArticle
 	$(MAKE) alerts
 
 .PHONY: e2e

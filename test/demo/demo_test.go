@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,53 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// long adds the scenarios of longScenarios, which make nightly runs.
+var long = flag.Bool("long", false, "run all scenarios")
+
+// scenario is a run of the demo, and patterns that its output must match.
+type scenario struct {
+	args []string
+	want []string
+}
+
+var scenarios = map[string]scenario{
+	"compared with the alternatives": {
+		[]string{},
+		[]string{`2 to 5 +even after`, `GOAWAYs +20 +\d+ +0\n`, `never even`},
+	},
+	"scale down, up again, kill": {
+		[]string{"-full", "-only", "evenkeel"},
+		[]string{`2 to 5`, `5 to 2`, `(?i)kill`},
+	},
+	"through a ClusterIP": {
+		[]string{"-via", "clusterip", "-only", "evenkeel"},
+		[]string{`2 to 5 +even after`},
+	},
+	"through the gateways": {
+		[]string{"-via", "gateway", "-only", "evenkeel"},
+		[]string{`2 to 5 +even after`},
+	},
+	"servers behind the sidecar": {
+		[]string{"-via", "sidecar", "-full", "-only", "evenkeel"},
+		[]string{`go build cmd/evenkeel-sidecar`, `2 to 5 +even after`, `GOAWAYs +20\n`, `5 to 2`},
+	},
+}
+
+var longScenarios = map[string]scenario{
+	"DNS lags behind": {
+		[]string{"-dns-lag", "20s", "-only", "evenkeel"},
+		[]string{`2 to 5 +even after`, `GOAWAYs +20\n`},
+	},
+	"DNS never answers": {
+		[]string{"-dns-never", "-only", "evenkeel"},
+		[]string{`GOAWAYs +0\n`},
+	},
+	"all clients behind one address": {
+		[]string{"-one-key", "-only", "evenkeel"},
+		[]string{`2 to 5 +even after`, `GOAWAYs +20\n`},
+	},
+}
+
 // The demo exits with status 1 if a promise is broken. The patterns only check that it ran the
 // scenario.
 func TestDemo(t *testing.T) {
@@ -34,43 +82,11 @@ func TestDemo(t *testing.T) {
 		t.Skip("takes minutes")
 	}
 	bin := build(t)
-	for name, tc := range map[string]struct {
-		args []string
-		want []string
-	}{
-		"compared with the alternatives": {
-			[]string{},
-			[]string{`2 to 5 +even after`, `GOAWAYs +20 +\d+ +0\n`, `never even`},
-		},
-		"scale down, up again, kill": {
-			[]string{"-full", "-only", "evenkeel"},
-			[]string{`2 to 5`, `5 to 2`, `(?i)kill`},
-		},
-		"DNS lags behind": {
-			[]string{"-dns-lag", "20s", "-only", "evenkeel"},
-			[]string{`2 to 5 +even after`, `GOAWAYs +20\n`},
-		},
-		"DNS never answers": {
-			[]string{"-dns-never", "-only", "evenkeel"},
-			[]string{`GOAWAYs +0\n`},
-		},
-		"through a ClusterIP": {
-			[]string{"-via", "clusterip", "-only", "evenkeel"},
-			[]string{`2 to 5 +even after`},
-		},
-		"through the gateways": {
-			[]string{"-via", "gateway", "-only", "evenkeel"},
-			[]string{`2 to 5 +even after`},
-		},
-		"servers behind the sidecar": {
-			[]string{"-via", "sidecar", "-full", "-only", "evenkeel"},
-			[]string{`go build cmd/evenkeel-sidecar`, `2 to 5 +even after`, `GOAWAYs +20\n`, `5 to 2`},
-		},
-		"all clients behind one address": {
-			[]string{"-one-key", "-only", "evenkeel"},
-			[]string{`2 to 5 +even after`, `GOAWAYs +20\n`},
-		},
-	} {
+	all := maps.Clone(scenarios)
+	if *long {
+		maps.Copy(all, longScenarios)
+	}
+	for name, tc := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out := run(t, bin, tc.args)

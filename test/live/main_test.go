@@ -11,7 +11,7 @@ import (
 
 var (
 	// long adds the tests that take several minutes.
-	long = flag.Bool("long", false, "run the crashing pod for five minutes, and what follows it")
+	long = flag.Bool("long", false, "run the crashing pod for five minutes, and more idle connections")
 	// serverLog adds the servers' logs to the log of the test.
 	serverLog = flag.Bool("server-log", false, "show the servers' logs")
 )
