@@ -24,7 +24,7 @@ metadata: {name: hello}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: hello}
+metadata: {name: hello-headless}
 spec:
   clusterIP: None
   selector: {app.kubernetes.io/instance: hello}
