@@ -155,12 +155,12 @@ fmt: ## gofumpt on every file
 	git ls-files '*.go' | grep -v '/gen/' | xargs $(GO) run $(GOFUMPT) -w
 
 .PHONY: vuln
-vuln: ## govulncheck in every module; if the database cannot be reached, a module is skipped, and fails in CI
+vuln: ## govulncheck in every module; a module is skipped if the database cannot be reached, unless VULN_REQUIRED=true
 	@for m in $(MODULES); do \
 		out=$$(cd $$m && $(GO) run $(GOVULNCHECK) ./... 2>&1); rc=$$?; \
 		case "$$rc $$out" in \
 			0*) echo "govulncheck $$m: no vulnerability found" ;; \
-			*"dial tcp"*|*"fetching vulnerabilities"*|*"no such host"*|*"proxyconnect"*) echo "govulncheck $$m: SKIPPED, the vulnerability database cannot be reached"; [ "$$CI" != true ] || exit 1 ;; \
+			*"dial tcp"*|*"fetching vulnerabilities"*|*"no such host"*|*"proxyconnect"*) echo "govulncheck $$m: SKIPPED, the vulnerability database cannot be reached"; [ "$$VULN_REQUIRED" != true ] || exit 1 ;; \
 			*) echo "$$out"; exit 1 ;; \
 		esac; done
 
