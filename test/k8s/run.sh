@@ -18,5 +18,6 @@ fi
 
 go run ./up -build
 # -p 1 runs one package after the other, because two cores carry only one cluster well.
+# Packages come before arguments, since go test ends its list of packages at a flag of the tests.
 # -parallel is for tests that mostly wait: they share one cluster.
-go test -p 1 -parallel 8 -tags e2e -count=1 -timeout 40m -v "$@" ${PACKAGES:-./...}
+go test -p 1 -parallel 8 -tags e2e -count=1 -timeout 40m -v ${PACKAGES:-./...} "$@"
