@@ -188,10 +188,10 @@ type PeersTLS struct {
 	// To change the CA, keep both the old and the new one in the file until all pods have
 	// certificates of the new one.
 	CA string `json:"ca"`
-	// ServerName is a DNS name or IP address that the certificate of each pod must have
-	// among its subject alternative names, whether the pod answers or asks. Pods connect to each
-	// other by address, so the name cannot come from there. Default empty: any certificate signed by CA will do. Set
-	// it if the CA also signs for others, since each of them could pose as a pod.
+	// ServerName is a DNS name or IP address that the certificate of each pod must have among its
+	// subject alternative names, whether the pod answers or asks. Pods connect to each other by
+	// address, so the name cannot come from there. Default empty: any certificate signed by CA
+	// will do. Set it if the CA also signs for others, since each of them could pose as a pod.
 	ServerName string `json:"serverName"`
 }
 

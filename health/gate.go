@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// What it costs to answer is bounded, whoever asks and how often. Beyond
-// that, askers get 503 at once or after a moment.
+// What it costs to answer is bounded, whoever asks and how often. Beyond that, askers get 503 at
+// once or after a moment.
 const (
 	// answeredAtOnce is how many queries of peers are answered at a time. After a growth, all
 	// pods query the new ones at about the same moment, and wait for each other for less than

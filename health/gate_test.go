@@ -219,3 +219,25 @@ func TestDeafClientsHoldNoSlot(t *testing.T) {
 		time.Sleep(time.Second) // the slots have rested
 	})
 }
+
+// As with net/http, the first status counts, and none after the first byte.
+func TestHeldAnswerKeepsItsFirstStatus(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer func(http.ResponseWriter)
+		want   int
+	}{
+		"two": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound); w.WriteHeader(http.StatusOK) }, http.StatusNotFound},
+		"after a byte": {func(w http.ResponseWriter) {
+			_, _ = w.Write([]byte("x"))
+			w.WriteHeader(http.StatusNotFound)
+		}, http.StatusOK},
+	} {
+		w := httptest.NewRecorder()
+		a := held{ResponseWriter: w}
+		tc.answer(&a)
+		a.send()
+		if w.Code != tc.want {
+			t.Errorf("%s: got the status %d, want %d", name, w.Code, tc.want)
+		}
+	}
+}

@@ -20,8 +20,8 @@ import (
 // open Watch streams are notified at once, and statuses set from then on are ignored.
 //
 // A Watch ends with codes.Unavailable about a second after its connection was drained, or
-// after GracefulStop has begun. So a client that watches delays neither
-// the end of its connection nor the stop.
+// after GracefulStop has begun. So a client that watches delays neither the end of its
+// connection nor the stop.
 //
 // Each call also lets bal check that it tracks the call's connection. After the first probe,
 // before the first real call, a condition therefore shows a server whose own grpc.Creds

@@ -22,8 +22,8 @@ func Draining(ctx context.Context) <-chan struct{} {
 
 // AfterDraining calls f, in a goroutine of its own, once the connection of this RPC is
 // drained; at once if it is draining already. Until then it costs no goroutine, unlike waiting
-// for [Draining]. stop undoes the call and reports whether it has prevented f, as the
-// stop of [context.AfterFunc] does: call it at the end of the handler. tracked is false if the connection
+// for [Draining]. stop undoes the call and reports whether it has prevented f, as the stop of
+// [context.AfterFunc] does: call it at the end of the handler. tracked is false if the connection
 // is not tracked. f is then never called.
 //
 // f is also called if the connection ends without a drain. The context of the RPC has ended

@@ -14,7 +14,11 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/h2c" //nolint:staticcheck // deprecated, and in use
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/evenkeel-go/evenkeel/health"
 	"github.com/evenkeel-go/evenkeel/internal/certs/certstest"
 	"github.com/evenkeel-go/evenkeel/rebalance"
 	"github.com/evenkeel-go/evenkeel/serveropts"
@@ -275,7 +279,13 @@ func TestWebDrains(t *testing.T) {
 // A client in the server's own process is no client of a web server, either.
 func TestWebInProcess(t *testing.T) {
 	bal, inner, kind := balancer(t), serveropts.NewInProcess(), webKinds["h2c"]
-	srv := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	rpc := grpc.NewServer()
+	health.Register(rpc, bal)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Content-Type") == "application/grpc" {
+			rpc.ServeHTTP(w, r)
+			return
+		}
 		if rebalance.SetKey(r.Context(), "a key") {
 			t.Error("the connection is tracked")
 		}
@@ -292,7 +302,22 @@ func TestWebInProcess(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if st := bal.Status(); st.Tracked != 0 || st.Connections != 0 {
-		t.Errorf("%d connections are tracked, want none", st.Tracked)
+	checkInProcess(t, inner)
+	if st := bal.Status(); st.Tracked != 0 || st.Connections != 0 || st.Untracked != 0 {
+		t.Errorf("%d connections are tracked, and %d RPCs count as untracked, want none", st.Tracked, st.Untracked)
+	}
+}
+
+// checkInProcess makes an RPC over the listener.
+func checkInProcess(t *testing.T, inner *serveropts.InProcess) {
+	t.Helper()
+	cc, err := grpc.NewClient("passthrough:///in-process",
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(inner.DialContext))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	if _, err := healthpb.NewHealthClient(cc).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
+		t.Error(err)
 	}
 }

@@ -20,6 +20,21 @@ func TestDrainWithoutStreams(t *testing.T) {
 	})
 }
 
+// Until Drain, no acknowledgement of a PING can be for one of the Conn's, even if somebody waits
+// for the drain.
+func TestPingsFromDrainOn(t *testing.T) {
+	inBubble(t, func(p *pair, _ bool) {
+		p.c.Draining()
+		if p.c.Pings() {
+			t.Error("it may have sent a PING before Drain")
+		}
+		p.drain(0)
+		if !p.c.Pings() {
+			t.Error("it has sent no PING after Drain")
+		}
+	})
+}
+
 // A stream that opens in an Idle connection keeps it from being closed.
 func TestStreamOpensWhileIdle(t *testing.T) {
 	inBubble(t, func(p *pair, half bool) {

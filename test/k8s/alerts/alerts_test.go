@@ -17,7 +17,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/test/k8s/cluster"
 )
 
-var fire = flag.Bool("alerts", false, "fire the alerts, which takes 10 minutes")
+var fire = flag.Bool("alerts", false, "fire the alerts, which takes minutes")
 
 // brokenRepository is the image of the server in broken.
 const brokenRepository = "e2e.local/broken"
@@ -30,15 +30,16 @@ func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m))
 }
 
-// Each alert of the chart, but for notFired, must fire by the fault that it is for, once for the release, with a
-// text that is whole, and end when the fault has. Before, and for other faults, it must be silent.
+// Each alert of the chart, but for notFired, must fire by the fault that it is for, once for the
+// release, with a text that is whole, and end when the fault has. Before, and for other faults, it
+// must be silent.
 //
 // Prometheus is real, and so are the rules, but for their times: see shorten.
 //
 //	make alerts
 func TestAlertsFire(t *testing.T) {
 	if !*fire {
-		t.Skip("this takes 10 minutes, make alerts runs it")
+		t.Skip("this takes minutes, make alerts runs it")
 	}
 	c := cluster.Up(t, cluster.Options{})
 	p := startPrometheus(t, c)
