@@ -31,6 +31,25 @@ func TestNoViewBeforeAllUnprovenPodsWerePolled(t *testing.T) {
 	}
 }
 
+// The health port tells members from others by their addresses, of which a pod may have several.
+func TestAddressesOfMembers(t *testing.T) {
+	own, v4, v6 := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("198.18.0.7"), netip.MustParseAddr("2001:db8::7")
+	b := newcomer(t, nil)
+	if b.IsMember(own) || b.Addresses() != 0 {
+		t.Errorf("before the first view %d addresses are known", b.Addresses())
+	}
+	seeMembers(b, peers.Member{Addrs: []netip.Addr{v4, v6}, Port: 1})
+	if got := b.Addresses(); got != 3 {
+		t.Errorf("got %d addresses, want 3", got)
+	}
+	seeMembers(b, peers.Member{Addrs: []netip.Addr{v6}, Port: 1})
+	for addr, want := range map[netip.Addr]bool{own: true, v6: true, v4: false} {
+		if got := b.IsMember(addr); got != want {
+			t.Errorf("%v: got a member %v, want %v", addr, got, want)
+		}
+	}
+}
+
 // Pods that must prove that they serve are members from one turn to the next, however many
 // there are. While some have not been polled there is no view, and not a growth every second.
 func TestManyUnprovenPods(t *testing.T) {
