@@ -293,10 +293,11 @@ func (m *membership) resolvedAt() time.Duration {
 }
 
 // beforeRemoval returns the pods that were there when one was removed last. Its clients have
-// resolved again, and found them.
-func (m *membership) beforeRemoval(v *View) []string {
+// resolved again, and found them. A pod that has restarted or returned since then does not count,
+// even if that is what the removal was: whoever resolved in between did not find it.
+func (m *membership) beforeRemoval() []string {
 	return slices.DeleteFunc(slices.Clone(m.counted), func(pod string) bool {
-		return m.removed == 0 || v.Uptime[pod] <= v.Now-m.removed
+		return m.removed == 0 || m.pods[pod].since >= m.removed
 	})
 }
 

@@ -147,15 +147,18 @@ func TestEvenFromAfterAPodLeft(t *testing.T) {
 // Clients of a pod that was removed have found those that were there by then.
 func TestBeforeRemoval(t *testing.T) {
 	l := newList("a", "b", "c")
-	l.v.Uptime = map[string]time.Duration{"a": time.Hour, "b": time.Hour, "c": time.Hour}
-	if got := l.beforeRemoval(&l.v); len(got) > 0 {
+	if got := l.beforeRemoval(); len(got) > 0 {
 		t.Errorf("got %v although none was removed", got)
 	}
 	l.after(time.Minute, "a", "b")
 	l.after(10*time.Second, "a", "b", "d")
-	l.v.Uptime["d"] = time.Second
-	if got := l.beforeRemoval(&l.v); !slices.Equal(got, []string{"a", "b"}) {
+	if got := l.beforeRemoval(); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("got %v, want those that are older than the removal", got)
+	}
+	l.v.Restarted = []string{"b"}
+	l.after(time.Minute, "a", "b", "d")
+	if got := l.beforeRemoval(); slices.Contains(got, "b") {
+		t.Errorf("got %v, want them without b, which lost its clients", got)
 	}
 }
 

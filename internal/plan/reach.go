@@ -123,7 +123,7 @@ func (s *State) startCount(v *View, p *Policy, st *Step) {
 	if len(g.owners.pods) == 1 && g.rollout {
 		// Clients of the removed pods have resolved again: multi-homed ones are on young
 		// pods too.
-		g.witnesses = newOwners(union(g.old, s.members.beforeRemoval(v)))
+		g.witnesses = newOwners(union(without(g.old, g.new), s.members.beforeRemoval()))
 	}
 	s.ownedConns = g.owned(v, s.ownedConns[:0])
 	s.queries++

@@ -83,6 +83,23 @@ func TestAbandonedGrowthMakesNobodySingleHomed(t *testing.T) {
 	}
 }
 
+// All pods but one restart, and others come at the same time: the client of the one knows none
+// of them. That they do not hold it does not make it single-homed.
+func TestPodsOfAnUntoldGrowthAreNoWitnesses(t *testing.T) {
+	f := newFleet(1, 1, 1)
+	f.run(time.Minute)
+	f.scaleTo(4)
+	f.resolveAll()
+	f.run(2 * time.Minute)
+	f.scaleTo(1)
+	f.resolveAll()
+	f.scaleTo(7)
+	f.run(14 * time.Second)
+	f.resolveAll()
+	f.run(12 * time.Minute)
+	f.wantOnAll(t)
+}
+
 // A pod that abandons a growth must not keep the others waiting for it.
 func TestReachingEndsWithTheGrowth(t *testing.T) {
 	for name, change := range map[string]func(*View, *Policy){
