@@ -33,9 +33,13 @@ type other struct {
 	count   func(out string) (calls, failed int)
 	// again: it never connects a second time, so it runs again and again, for a second each.
 	again bool
-	// mayFail is the only error that it may show, with any server that sends a GOAWAY.
-	mayFail string
+	// mayFail is the only error that it may show, with any server that sends a GOAWAY. Such a client
+	// needs -others-for alone or more: how much it gives up depends on how busy the machine is.
+	mayFail *regexp.Regexp
 }
+
+// alone is how long -others-for must be for clients that give up calls themselves.
+const alone = 8 * time.Second
 
 var (
 	summary = regexp.MustCompile(`calls (\d+) failed (\d+)`)
@@ -91,11 +95,13 @@ var others = []other{
 	{name: "curl, HTTP/2 with TLS, GET", secure: true, command: curl("--http2"), count: byStatus},
 	{name: "Node fetch, HTTP/1.1, POST", command: func(s site) []string { return []string{"node", "clients/fetch.mjs", s.url, s.seconds} }, count: byPattern(summary)},
 	{name: "Java HttpClient, HTTP/1.1, POST", command: java("HTTP_1_1"), count: byPattern(summary)},
-	{name: "Java HttpClient, HTTP/2 with TLS, POST", secure: true, command: java("HTTP_2"), count: byPattern(summary), mayFail: "GOAWAY"},
+	// Before 17.0.17 it closes the connection of any GOAWAY, and now and then forgets a request
+	// (JDK-8335181).
+	{name: "Java HttpClient, HTTP/2 with TLS, POST", secure: true, command: java("HTTP_2"), count: byPattern(summary), mayFail: regexp.MustCompile("GOAWAY|timed out")},
 	{name: "h2load, HTTP/1.1, GET", command: h2load("--h1"), count: byPattern(h2loads), again: true},
-	// A machine that is busy for more than 100 ms lets it read a GOAWAY behind an answer: see "calls
-	// that the client itself refuses" in ../interop/README.md.
-	{name: "h2load, HTTP/2 (h2c), GET", command: h2load(), count: byPattern(h2loads), again: true, mayFail: "Process Request Failure"},
+	// A machine that is busy for more than 100 ms lets it read a GOAWAY behind an answer, or before it
+	// has written a request: see "calls that the client itself refuses" in ../interop/README.md.
+	{name: "h2load, HTTP/2 (h2c), GET", command: h2load(), count: byPattern(h2loads), again: true, mayFail: regexp.MustCompile("Process Request Failure|[1-9][0-9]* errored")},
 }
 
 // outcome is what a client has seen of one kind of server.
@@ -141,6 +147,9 @@ func needOthers(t *testing.T) {
 // need skips t if the client is not installed, and fails it in CI.
 func (o *other) need(t *testing.T) {
 	t.Helper()
+	if o.mayFail != nil && *othersFor < alone {
+		t.Skipf("needs -others-for %v", alone)
+	}
 	_, err := exec.LookPath(o.command(site{})[0])
 	if err != nil && os.Getenv("CI") == "true" {
 		t.Fatal(err)
@@ -156,7 +165,7 @@ func (o *other) check(t *testing.T, got outcome) {
 	if got.failed == 0 {
 		return
 	}
-	if o.mayFail == "" || !strings.Contains(got.out, o.mayFail) {
+	if o.mayFail == nil || !o.mayFail.MatchString(got.out) {
 		t.Errorf("%d of %d calls failed: %.500s", got.failed, got.calls, got.out)
 		return
 	}

@@ -3,6 +3,7 @@ import java.net.URI;
 import java.net.http.*;
 import java.security.KeyStore;
 import java.security.cert.CertificateFactory;
+import java.time.Duration;
 import java.util.Map;
 import java.util.concurrent.*;
 import java.util.concurrent.atomic.*;
@@ -18,7 +19,7 @@ class Client {
     var builder = HttpClient.newBuilder().version(version);
     if (args.length > 3) builder.sslContext(trusting(args[3]));
     var client = builder.build();
-    var request = HttpRequest.newBuilder(URI.create(args[0])).version(version)
+    var request = HttpRequest.newBuilder(URI.create(args[0])).version(version).timeout(Duration.ofSeconds(10))
         .POST(HttpRequest.BodyPublishers.ofString("hi")).build();
     long end = System.nanoTime() + Long.parseLong(args[1]) * 1_000_000_000L;
     var calls = new AtomicLong();
