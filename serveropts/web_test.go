@@ -247,8 +247,10 @@ func (d *drill) end() {
 	if err := d.bal.Shutdown(d.t.Context(), d.site.web); err != nil {
 		d.t.Error(err)
 	}
-	if st := d.bal.Status(); st.Connections != 0 || st.Closed["forced"] != 0 {
-		d.t.Errorf("after Shutdown: %d connections, closed %v", st.Connections, st.Closed)
+	// net/http does not wait for a goroutine that is just closing its TLS connection.
+	d.await(func(st *rebalance.Status) bool { return st.Connections == 0 })
+	if st := d.bal.Status(); st.Closed["forced"] != 0 {
+		d.t.Errorf("after Shutdown: closed %v", st.Closed)
 	}
 	d.t.Logf("%d requests", d.calls.Load())
 }
