@@ -51,6 +51,8 @@ type row struct {
 	tls    bool
 	// onePort is set if the servers need the same port, as pods of one name have.
 	onePort bool
+	// together is set if all servers drain at the same moment.
+	together bool
 	// half is set if the client calls half as long as others.
 	half bool
 	// load is what the client calls with, where that is not the usual.
@@ -71,12 +73,14 @@ type row struct {
 }
 
 // load is what a client calls with and what its servers allow. Zeros are the usual: 8 workers,
-// 5 bytes, and no limit.
+// 5 bytes, 10 s, and no limit.
 type load struct {
 	// workers is the number of workers with unary calls.
 	workers int
 	// bytes is the size of the message of a unary call, there and back.
 	bytes int
+	// deadline is the deadline of unary calls and of Chat, in seconds.
+	deadline int
 	// maxStreams is each server's MAX_CONCURRENT_STREAMS.
 	maxStreams int
 }
@@ -85,6 +89,9 @@ type load struct {
 func (l load) env() (env []string) {
 	if l.workers > 0 {
 		env = append(env, "HELLO_WORKERS="+strconv.Itoa(l.workers))
+	}
+	if l.deadline > 0 {
+		env = append(env, "HELLO_DEADLINE="+strconv.Itoa(l.deadline))
 	}
 	if l.bytes > 0 {
 		env = append(env, "HELLO_BYTES="+strconv.Itoa(l.bytes))

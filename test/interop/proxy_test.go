@@ -66,12 +66,19 @@ func haproxy(t *testing.T, s *server) *proxy {
 // tuned, it knows the servers' MAX_CONCURRENT_STREAMS (8) and retries refused streams.
 func envoy(policy string, tuned bool) func(*testing.T, *server) *proxy {
 	return func(t *testing.T, s *server) *proxy {
+		_, port, _ := net.SplitHostPort(s.GRPC[0])
+		return envoyAt(policy, port, listenDNS(t, s), tuned)(t, s)
+	}
+}
+
+// envoyAt is envoy for pods with this port that a DNS server lists.
+func envoyAt(policy, port string, dns netip.AddrPort, tuned bool) func(*testing.T, *server) *proxy {
+	return func(t *testing.T, s *server) *proxy {
 		program, err := filepath.Glob(built("venv", "lib", "python3*", "site-packages", "envoy", "_bin", "envoy"))
 		if err != nil || len(program) != 1 {
 			t.Fatalf("got %v (%v), want one envoy, which run.sh installs", program, err)
 		}
-		_, port, _ := net.SplitHostPort(s.GRPC[0])
-		data := map[string]any{"Policy": policy, "Tuned": tuned, "Port": port, "DNS": listenDNS(t, s)}
+		data := map[string]any{"Policy": policy, "Tuned": tuned, "Port": port, "DNS": dns}
 		return startProxy(t, s, proxyKind{conf: envoyConf, data: data, versionFlag: "--version", argv: func(_, conf string) []string {
 			return []string{program[0], "-c", conf, "--concurrency", "2", "--disable-hot-restart", "--log-level", "warn"}
 		}})

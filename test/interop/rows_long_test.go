@@ -35,7 +35,7 @@ const (
 
 // longRows are the rows of nightly.
 func longRows() []row {
-	return slices.Concat(moreCurrentRows(), oldRows(), queuedRows(), largeRows())
+	return slices.Concat(moreCurrentRows(), oldRows(), togetherRows(), hurriedRows(), queuedRows(), largeRows())
 }
 
 // moreCurrentRows are clients of today for which each run of CI has no time.
@@ -109,6 +109,8 @@ func queuedRows() []row {
 			failuresPerGoAway: 0.1, failing: "dispatch task is gone", why: gone,
 		}),
 		queued(row{name: "Java 1.85", argv: java185()}),
+		queued(row{name: "Ruby", argv: []string{"/usr/bin/ruby", "clients/ruby/client.rb"}, failuresPerGoAway: 0.1, failing: rubyChat, why: unstarted}),
+		queued(row{name: "C++", argv: []string{built("cpp", "client")}, failuresPerGoAway: 0.1, failing: cppStream, why: unstarted}),
 		// Untuned, Envoy loses calls that begin on a new connection, see docs/clients.md.
 		queued(tunedEnvoy()),
 	}
@@ -128,6 +130,8 @@ func largeRows() []row {
 		large(unbuffered(row{name: "Python 1.85", argv: venv("client.py")})),
 		large(unbuffered(row{name: "Python 1.85 aio", argv: venv("aio_client.py")})),
 		large(row{name: "Python 1.85 retry buffer", argv: append([]string{"env", buffer}, venv("client.py")...)}),
+		large(unbuffered(row{name: "Ruby", argv: []string{"/usr/bin/ruby", "clients/ruby/client.rb"}})),
+		large(unbuffered(row{name: "C++", argv: []string{built("cpp", "client")}})),
 		large(row{name: "connectrpc", argv: venv("connect_client.py")}),
 		large(row{name: "Java 1.85", argv: java185()}),
 		large(tunedEnvoy()),

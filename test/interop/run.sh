@@ -8,7 +8,8 @@
 #   ./run.sh [arguments of go test, such as -run Interop/clients/grpc-js]
 #
 # INTEROP_LONG=1       runs the rows of make nightly instead: old versions, tonic (Rust 1.88 or
-#                      later), Node 26, more clients under load, and bare servers to compare with
+#                      later), Node 26, more clients under load, bare servers to compare with, and
+#                      clients that resolve a name whose pods grow from 2 to 3 and to 5
 # INTEROP_SECONDS=30   is how long each client calls; clients beside Debian's call half as long
 # INTEROP_PARALLEL=4   is how many rows of the table run at the same time
 set -euo pipefail
@@ -176,9 +177,11 @@ if [[ -n ${INTEROP_LONG:-} ]]; then
   run_logged grpcgo build_grpcgo
 fi
 # Four rows run at the same time. Each call mostly waits, so two cores are enough.
-interop() { go test -tags interop -count=1 -timeout 25m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .; }
+interop() { go test -tags interop -count=1 -timeout 50m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .; }
 if [[ -n ${INTEROP_LONG:-} ]]; then
   interop -run Long "$@"
+  # Each makes few calls and mostly waits for resolvers, so all run at the same time.
+  INTEROP_PARALLEL=16 interop -run ScaleUp "$@"
 else
   interop "$@"
   go test -tags interop -count=1 -timeout 15m -run 'ClusterIP|Haproxy|Mixed' -v "$@" ../singlehomed

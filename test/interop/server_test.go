@@ -48,7 +48,7 @@ type totals struct {
 // startServer starts the servers of a row. Bare ones are without evenkeel.
 func startServer(t *testing.T, r row, bare bool) *server {
 	s := &server{}
-	argv := []string{built("server"), "-max-streams", strconv.Itoa(r.load.maxStreams), "-bare=" + strconv.FormatBool(bare)}
+	argv := []string{built("server"), "-max-streams", strconv.Itoa(r.load.maxStreams), "-bare=" + strconv.FormatBool(bare), "-together=" + strconv.FormatBool(r.together)}
 	if r.tls {
 		cert, key := certificate(t)
 		s.ca = cert

@@ -29,7 +29,7 @@ func newBarePod(f flags, name, addr string, st *state) (*barePod, error) {
 	p := &barePod{srv: grpc.NewServer(opts...)}
 	hellov1.RegisterHelloServiceServer(p.srv, newHello(f, name, st))
 	var err error
-	p.grpc, p.http, err = listen(addr)
+	p.grpc, p.http, err = listen(addr, f.httpPort)
 	return p, err
 }
 
@@ -57,7 +57,7 @@ func runBare(ctx context.Context, f flags, addrs []string) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for i, addr := range addrs {
-		p, err := newBarePod(f, podName(i), addr, &st)
+		p, err := newBarePod(f, f.podName(i), addr, &st)
 		if err != nil {
 			return err
 		}

@@ -16,14 +16,16 @@ import (
 // call that loses its connection so ends at once and is noticed.
 type hello struct {
 	hellov1.UnimplementedHelloServiceServer
-	name         string
-	work, period time.Duration
+	name string
+	// work is how long a unary call takes, pace how long each message of Chat, and period is the time
+	// between the messages of Watch.
+	work, pace, period time.Duration
 	// served is the number of calls that reached a handler.
 	served *atomic.Int64
 }
 
 func newHello(f flags, name string, st *state) *hello {
-	return &hello{name: name, work: f.work, period: f.watchPeriod, served: &st.served}
+	return &hello{name: name, work: f.work, pace: f.chatPace, period: f.watchPeriod, served: &st.served}
 }
 
 func (h *hello) answer(req *hellov1.HiRequest) *hellov1.HiResponse {
@@ -61,6 +63,9 @@ func (h *hello) Chat(s grpc.BidiStreamingServer[hellov1.HiRequest, hellov1.HiRes
 		if err != nil {
 			return err
 		}
+		if err := pause(s.Context(), h.pace); err != nil {
+			return err
+		}
 		if err := s.Send(h.answer(req)); err != nil {
 			return err
 		}
@@ -68,6 +73,9 @@ func (h *hello) Chat(s grpc.BidiStreamingServer[hellov1.HiRequest, hellov1.HiRes
 }
 
 func pause(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

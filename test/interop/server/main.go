@@ -6,7 +6,8 @@
 // POST /stop-draining ends the drains, and GET /served returns the number of calls that the
 // three servers have served. SIGTERM ends the servers.
 //
-// With -bare the servers are without evenkeel, and their connections end by MaxConnectionAge.
+// With -bare the servers are without evenkeel, and their connections end by MaxConnectionAge. With
+// -dns the servers are pods of a service: they drain what evenkeel decides, and no more.
 package main
 
 import (
@@ -17,8 +18,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,7 +49,11 @@ type flags struct {
 	every, work time.Duration
 	cert, key   string
 	watchPeriod time.Duration
+	chatPace    time.Duration
 	maxStreams  uint
+	dns         string
+	httpPort    int
+	together    bool
 }
 
 func main() {
@@ -56,7 +63,11 @@ func main() {
 	flag.DurationVar(&f.every, "every", 2*time.Second, "how often each server drains its connections")
 	flag.DurationVar(&f.work, "work", 4*time.Millisecond, "how long a unary call takes")
 	flag.DurationVar(&f.watchPeriod, "watch-period", time.Second, "time between the messages of Watch")
+	flag.DurationVar(&f.chatPace, "chat-pace", 0, "how long a message of Chat takes")
 	flag.UintVar(&f.maxStreams, "max-streams", 0, "MAX_CONCURRENT_STREAMS of each server; 0 for no limit")
+	flag.BoolVar(&f.together, "together", false, "drain the connections of all servers at the same moment")
+	flag.StringVar(&f.dns, "dns", "", "`address` of the DNS server that lists all pods of hello.test; empty: they do not know each other")
+	flag.IntVar(&f.httpPort, "http-port", 0, "port of the health endpoints; 0: any")
 	flag.StringVar(&f.cert, "tls-cert", "", "certificate `file`; empty for plaintext")
 	flag.StringVar(&f.key, "tls-key", "", "key `file` of the certificate")
 	flag.Parse()
@@ -76,7 +87,7 @@ func run(f flags) error {
 	var pods []*pod
 	var st state
 	for i, addr := range addrs {
-		p, err := newPod(f, podName(i), addr, &st)
+		p, err := newPod(f, f.podName(i), addr, &st)
 		if err != nil {
 			return err
 		}
@@ -92,7 +103,12 @@ func run(f flags) error {
 		cancel()
 		return err
 	}
-	drainAlternately(ctx, f.every, pods, &st.stopped)
+	switch {
+	case f.together:
+		drainTogether(ctx, f.every, pods, &st.stopped)
+	case f.dns == "":
+		drainAlternately(ctx, f.every, pods, &st.stopped)
+	}
 	<-ctx.Done()
 	err := shutdown(pods)
 	cancel()
@@ -100,7 +116,14 @@ func run(f flags) error {
 	return err
 }
 
-func podName(i int) string { return fmt.Sprintf("pod-%d", i+1) }
+// podName returns the name of the i-th pod. Those of a service are alone in their process, so their
+// addresses tell them apart.
+func (f *flags) podName(i int) string {
+	if f.dns != "" {
+		return "pod-" + strings.ReplaceAll(f.addrs, ":", "-")
+	}
+	return fmt.Sprintf("pod-%d", i+1)
+}
 
 // state is shared by the three servers.
 type state struct {
@@ -118,13 +141,12 @@ type pod struct {
 }
 
 func newPod(f flags, name, addr string, st *state) (*pod, error) {
-	cfg := config.Default()
-	cfg.Shutdown.Timeout = 10 * time.Second
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
-	bal, err := rebalance.New(cfg, rebalance.WithSelf(name, host))
+	// Nothing is read from the environment or a file.
+	bal, err := rebalance.Load(config.Layers{Set: f.settings(), Env: []string{}}, rebalance.WithSelf(name, host))
 	if err != nil {
 		return nil, err
 	}
@@ -135,12 +157,21 @@ func newPod(f flags, name, addr string, st *state) (*pod, error) {
 	p := &pod{bal: bal, srv: grpc.NewServer(opts...)}
 	hellov1.RegisterHelloServiceServer(p.srv, newHello(f, name, st))
 	health.Register(p.srv, bal)
-	p.grpc, p.http, err = listen(addr)
+	p.grpc, p.http, err = listen(addr, f.httpPort)
 	return p, err
 }
 
+// settings are those of a pod.
+func (f *flags) settings() []string {
+	set := []string{"shutdown.timeout=10s"}
+	if f.dns != "" {
+		set = append(set, "peers.source=dns", "peers.dns.name=hello.test.", "peers.dns.server="+f.dns, "peers.dns.interval=1s")
+	}
+	return set
+}
+
 // listen returns a listener for gRPC at addr and one for the health endpoint on the same host.
-func listen(addr string) (grpc, web net.Listener, err error) {
+func listen(addr string, httpPort int) (grpc, web net.Listener, err error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, nil, err
@@ -148,7 +179,7 @@ func listen(addr string) (grpc, web net.Listener, err error) {
 	if grpc, err = net.Listen("tcp", addr); err != nil {
 		return nil, nil, err
 	}
-	web, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	web, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(httpPort)))
 	return grpc, web, err
 }
 
@@ -170,7 +201,8 @@ func serverOptions(f flags, bal *rebalance.Balancer) ([]grpc.ServerOption, error
 // serve runs the servers of a pod until ctx is done.
 func (p *pod) serve(ctx context.Context, st *state) {
 	mux := http.NewServeMux()
-	mux.Handle("/", health.Handler(p.bal, health.WithMetrics(metrics.Handler(p.bal))))
+	port := netip.MustParseAddrPort(p.http.Addr().String()).Port()
+	mux.Handle("/", health.Handler(p.bal, health.WithPort(int(port)), health.WithMetrics(metrics.Handler(p.bal))))
 	mux.HandleFunc("POST /stop-draining", func(http.ResponseWriter, *http.Request) { st.stopped.Store(true) })
 	mux.HandleFunc("GET /served", st.showServed)
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout}
@@ -222,6 +254,25 @@ func drainAlternately(ctx context.Context, every time.Duration, pods []*pod, sto
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// drainTogether drains all connections of all servers again and again, so that a client gets several
+// GOAWAYs within a few milliseconds.
+func drainTogether(ctx context.Context, every time.Duration, pods []*pod, stopped *atomic.Bool) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for !stopped.Load() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		var wg sync.WaitGroup
+		for _, p := range pods {
+			wg.Go(func() { p.bal.DrainAll(ctx) })
+		}
+		wg.Wait()
 	}
 }
 

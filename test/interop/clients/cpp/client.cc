@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <iterator>
@@ -23,11 +24,19 @@ using hello::v1::HiResponse;
 
 namespace {
 
-constexpr auto kDeadline = std::chrono::seconds(10);
-constexpr int kUnaryWorkers = 8;
 constexpr int kWatchWorkers = 2;
 constexpr int kWatchMessages = 3;
 constexpr int kChatMessages = 10;
+
+int FromEnv(const char* name, int usual) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? usual : std::stoi(value);
+}
+
+// The load, where it is not the usual.
+const auto kDeadline = std::chrono::seconds(FromEnv("HELLO_DEADLINE", 10));
+const int kUnaryWorkers = FromEnv("HELLO_WORKERS", 8);
+const std::string kMessage(FromEnv("HELLO_BYTES", 5), 'x');
 
 // Result counts the calls and errors of all workers.
 class Result {
@@ -81,9 +90,9 @@ std::string Hi(HelloService::Stub* stub) {
   HiRequest req;
   HiResponse res;
   req.set_to_who("you");
-  req.set_message("hello");
+  req.set_message(kMessage);
   grpc::Status s = stub->Hi(&ctx, req, &res);
-  if (s.ok() && res.message() != "hello") return "answered " + res.message();
+  if (s.ok() && res.message() != kMessage) return "answered " + res.message().substr(0, 20);
   return Text(s);
 }
 
@@ -122,7 +131,8 @@ std::string Chat(HelloService::Stub* stub) {
 std::shared_ptr<grpc::Channel> Dial(const std::string& targets, const std::string& policy) {
   grpc::ChannelArguments args;
   args.SetLoadBalancingPolicyName(policy);
-  return grpc::CreateCustomChannel("ipv4:" + targets, grpc::InsecureChannelCredentials(), args);
+  const std::string target = targets.rfind("dns:", 0) == 0 ? targets : "ipv4:" + targets;
+  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), args);
 }
 
 }  // namespace

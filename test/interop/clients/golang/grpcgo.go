@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -25,13 +26,16 @@ func newGRPC(targets []string, policy, ca string) (caller, error) {
 			return nil, err
 		}
 	}
-	r := manual.NewBuilderWithScheme("static")
+	target, r := "static:///hello.test", manual.NewBuilderWithScheme("static")
+	if strings.HasPrefix(targets[0], "dns:") {
+		target = targets[0]
+	}
 	var endpoints []resolver.Endpoint
 	for _, t := range targets {
 		endpoints = append(endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: t}}})
 	}
 	r.InitialState(resolver.State{Endpoints: endpoints})
-	cc, err := grpc.NewClient("static:///hello.test",
+	cc, err := grpc.NewClient(target,
 		grpc.WithResolvers(r),
 		grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+policy+`":{}}]}`))

@@ -27,7 +27,6 @@ type caller interface {
 }
 
 const (
-	deadline      = 10 * time.Second
 	watchWorkers  = 2
 	watchMessages = 3
 	chatMessages  = 10
@@ -35,6 +34,7 @@ const (
 
 // The load, where it is not the usual.
 var (
+	deadline     = time.Duration(fromEnv("HELLO_DEADLINE", 10)) * time.Second
 	unaryWorkers = fromEnv("HELLO_WORKERS", 8)
 	message      = strings.Repeat("x", fromEnv("HELLO_BYTES", 5))
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,14 +34,17 @@ func dial(targets []string, policy string) (*hello, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := manual.NewBuilderWithScheme("static")
+	target, r := "static:///hello.test", manual.NewBuilderWithScheme("static")
+	if strings.HasPrefix(targets[0], "dns:") {
+		target = targets[0]
+	}
 	var state resolver.State
 	for _, t := range targets {
 		state.Addresses = append(state.Addresses, resolver.Address{Addr: t})
 	}
 	r.InitialState(state)
 	// Dial, not NewClient: 1.50 has only that.
-	conn, err := grpc.Dial("static:///hello.test",
+	conn, err := grpc.Dial(target,
 		grpc.WithResolvers(r),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"`+policy+`":{}}]}`))

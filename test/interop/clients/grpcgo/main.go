@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	deadline      = 10 * time.Second
 	watchWorkers  = 2
 	watchMessages = 3
 	chatMessages  = 10
@@ -24,6 +23,7 @@ const (
 
 // The load, where it is not the usual.
 var (
+	deadline     = time.Duration(fromEnv("HELLO_DEADLINE", 10)) * time.Second
 	unaryWorkers = fromEnv("HELLO_WORKERS", 8)
 	text         = strings.Repeat("x", fromEnv("HELLO_BYTES", 5))
 )

@@ -26,7 +26,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
 final class Client {
-  static final int DEADLINE = 10;
+  static final int DEADLINE = fromEnv("HELLO_DEADLINE", 10);
   static final int UNARY_WORKERS = fromEnv("HELLO_WORKERS", 8);
   static final String MESSAGE = "x".repeat(fromEnv("HELLO_BYTES", 5));
   static final int WATCH_WORKERS = 2;
@@ -207,8 +207,9 @@ final class Client {
   public static void main(String[] args) throws Exception {
     NameResolverRegistry.getDefaultRegistry().register(new StaticResolver());
     int seconds = Integer.parseInt(args[2]);
+    String target = args[0].startsWith("dns:") ? args[0] : "static:///" + args[0];
     ManagedChannel channel =
-        ManagedChannelBuilder.forTarget("static:///" + args[0]).defaultLoadBalancingPolicy(args[1]).usePlaintext().build();
+        ManagedChannelBuilder.forTarget(target).defaultLoadBalancingPolicy(args[1]).usePlaintext().build();
     Client client = new Client(channel);
     Result result = new Result();
     long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);

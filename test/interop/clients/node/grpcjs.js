@@ -21,7 +21,8 @@ if (ca) {
   options['grpc.ssl_target_name_override'] = 'hello.test';
   options['grpc.default_authority'] = 'hello.test';
 }
-const stub = new HelloService(`ipv4:${targets}`, creds, options);
+const target = targets.startsWith('dns:') ? targets : `ipv4:${targets}`;
+const stub = new HelloService(target, creds, options);
 
 function hi(message, deadline) {
   return new Promise((resolve, reject) => {

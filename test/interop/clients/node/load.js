@@ -1,7 +1,7 @@
 // The calls of all clients, for the two clients in Node. See ../README.md.
 'use strict';
 
-const DEADLINE = 10_000;
+const DEADLINE = Number(process.env.HELLO_DEADLINE || 10) * 1000;
 const UNARY_WORKERS = Number(process.env.HELLO_WORKERS || 8);
 const MESSAGE = 'x'.repeat(Number(process.env.HELLO_BYTES || 5));
 const WATCH_WORKERS = 2;

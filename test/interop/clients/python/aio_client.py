@@ -59,7 +59,8 @@ async def answer(call):
 async def main():
     targets, policy, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3])
     options = [("grpc.lb_policy_name", policy)]
-    async with grpc.aio.insecure_channel("ipv4:" + targets, options=options) as channel:
+    target = targets if targets.startswith("dns:") else "ipv4:" + targets
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
         caller = Caller(hello_pb2_grpc.HelloServiceStub(channel))
         await load.run("grpcio aio (Python)", grpc.__version__, caller, seconds)
 

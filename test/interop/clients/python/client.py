@@ -11,7 +11,7 @@ import grpc
 import hello_pb2
 import hello_pb2_grpc
 
-DEADLINE = 10
+DEADLINE = int(os.environ.get("HELLO_DEADLINE", 10))
 UNARY_WORKERS = int(os.environ.get("HELLO_WORKERS", 8))
 MESSAGE = "x" * int(os.environ.get("HELLO_BYTES", 5))
 WATCH_WORKERS = 2
@@ -86,7 +86,8 @@ def main():
     options = [("grpc.lb_policy_name", policy)]
     if "HELLO_RETRY_BUFFER" in os.environ:
         options.append(("grpc.per_rpc_retry_buffer_size", int(os.environ["HELLO_RETRY_BUFFER"])))
-    channel = grpc.insecure_channel("ipv4:" + targets, options=options)
+    target = targets if targets.startswith("dns:") else "ipv4:" + targets
+    channel = grpc.insecure_channel(target, options=options)
     stub = hello_pb2_grpc.HelloServiceStub(channel)
     result, end = Result(), time.monotonic() + seconds
 

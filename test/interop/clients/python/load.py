@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-DEADLINE = 10
+DEADLINE = int(os.environ.get("HELLO_DEADLINE", 10))
 UNARY_WORKERS = int(os.environ.get("HELLO_WORKERS", 8))
 MESSAGE = "x" * int(os.environ.get("HELLO_BYTES", 5))
 WATCH_WORKERS = 2

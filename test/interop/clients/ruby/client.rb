@@ -6,8 +6,9 @@ require 'grpc'
 require 'json'
 require 'hello_services_pb'
 
-DEADLINE = 10
-UNARY_WORKERS = 8
+DEADLINE = Integer(ENV.fetch('HELLO_DEADLINE', 10))
+UNARY_WORKERS = Integer(ENV.fetch('HELLO_WORKERS', 8))
+MESSAGE = 'x' * Integer(ENV.fetch('HELLO_BYTES', 5))
 WATCH_WORKERS = 2
 WATCH_MESSAGES = 3
 CHAT_MESSAGES = 10
@@ -38,8 +39,8 @@ end
 def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
 def hi(stub)
-  answer = stub.hi(Hello::V1::HiRequest.new(to_who: 'you', message: 'hello'), deadline: Time.now + DEADLINE)
-  raise "answered #{answer.message}" unless answer.message == 'hello'
+  answer = stub.hi(Hello::V1::HiRequest.new(to_who: 'you', message: MESSAGE), deadline: Time.now + DEADLINE)
+  raise "answered #{answer.message[0, 20]}" unless answer.message == MESSAGE
 end
 
 def watch(stub, want)
@@ -93,7 +94,8 @@ end
 
 targets, policy, seconds = ARGV
 args = { 'grpc.lb_policy_name' => policy }
-stub = Hello::V1::HelloService::Stub.new("ipv4:#{targets}", :this_channel_is_insecure, channel_args: args)
+target = targets.start_with?('dns:') ? targets : "ipv4:#{targets}"
+stub = Hello::V1::HelloService::Stub.new(target, :this_channel_is_insecure, channel_args: args)
 result = Result.new
 finish = now + seconds.to_i
 threads = Array.new(UNARY_WORKERS) { worker(result, finish, 'hi') { hi(stub) } }
