@@ -123,7 +123,7 @@ func TestDelay(t *testing.T) {
 		if got := len(a.ids()) + len(b.ids()); got != 0 {
 			t.Errorf("got %d packets before their time", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if got := b.ids(); len(got) != 100 || !slices.IsSorted(got) {
 			t.Errorf("got %v, want 100 packets in their order", got)
