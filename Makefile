@@ -110,13 +110,14 @@ conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, b
 
 .PHONY: nightly
 nightly: export GOWORK = off
-nightly: ## The long forms: conformance with all of grpc-go and the newest one, a pod that crashes for minutes, more scenarios and clients, and the alerts fired (Debian 12, root; Rust 1.88)
+nightly: ## The long forms: conformance with all of grpc-go and the newest one, a pod that crashes for minutes, more scenarios, clients and bad networks, and the alerts fired (Debian 12, root; Rust 1.88)
 	cd test/conformance && $(GO) run . -all -drained 5m
 	cd test/conformance && $(GO) run . -newest
 	cd test && $(GO) test -race -count=1 -timeout 15m -run 'Long|Memory' ./live -long
 	cd test && $(GO) test -count=1 -timeout 15m ./demo -long
 	cd test && $(GO) test -count=1 -timeout 15m -parallel 16 -run TestOther -v ./web -others -others-for 1m
 	INTEROP_LONG=1 ./test/interop/run.sh
+	cd test && $(GO) test -tags interop -count=1 -timeout 15m -v ./faults -long
 	SIDECAR_LONG=1 ./test/sidecar/run.sh -churn 6m
 	EXPERIMENT_LONG=true PACKAGES=./experiment ./test/k8s/run.sh -run TestArticle
 	$(MAKE) alerts

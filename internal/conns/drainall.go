@@ -10,7 +10,7 @@ import (
 
 const (
 	// drainsAtOnce is how many GOAWAYs are written at the same time, beside those to clients
-	// that do not read. Each takes a goroutine, for up to 100 ms: 100,000 at once would take
+	// that do not read. Each takes a goroutine, for up to 1 s: 100,000 at once would take
 	// half a gigabyte.
 	drainsAtOnce = 256
 	// drainPatience is how long the others wait for clients that do not read.

@@ -35,7 +35,7 @@
 // themselves if a GOAWAY follows in the same read. So what a client reads must
 // never contain the end of a stream and then the GOAWAY. Before the GOAWAY, the
 // Conn sends another PING and holds the server's writes until the client
-// acknowledges it, for at most 100 ms.
+// acknowledges it, for at most 1 s.
 //
 // # Who closes
 //

@@ -32,7 +32,7 @@ func (c *Conn) drainStateLocked() *drainState {
 // Drain sends GOAWAY(2^31-1, NO_ERROR, debug) and a PING. debug is cut to 1 KiB.
 //
 // If streams are open, or have been, the server's writes are held before the
-// GOAWAY until the client has read everything sent so far, for at most 100 ms.
+// GOAWAY until the client has read everything sent so far, for at most 1 s.
 //
 // If grace is positive, the connection is closed after that time even with
 // streams open (Forced). If none is open by then, it is closed as an Idle one is

@@ -8,10 +8,10 @@ import (
 )
 
 // holdWait bounds how long the server's writes wait for a client to read what
-// was sent before the GOAWAY. Any round trip within a region is far shorter. A
-// slower client gets the GOAWAY anyway: a longer wait would show in the latency of
-// its RPCs.
-const holdWait = 100 * time.Millisecond
+// was sent before the GOAWAY. It is enough for a round trip around the world and a
+// packet that is sent twice. Until then the client cannot read what comes after
+// the lost packet anyway, and would then read it together with the GOAWAY.
+const holdWait = time.Second
 
 // hold makes our GOAWAY the first thing in the client's next read. It sends a PING
 // and waits for its ACK; other writers wait for writeMu meanwhile.

@@ -13,7 +13,7 @@ import (
 )
 
 // wantHold is the documented time; the tests do not take it from the code.
-const wantHold = 100 * time.Millisecond
+const wantHold = time.Second
 
 // beginHold opens a stream and drains the connection. The client has then got the hold
 // PING and nothing else; from here on it acknowledges nothing by itself.
@@ -158,6 +158,24 @@ func TestHoldChangesNoByte(t *testing.T) {
 			t.Errorf("GOAWAY at byte %d, held: %t; want byte %d, held", at, held, len(settings))
 		}
 		_ = c.Close()
+	})
+}
+
+// The round trip to a client may take long, and a packet may have to be sent twice. The
+// client reads what comes after the lost packet together with it, so the GOAWAY waits for its ACK.
+func TestHoldOutlastsALostPacket(t *testing.T) {
+	const roundTrip, retransmission = 200 * time.Millisecond, 600 * time.Millisecond
+	inBubble(t, func(p *pair, _ bool) {
+		p.beginHold(0)
+		p.w.headers(1, true, true)
+		wrote := p.write()
+		time.Sleep(roundTrip + retransmission)
+		p.got("PING evenhold")
+		p.ack(holdData)
+		if err := <-wrote; err != nil {
+			p.t.Error(err)
+		}
+		p.got("PING evenhold", "GOAWAY bye", "PING evenkeel", "HEADERS")
 	})
 }
 

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// goAwayAhead is how long a stream lasts at least after its connection was drained. The
-	// GOAWAY may wait for the client for 100 ms (docs/design/wire.md), and has to reach it. A
-	// Watch of grpc.health.v1 waits as long.
+	// goAwayAhead is how long a stream lasts at least after its connection was drained, since the
+	// GOAWAY has to reach the client first. The GOAWAY may wait for a slow client for longer, but
+	// then the end of the stream waits behind it (docs/design/wire.md). A Watch of
+	// grpc.health.v1 waits as long.
 	goAwayAhead = 500 * time.Millisecond
 	// ageJitter is the part of MaxAge by which a stream ends earlier or later, as that of
 	// connections (gRFC A9).

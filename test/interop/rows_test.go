@@ -34,7 +34,7 @@ const (
 		"it retries only unary calls"
 	// late is the likely reason for failures that occurred once, on an overloaded machine with
 	// two cores.
-	late = "a client that does not run for 100 ms gets the GOAWAY behind data that it has not read yet"
+	late = "a client that does not run for 1 s gets the GOAWAY behind data that it has not read yet"
 )
 
 // rows are the clients that each run of CI tests.

@@ -185,6 +185,7 @@ if [[ -n ${INTEROP_LONG:-} ]]; then
 else
   interop "$@"
   go test -tags interop -count=1 -timeout 15m -run 'ClusterIP|Haproxy|Mixed' -v "$@" ../singlehomed
+  go test -tags interop -count=1 -timeout 5m -v "$@" ../faults
   # Each mostly waits, so all run at the same time.
   go test -count=1 -timeout 5m -parallel 16 -run TestOtherClients -v "$@" ../web -others -others-for 3s
 fi

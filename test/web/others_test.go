@@ -99,7 +99,7 @@ var others = []other{
 	// (JDK-8335181).
 	{name: "Java HttpClient, HTTP/2 with TLS, POST", secure: true, command: java("HTTP_2"), count: byPattern(summary), mayFail: regexp.MustCompile("GOAWAY|timed out")},
 	{name: "h2load, HTTP/1.1, GET", command: h2load("--h1"), count: byPattern(h2loads), again: true},
-	// A machine that is busy for more than 100 ms lets it read a GOAWAY behind an answer, or before it
+	// A machine that is busy for more than 1 s lets it read a GOAWAY behind an answer, or before it
 	// has written a request: see "calls that the client itself refuses" in ../interop/README.md.
 	{name: "h2load, HTTP/2 (h2c), GET", command: h2load(), count: byPattern(h2loads), again: true, mayFail: regexp.MustCompile("Process Request Failure|[1-9][0-9]* errored")},
 }
