@@ -34,6 +34,9 @@ func (r row) seconds(t testing.TB) int {
 	if r.half {
 		n = max(n/2, shortest)
 	}
+	if r.long {
+		n += n / 2
+	}
 	return n
 }
 
@@ -53,6 +56,8 @@ type row struct {
 	onePort bool
 	// half is set if the client calls half as long as others.
 	half bool
+	// long is set if it calls half as long again.
+	long bool
 	// load is what the client calls with, where that is not the usual.
 	load load
 	// proxy, if set, starts a proxy between the client and the servers.

@@ -10,7 +10,7 @@
 # INTEROP_LONG=1       runs the rows of make nightly instead: old versions, tonic (Rust 1.88 or
 #                      later), Node 26, more clients under load, and bare servers to compare with
 # INTEROP_SOAK=1       runs the rows in turn for hours instead, see soak; the arguments are its flags
-# INTEROP_SECONDS=30   is how long each client calls; clients beside Debian's call half as long
+# INTEROP_SECONDS=30   is how long most clients call; others call half as long, or half as long again
 # INTEROP_PARALLEL=4   is how many rows of the table run at the same time
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -27,7 +27,7 @@ func TestSlice(t *testing.T) {
 		t.Fatalf("there is no row %q", name)
 	}
 	r := all[i]
-	r.half = false // each row gets the same time
+	r.half, r.long = false, false // each row gets the same time
 	o := r.run(t)
 	writeReport(t, report, map[string]any{
 		"version": o.Version, "calls": o.Calls, "failed": o.Failed, "errors": o.Errors, "goaways": o.GoAways,
