@@ -87,6 +87,16 @@ demo: ## Scale from 2 to 5 pods: evenkeel, MaxConnectionAge alone, and neither
 interop: ## Clients in other languages; installs them (Debian 12 packages, root; PyPI, npm, Maven)
 	./test/interop/run.sh
 
+# What has been done is kept in test/interop/.tmp/soak.json: an interrupted soak goes on.
+.PHONY: soak soak-table
+soak: export INTEROP_SOAK = 1
+soak: CALLS = 100000000
+soak: ## All clients in turn, hours, until CALLS (100000000) in all; goes on where it was stopped, RESET=1 starts again; SLICE=60s, ONLY=regexp of rows
+	./test/interop/run.sh -calls $(CALLS) $(if $(SLICE),-slice $(SLICE)) $(if $(ONLY),-only '$(ONLY)') $(if $(PARALLEL),-parallel $(PARALLEL)) $(if $(RESET),-reset)
+
+soak-table: ## Write what make soak has done so far to docs/soak.md
+	cd test/interop && $(GO) run ./soak -table
+
 .PHONY: sidecar
 sidecar: ## The sidecar before Python, Node and Java servers; SIDECAR_LONG=1: and its cost beside Envoy; installs packages (Debian 12, root; PyPI, npm)
 	./test/sidecar/run.sh

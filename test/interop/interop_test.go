@@ -34,6 +34,9 @@ func (r row) seconds(t testing.TB) int {
 	if r.half {
 		n = max(n/2, shortest)
 	}
+	if r.long {
+		n += n / 2
+	}
 	return n
 }
 
@@ -55,6 +58,8 @@ type row struct {
 	together bool
 	// half is set if the client calls half as long as others.
 	half bool
+	// long is set if it calls half as long again.
+	long bool
 	// load is what the client calls with, where that is not the usual.
 	load load
 	// proxy, if set, starts a proxy between the client and the servers.
@@ -255,19 +260,34 @@ func (tab *table) show(t *testing.T, rows []row, file string, tracked bool) {
 		head, count = "| client | version | seconds | calls | failed | GOAWAYs | connections | forced | sockets left open |", 9
 	}
 	b := head + "\n" + strings.Repeat("|---", count) + "|\n"
+	sum := outcome{name: "in all"}
 	for _, r := range rows {
 		for _, o := range tab.outcomes {
 			if o.name == r.name {
 				b += o.line(tracked)
+				sum = sum.plus(o)
 			}
 		}
 	}
+	b += sum.line(tracked)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
 	fmt.Fprint(w, strings.ReplaceAll(strings.ReplaceAll(b, "|---", ""), " | ", "\t | "))
 	w.Flush()
 	if err := os.WriteFile(built(file), []byte(b), 0o644); err != nil {
 		t.Error(err)
 	}
+}
+
+// plus returns o with the counts of another outcome added.
+func (o outcome) plus(other outcome) outcome {
+	o.seconds += other.seconds
+	o.Calls += other.Calls
+	o.Failed += other.Failed
+	o.GoAways += other.GoAways
+	o.Opened += other.Opened
+	o.Forced += other.Forced
+	o.leftOpen += other.leftOpen
+	return o
 }
 
 func (o outcome) line(tracked bool) string {

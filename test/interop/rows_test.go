@@ -54,14 +54,14 @@ func debianRows() []row {
 		java        = []string{"java", "-cp", classpath(), "Client"}
 	)
 	return []row{
-		{name: "grpc-go round_robin", argv: grpcGo, policy: roundRobin},
-		{name: "grpc-go pick_first", argv: grpcGo, policy: pickFirst, single: true},
-		{name: "grpc-go round_robin TLS", argv: grpcGo, policy: roundRobin, tls: true},
+		busy(row{name: "grpc-go round_robin", argv: grpcGo, policy: roundRobin}),
+		busy(row{name: "grpc-go pick_first", argv: grpcGo, policy: pickFirst, single: true}),
+		busy(row{name: "grpc-go round_robin TLS", argv: grpcGo, policy: roundRobin, tls: true}),
 		{
 			name: "connect-go", argv: connectGo,
 			failuresPerGoAway: 0.1, failing: goStream, why: closedBody,
 		},
-		{name: "net/http2", argv: netHTTP2},
+		busy(row{name: "net/http2", argv: netHTTP2}),
 		{name: "grpc-js round_robin", argv: grpcJS, policy: roundRobin},
 		{name: "grpc-js pick_first", argv: grpcJS, policy: pickFirst, single: true},
 		{name: "grpc-js round_robin TLS", argv: grpcJS, policy: roundRobin, tls: true},
@@ -93,6 +93,13 @@ func debianRows() []row {
 		{name: "nginx", argv: grpcGo, policy: pickFirst, proxy: nginx},
 		{name: "haproxy", argv: grpcGo, policy: pickFirst, proxy: haproxy},
 	}
+}
+
+// busy returns r with more calls. A run makes more than a million calls by rows that need little of
+// the processors for each.
+func busy(r row) row {
+	r.long, r.load = true, load{workers: 14}
+	return r
 }
 
 // classpath lists the Debian jars that grpc-java's netty transport needs. It does not use all of

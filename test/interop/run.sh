@@ -10,7 +10,8 @@
 # INTEROP_LONG=1       runs the rows of make nightly instead: old versions, tonic (Rust 1.88 or
 #                      later), Node 26, more clients under load, bare servers to compare with, and
 #                      clients that resolve a name whose pods grow from 2 to 3 and to 5
-# INTEROP_SECONDS=30   is how long each client calls; clients beside Debian's call half as long
+# INTEROP_SOAK=1       runs the rows in turn for hours instead, see soak; the arguments are its flags
+# INTEROP_SECONDS=30   is how long most clients call; others call half as long, or half as long again
 # INTEROP_PARALLEL=4   is how many rows of the table run at the same time
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -171,10 +172,15 @@ build java clients/java/* "$proto"/*.proto
 build maven clients/java/* "$proto"/*.proto
 run_logged go build_go
 wait "$cpp"
-if [[ -n ${INTEROP_LONG:-} ]]; then
+if [[ -n ${INTEROP_LONG:-}${INTEROP_SOAK:-} ]]; then
   build node26 clients/node26/*
   build tonic clients/tonic/Cargo.* clients/tonic/src/*
   run_logged grpcgo build_grpcgo
+fi
+if [[ -n ${INTEROP_SOAK:-} ]]; then
+  go test -tags interop -c -o "$out/interop.test" .
+  go build -o "$out/soak" ./soak
+  exec "$out/soak" "$@"
 fi
 # Four rows run at the same time. Each call mostly waits, so two cores are enough.
 interop() { go test -tags interop -count=1 -timeout 50m -parallel "${INTEROP_PARALLEL:-4}" -v "$@" .; }
