@@ -121,7 +121,7 @@ func New(opts Options) *Book {
 	b.poller.Client = &b.client
 	// All pods of a poll at the same time: each then has all of the second. A pod whose CPU is
 	// throttled would miss a share of it, and fall silent just when it is busy.
-	b.poller.Concurrency = plan.PollAll
+	b.poller.Concurrency = plan.PollAll + plan.PollHandful
 	return b
 }
 

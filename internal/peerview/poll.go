@@ -87,7 +87,7 @@ func (b *Book) due() (known bool, now []target, complete bool) {
 	for i := range all {
 		ids[i] = all[i].id
 	}
-	complete = b.rota.Next(ids, len(ids), shuffle, func(id string) bool {
+	complete = b.rota.Next(ids, len(ids), b.mateLocked(), shuffle, func(id string) bool {
 		i, found := slices.BinarySearchFunc(all, id, func(t target, id string) int { return strings.Compare(t.id, id) })
 		if found {
 			now = append(now, all[i])
@@ -97,6 +97,17 @@ func (b *Book) due() (known bool, now []target, complete bool) {
 	shuffle(len(now), func(i, j int) { now[i], now[j] = now[j], now[i] })
 	slices.SortStableFunc(now, func(x, y target) int { return cmp.Compare(x.failures, y.failures) })
 	return !b.seenAt.IsZero(), now, complete
+}
+
+// mateLocked returns a function that reports whether a pod is in the zone of this one; nil if
+// clients reach the pods of all zones.
+func (b *Book) mateLocked() func(id string) bool {
+	zones := b.zonesLocked()
+	zone, tied := zones[b.presence.id]
+	if !tied {
+		return nil
+	}
+	return func(id string) bool { return zones[id] == zone }
 }
 
 // polled records that each pod has been polled once, and reports whether that is new.

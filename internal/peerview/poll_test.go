@@ -18,6 +18,7 @@ import (
 	"github.com/evenkeel-go/evenkeel/internal/certs/certstest"
 	"github.com/evenkeel-go/evenkeel/internal/peerz"
 	"github.com/evenkeel-go/evenkeel/internal/plan"
+	"github.com/evenkeel-go/evenkeel/peers"
 )
 
 func TestSmallFleetsArePolledWholeAndLargeOnesInHandfuls(t *testing.T) {
@@ -30,6 +31,34 @@ func TestSmallFleetsArePolledWholeAndLargeOnesInHandfuls(t *testing.T) {
 		if len(now) != want || complete != (n <= 32) {
 			t.Errorf("%d of %d peers are polled, want %d; complete: %v", len(now), n, want, complete)
 		}
+	}
+}
+
+// With hints in force, evenness compares the pods of one zone. So this pod polls all of its own.
+func TestMatesOfALargeFleetArePolledEverySecond(t *testing.T) {
+	members := manyMembers(60)
+	for i := range members {
+		members[i].Zone = "zone-" + string(rune('a'+i%3))
+	}
+	self := peers.Member{Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Port: 8080, Zone: "zone-a"}
+	b := newcomer(t, nil)
+	b.Update(peers.Membership{Members: append(members, self)})
+	for range 3 {
+		_, now, _ := b.due()
+		mates := 0
+		for _, one := range now {
+			if i := slices.IndexFunc(members, func(m peers.Member) bool { return m.Addrs[0] == one.at.Addr() }); members[i].Zone == self.Zone {
+				mates++
+			}
+		}
+		if mates != 20 || len(now) != 28 {
+			t.Errorf("%d pods are polled, %d of them mates; want 28 and 20", len(now), mates)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.poller.Concurrency < plan.PollAll+plan.PollHandful {
+		t.Errorf("only %d pods are polled at the same time", b.poller.Concurrency)
 	}
 }
 

@@ -16,16 +16,62 @@ func TestRotaSkipsPodsThatAreNotPolled(t *testing.T) {
 	}
 	var r Rota[int]
 	polled := 0
-	complete := r.Next(all, len(all)-1, func(int, func(i, j int)) {}, func(pod int) bool {
+	complete := r.Next(all, len(all)-1, nil, func(int, func(i, j int)) {}, func(pod int) bool {
 		if pod%2 == 1 {
 			return false
 		}
 		polled++
 		return true
 	})
-	if complete || polled != plan.PollHandful || len(r.waiting) != len(all)-2*plan.PollHandful+1 && len(r.waiting) != len(all)-2*plan.PollHandful {
-		t.Errorf("%d polled, %d waiting, complete: %v", polled, len(r.waiting), complete)
+	if complete || polled != plan.PollHandful || len(r.others.waiting) != len(all)-2*plan.PollHandful+1 && len(r.others.waiting) != len(all)-2*plan.PollHandful {
+		t.Errorf("%d polled, %d waiting, complete: %v", polled, len(r.others.waiting), complete)
 	}
+}
+
+// In a large fleet with zones, the pods of this pod's zone are polled as if there were no others,
+// and of the others a handful.
+func TestRotaOfZones(t *testing.T) {
+	for name, tc := range map[string]struct{ all, mates, near, far, walk int }{
+		"a few pods":   {plan.PollAll, 4, 4, plan.PollAll - 4, 1},
+		"small zones":  {120, 20, 20, plan.PollHandful, 13},
+		"large zones":  {120, 40, plan.PollHandful, plan.PollHandful, 10},
+		"one zone":     {120, 120, plan.PollHandful, 0, 15},
+		"alone in one": {120, 0, 0, plan.PollHandful, 15},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := make([]int, tc.all)
+			for i := range all {
+				all[i] = i
+			}
+			var r Rota[int]
+			times := map[int]int{}
+			for n := 1; ; n++ {
+				near, far := 0, 0
+				complete := r.Next(all, len(all), func(pod int) bool { return pod < tc.mates }, shuffle, func(pod int) bool {
+					times[pod]++
+					near, far = near+b2i(pod < tc.mates), far+b2i(pod >= tc.mates)
+					return true
+				})
+				if n == 1 && (near != tc.near || far != tc.far) {
+					t.Errorf("%d mates and %d others were polled, want %d and %d", near, far, tc.near, tc.far)
+				}
+				if !complete {
+					continue
+				}
+				if n != tc.walk || len(times) != tc.all {
+					t.Errorf("after %d polls %d of %d pods have had their turn, want %d polls", n, len(times), tc.all, tc.walk)
+				}
+				return
+			}
+		})
+	}
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func TestSummary(t *testing.T) {

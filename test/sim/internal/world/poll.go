@@ -39,13 +39,22 @@ func (w *World) askTotals(p *pod) {
 		p.reports = append(p.reports, report{})
 	}
 	v := w.seenBy(p)
-	p.rota.Next(v.pods, v.others(p.idx), w.rng.Shuffle, func(other int32) bool {
+	p.rota.Next(v.pods, v.others(p.idx), w.mateOf(p), w.rng.Shuffle, func(other int32) bool {
 		member := other != p.idx && v.has(other)
 		if member {
 			w.askTotal(p, w.pods[other])
 		}
 		return member
 	})
+}
+
+// mateOf returns a function that reports whether another pod is in the zone of p; nil without
+// zones.
+func (w *World) mateOf(p *pod) func(other int32) bool {
+	if w.cfg.Zones == 0 {
+		return nil
+	}
+	return func(other int32) bool { return other != p.idx && w.zoneOf(other) == w.zoneOf(p.idx) }
 }
 
 func (w *World) askTotal(p, q *pod) {
