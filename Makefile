@@ -118,6 +118,7 @@ conformance: ## grpc-go's own tests, h2spec, connect's and grpc's conformance, b
 	cd test/conformance && $(GO) vet ./... && $(GO) test -count=1 -timeout 5m ./...
 	cd test/conformance && $(GO) run . $(if $(PARTS),-parts $(PARTS))
 
+# test/interop installs the clients of test/web, too.
 .PHONY: nightly
 nightly: export GOWORK = off
 nightly: ## The long forms: conformance with all of grpc-go and the newest one, a pod that crashes for minutes, more scenarios, clients and bad networks, and the alerts fired (Debian 12, root; Rust 1.88)
@@ -125,8 +126,8 @@ nightly: ## The long forms: conformance with all of grpc-go and the newest one, 
 	cd test/conformance && $(GO) run . -newest
 	cd test && $(GO) test -race -count=1 -timeout 15m -run 'Long|Memory' ./live -long
 	cd test && $(GO) test -count=1 -timeout 15m ./demo -long
-	cd test && $(GO) test -count=1 -timeout 15m -parallel 16 -run TestOther -v ./web -others -others-for 1m
 	INTEROP_LONG=1 ./test/interop/run.sh
+	cd test && $(GO) test -count=1 -timeout 15m -parallel 16 -run TestOther -v ./web -others -others-for 1m
 	cd test && $(GO) test -tags interop -count=1 -timeout 15m -v ./faults -long
 	SIDECAR_LONG=1 ./test/sidecar/run.sh -churn 6m
 	EXPERIMENT_LONG=true PACKAGES=./experiment ./test/k8s/run.sh -run TestArticle

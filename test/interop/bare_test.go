@@ -22,7 +22,7 @@ func (r row) runBare(t *testing.T) outcome {
 	c.end(t)
 	if p != nil {
 		p.stop(t)
-		o.Version = p.version
+		o.Version = p.label(o.Version)
 	}
 	o.totals = totals{Served: s.served(t), Opened: s.sum(t, opened)}
 	if o.Failed > 0 {

@@ -192,7 +192,7 @@ func (r row) run(t *testing.T) outcome {
 	}
 	if p != nil {
 		p.stop(t)
-		o.Version = p.version
+		o.Version = p.label(o.Version)
 	}
 	o.totals = s.end(t)
 	r.check(t, o)
@@ -208,8 +208,11 @@ func (r row) args(t *testing.T, s *server, p *proxy) []string {
 		targets = p.addr
 	}
 	args := []string{targets, r.policy, strconv.Itoa(r.seconds(t))}
-	if r.tls {
+	switch {
+	case r.tls:
 		args = append(args, s.ca)
+	case p != nil && p.ca != "":
+		args = append(args, p.ca)
 	}
 	return args
 }

@@ -34,6 +34,16 @@ var envoyConf string
 type proxy struct {
 	*process
 	addr, version string
+	// ca is its certificate, if its clients speak TLS.
+	ca string
+}
+
+// label returns the version in the table: that of the proxy, and of a client with TLS, a browser, as well.
+func (p *proxy) label(client string) string {
+	if p.ca == "" {
+		return p.version
+	}
+	return client + ", Envoy " + p.version
 }
 
 // proxyKind is what startProxy needs to know of a program.
@@ -45,6 +55,8 @@ type proxyKind struct {
 	argv func(dir, conf string) []string
 	// versionFlag makes it print its version.
 	versionFlag string
+	// addr is where it listens; empty: at a socket in its folder.
+	addr string
 }
 
 // proxyVersion matches what nginx, haproxy and Envoy print.
@@ -74,15 +86,31 @@ func envoy(policy string, tuned bool) func(*testing.T, *server) *proxy {
 // envoyAt is envoy for pods with this port that a DNS server lists.
 func envoyAt(policy, port string, dns netip.AddrPort, tuned bool) func(*testing.T, *server) *proxy {
 	return func(t *testing.T, s *server) *proxy {
-		program, err := filepath.Glob(built("venv", "lib", "python3*", "site-packages", "envoy", "_bin", "envoy"))
-		if err != nil || len(program) != 1 {
-			t.Fatalf("got %v (%v), want one envoy, which run.sh installs", program, err)
-		}
-		data := map[string]any{"Policy": policy, "Tuned": tuned, "Port": port, "DNS": dns}
-		return startProxy(t, s, proxyKind{conf: envoyConf, data: data, versionFlag: "--version", argv: func(_, conf string) []string {
-			return []string{program[0], "-c", conf, "--concurrency", "2", "--disable-hot-restart", "--log-level", "warn"}
-		}})
+		return startEnvoy(t, s, "", map[string]any{"Policy": policy, "Tuned": tuned, "Port": port, "DNS": dns})
 	}
+}
+
+// envoyWeb starts Envoy for browsers. It has the page that run.sh has built, and turns the gRPC-Web of
+// the page into gRPC. Its port is that of the servers, which no other row has.
+func envoyWeb(t *testing.T, s *server) *proxy {
+	const host = "127.0.4.253"
+	_, port, _ := net.SplitHostPort(s.GRPC[0])
+	cert, key := certificate(t)
+	web := map[string]string{"Addr": host, "Page": built("web", "page.html"), "Cert": cert, "Key": key}
+	p := startEnvoy(t, s, net.JoinHostPort(host, port), map[string]any{"Policy": "ROUND_ROBIN", "Port": port, "DNS": listenDNS(t, s), "Web": web})
+	p.ca = cert
+	return p
+}
+
+func startEnvoy(t *testing.T, s *server, addr string, data map[string]any) *proxy {
+	t.Helper()
+	program, err := filepath.Glob(built("venv", "lib", "python3*", "site-packages", "envoy", "_bin", "envoy"))
+	if err != nil || len(program) != 1 {
+		t.Fatalf("got %v (%v), want one envoy, which run.sh installs", program, err)
+	}
+	return startProxy(t, s, proxyKind{conf: envoyConf, data: data, addr: addr, versionFlag: "--version", argv: func(_, conf string) []string {
+		return []string{program[0], "-c", conf, "--concurrency", "2", "--disable-hot-restart", "--log-level", "warn"}
+	}})
 }
 
 // listenDNS starts a DNS server that has hello.test with the addresses of all servers.
@@ -120,9 +148,13 @@ func startProxy(t *testing.T, s *server, kind proxyKind) *proxy {
 	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{process: start(t, kind.argv(dir, path), nil), addr: "unix:" + sock}
+	p := &proxy{process: start(t, kind.argv(dir, path), nil), addr: kind.addr}
+	network, at := "tcp", kind.addr
+	if at == "" {
+		p.addr, network, at = "unix:"+sock, "unix", sock
+	}
 	p.version = versionOf(t, p.cmd.Path, kind.versionFlag)
-	if !eventually(t, 20*time.Second, "the proxy is not listening", func() bool { return listens(sock) }) {
+	if !eventually(t, 20*time.Second, "the proxy is not listening", func() bool { return listens(network, at) }) {
 		t.FailNow()
 	}
 	return p
@@ -138,8 +170,8 @@ func versionOf(t *testing.T, program, flag string) string {
 	return strings.TrimSpace(string(m[1]))
 }
 
-func listens(sock string) bool {
-	c, err := net.Dial("unix", sock)
+func listens(network, addr string) bool {
+	c, err := net.Dial(network, addr)
 	if err != nil {
 		return false
 	}

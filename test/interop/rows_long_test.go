@@ -57,6 +57,7 @@ func moreCurrentRows() []row {
 		unretried(row{name: "tonic balanced", argv: tonic, policy: roundRobin, silent: 3}),
 		unretried(row{name: "tonic one server", argv: tonic, policy: pickFirst, single: true, silent: 1}),
 		{name: "Envoy ring hash", argv: grpcGo, policy: pickFirst, proxy: envoy("RING_HASH", false), onePort: true},
+		{name: "connect-es in Chromium", argv: []string{"node", "clients/web/chromium.js"}, proxy: envoyWeb, onePort: true},
 		{name: "grpc-js Node 26 round_robin", argv: []string{node26, built("node", "grpcjs.js")}, policy: roundRobin},
 		{
 			name: "connect-node Node 26", argv: []string{node26, built("node", "connectnode.js")},

@@ -8,8 +8,8 @@
 #   ./run.sh [arguments of go test, such as -run Interop/clients/grpc-js]
 #
 # INTEROP_LONG=1       runs the rows of make nightly instead: old versions, tonic (Rust 1.88 or
-#                      later), Node 26, more clients under load, bare servers to compare with, and
-#                      clients that resolve a name whose pods grow from 2 to 3 and to 5
+#                      later), Node 26, Chromium, more clients under load, bare servers to compare with,
+#                      and clients that resolve a name whose pods grow from 2 to 3 and to 5
 # INTEROP_SOAK=1       runs the rows in turn for hours instead, see soak; the arguments are its flags
 # INTEROP_SECONDS=30   is how long most clients call; others call half as long, or half as long again
 # INTEROP_PARALLEL=4   is how many rows of the table run at the same time
@@ -74,6 +74,7 @@ missing_packages() {
   # A node from another source than Debian has its own npm.
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm
+  [[ -z ${INTEROP_LONG:-}${INTEROP_SOAK:-} ]] || command -v chromium >/dev/null || echo chromium
 }
 
 apt_install() {
@@ -101,6 +102,16 @@ build_node26() {
   mkdir -p "$out/node26"
   cp clients/node26/* "$out/node26/"
   (cd "$out/node26" && npm ci --no-audit --no-fund --ignore-scripts)
+}
+
+# build_web makes a page with all that it needs, for a browser.
+build_web() {
+  mkdir -p "$out/web"
+  cp clients/web/* clients/node/{connect,load}.js "$out/hello.binpb" "$out/web/"
+  cd "$out/web"
+  npm ci --no-audit --no-fund --ignore-scripts
+  npx esbuild page.js --bundle --minify --log-level=warning --loader:.binpb=binary --inject:./process.js --outfile=bundle.js
+  { echo '<!doctype html><meta charset="utf-8"><script>'; cat bundle.js; echo '</script>'; } >page.html
 }
 
 build_venv() {
@@ -174,6 +185,7 @@ run_logged go build_go
 wait "$cpp"
 if [[ -n ${INTEROP_LONG:-}${INTEROP_SOAK:-} ]]; then
   build node26 clients/node26/*
+  build web clients/web/* clients/node/{connect,load}.js "$proto"/*.proto
   build tonic clients/tonic/Cargo.* clients/tonic/src/*
   run_logged grpcgo build_grpcgo
 fi

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,12 +19,12 @@ import (
 const drainEvery = 400 * time.Millisecond
 
 var (
-	withOthers = flag.Bool("others", false, "run clients in other languages, too: curl, Node, Java and h2load, as far as they are installed")
+	withOthers = flag.Bool("others", false, "run clients in other languages, too: curl, Node, Java, h2load and Chromium, as far as they are installed")
 	othersFor  = flag.Duration("others-for", 8*time.Second, "how long each of them calls; from 45s on they follow a growth as well")
 )
 
-// site is where a client calls, and for how many seconds.
-type site struct{ url, ca, seconds string }
+// site is where a client calls, and for how many seconds. dir is a folder of its own.
+type site struct{ url, ca, seconds, dir string }
 
 // other is a client that others have written, with the command that runs it.
 type other struct {
@@ -31,6 +32,10 @@ type other struct {
 	secure  bool // with TLS
 	command func(site) []string
 	count   func(out string) (calls, failed int)
+	// once: each successful request reaches the handler once, and no other does.
+	once bool
+	// slow: it needs seconds to start, and so -others-for alone or more.
+	slow bool
 	// again: it never connects a second time, so it runs again and again, for a second each.
 	again bool
 	// mayFail is the only error that it may show, with any server that sends a GOAWAY. Such a client
@@ -38,7 +43,7 @@ type other struct {
 	mayFail *regexp.Regexp
 }
 
-// alone is how long -others-for must be for clients that give up calls themselves.
+// alone is how long -others-for must be for clients that start slowly or give up calls themselves.
 const alone = 8 * time.Second
 
 var (
@@ -89,6 +94,25 @@ func h2load(args ...string) func(site) []string {
 	}
 }
 
+// chromium shows the page clients/chromium.html of the server itself. The browser asks nobody else. If
+// $NET_LOGS names a folder, it has the browser's own trace of each run.
+func chromium(s site) []string {
+	argv := []string{
+		"chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir=" + s.dir,
+		"--ignore-certificate-errors", "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.*",
+		"--enable-logging=stderr", strings.TrimSuffix(s.url, "/plain") + "/clients/chromium.html?" + s.seconds,
+	}
+	if logs := os.Getenv("NET_LOGS"); logs != "" {
+		argv = append(argv, "--log-net-log="+filepath.Join(logs, filepath.Base(filepath.Dir(s.url))+".json"))
+	}
+	return argv
+}
+
+// spoke is byPattern for Chromium, which chooses its protocol itself.
+func spoke(protocol string) func(string) (int, int) {
+	return byPattern(regexp.MustCompile(`(?s)calls (\d+) failed (\d+) .*"spoke ` + protocol + `"`))
+}
+
 var others = []other{
 	{name: "curl, HTTP/1.1, POST", command: curl("-d", "hi"), count: byStatus},
 	// With a body that the handler leaves unread, curl 7.88 fails on a bare server, too.
@@ -98,6 +122,9 @@ var others = []other{
 	// Before 17.0.17 it closes the connection of any GOAWAY, and now and then forgets a request
 	// (JDK-8335181).
 	{name: "Java HttpClient, HTTP/2 with TLS, POST", secure: true, command: java("HTTP_2"), count: byPattern(summary), mayFail: regexp.MustCompile("GOAWAY|timed out")},
+	{name: "Chromium fetch, HTTP/1.1, POST", command: chromium, count: spoke("http/1.1"), slow: true, once: true},
+	// A request that Chromium has not sent when it reads a GOAWAY may fail: see ../../docs/clients.md.
+	{name: "Chromium fetch, HTTP/2 with TLS, POST", secure: true, command: chromium, count: spoke("h2"), slow: true, once: true, mayFail: regexp.MustCompile("Failed to fetch")},
 	{name: "h2load, HTTP/1.1, GET", command: h2load("--h1"), count: byPattern(h2loads), again: true},
 	// A machine that is busy for more than 1 s lets it read a GOAWAY behind an answer, or before it
 	// has written a request: see "calls that the client itself refuses" in ../interop/README.md.
@@ -106,8 +133,8 @@ var others = []other{
 
 // outcome is what a client has seen of one kind of server.
 type outcome struct {
-	calls, failed, opened, drains int
-	out                           string
+	calls, failed, opened, drains, served int
+	out                                   string
 }
 
 // Clients that others have written lose no request while their connections are drained all the
@@ -133,6 +160,9 @@ func TestOtherClients(t *testing.T) {
 				t.Errorf("got %d calls and %d drains of %d connections: %.500s", got.calls, got.drains, got.opened, got.out)
 			}
 			others[i].check(t, got)
+			if others[i].once && got.served != got.calls-got.failed {
+				t.Errorf("%d calls reached the handler, want the %d successful ones of %d", got.served, got.calls-got.failed, got.calls)
+			}
 		})
 	}
 }
@@ -147,7 +177,7 @@ func needOthers(t *testing.T) {
 // need skips t if the client is not installed, and fails it in CI.
 func (o *other) need(t *testing.T) {
 	t.Helper()
-	if o.mayFail != nil && *othersFor < alone {
+	if (o.slow || o.mayFail != nil) && *othersFor < alone {
 		t.Skipf("needs -others-for %v", alone)
 	}
 	_, err := exec.LookPath(o.command(site{})[0])
@@ -166,11 +196,14 @@ func (o *other) check(t *testing.T, got outcome) {
 		return
 	}
 	if o.mayFail == nil || !o.mayFail.MatchString(got.out) {
-		t.Errorf("%d of %d calls failed: %.500s", got.failed, got.calls, got.out)
+		t.Errorf("%d of %d calls failed: %s", got.failed, got.calls, end(got.out))
 		return
 	}
-	t.Logf("the client gave up %d calls: %.500s", got.failed, got.out)
+	t.Logf("the client gave up %d calls: %s", got.failed, end(got.out))
 }
+
+// end returns the last lines of what a client has printed, where it sums up.
+func end(out string) string { return out[max(0, len(out)-1000):] }
 
 // drained runs a client against one pod while all connections are drained again and again.
 func (f *fleet) drained(t *testing.T, o *other) (got outcome) {
@@ -194,7 +227,7 @@ func (f *fleet) drained(t *testing.T, o *other) (got outcome) {
 	}
 	got = o.run(t, to, f.ca)
 	cancel()
-	got.opened, got.drains = int(f.opened.Load()), f.goaways()
+	got.opened, got.drains, got.served = int(f.opened.Load()), f.goaways(), int(f.served.Load())
 	return got
 }
 
@@ -202,7 +235,7 @@ func (f *fleet) drained(t *testing.T, o *other) (got outcome) {
 func (o *other) run(t *testing.T, addr, ca string) (got outcome) {
 	ctx, cancel := context.WithTimeout(t.Context(), *othersFor+time.Minute)
 	defer cancel()
-	s := site{url: "http://" + addr + "/plain", ca: ca, seconds: strconv.Itoa(int(othersFor.Seconds()))}
+	s := site{url: "http://" + addr + "/plain", ca: ca, seconds: strconv.Itoa(int(othersFor.Seconds())), dir: t.TempDir()}
 	if o.secure {
 		s.url = "https://" + addr + "/plain"
 	}

@@ -37,6 +37,7 @@ type fleet struct {
 	cert    tls.Certificate
 	ca      string // the file of cert
 	opened  atomic.Int64
+	served  atomic.Int64 // requests for /plain
 	// maxAge is when a bare server ends a connection with an answer; 0: never.
 	maxAge time.Duration
 	cancel context.CancelFunc
@@ -221,7 +222,9 @@ func (f *fleet) handler(p *pod) http.Handler {
 		return connect.NewResponse(res), err
 	}))
 	mux.Handle("/hello.v1.HelloService/", rpc)
+	mux.Handle("/clients/", http.FileServer(http.Dir("."))) // for browsers
 	mux.HandleFunc("/plain", func(w http.ResponseWriter, r *http.Request) {
+		f.served.Add(1)
 		if res, err := hi(r.Context(), nil); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		} else {

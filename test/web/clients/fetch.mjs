@@ -1,5 +1,6 @@
-// Requests with Node's fetch, which keeps HTTP/1.1 connections alive. Prints calls and failures.
-const [, , url, seconds] = process.argv;
+// Requests with the fetch of Node, which keeps HTTP/1.1 connections alive, or of a browser. Prints calls
+// and failures.
+const [url, seconds] = globalThis.process?.argv.slice(2) ?? ['/plain', location.search.slice(1)];
 const end = Date.now() + 1000 * Number(seconds);
 let calls = 0;
 const errors = {};

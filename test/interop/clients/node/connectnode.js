@@ -8,33 +8,15 @@ const { createFileRegistry, fromBinary } = require('@bufbuild/protobuf');
 const { FileDescriptorSetSchema } = require('@bufbuild/protobuf/wkt');
 const { createClient } = require('@connectrpc/connect');
 const { createGrpcTransport } = require('@connectrpc/connect-node');
+const calls = require('./connect.js');
 const { run } = require('./load.js');
 
 const [targets, , seconds] = process.argv.slice(2);
 const files = fromBinary(FileDescriptorSetSchema, fs.readFileSync(process.env.HELLO_DESCRIPTOR));
 const service = createFileRegistry(files).getService('hello.v1.HelloService');
 const clients = targets.split(',').map((t) => createClient(service, createGrpcTransport({ baseUrl: `http://${t}` })));
-let calls = 0;
-const next = () => clients[calls++ % clients.length];
-
-async function hi(message, deadline) {
-  const res = await next().hi({ toWho: 'you', message }, { timeoutMs: deadline });
-  return res.message;
-}
-
-async function watch(want) {
-  const stop = new AbortController();
-  let got = 0;
-  try {
-    for await (const _ of next().watch({ toWho: 'you' }, { signal: stop.signal })) {
-      got++;
-      if (got >= want) break;
-    }
-  } finally {
-    stop.abort();
-  }
-  if (got < want) throw new Error('ended early');
-}
+let turn = 0;
+const next = () => clients[turn++ % clients.length];
 
 async function chat(messages, deadline) {
   let answered;
@@ -59,4 +41,4 @@ const main = require.resolve('@connectrpc/connect-node');
 const pkg = main.slice(0, main.lastIndexOf('connect-node') + 'connect-node'.length) + '/package.json';
 const { version } = JSON.parse(fs.readFileSync(pkg, 'utf8'));
 
-run('connect-node', version, { hi, watch, chat }, Number(seconds));
+run('connect-node', version, { ...calls(next), chat }, Number(seconds));

@@ -1,4 +1,4 @@
-// The calls of all clients, for the two clients in Node. See ../README.md.
+// The calls of all clients, for those in JavaScript. See ../README.md.
 'use strict';
 
 const DEADLINE = Number(process.env.HELLO_DEADLINE || 10) * 1000;
@@ -14,9 +14,9 @@ async function hi(caller) {
   if (answer !== MESSAGE) throw new Error(`answered ${answer.slice(0, 20)}`);
 }
 
-// run makes calls with caller {hi, watch, chat} for the given seconds and prints the result. The
-// process exits when standard input ends.
-async function run(client, version, caller, seconds) {
+// load makes calls with caller {hi, watch, chat} for the given seconds and returns the result. In a
+// browser there is no chat.
+async function load(client, version, caller, seconds) {
   const result = { client, version, calls: 0, failed: 0, errors: {} };
   const end = Date.now() + seconds * 1000;
   const loop = async (what, call) => {
@@ -34,13 +34,18 @@ async function run(client, version, caller, seconds) {
   const workers = [];
   for (let i = 0; i < UNARY_WORKERS; i++) workers.push(loop('hi', () => hi(caller)));
   for (let i = 0; i < WATCH_WORKERS; i++) workers.push(loop('watch', () => caller.watch(WATCH_MESSAGES)));
-  workers.push(loop('chat', () => caller.chat(CHAT_MESSAGES, DEADLINE)));
+  if (caller.chat) workers.push(loop('chat', () => caller.chat(CHAT_MESSAGES, DEADLINE)));
   // At one message a second, this stream ends shortly after the other calls.
   workers.push(loop('long watch', () => caller.watch(seconds + 1)));
   await Promise.all(workers);
-  console.log(JSON.stringify(result));
+  return result;
+}
+
+// run makes the calls of load and prints the result. The process exits when standard input ends.
+async function run(client, version, caller, seconds) {
+  console.log(JSON.stringify(await load(client, version, caller, seconds)));
   process.stdin.resume();
   process.stdin.on('end', () => process.exit(0));
 }
 
-module.exports = { run };
+module.exports = { load, run };
