@@ -209,7 +209,7 @@ const handlersEnd = 500 * time.Millisecond
 // stopServers lets RPCs in flight finish. grpc-go waits for handshakes before it drains or
 // cuts off anything, and for handlers even in Stop. stopServers bounds both waits.
 func (b *Balancer) stopServers(ctx context.Context, srv servers) error {
-	patience := min(time.Second, b.inForce().Shutdown.Timeout/20)
+	patience := min(speakWait, b.inForce().Shutdown.Timeout/6)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -284,8 +284,9 @@ func (b *Balancer) drainSpread(ctx context.Context, most time.Duration) {
 // come back. It dials at once.
 const returnWait = time.Second
 
-// speakWait is how long a connection may be silent and still be that of a client which came
-// back. Those of port scanners and probes are silent for longer and hold up nothing.
+// speakWait is how long a connection may be silent and still be that of a client which has just
+// come: a handshake takes several round trips, and a lost packet costs a second. Those of port scanners
+// and probes are silent for longer and hold up nothing.
 const speakWait = 3 * time.Second
 
 // serveReturned waits until the clients that came back after their GOAWAY have learned of
