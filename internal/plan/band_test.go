@@ -36,6 +36,39 @@ func TestBandOf(t *testing.T) {
 	}
 }
 
+// In a zone whose clients reach no other, 48 of a mean of 43 is too much.
+func TestZoneBandIsRoundedDown(t *testing.T) {
+	p := &Policy{Tolerance: 0.1, Floor: 0.7, Whole: true}
+	for _, tc := range []struct{ mean, over, under float64 }{
+		{300. / 7, 47, 30},
+		{10, 11, 7}, // not 10, which is less than 1.1 times
+		{50, 55, 35},
+		{9.5, 10, 6.65}, // one above the mean is always allowed
+		{4.6, 5, 3},
+		{3, 4, 2},
+		{0.5, 1, 0},
+	} {
+		band := bandOf(tc.mean, p, true)
+		if math.Abs(band.Over-tc.over) > 1e-9 || math.Abs(band.Under-tc.under) > 1e-9 {
+			t.Errorf("mean %v: got %+v, want %+v", tc.mean, band, tc)
+		}
+	}
+	v := zoned("x", "x", "x", "x", "x", "x", "x")
+	v.Load = 48
+	for _, pod := range v.Members[1:] {
+		v.Peers = append(v.Peers, Peer{Pod: pod, Load: 42})
+	}
+	for _, tied := range []bool{true, false} {
+		if !tied {
+			v.Zones = nil
+		}
+		var e evener
+		if l, ok := e.measure(v, p); !ok || (l.overLoaded == 1) != tied || (l.own.Over == 47) != tied {
+			t.Errorf("tied to a zone: %v; got %d over-loaded, above %v", tied, l.overLoaded, l.own.Over)
+		}
+	}
+}
+
 // Of many pods each polls a handful a second: fewer than half are enough then.
 func TestEnough(t *testing.T) {
 	for _, tc := range []struct {

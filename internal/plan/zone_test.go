@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func zoned(zones ...string) *View {
@@ -26,6 +27,24 @@ func TestZoneViewLeavesOutOtherZones(t *testing.T) {
 	v.Zones = nil
 	if got := s.zoneView(v); !slices.Equal(got.Members, v.Members) {
 		t.Errorf("got mates %v without zones, want all", got.Members)
+	}
+}
+
+// A client of a zone of 2 pods comes back by chance half of the time, however many pods there are
+// in other zones.
+func TestReturnsInASmallZoneAreChance(t *testing.T) {
+	v := zoned("x", "y", "x", "y", "z", "z")
+	v.Now = time.Hour
+	c := Conn{ID: 1, Key: "k", Weight: 1, Returned: true, Opened: v.Now - 11*time.Minute, FutileDrains: 5}
+	p := &Policy{Cooldown: time.Minute, Whole: true}
+	s := State{members: membership{counted: v.Members}}
+	s.even.give = 1
+	mates := s.zoneView(v)
+	for of, want := range map[*View]bool{v: false, &mates: true} {
+		var why stuck
+		if got := why.mayMove(&c, &s, of, p); got != want || (why.pinned == 0) != want {
+			t.Errorf("among %d pods it may move: %v, pinned: %d", len(of.Members), got, why.pinned)
+		}
 	}
 }
 

@@ -286,6 +286,9 @@ func (w *World) compare(s *Distribution, p *pod) {
 	}
 	s.MaxOfMean, s.MinOfMean = max(s.MaxOfMean, p.load/due), min(s.MinOfMean, p.load/due)
 	over, under := Band(due, !w.cfg.Requests)
+	if w.cfg.Zones > 0 { // the band of a zone is not rounded up
+		over = max(due*1.1, math.Floor(due+1e-9)+1)
+	}
 	outside := max(p.load/over, under/max(p.load, 1e-9))
 	s.Outside = max(s.Outside, outside)
 	if p.begun > 0 && w.now-p.begun < 3*time.Minute {
