@@ -120,10 +120,12 @@ func zones() []Scenario {
 	var all []Scenario
 	for _, perZone := range []int{2, 6, 20} {
 		for _, skew := range []int{14, 150} {
-			all = append(all, zoned(perZone, skew))
+			all = append(all, zoned(perZone, skew, 30*time.Minute, 2*time.Hour))
 		}
 	}
-	return append(all,
+	large := zoned(100, 14, 5*time.Minute, 15*time.Minute)
+	large.Seeds = 5
+	return append(all, large,
 		Scenario{
 			Name: "zones-scattered", Note: "3 zones of 20 pods, 3,000 clients placed by chance within their zones, for 1 h",
 			World: world.Config{Pods: 60, Zones: 3, Groups: zoneClients(20, 14, true), Sample: 10 * time.Second}, For: time.Hour,
@@ -152,13 +154,12 @@ func zoneClients(perZone, skew int, random bool) []world.Group {
 	return all
 }
 
-// zoned is even within its zones for half an hour, and then gets one more pod in each.
-func zoned(perZone, skew int) Scenario {
-	const still = 30 * time.Minute
+// zoned is even within its zones at first, and then gets one more pod in each.
+func zoned(perZone, skew int, still, run time.Duration) Scenario {
 	return Scenario{
 		Name:  fmt.Sprintf("zones-3x%d-%d", perZone, skew),
-		Note:  fmt.Sprintf("3 zones of %d pods, 50 clients a pod, skewed by %d %%: no move can help; after half an hour each zone gets one more pod", perZone, skew),
-		World: world.Config{Pods: 3 * perZone, Zones: 3, Groups: zoneClients(perZone, skew, false), Sample: 5 * time.Second}, For: 2 * time.Hour,
+		Note:  fmt.Sprintf("3 zones of %d pods, 50 clients a pod, skewed by %d %%: no move can help; after %.0f min each zone gets one more pod", perZone, skew, still.Minutes()),
+		World: world.Config{Pods: 3 * perZone, Zones: 3, Groups: zoneClients(perZone, skew, false), Sample: 5 * time.Second}, For: run,
 		Change: func(w *world.World) {
 			w.At(w.Now()+still, func() { w.Scale(3*perZone + 3) })
 			w.EvenFrom(w.Now() + still)

@@ -43,8 +43,8 @@ type Result struct {
 	ZoneMax, ZoneMin float64
 	// Lives is the number of clients that ended, and of those that took their places.
 	Lives int
-	// Pinned is the number of connections at the end that came back three times or more, so
-	// that planning takes them for pinned ones.
+	// Pinned is the number of connections at the end that came back more often than chance
+	// explains among the pods that their clients reach, so that planning takes them for pinned.
 	Pinned int
 	// Unlisted is the number of connections at the end on living pods that are not ready.
 	Unlisted int
@@ -184,13 +184,14 @@ func (w *World) countShapes(r *Result) {
 	}
 	r.Lives, r.Arrivals = w.lives-m.lives, m.arrivals
 	r.ZoneMax, r.ZoneMin = w.zones()
+	living := w.living()
 	for _, p := range w.pods {
 		r.Waiting += w.waiting(p)
 		if p.unlisted && p.alive() {
 			r.Unlisted += p.serving
 		}
 		for i := range p.infos {
-			if plan.Pinned(p.infos[i].FutileDrains, len(w.Alive())) {
+			if plan.Pinned(p.infos[i].FutileDrains, living[w.group(p)]) {
 				r.Pinned++
 			}
 		}
@@ -200,6 +201,15 @@ func (w *World) countShapes(r *Result) {
 			r.Unreached++
 		}
 	}
+}
+
+// living is how many pods live in each group.
+func (w *World) living() []int {
+	all := make([]int, max(w.cfg.Zones, 1))
+	for _, i := range w.Alive() {
+		all[w.group(w.pods[i])]++
+	}
+	return all
 }
 
 // streams is the number of long streams on p's connections that are not draining.

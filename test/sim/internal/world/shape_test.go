@@ -188,3 +188,32 @@ func TestSameSeedSameShapes(t *testing.T) {
 		t.Error("two seeds give the same result")
 	}
 }
+
+// A client that came back five times in a row is pinned where there are 6 pods. In a zone of 2 it
+// comes back half of the time.
+func TestPinnedAmongThePodsOfAZone(t *testing.T) {
+	for zones, want := range map[int]int{0: 1, 3: 0} {
+		w := newWorld(Config{Pods: 6, Zones: zones, Next: planNothing, Groups: []Group{{Count: 60, Kind: ClusterIP, Zone: min(zones, 1)}}})
+		w.RunTo(time.Minute)
+		w.Measure()
+		w.pods[0].infos[0].FutileDrains = 5
+		if got := w.Result().Pinned; got != want {
+			t.Errorf("with %d zones: got %d pinned clients, want %d", zones, got, want)
+		}
+	}
+}
+
+// Of a large fleet with zones, each pod polls all pods of its own zone.
+func TestMatesArePolledEverySecond(t *testing.T) {
+	w := newWorld(Config{Pods: 60, Zones: 3, Next: planNothing, Groups: []Group{{Count: 60, Kind: ClusterIP}}})
+	w.RunTo(time.Minute)
+	heard := 0
+	for other := range w.pods {
+		if at := w.pods[0].reports[other].At; other != 0 && w.zoneOf(int32(other)) == 1 && w.now-at <= 2*time.Second {
+			heard++
+		}
+	}
+	if heard != 19 {
+		t.Errorf("heard %d of 19 pods within 2 s", heard)
+	}
+}
