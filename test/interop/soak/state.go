@@ -171,9 +171,15 @@ func (t *tally) addError(text string, n int) {
 }
 
 // sum adds up all rows.
-func (st *state) sum() tally {
+func (st *state) sum() tally { return st.sumOf(func(*tally) bool { return true }) }
+
+// sumOf adds up some rows.
+func (st *state) sumOf(wanted func(*tally) bool) tally {
 	var all tally
 	for _, t := range st.Rows {
+		if !wanted(t) {
+			continue
+		}
 		all.Seconds += t.Seconds
 		all.Calls += t.Calls
 		all.Failed += t.Failed
