@@ -156,11 +156,14 @@ func (st *state) seconds(name string) int {
 	return 0
 }
 
-// address matches the addresses of servers, whose ports differ from slice to slice.
-var address = regexp.MustCompile(`127\.0\.4\.\d+:\d+`)
+// These parts of an error differ from slice to slice.
+var (
+	address  = regexp.MustCompile(`127\.0\.4\.\d+:\d+`)
+	streamID = regexp.MustCompile(`stream ID \d+`)
+)
 
 func (t *tally) addError(text string, n int) {
-	text = address.ReplaceAllString(text, "ADDRESS")
+	text = streamID.ReplaceAllString(address.ReplaceAllString(text, "ADDRESS"), "stream ID N")
 	if t.Errors == nil {
 		t.Errors = map[string]int{}
 	}
