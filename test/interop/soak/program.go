@@ -107,7 +107,9 @@ var complaint = regexp.MustCompile(`(?m)^ +\w+_test\.go:\d+: (.*)$`)
 func complaints(out []byte, err error) string {
 	var all []string
 	for _, m := range complaint.FindAllSubmatch(out, -1) {
-		all = append(all, string(m[1]))
+		if text := string(m[1]); !strings.HasSuffix(text, " printed:") { // a log follows
+			all = append(all, text)
+		}
 	}
 	if len(all) == 0 {
 		return shortened(fmt.Sprintf("%v: %s", err, out))
@@ -118,7 +120,11 @@ func complaints(out []byte, err error) string {
 // maxText is the length of a complaint that is kept.
 const maxText = 600
 
+// shortened returns the text in one line, without the path of this folder.
 func shortened(text string) string {
+	if dir, err := os.Getwd(); err == nil {
+		text = strings.ReplaceAll(text, dir+"/", "")
+	}
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > maxText {
 		text = text[:maxText] + "…"

@@ -38,11 +38,12 @@ func TestFailedSliceKeepsItsReport(t *testing.T) {
 	p := script(t, `echo '{"calls":7,"failed":2}' >"$INTEROP_REPORT"
 echo '--- FAIL: TestSlice (1.23s)'
 echo '    interop_test.go:204: 2 of 7 calls failed,'
-echo '    server_test.go:10: 1 socket is open'
+echo "    server_test.go:10: $PWD/server has 1 open socket"
+echo '    process_test.go:9: server printed:'
 echo FAIL
 exit 1`)
 	s := p.slice(t.Context(), row{}, time.Minute)
-	if s.Calls != 7 || s.Failed != 2 || s.Broken != "2 of 7 calls failed,; 1 socket is open" {
+	if s.Calls != 7 || s.Failed != 2 || s.Broken != "2 of 7 calls failed,; server has 1 open socket" {
 		t.Errorf("got %+v, want the report and what the tests said", s)
 	}
 }

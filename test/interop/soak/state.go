@@ -156,11 +156,14 @@ func (st *state) seconds(name string) int {
 	return 0
 }
 
-// address matches the addresses of servers, whose ports differ from slice to slice.
-var address = regexp.MustCompile(`127\.0\.4\.\d+:\d+`)
+// These parts of an error differ from slice to slice.
+var (
+	address  = regexp.MustCompile(`127\.0\.4\.\d+:\d+`)
+	streamID = regexp.MustCompile(`stream ID \d+`)
+)
 
 func (t *tally) addError(text string, n int) {
-	text = address.ReplaceAllString(text, "ADDRESS")
+	text = streamID.ReplaceAllString(address.ReplaceAllString(text, "ADDRESS"), "stream ID N")
 	if t.Errors == nil {
 		t.Errors = map[string]int{}
 	}
@@ -171,9 +174,15 @@ func (t *tally) addError(text string, n int) {
 }
 
 // sum adds up all rows.
-func (st *state) sum() tally {
+func (st *state) sum() tally { return st.sumOf(func(*tally) bool { return true }) }
+
+// sumOf adds up some rows.
+func (st *state) sumOf(wanted func(*tally) bool) tally {
 	var all tally
 	for _, t := range st.Rows {
+		if !wanted(t) {
+			continue
+		}
 		all.Seconds += t.Seconds
 		all.Calls += t.Calls
 		all.Failed += t.Failed

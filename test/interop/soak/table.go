@@ -46,6 +46,8 @@ func (st *state) rowTable() string {
 	for _, name := range st.names() {
 		t.addRow(name, st.Rows[name])
 	}
+	strict := st.sumOf(func(t *tally) bool { return t.Why == "" })
+	t.addRow("rows that may lose none", &strict)
 	all := st.sum()
 	t.addRow("in all", &all)
 	return t.under("client", "version", "calls", "hours", "GOAWAYs", "failed", "failed per million", "calls may fail because")
