@@ -128,7 +128,7 @@ nightly: ## The long forms: conformance with all of grpc-go and the newest one, 
 	cd test && $(GO) test -count=1 -timeout 15m ./demo -long
 	INTEROP_LONG=1 ./test/interop/run.sh
 	cd test && $(GO) test -count=1 -timeout 15m -parallel 16 -run TestOther -v ./web -others -others-for 1m
-	cd test && $(GO) test -tags interop -count=1 -timeout 15m -v ./faults -long
+	cd test && $(GO) test -tags interop -count=1 -timeout 25m -v ./faults -long
 	SIDECAR_LONG=1 ./test/sidecar/run.sh -churn 6m
 	EXPERIMENT_LONG=true PACKAGES=./experiment ./test/k8s/run.sh -run TestArticle
 	$(MAKE) alerts

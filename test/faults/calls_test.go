@@ -114,7 +114,7 @@ func (w *world) dial(t *testing.T, opts ...grpc.DialOption) channel {
 }
 
 // usualWorkers is the number of workers with unary calls.
-const usualWorkers = 8
+const usualWorkers = 4
 
 // work makes calls until end and returns when the last one has ended. The workers are those of the
 // clients in ../interop, and one with messages of big bytes if that is positive.

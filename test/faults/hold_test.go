@@ -51,7 +51,7 @@ func refused(t *testing.T, p place) (r result, drained int) {
 	w := newWorld(t, p)
 	ctx, cancel := context.WithTimeout(t.Context(), seconds*time.Second)
 	defer cancel()
-	c := w.startProgram(t, programs()[2], seconds, usualWorkers)
+	c := w.startProgram(t, programs()[2], seconds, 8)
 	if c == nil {
 		t.Skip("connect-node is not built")
 	}

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-var long = flag.Bool("long", false, "run all rows, for 21 s each, and compare more with bare servers")
+var long = flag.Bool("long", false, "run all rows, for 12 s each, and compare more with bare servers")
 
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "8") // the tests mostly wait
 	flag.Parse()
 	if *long {
-		flag.Set("test.parallel", "3") // so that the rows disturb each other less
+		flag.Set("test.parallel", "1") // so that the rows disturb each other less
 	}
 	os.Exit(m.Run())
 }

@@ -20,7 +20,7 @@ type row struct {
 	shape link.Shape
 	// big is the size of the messages of one more worker.
 	big int
-	// workers is the number of unary workers of each client in another language, if not 8.
+	// workers is the number of unary workers of each client in another language, if not 2.
 	workers int
 	// faults returns how many packets the network has harmed, nil if it only delays them.
 	faults func(link.Stats) int
@@ -33,11 +33,10 @@ const ms = time.Millisecond
 func rows() []row {
 	lost := func(s link.Stats) int { return s.Lost }
 	return []row{
-		{name: "none"},
 		{name: "20 ms", shape: link.Shape{Delay: 20 * ms}},
 		{name: "100 ± 30 ms", shape: link.Shape{Delay: 100 * ms, Jitter: 30 * ms}, short: true},
-		{name: "1 % loss", shape: link.Shape{Loss: 0.01}, faults: lost},
-		{name: "5 % loss", shape: link.Shape{Loss: 0.05}, faults: lost, short: true},
+		{name: "1 % loss, 10 ms", shape: link.Shape{Delay: 10 * ms, Loss: 0.01}, faults: lost},
+		{name: "5 % loss, 10 ms", shape: link.Shape{Delay: 10 * ms, Loss: 0.05}, faults: lost, short: true},
 		{name: "2 % loss, 50 ± 5 ms", shape: link.Shape{Delay: 50 * ms, Jitter: 5 * ms, Loss: 0.02}, faults: lost},
 		{
 			name: "1 Mbit/s, 10 ms", shape: link.Shape{Delay: 10 * ms, Rate: 1_000_000}, big: 64 << 10, workers: 1,
@@ -57,7 +56,7 @@ func (t times) all() time.Duration { return t.warm + t.rest + t.drained }
 
 func runTimes() times {
 	if *long {
-		return times{2 * time.Second, 4 * time.Second, 15 * time.Second}
+		return times{2 * time.Second, 2 * time.Second, 8 * time.Second}
 	}
 	return times{time.Second, 2 * time.Second, 6 * time.Second}
 }
@@ -68,6 +67,8 @@ type outcome struct {
 	goAways, opened, forced, left int
 	rest, drained                 latency
 	idle                          time.Duration // how long the drain of an idle connection took
+	late                          time.Duration // by how much the link was late
+	served                        int
 }
 
 // No call fails because its connection is drained, on whatever network.
@@ -82,14 +83,29 @@ func TestRows(t *testing.T) {
 			}
 			t.Run(r.name, func(t *testing.T) {
 				t.Parallel()
-				with := r.run(t, false)
-				bare := r.run(t, true)
+				with := r.inTime(t, false)
+				bare := r.inTime(t, true)
 				tab.add(r, with, bare)
 				r.check(t, with, bare)
 			})
 		}
 	})
 	tab.show(t)
+}
+
+// mostLate is by how much the link may be late. On a machine that is busier, the network is not that
+// of the row, and calls fail by their deadlines with any server.
+const mostLate = time.Second
+
+// inTime runs the row until the machine was not too busy for it, three times at most.
+func (r row) inTime(t *testing.T, bare bool) (o outcome) {
+	for range 3 {
+		if o = r.run(t, bare); o.late <= mostLate {
+			break
+		}
+		t.Logf("the link was %v late, since the machine is busy", o.late)
+	}
+	return o
 }
 
 // run makes calls over the network of the row.
@@ -128,8 +144,9 @@ func (r row) run(t *testing.T, bare bool) (o outcome) {
 		o.idle = w.drainIdle(t)
 	}
 	ch.cc.Close()
-	if r.faults != nil && r.faults(w.link.Stats()) == 0 {
-		t.Errorf("the network has done no harm: %+v", w.link.Stats())
+	stats := w.link.Stats()
+	if o.late = stats.Late; r.faults != nil && r.faults(stats) == 0 {
+		t.Errorf("the network has done no harm: %+v", stats)
 	}
 	if !bare {
 		r.count(t, w, &o)
@@ -142,7 +159,7 @@ func (r row) startOthers(t *testing.T, w *world, seconds int) (all []*process) {
 	t.Helper()
 	workers := r.workers
 	if workers == 0 {
-		workers = usualWorkers
+		workers = 2
 	}
 	for _, p := range programs() {
 		if c := w.startProgram(t, p, seconds, workers); c != nil {
@@ -168,14 +185,7 @@ func (r row) count(t *testing.T, w *world, o *outcome) {
 	t.Helper()
 	w.checkClosed(t, time.Minute)
 	o.goAways, o.opened, o.forced = w.sum(t, goAways), w.sum(t, opened), w.sum(t, forced)
-	calls, failed := 0, 0
-	for _, c := range o.clients {
-		calls += c.Calls
-		failed += c.Failed
-	}
-	if got := w.served(); got != calls-failed {
-		t.Errorf("the pods have served %d calls, want the %d that succeeded", got, calls-failed)
-	}
+	o.served = w.served()
 	for _, p := range w.all {
 		if err := p.bal.Shutdown(context.Background(), p.srv); err != nil {
 			t.Errorf("Shutdown: %v", err)
@@ -187,10 +197,15 @@ func (r row) count(t *testing.T, w *world, o *outcome) {
 func (r row) check(t *testing.T, with, bare outcome) {
 	t.Helper()
 	t.Logf("with %+v\nbare %+v", with, bare)
+	succeeded := 0
 	for _, c := range with.clients {
+		succeeded += c.Calls - c.Failed
 		if allowed := allowedFailures(c, with.goAways); c.Failed > allowed {
 			t.Errorf("%s: %d of %d calls failed, want at most %d: %v", c.Client, c.Failed, c.Calls, allowed, c.Errors)
 		}
+	}
+	if with.served != succeeded {
+		t.Errorf("the pods have served %d calls, want the %d that succeeded", with.served, succeeded)
 	}
 	if with.forced != 0 || with.left != 0 {
 		t.Errorf("%d connections were closed by force and %d sockets left open, want none", with.forced, with.left)

@@ -20,6 +20,9 @@ type Stats struct {
 	// those that found the queue full, Duplicated those that arrive twice, and Blocked those
 	// that met a cut link or a forgotten flow.
 	Lost, Waited, Overflowed, Duplicated, Blocked int
+	// Late is the longest time by which the link handed over a packet too late, because the
+	// machine was busy.
+	Late time.Duration
 }
 
 // Link passes packets between two devices.
@@ -158,8 +161,15 @@ func (l *Link) deliver(ctx context.Context, to io.Writer, packets <-chan packet)
 			return
 		}
 		for q.Len() > 0 && !q.packets[0].at.After(time.Now()) {
-			// A device that refuses a packet has lost it.
-			_, _ = to.Write(heap.Pop(&q).(numbered).data) //nolint:forcetypeassert // the queue has nothing else
+			p := heap.Pop(&q).(numbered) //nolint:forcetypeassert // the queue has nothing else
+			l.late(time.Since(p.at))
+			_, _ = to.Write(p.data) // a device that refuses a packet has lost it
 		}
 	}
+}
+
+func (l *Link) late(by time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Late = max(l.stats.Late, by)
 }
