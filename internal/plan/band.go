@@ -251,8 +251,8 @@ func (l *loads) compare(members int, p *Policy) {
 	}
 	l.own = BandOf(l.mean*l.self.share, p)
 	l.least = p.Floor * l.self.plain * sum / (shares + l.self.plain - l.self.share)
-	if l.flight > 0 { // what is in flight may land here
-		least = max(least, l.mean)
+	if l.flight > 0 { // it may land here, and with it what other pods drain at the same moment
+		least = max(least, l.mean*(1+p.Tolerance/2))
 	}
 	l.level = l.own.Over / l.self.share
 	if l.total = l.give(p) - l.flight; l.total > 0 {

@@ -76,3 +76,15 @@ func TestWaterLevel(t *testing.T) {
 		}
 	})
 }
+
+// While something is in flight, no pod gives below the middle between the mean and the edge of the
+// band: what lands here, and what others drain at this moment, does not show yet.
+func TestLevelWhileStreamsGoOn(t *testing.T) {
+	l := loadsOf(51, 48, 3, 3, 3)
+	l.self, l.flight = l.pods[0], 8
+	l.self.plain = 1
+	l.compare(5, &Policy{Tolerance: 0.1, Floor: 0.7, Whole: true})
+	if want := l.mean * 1.05; math.Abs(l.level-want) > 1e-9 {
+		t.Errorf("got a level of %v, want %v: the mean is %v", l.level, want, l.mean)
+	}
+}
