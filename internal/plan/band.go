@@ -36,7 +36,7 @@ type loads struct {
 	self        podLoad
 	pods        []podLoad // this one and the others, in no order
 	mean        float64   // load for each share of 1, with what is in flight
-	flight      float64   // what is in flight from all pods
+	flight      float64   // what is in flight from all pods, and has not landed
 	known       int       // other pods whose load is known
 	overLoaded  int       // how many pods are above over
 	underLoaded int       // how many are below under
@@ -52,6 +52,7 @@ type loads struct {
 	canTake     bool  // one of the others is not overloaded
 	renewed     int   // reports that are newer than the last round
 	warming     bool  // the share of a pod still grows
+	slow, end   bool  // it takes long until a round has landed; and then it has
 	hung        []int // those of pods that hang; a buffer
 }
 
@@ -83,6 +84,7 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 		l.loadHung()
 		l.leaveOutIdle()
 	}
+	l.land(&e.flights, v)
 	l.compare(len(v.Members), p)
 	return l, true
 }
@@ -251,11 +253,11 @@ func (l *loads) compare(members int, p *Policy) {
 	}
 	l.own = BandOf(l.mean*l.self.share, p)
 	l.least = p.Floor * l.self.plain * sum / (shares + l.self.plain - l.self.share)
-	if l.flight > 0 { // it may land here, and with it what other pods drain at the same moment
+	if l.flight > 0 && !l.end { // it may land here, and with it what other pods drain at the same moment
 		least = max(least, l.mean*(1+p.Tolerance/2))
 	}
 	l.level = l.own.Over / l.self.share
-	if l.total = l.give(p) - l.flight; l.total > 0 {
+	if l.total = l.give(p); l.total > 0 {
 		l.level = min(l.level, waterLevel(l.pods, l.total, least))
 	}
 }
@@ -288,6 +290,9 @@ func (l *loads) give(p *Policy) float64 {
 	back := float64(l.overLoaded) / pods
 	all := l.excess / max(1-back, 1/pods) // if every pod got its mean
 	deviation := math.Sqrt(all * back * (1 - back) * float64(l.overLoaded))
+	if l.slow { // the next round comes late
+		deviation = 0
+	}
 	total := l.excess + max(0, back*all-2*deviation)
 	if l.underLoaded > 0 {
 		each := l.deficit / float64(l.underLoaded)
@@ -295,7 +300,7 @@ func (l *loads) give(p *Policy) float64 {
 		if p.Whole {
 			fill = max(fill, 1) // less than a connection is seldom moved at all
 		}
-		total = max(total, fill*pods/float64(l.underLoaded))
+		total = max(total, fill*pods/float64(l.underLoaded)-l.flight)
 	}
 	return total
 }
