@@ -281,28 +281,49 @@ const sparseMargin = 0.01
 // bring them. Without it the last few connections would take forever.
 const leastFill = 0.7
 
+// Where pods are unlike, the largest share at least unlikeShares times the smallest, small pods get
+// as many connections as large ones, and must give most of them away again. So a round brings
+// under-loaded pods less: unlikeFill of their deficit at least, and at most three deviations less than
+// all of it.
+const unlikeShares, unlikeFill, unlikeDeviations = 1.5, 0.5, 3
+
 // give is how much all pods together should give. A moved connection lands anywhere: in
 // underLoaded of the pods where it is missing, in overLoaded of them where there was too
 // much. Aiming at the mean of that would overshoot half of the time, and an overshoot costs
 // as well. So the sum stays below it by as much as chance may add.
 func (l *loads) give(p *Policy) float64 {
-	pods := float64(len(l.pods))
-	back := float64(l.overLoaded) / pods
-	all := l.excess / max(1-back, 1/pods) // if every pod got its mean
-	deviation := math.Sqrt(all * back * (1 - back) * float64(l.overLoaded))
-	if l.slow { // the next round comes late
-		deviation = 0
+	total, pods := l.excess, float64(len(l.pods))
+	unlike := l.unlike()
+	if !unlike {
+		back := float64(l.overLoaded) / pods
+		all := l.excess / max(1-back, 1/pods) // if every pod got its mean
+		deviation := math.Sqrt(all * back * (1 - back) * float64(l.overLoaded))
+		if l.slow { // the next round comes late
+			deviation = 0
+		}
+		total += max(0, back*all-2*deviation)
 	}
-	total := l.excess + max(0, back*all-2*deviation)
 	if l.underLoaded > 0 {
 		each := l.deficit / float64(l.underLoaded)
 		fill := max(leastFill, 1-1/math.Sqrt(each)) * l.deficit
+		if unlike {
+			fill = max(unlikeFill, 1-unlikeDeviations/math.Sqrt(each)) * l.deficit
+		}
 		if p.Whole {
 			fill = max(fill, 1) // less than a connection is seldom moved at all
 		}
 		total = max(total, fill*pods/float64(l.underLoaded)-l.flight)
 	}
 	return total
+}
+
+// unlike reports whether some pods should carry much more than others, and not for a moment.
+func (l *loads) unlike() bool {
+	least, most := math.Inf(1), 0.0
+	for i := range l.pods {
+		least, most = min(least, l.pods[i].share), max(most, l.pods[i].share)
+	}
+	return most >= unlikeShares*least && !l.warming
 }
 
 // waterLevel is the level above which the loads add up to total, but not below least: the

@@ -11,7 +11,6 @@ var marks = map[string]string{
 	"zones-3x2-14":     "evenness within a zone is not good enough yet",
 	"zones-3x6-14":     "evenness within a zone is not good enough yet",
 	"zones-3x6-150":    "evenness within a zone is not good enough yet",
-	"cores-3to6":       "pods of different sizes take more moves than pods alike",
 	"few-10to20":       "with few connections a pod, chance moves some of them twice",
 	"zones-3x20-14":    "evenness within a zone is not good enough yet",
 	"zones-3x20-150":   "evenness within a zone is not good enough yet",
