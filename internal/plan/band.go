@@ -36,7 +36,7 @@ type loads struct {
 	self        podLoad
 	pods        []podLoad // this one and the others, in no order
 	mean        float64   // load for each share of 1, with what is in flight
-	flight      float64   // what is in flight from all pods
+	flight      float64   // what is in flight from all pods, and has not landed
 	known       int       // other pods whose load is known
 	overLoaded  int       // how many pods are above over
 	underLoaded int       // how many are below under
@@ -52,6 +52,7 @@ type loads struct {
 	canTake     bool  // one of the others is not overloaded
 	renewed     int   // reports that are newer than the last round
 	warming     bool  // the share of a pod still grows
+	slow, end   bool  // it takes long until a round has landed; and then it has
 	zoned       bool  // these are the pods of a zone, whose clients reach no others
 	hung        []int // those of pods that hang; a buffer
 }
@@ -85,6 +86,7 @@ func (e *evener) measure(v *View, p *Policy) (l loads, ok bool) {
 		l.loadHung()
 		l.leaveOutIdle()
 	}
+	l.land(&e.flights, v)
 	l.compare(len(v.Members), p)
 	return l, true
 }
@@ -263,11 +265,11 @@ func (l *loads) compare(members int, p *Policy) {
 	}
 	l.own = bandOf(l.mean*l.self.share, p, l.zoned)
 	l.least = p.Floor * l.self.plain * sum / (shares + l.self.plain - l.self.share)
-	if l.flight > 0 { // what is in flight may land here
-		least = max(least, l.mean)
+	if l.flight > 0 && !l.end { // it may land here, and with it what other pods drain at the same moment
+		least = max(least, l.mean*(1+p.Tolerance/2))
 	}
 	l.level = l.own.Over / l.self.share
-	if l.total = l.give(p) - l.flight; l.total > 0 {
+	if l.total = l.give(p); l.total > 0 {
 		l.level = min(l.level, waterLevel(l.pods, l.total, least))
 	}
 }
@@ -291,25 +293,49 @@ const sparseMargin = 0.01
 // bring them. Without it the last few connections would take forever.
 const leastFill = 0.7
 
+// Where pods are unlike, the largest share at least unlikeShares times the smallest, small pods get
+// as many connections as large ones, and must give most of them away again. So a round brings
+// under-loaded pods less: unlikeFill of their deficit at least, and at most three deviations less than
+// all of it.
+const unlikeShares, unlikeFill, unlikeDeviations = 1.5, 0.5, 3
+
 // give is how much all pods together should give. A moved connection lands anywhere: in
 // underLoaded of the pods where it is missing, in overLoaded of them where there was too
 // much. Aiming at the mean of that would overshoot half of the time, and an overshoot costs
 // as well. So the sum stays below it by as much as chance may add.
 func (l *loads) give(p *Policy) float64 {
-	pods := float64(len(l.pods))
-	back := float64(l.overLoaded) / pods
-	all := l.excess / max(1-back, 1/pods) // if every pod got its mean
-	deviation := math.Sqrt(all * back * (1 - back) * float64(l.overLoaded))
-	total := l.excess + max(0, back*all-2*deviation)
+	total, pods := l.excess, float64(len(l.pods))
+	unlike := l.unlike()
+	if !unlike {
+		back := float64(l.overLoaded) / pods
+		all := l.excess / max(1-back, 1/pods) // if every pod got its mean
+		deviation := math.Sqrt(all * back * (1 - back) * float64(l.overLoaded))
+		if l.slow { // the next round comes late
+			deviation = 0
+		}
+		total += max(0, back*all-2*deviation)
+	}
 	if l.underLoaded > 0 {
 		each := l.deficit / float64(l.underLoaded)
 		fill := max(leastFill, 1-1/math.Sqrt(each)) * l.deficit
+		if unlike {
+			fill = max(unlikeFill, 1-unlikeDeviations/math.Sqrt(each)) * l.deficit
+		}
 		if p.Whole {
 			fill = max(fill, 1) // less than a connection is seldom moved at all
 		}
-		total = max(total, fill*pods/float64(l.underLoaded))
+		total = max(total, fill*pods/float64(l.underLoaded)-l.flight)
 	}
 	return total
+}
+
+// unlike reports whether some pods should carry much more than others, and not for a moment.
+func (l *loads) unlike() bool {
+	least, most := math.Inf(1), 0.0
+	for i := range l.pods {
+		least, most = min(least, l.pods[i].share), max(most, l.pods[i].share)
+	}
+	return most >= unlikeShares*least && !l.warming
 }
 
 // waterLevel is the level above which the loads add up to total, but not below least: the

@@ -109,3 +109,43 @@ func TestWaterLevel(t *testing.T) {
 		}
 	})
 }
+
+// While something is in flight, no pod gives below the middle between the mean and the edge of the
+// band: what lands here, and what others drain at this moment, does not show yet.
+func TestLevelWhileStreamsGoOn(t *testing.T) {
+	l := loadsOf(51, 48, 3, 3, 3)
+	l.self, l.flight = l.pods[0], 8
+	l.self.plain = 1
+	l.compare(5, &Policy{Tolerance: 0.1, Floor: 0.7, Whole: true})
+	if want := l.mean * 1.05; math.Abs(l.level-want) > 1e-9 {
+		t.Errorf("got a level of %v, want %v: the mean is %v", l.level, want, l.mean)
+	}
+}
+
+// Where pods should carry very different loads, a round moves less: what lands on small pods must go
+// again.
+func TestUnlikePodsGiveLess(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		shares  []float64
+		loads   []float64
+		warming bool
+		want    float64
+	}{
+		{"alike", []float64{1, 1, 1}, []float64{60, 30, 0}, false, 3 * 16.4},                         // of the 21 that one of three pods lacks
+		{"twice as large, and far below", []float64{1, 1, 2}, []float64{50, 50, 0}, false, 3 * 17.5}, // half of the 35 that it lacks
+		{"twice as large", []float64{1, 1, 2}, []float64{45, 45, 30}, false, 24},                     // the excess
+		{"while one warms up", []float64{1, 1, 2}, []float64{45, 45, 30}, true, 60.7},                // and much of what comes back
+	} {
+		l := loadsOf(tc.loads...)
+		for i, share := range tc.shares {
+			l.pods[i].share = share
+		}
+		l.self, l.warming = l.pods[0], tc.warming
+		l.self.plain = tc.shares[0]
+		l.compare(len(tc.loads), &Policy{Tolerance: 0.1, Floor: 0.7, Whole: true})
+		if math.Abs(l.total-tc.want) > 0.5 {
+			t.Errorf("%s: all pods together give %v, want %v", tc.name, l.total, tc.want)
+		}
+	}
+}

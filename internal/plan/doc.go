@@ -25,6 +25,7 @@
 //
 //	even.go       moves single-homed clients until all pods are inside the band
 //	band.go       compares the loads of the pods with the band, by their shares
+//	flight.go     learns whether drained connections land, and when
 //	choose.go     chooses the connections that evenness drains: a fair sample
 //	witness.go    leaves out multi-homed clients, of which other pods have as many connections
 //	trial.go      checks that rounds change something, and pauses if they do not

@@ -42,6 +42,7 @@ type evener struct {
 	total    int
 	nextAt   time.Duration // no round begins before
 	landedAt time.Duration // older reports do not show the last round
+	flights  flights
 
 	planned    int    // connections that a dry run would drain; 0: not decided
 	plannedWhy string // the sentence on it
@@ -96,6 +97,7 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 	e.allowance.observe(v)
 	if changed := s.members.changedAt(); e.changedAt != changed { // earlier rounds do not predict those to come
 		e.changedAt, e.restRounds, e.wasEven, e.planned = changed, 0, false, 0
+		e.flights = flights{emptyAt: v.Now, last: e.flights.last}
 		e.trial = trial{level: e.trial.level, before: e.trial.before}
 	}
 	e.trial.misses = e.trial.misses && v.Now < e.trial.until
@@ -199,7 +201,7 @@ func (s *State) holdBack(l *loads, v *View, p *Policy, st *Step) bool {
 	case l.paused:
 		st.unlessMoving(Unbalanceable, "another pod has seen that drained connections do not land where they should: this pod waits until that pod has tried again")
 		return true
-	case l.total <= 0 || l.total < 1 && l.flight > 0 && p.Whole:
+	case l.total <= 0 || l.total < 1 && l.flight > 0 && p.Whole || e.flights.landing(l, v.Now):
 		st.unlessMoving(Waiting, inFlight(v))
 		return true
 	case s.calm(v) && e.allowance.spent(p):

@@ -34,7 +34,7 @@ func (s *State) inside(l *loads, v *View, p *Policy, st *Step) {
 	case even:
 		e.trial = trial{before: e.trial.before, landed: e.trial.landed}
 		st.is(Balanced, fmt.Sprintf("all %d pods%s are inside the band: no connection needs to move", len(v.Members), l.heard(v)))
-	case l.total < 1 && l.flight > 0:
+	case l.flight > 0 && (l.total < 1 || l.givers() == 0):
 		st.is(Waiting, inFlight(v))
 	case s.members.rolling(v):
 		st.is(Waiting, "pods are being replaced: connections move once that is over, unless a pod carries twice the mean")

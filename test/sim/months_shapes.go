@@ -60,8 +60,8 @@ func endless(name string, n, to int, lazy bool, limit float64, more ...Limit) Sc
 	g.LongShare, g.LongFor, g.Lazy = 1, 1000*time.Hour, lazy
 	return Scenario{
 		Name: name, Note: fmt.Sprintf("2 to %d pods, %d single-homed clients with a stream without end each", to, n),
-		World:  world.Config{Pods: 2, Groups: []world.Group{g}},
-		Change: scaleTo(to), For: time.Hour,
+		World: world.Config{Pods: 2, Groups: []world.Group{g}},
+		Times: 10, Change: scaleTo(to), For: time.Hour, // three seeds say little about a few connections
 		Limits: append([]Limit{costs(limit), {What: "drained twice", Op: "=", Value: 0, Of: twice}}, more...),
 	}
 }

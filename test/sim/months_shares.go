@@ -20,8 +20,9 @@ var shares = []Scenario{
 	},
 	{
 		Name: "cores-3to6", Note: "3 to 6 pods of 1, 2 and 4 cores, 420 single-homed",
-		World:  world.Config{Pods: 3, Share: cores, Groups: []world.Group{singleHomed(420)}},
-		Change: scaleTo(6), For: 30 * time.Minute, EvenMax: 1.1,
+		World: world.Config{Pods: 3, Share: cores, Groups: []world.Group{singleHomed(420)}},
+		// Chance alone varies the cost of a seed by a tenth, and the limit is 1 % above the least cost.
+		Times: 10, Change: scaleTo(6), For: 30 * time.Minute, EvenMax: 1.1,
 		Limits: []Limit{even(1.1), costs(1.3), evenIn(5 * time.Minute)},
 	},
 	warming("warmup-multi", multiHomed(200)),
