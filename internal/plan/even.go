@@ -97,8 +97,7 @@ func (s *State) evenness(v *View, p *Policy, st *Step) {
 	e.allowance.observe(v)
 	if changed := s.members.changedAt(); e.changedAt != changed { // earlier rounds do not predict those to come
 		e.changedAt, e.restRounds, e.wasEven, e.planned = changed, 0, false, 0
-		e.flights = flights{emptyAt: v.Now, last: e.flights.last}
-		e.trial = trial{level: e.trial.level, before: e.trial.before}
+		e.flights, e.trial = flights{emptyAt: v.Now, last: e.flights.last}, trial{level: e.trial.level, before: e.trial.before}
 	}
 	e.trial.misses = e.trial.misses && v.Now < e.trial.until
 	s.clients.begin(era{s.Generation, s.reached(v)})
