@@ -23,9 +23,10 @@ const (
 		"and retries only calls whose body it can read again"
 	// goTwice matches the errors of grpc-go's calls that were retried before.
 	goTwice = "^hi: .*desc = (the connection is draining|stream terminated by RST_STREAM with error code: REFUSED_STREAM)$"
-	// twice was read in grpc-go's source, and its errors were observed in a soak.
-	twice = "a GOAWAY wakes the calls that wait for a stream, which counts as a retry; " +
-		"if the next connection does not take such a call either, grpc-go does not retry it again"
+	// twice was read in grpc-go 1.50's source (onPrefaceReceipt before handleSettings), and its errors were
+	// observed in a soak.
+	twice = "grpc-go 1.50 counts a new connection as ready before it applies the server's limit, and may begin calls above it; " +
+		"those that a GOAWAY has woken are not retried again"
 	// gone was read in the error of hyper, connectrpc's HTTP library.
 	gone = "hyper drops a call that it has not sent before the GOAWAY, and connectrpc does not retry it"
 	// grpclibClosed matches the errors of grpclib after a GOAWAY.
