@@ -329,13 +329,17 @@ func (l *loads) give(p *Policy) float64 {
 	return total
 }
 
-// unlike reports whether some pods should carry much more than others, and not for a moment.
+// unlike reports whether some pods should carry much more than others, and not for a moment: neither
+// while one warms up, nor while one has a smaller share because it is overloaded.
 func (l *loads) unlike() bool {
 	least, most := math.Inf(1), 0.0
 	for i := range l.pods {
+		if l.pods[i].overloaded {
+			return false
+		}
 		least, most = min(least, l.pods[i].share), max(most, l.pods[i].share)
 	}
-	return most >= unlikeShares*least && !l.warming
+	return most >= unlikeShares*least && !l.warming && l.self.share == l.self.plain
 }
 
 // waterLevel is the level above which the loads add up to total, but not below least: the

@@ -130,17 +130,20 @@ func TestUnlikePodsGiveLess(t *testing.T) {
 		shares  []float64
 		loads   []float64
 		warming bool
+		relief  bool // of the others
 		want    float64
 	}{
-		{"alike", []float64{1, 1, 1}, []float64{60, 30, 0}, false, 3 * 16.4},                         // of the 21 that one of three pods lacks
-		{"twice as large, and far below", []float64{1, 1, 2}, []float64{50, 50, 0}, false, 3 * 17.5}, // half of the 35 that it lacks
-		{"twice as large", []float64{1, 1, 2}, []float64{45, 45, 30}, false, 24},                     // the excess
-		{"while one warms up", []float64{1, 1, 2}, []float64{45, 45, 30}, true, 60.7},                // and much of what comes back
+		{"alike", []float64{1, 1, 1}, []float64{60, 30, 0}, false, false, 3 * 16.4},                         // of the 21 that one of three pods lacks
+		{"twice as large, and far below", []float64{1, 1, 2}, []float64{50, 50, 0}, false, false, 3 * 17.5}, // half of the 35 that it lacks
+		{"twice as large", []float64{1, 1, 2}, []float64{45, 45, 30}, false, false, 24},                     // the excess
+		{"while one warms up", []float64{1, 1, 2}, []float64{45, 45, 30}, true, false, 60.7},                // and much of what comes back
+		{"while others are relieved", []float64{1, 1, 2}, []float64{45, 45, 30}, false, true, 60.7},
 	} {
 		l := loadsOf(tc.loads...)
 		for i, share := range tc.shares {
 			l.pods[i].share = share
 		}
+		l.pods[1].overloaded = tc.relief
 		l.self, l.warming = l.pods[0], tc.warming
 		l.self.plain = tc.shares[0]
 		l.compare(len(tc.loads), &Policy{Tolerance: 0.1, Floor: 0.7, Whole: true})
